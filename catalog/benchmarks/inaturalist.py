@@ -131,10 +131,12 @@ def measure(connection: Connection, root: UPath) -> None:
     backend = psutil.Process(connection.info.backend_pid)
     token = dump_files.token(root)
     dump.prepare(connection, token)
-    total = timed("Catalogue of Life", lambda: taxa.load_names(connection, root / "catalogue_of_life.zip"))
+    total = timed(
+        "Catalogue of Life", lambda: taxa.load_names(connection, root / "catalogue_of_life.zip", token)
+    )
     for name in FILES:
-        total += timed(f"load {name}", lambda name=name: dump_files.load_file(connection, root, name))  # type: ignore[misc]
-    total += timed("name taxa", lambda: taxa.name_taxa(connection))
+        total += timed(f"load {name}", lambda name=name: dump_files.load_file(connection, root, name, token))  # type: ignore[misc]
+    total += timed("name taxa", lambda: taxa.name_taxa(connection, token))
 
     def progress(batch: photo_batches.Batch, of: int, report: object) -> None:
         server = backend.memory_full_info().uss / 2**20

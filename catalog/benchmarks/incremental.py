@@ -32,7 +32,7 @@ INDEX, FILTERED = "image-full", "image-full-filtered"
 def promote(api: str, run: str) -> None:
     with psycopg.connect(api, autocommit=True) as target:
         promotion.promote(target, ["image"], run, number=int(run))
-        promotion.drop_left_overs(target, ["image"])
+        promotion.drop_leftovers(target, ["image"])
 
 
 def fill_indexes(api: str, url: str) -> None:
@@ -76,7 +76,7 @@ def incremental(catalog: str, api: str, url: str, run: str, began: str) -> None:
             target, search, "image", INDEX, FILTERED, DEFAULT, TERMS, records=ROWS
         ).run()
         steps.append(time.perf_counter())
-        promotion.drop_left_overs(target, ["image"])
+        promotion.drop_leftovers(target, ["image"])
         found, applied, documents = (b - a for a, b in pairwise(steps))
         print(
             f"    find and copy {found:.1f} s, apply {applied:.1f} s, "

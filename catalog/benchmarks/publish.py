@@ -22,7 +22,7 @@ from upath import UPath
 from catalog.data_refresh.normal_form import normal_form
 from catalog.database import sample_data, schema
 from catalog.local.postgres import Postgres
-from catalog.publishing import parts, versions, writing
+from catalog.publishing import part_states, parts, versions, writing
 from catalog.publishing.export import query
 from catalog.publishing.sensitive import Sensitive
 
@@ -83,7 +83,7 @@ def main() -> None:
                     found = [one.result() for one in done]
                 best = min(best, max(seconds for seconds, _ in found))
                 memory = max(memory, *(kilobytes for _, kilobytes in found))
-            files = versions.files_of(connection, versions.read(connection, version.number))
+            files = part_states.files_of(connection, versions.read(connection, version.number))
         rows, size = sum(file.rows for file in files), sum(file.bytes for file in files)
         print(f"{rows:,} rows, {sent / 1e6:,.0f} MB as COPY sends them")
         print(f"COPY TO (binary)       {rows / best_copy:>10,.0f} rows/s")

@@ -89,7 +89,7 @@ def heap_pages(dsn: str) -> tuple[int, int]:
 def promote(api: str, run: str) -> None:
     with psycopg.connect(api, autocommit=True) as target:
         promotion.promote(target, ["image"], run)
-        promotion.drop_left_overs(target, ["image"])
+        promotion.drop_leftovers(target, ["image"])
 
 
 def index(api: str, url: str, name: str) -> None:

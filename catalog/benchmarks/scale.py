@@ -179,7 +179,7 @@ def refresh(catalog: str, api: str, run: str, began: str) -> None:
         shapes = {"image": shape(target, "image")}
         copied = ChangesCopy(source, target, "image", run).copy(int(began), rejected=[], most=10**12)
         apply_changes(target, ["image"], int(run), {"image": copied.own}, expected=shapes)
-        promotion.drop_left_overs(target, ["image"])
+        promotion.drop_leftovers(target, ["image"])
 
 
 def update_all(catalog: str) -> None:

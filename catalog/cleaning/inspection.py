@@ -7,8 +7,8 @@ from catalog.cleaning.rules import RULES
 from catalog.cleaning.survey import Survey, survey
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection, settle
-from catalog.database.adoption.rows import estimated_rows
 from catalog.database.computed_update import column_types
+from catalog.database.estimates import planned_rows
 from catalog.database.locks import limit_lock_wait
 
 SAMPLE = 200_000  # rows of a table that are read
@@ -37,7 +37,7 @@ def inspect_rows(connection: Connection, sample: int = SAMPLE) -> list[Finding]:
     """Return what the rules find, at most `sample` rows of each table being read; changes nothing.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         sample: About the number of rows of a larger table to read; all of a smaller one are.
     """
     settle(connection)
@@ -50,7 +50,7 @@ def _inspect(connection: Connection, media: MediaType, sample: int) -> list[Find
     rules = [rule for rule in RULES.values() if _applies(rule, media, types)]
     if not rules:
         return []
-    rows = estimated_rows(connection, media)
+    rows = planned_rows(connection, media)
     share = min(100.0, 100 * sample / max(1, rows))
     part = sql.SQL("" if share >= 100 else " tablesample system ({}) repeatable (1)").format(share)
     counted = connection.execute(

@@ -14,7 +14,7 @@ class CleaningJob(ComputedUpdate):
     """The cleaning of a table by one rule; see `ComputedUpdate`.
 
     Args:
-        connection: To the catalog database, in autocommit, used by nothing else.
+        connection: Connection to the catalog database, in autocommit, used by nothing else.
         run_id: The DAG run.
         rule: The rule.
         media: The media table.

@@ -22,19 +22,19 @@ def _clean(row: Mapping[str, Any]) -> Cleaned:
         return Cleaned(left=[UNKNOWN])
     if by_url and (by_url.slug, by_url.version) != (known.slug, known.version):
         return Cleaned(left=[CONTRADICTION])
-    found = Cleaned()
-    found.set(row, "license", known.slug)
-    found.set(row, "license_version", known.version)
+    cleaned = Cleaned()
+    cleaned.set(row, "license", known.slug)
+    cleaned.set(row, "license_version", known.version)
     if meta is None:
-        found.left.append(NO_OBJECT)
+        cleaned.left.append(NO_OBJECT)
     elif given and not by_url:
-        found.left.append(NO_LICENSE)
+        cleaned.left.append(NO_LICENSE)
     elif (url := (by_url or known).url) != given:
         raw = {"raw_license_url": given} if given and not meta.get("raw_license_url") else {}
         value = {**meta, "license_url": url, **raw}
         if row["meta_data"] is None or parsed(row["meta_data"]) != value:
-            found.changes["meta_data"] = value
-    return found
+            cleaned.changes["meta_data"] = value
+    return cleaned
 
 
 def _of_version(row: Mapping[str, Any], by_url: License | None) -> License | None:

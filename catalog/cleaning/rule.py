@@ -80,22 +80,22 @@ class Rule(msgspec.Struct, frozen=True):
             return Cleaned(left=["JSON that is nested too deeply"])
 
     def _judge(self, row: Mapping[str, Any]) -> Cleaned:
-        found = self.clean(row)
-        for column in [name for name, value in found.changes.items() if not _is_storable(value)]:
-            del found.changes[column]
-            found.left.append(f"{column}: {UNSTORABLE}")
-        if found.changes:
+        cleaned = self.clean(row)
+        for column in [name for name, value in cleaned.changes.items() if not _is_storable(value)]:
+            del cleaned.changes[column]
+            cleaned.left.append(f"{column}: {UNSTORABLE}")
+        if cleaned.changes:
             after = {
                 **row,
                 **{
                     column: json.dumps(value) if column in JSON_COLUMNS and value is not None else value
-                    for column, value in found.changes.items()
+                    for column, value in cleaned.changes.items()
                 },
             }
             for column in self.clean(after).changes:
-                found.changes.pop(column, None)
-                found.left.append(f"{column}: {AGAIN}")
-        return found
+                cleaned.changes.pop(column, None)
+                cleaned.left.append(f"{column}: {AGAIN}")
+        return cleaned
 
 
 def _is_storable(value: Any) -> bool:

@@ -49,15 +49,15 @@ class Survey(msgspec.Struct):
     left: dict[str, int] = {}
     left_examples: dict[str, list[Example]] = {}
 
-    def add(self, identifier: object, row: Mapping[str, Any], found: Cleaned) -> None:
+    def add(self, identifier: object, row: Mapping[str, Any], cleaned: Cleaned) -> None:
         """Count a row that was judged."""
-        if found.changes:
+        if cleaned.changes:
             self.rows += 1
             if len(self.examples) < EXAMPLES:
-                before = {name: _short(row[name]) for name in found.changes}
-                after = {name: _short(value) for name, value in found.changes.items()}
+                before = {name: _short(row[name]) for name in cleaned.changes}
+                after = {name: _short(value) for name, value in cleaned.changes.items()}
                 self.examples.append(Example(str(identifier), before, after))
-        for reason in dict.fromkeys(found.left):
+        for reason in dict.fromkeys(cleaned.left):
             self.left[reason] = self.left.get(reason, 0) + 1
             kept = self.left_examples.setdefault(reason, [])
             if len(kept) < EXAMPLES:
@@ -77,31 +77,31 @@ def judge_all(
     """Judge rows; a URL that another record has, or that two of the rows would get, is not changed.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         rule: The rule.
         media: The media table.
         rows: The rows, with the columns that the rule needs.
         claimed: Hashes of URLs that earlier rows would get.
     """
-    found = [rule.judge(row) for row in rows]
-    wanted = [one.changes["url"] for one in found if "url" in one.changes]
+    judged = [rule.judge(row) for row in rows]
+    wanted = [cleaned.changes["url"] for cleaned in judged if "url" in cleaned.changes]
     if not wanted:
-        return found
+        return judged
     query = sql.SQL("select url from {} where url = any({}::text[])").format(
         sql.Identifier(media), sql.Literal(wanted)
     )
     taken = {url for (url,) in connection.execute(query)}
     claimed = set() if claimed is None else claimed
-    for one in found:
-        url = one.changes.get("url")
+    for cleaned in judged:
+        url = cleaned.changes.get("url")
         if url is None:
             continue
         if url in taken or hash(url) in claimed:
-            del one.changes["url"]
-            one.left.append(URL_TAKEN)
+            del cleaned.changes["url"]
+            cleaned.left.append(URL_TAKEN)
         elif len(claimed) < MAX_CLAIMS:
             claimed.add(hash(url))
-    return found
+    return judged
 
 
 def survey(
@@ -115,7 +115,7 @@ def survey(
     """Return what rules would change in a table; reads the table once, in one snapshot, and changes nothing.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         rules: The rules.
         media: The media table.
         share: Per cent of the table's pages to read.
@@ -125,9 +125,9 @@ def survey(
         Name of the rule → what it finds in the rows that were read.
     """
     chosen = list(rules)
-    found = {rule.name: Survey() for rule in chosen}
+    surveys = {rule.name: Survey() for rule in chosen}
     if not chosen:
-        return found
+        return surveys
     columns = tuple(dict.fromkeys(name for rule in chosen for name in rule.needs(media)))
     tests = [sql.SQL("coalesce({}, false)").format(plain(f"({rule.where(media)})")) for rule in chosen]
     table: sql.Composable = sql.Identifier(media)
@@ -152,9 +152,9 @@ def survey(
                 these = [row for row in rows if row[place]]
                 given = [_row(rule.needs(media), columns, row[1 + len(chosen) :]) for row in these]
                 judged = judge_all(connection, rule, media, given, claimed)
-                for row, values, one in zip(these, given, judged, strict=True):
-                    found[rule.name].add(row[0], values, one)
-    return found
+                for row, values, cleaned in zip(these, given, judged, strict=True):
+                    surveys[rule.name].add(row[0], values, cleaned)
+    return surveys
 
 
 def _row(wanted: Sequence[str], columns: Sequence[str], values: Sequence[Any]) -> Row:

@@ -119,7 +119,7 @@ TAGS = Rule(
 
 
 def _unescape(row: Mapping[str, Any]) -> Cleaned:
-    found = Cleaned()
+    cleaned = Cleaned()
     for column in ("title", "creator"):
         text = row[column]
         if text is None:
@@ -127,14 +127,14 @@ def _unescape(row: Mapping[str, Any]) -> Cleaned:
         try:
             plain = unescaped(text)
         except Ambiguous as reason:
-            found.left.append(f"{column}: {reason}")
+            cleaned.left.append(f"{column}: {reason}")
             continue
         if plain != text:
-            clean_text(row, column, plain, found)
+            clean_text(row, column, plain, cleaned)
     tags = _escaped_tags(row)
-    found.changes.update(tags.changes)
-    found.left += tags.left
-    return found
+    cleaned.changes.update(tags.changes)
+    cleaned.left += tags.left
+    return cleaned
 
 
 def _escaped_tags(row: Mapping[str, Any]) -> Cleaned:

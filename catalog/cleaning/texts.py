@@ -61,15 +61,15 @@ def _characters(escapes: re.Match[str]) -> str:
     return found
 
 
-def clean_text(row: Mapping[str, Any], column: str, text: str, found: Cleaned) -> None:
+def clean_text(row: Mapping[str, Any], column: str, text: str, cleaned: Cleaned) -> None:
     """Clean a text as ingestion does."""
     stored, fault = text_for(column, text)
     if fault:
-        found.left.append(fault)
+        cleaned.left.append(fault)
     elif text_for(column, stored)[0] != stored:
-        found.left.append(f"{column}: {AGAIN}")
+        cleaned.left.append(f"{column}: {AGAIN}")
     else:
-        found.set(row, column, stored or None)
+        cleaned.set(row, column, stored or None)
 
 
 def _clean_texts(row: Mapping[str, Any]) -> Cleaned:

@@ -31,22 +31,22 @@ def _clean(row: Mapping[str, Any]) -> Cleaned:
     cleaner = _cleaner(_strips().get(row["provider"], False))
     if len(cleaner.known) > _HOSTS:
         cleaner.known.clear()
-    found = Cleaned()
+    cleaned = Cleaned()
     for column in COLUMNS:
         value = row[column]
         if value is None:
             continue
         if value == "" and column in ("thumbnail", "creator_url"):
-            found.set(row, column, None)
+            cleaned.set(row, column, None)
             continue
         url = cleaner.clean(value, SIZES[column])
         if url is None:
-            found.left.append(f"{column} is not a URL")
+            cleaned.left.append(f"{column} is not a URL")
         elif column == "url" and len(url.encode()) > MAX_URL_BYTES:
-            found.left.append("url too long")
+            cleaned.left.append("url too long")
         else:
-            found.set(row, column, url)
-    return found
+            cleaned.set(row, column, url)
+    return cleaned
 
 
 def _condition(columns: tuple[str, ...]) -> LiteralString:

@@ -66,14 +66,14 @@ def adopt_command(
         raise CatalogError("--json: it shows the findings of --check; add that.")
     if check_only:
         with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
-            found = inspect(connection, move_duplicates=move, notify=notify, max_wait=max_wait)
-            rows = inspect_rows(connection) if found.state == "older" else []
+            inspection = inspect(connection, move_duplicates=move, notify=notify, max_wait=max_wait)
+            rows = inspect_rows(connection) if inspection.state == "older" else []
         if as_json:
-            print_json(msgspec.to_builtins({"database": found, "rows": rows}))
+            print_json(msgspec.to_builtins({"database": inspection, "rows": rows}))
         else:
-            show(found)
+            show(inspection)
             show_rows(rows)
-        _refused(lambda: check(found))
+        _refused(lambda: check(inspection))
         return
     with _progress() as progress:
         status = _refused(
@@ -92,17 +92,18 @@ def _refused(work: Callable[[], _Result]) -> _Result:
         raise CatalogError(f"{error.summary}.") from None
 
 
-def show(found: Inspection, console: Console = out) -> None:
+def show(inspection: Inspection, console: Console = out) -> None:
     """Print the result of an inspection: generation, objects, steps, and what is kept or lost."""
 
     def line(text: str = "") -> None:
         _print(console, text)
 
-    if found.generation:
-        line(f"An older catalog, generation {found.generation.name}: {'; '.join(found.generation.evidence)}.")
-    if found.objects:
+    if inspection.generation:
+        evidence = "; ".join(inspection.generation.evidence)
+        line(f"An older catalog, generation {inspection.generation.name}: {evidence}.")
+    if inspection.objects:
         table = Table("object", "kind", "rows, about", "size", "outcome")
-        for thing in found.objects:
+        for thing in inspection.objects:
             sized = thing.kind in ("table", "materialized view")
             table.add_row(
                 thing.name,
@@ -112,21 +113,21 @@ def show(found: Inspection, console: Console = out) -> None:
                 thing.outcome,
             )
         console.print(table)
-    for number, step in enumerate(found.steps, 1):
+    for number, step in enumerate(inspection.steps, 1):
         line(f"{number}. {step.title}")
         for text in _texts(step):
             line(f"      {text}")
         for lock in step.locks:
             line(f"      locks {lock.text}")
-    _section(line, "Unchanged", found.notes)
-    _section(line, "Lost with what is replaced", found.lost)
-    _section(line, "Not managed by the catalog", found.unmanaged)
+    _section(line, "Unchanged", inspection.notes)
+    _section(line, "Lost with what is replaced", inspection.lost)
+    _section(line, "Not managed by the catalog", inspection.unmanaged)
     _section(
         line,
         "Unexpected values that are kept, and that operations skip or count as missing",
         [
             f"{values.table}: {'' if values.exact else 'about '}{values.rows:,} with {values.description}"
-            for values in found.unexpected
+            for values in inspection.unexpected
         ],
     )
 
@@ -136,18 +137,20 @@ def show_rows(findings: list[Finding], console: Console = out) -> None:
     if not findings:
         return
     console.print("What clean_catalog finds in the rows, after the adoption:", highlight=False)
-    for found in findings:
-        read = "" if found.exact else f" (from {found.read:,} rows)"
-        about = "" if found.exact else "about "
-        _print(console, f"  {found.table}, {found.rule}: {about}{found.rows:,} rows can be cleaned{read}")
-        _print(console, f"    {found.about}")
-        for example in found.examples:
+    for finding in findings:
+        read = "" if finding.exact else f" (from {finding.read:,} rows)"
+        about = "" if finding.exact else "about "
+        _print(
+            console, f"  {finding.table}, {finding.rule}: {about}{finding.rows:,} rows can be cleaned{read}"
+        )
+        _print(console, f"    {finding.about}")
+        for example in finding.examples:
             for column, before in example.before.items():
                 _print(
                     console, f"      {example.identifier} {column}: {before!r} -> {example.after[column]!r}"
                 )
-        for reason, number in found.left.items():
-            rows = ", ".join(example.identifier for example in found.left_examples[reason])
+        for reason, number in finding.left.items():
+            rows = ", ".join(example.identifier for example in finding.left_examples[reason])
             _print(console, f"    {about}{number:,} stay: {reason}, such as {rows}")
 
 

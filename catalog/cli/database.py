@@ -55,7 +55,7 @@ def notify(message: str) -> None:
     err.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
-def address_of(which: Which, given: str | None) -> str:
+def dsn_of(which: Which, given: str | None) -> str:
     """Return the address of a database.
 
     Args:
@@ -65,9 +65,9 @@ def address_of(which: Which, given: str | None) -> str:
     Raises:
         Refused: Neither has an address.
     """
-    for address in (given, *(os.environ.get(name) for name in _ENVIRONMENT[which])):
-        if address:
-            return address
+    for dsn in (given, *(os.environ.get(name) for name in _ENVIRONMENT[which])):
+        if dsn:
+            return dsn
     raise Refused(
         f"give --dsn, or set {' or '.join(_ENVIRONMENT[which])}: the address of the {_NAMES[which]} database."
     )
@@ -76,7 +76,7 @@ def address_of(which: Which, given: str | None) -> str:
 @db.command()
 def upgrade(dsn: DsnOf = None, which: SchemaName = "catalog", max_wait: MaxWait = locks.MAX_WAIT) -> None:
     """Upgrade the schema beside running work. The schema of a later release is left unchanged."""
-    dsn = address_of(which, dsn)
+    dsn = dsn_of(which, dsn)
     before = schema.status(dsn, which)
     for revision, taken in before.locks.items():
         if before.current:
@@ -94,14 +94,14 @@ def upgrade(dsn: DsnOf = None, which: SchemaName = "catalog", max_wait: MaxWait 
 @db.command()
 def status(dsn: DsnOf = None, which: SchemaName = "catalog", as_json: AsJson = False) -> None:
     """Show the revision of the schema and the pending ones; exit with 1 if there are any."""
-    address = address_of(which, dsn)
-    found = schema.status(address, which)
+    dsn = dsn_of(which, dsn)
+    now = schema.status(dsn, which)
     if as_json:
-        print_json({"current": found.current, "newest": found.head, "pending": found.pending})
-        raise typer.Exit(1 if found.pending else 0)
-    older = which == "catalog" and found.current is None and schema.is_older_catalog(address)
-    out.print(f"{found}{f'; {OLDER}' if older else ''}")
-    raise typer.Exit(1 if found.pending else 0)
+        print_json({"current": now.current, "newest": now.head, "pending": now.pending})
+        raise typer.Exit(1 if now.pending else 0)
+    older = which == "catalog" and now.current is None and schema.is_older_catalog(dsn)
+    out.print(f"{now}{f'; {OLDER}' if older else ''}")
+    raise typer.Exit(1 if now.pending else 0)
 
 
 @db.command()
@@ -124,12 +124,12 @@ def restore(
                 selected = deletion.Restoration(connection, table, condition).count()
                 out.print(f"{selected:,} records of deleted_{table} match; nothing was changed")
                 return
-            found = deletion.restore(connection, table, condition)
+            restored = deletion.restore(connection, table, condition)
         except Refused as error:
             raise CatalogError(f"refused: {error}") from None
     stay = (
-        f"; {found.missing:,} stay deleted: their key or URL is taken, or others restored them"
-        if found.missing
+        f"; {restored.missing:,} stay deleted: their key or URL is taken, or others restored them"
+        if restored.missing
         else ""
     )
-    out.print(f"{found.updated:,} records of {table} restored{stay}")
+    out.print(f"{restored.updated:,} records of {table} restored{stay}")

@@ -145,7 +145,8 @@ def ingest(
         _stop_on_signal() as stopped,
         _progress(provider, replayed=transport is not None) as progress,
     ):
-        checkpoint = FileCheckpoint(target / f"{provider}.checkpoint.json")
+        covers = f"_{window}".replace(":", "") if window else ""
+        checkpoint = FileCheckpoint(target / f"{provider}{covers}.checkpoint.json")
         parts = Parts(UPath(target.resolve()), provider, checkpoint.started() or datetime.now(UTC), window)
         pull = Pull(
             cls(),
@@ -161,13 +162,8 @@ def ingest(
             advice=_advice(folder, replayed=transport is not None),
         )
         try:
-            with _private_address_explained():
+            with _private_address_explained(), _storage_error_explained(folder):
                 pull.run()
-        except OSError as error:
-            resumes = "the same command resumes there" if folder else "give --out to be able to resume a pull"
-            raise CatalogError(
-                f"{error.filename}: {error.strerror}. Earlier pages are complete; once repaired, {resumes}."
-            ) from None
         finally:
             if (manifest := parts.load()) is not None:
                 _show_outcome(cls, parts, manifest, as_json, kept=folder is not None)
@@ -180,7 +176,7 @@ def _advice(folder: Path | None, *, replayed: bool) -> Advice:
     look = RECORDED if replayed else f"Look at the API's responses, and at `pages` of the provider; {again}."
     return Advice(
         short=f"{kept}. {look} If this is right, --accept-shortfall counts the pull as whole.",
-        skipped=f"All other pages were read. {kept}; {again}.",
+        skipped=f"The pull went on after each. {kept}; {again}.",
     )
 
 
@@ -193,6 +189,18 @@ def _private_address_explained() -> Iterator[None]:
         raise CatalogError(
             f"{error}. If it is a server of your own, give its address as --base-url, or allow its host in "
             """the environment: PRIVATE_HOSTS='["127.0.0.1"]'."""
+        ) from None
+
+
+@contextmanager
+def _storage_error_explained(folder: Path | None) -> Iterator[None]:
+    """Say how a pull whose parts could not be written is resumed."""
+    try:
+        yield
+    except OSError as error:
+        resumes = "the same command resumes there" if folder else "give --out to be able to resume a pull"
+        raise CatalogError(
+            f"{error.filename}: {error.strerror}. Earlier pages are complete; once repaired, {resumes}."
         ) from None
 
 
@@ -303,7 +311,7 @@ def record(
             progress=progress,
             advice=Advice(
                 short=f"{kept}; look at them, and at `pages` of the provider.",
-                skipped=f"All other pages were read. {kept}.",
+                skipped=f"The pull went on after each. {kept}.",
             ),
         ).run()
     err.print(outcome_table(manifest))

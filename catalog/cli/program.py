@@ -100,9 +100,9 @@ def in_one_line(error: Exception, expected: tuple[type[Exception], ...] = ()) ->
 
 
 def _text(error: Exception, expected: tuple[type[Exception], ...]) -> str:
-    found = _of_a_database(error)
-    if found is not None:
-        return _database_error(found)
+    reported = _of_a_database(error)
+    if reported is not None:
+        return _database_error(reported)
     if isinstance(error, (CatalogError, Refused, *expected)):
         return str(error)
     if isinstance(error, OSError):
@@ -116,8 +116,8 @@ def _text(error: Exception, expected: tuple[type[Exception], ...]) -> str:
 
 def _of_a_database(error: BaseException | None) -> psycopg.Error | None:
     """Return PostgreSQL's error, which SQLAlchemy may have wrapped; None for other exceptions."""
-    found = getattr(error, "orig", error)
-    return found if isinstance(found, psycopg.Error) else None
+    original = getattr(error, "orig", error)
+    return original if isinstance(original, psycopg.Error) else None
 
 
 def _database_error(error: psycopg.Error) -> str:

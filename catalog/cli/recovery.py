@@ -71,7 +71,7 @@ def restored_command(
                 "give --since, the first UTC day after the backup."
             )
         plans = restored.catch_up(connection, provider_classes(), since.date() if since else None, today)
-        given_up = restored.give_turns_up(connection)
+        given_up = restored.release_turns(connection)
         first = since.date() if since else newest.date() if newest else today
         moment = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=1)
         runs = _runs_by_hand(connection, airflow, moment)
@@ -84,10 +84,17 @@ def restored_command(
         "such a run from its first task on.",
         f"Copied back from the API's database, with their identifiers: {back}.",
     )
+    _print_steps(plans, more, runs)
+
+
+def _print_steps(
+    plans: Iterable[restored.CatchUp], conf: dict[str, Any], runs: list[restored.Unfinished] | None
+) -> None:
+    """Print the commands that bring everything back, in order."""
     _section("1. Keep the live tables and indexes as they are until everything is back.")
     for dag_id in REFRESHES:
         _print("airflow", "dags", "pause", "--yes", dag_id)
-    _print_catch_up(plans, more)
+    _print_catch_up(plans, conf)
     for error in broken_providers().values():
         _comment(f"Not planned: {error}")
     _section("5. When all of these have ended: changes that users have made since, in this order.")
@@ -121,12 +128,12 @@ def _print_catch_up(plans: Iterable[restored.CatchUp], conf: dict[str, Any]) -> 
 
 def _conf(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        conf = json.loads(text)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        conf = None
+    if not isinstance(conf, dict):
         raise Refused('--conf should be a JSON object such as {"accept_shortfall": true}.')
-    return found
+    return conf
 
 
 def _readable(option: str, address: str | None) -> str | None:
@@ -160,9 +167,9 @@ def _print_runs(runs: list[restored.Unfinished] | None) -> None:
         return
     if not runs:
         _comment("None that Airflow's database knows of.")
-    for found in runs:
-        run = found.run
-        if found.begun:
+    for unfinished in runs:
+        run = unfinished.run
+        if unfinished.begun:
             _comment(
                 f"Run {run.run_id} of {run.dag_id} is incomplete here: clear all its tasks to resume it."
             )

@@ -95,15 +95,15 @@ def search_command(
 ) -> None:
     """Search the index as the API does."""
     alias = filtered_name(media_of(media)) if filtered else media_of(media)
-    found = search(engine(), alias, words.strip(), size)
-    if open_first and found.first:
-        if url := web_address(found.first[0].source.get("url")):
+    hits = search(engine(), alias, words.strip(), size)
+    if open_first and hits.first:
+        if url := web_address(hits.first[0].source.get("url")):
             typer.launch(url)
         else:
             err.print("The best hit has no address that a browser may open.")
     if as_json:
-        print_json(msgspec.structs.asdict(found) | {"first": [hit.source for hit in found.first]})
-        raise typer.Exit(0 if found.total else 1)
+        print_json(msgspec.structs.asdict(hits) | {"first": [hit.source for hit in hits.first]})
+        raise typer.Exit(0 if hits.total else 1)
     table = Table(
         "score",
         "title",
@@ -112,13 +112,13 @@ def search_command(
         "license",
         "tags",
         "identifier",
-        title=f"{found.total:,} {'hit' if found.total == 1 else 'hits'} for {words!r} in {found.index}",
+        title=f"{hits.total:,} {'hit' if hits.total == 1 else 'hits'} for {words!r} in {hits.index}",
     )
-    for hit in found.first:
+    for hit in hits.first:
         shown = map(hit.text, ("title", "creator", "source", "license"))
         table.add_row(f"{hit.score:.2f}", *shown, hit.tags(6), hit.identifier)
     out.print(table)
-    if not found.total:
+    if not hits.total:
         raise typer.Exit(1)
 
 
@@ -189,19 +189,19 @@ def diff(
     built = built_with(_meta(media_type)) if ENGINE in os.environ else None
     old, new = built or DEFAULT, policy_of(policy)
     with api() as connection:
-        found = policy_diff.compare(policy_diff.sample(connection, media_type, rows), old, new)
+        difference = policy_diff.compare(policy_diff.sample(connection, media_type, rows), old, new)
     if as_json:
-        print_json({"old": old.digest, "new": new.digest, **msgspec.to_builtins(found)})
+        print_json({"old": old.digest, "new": new.digest, **msgspec.to_builtins(difference)})
         return
-    share = found.changed / max(found.rows, 1)
-    title = f"{found.changed:,} of {found.rows:,} documents would change ({share:.1%})"
+    share = difference.changed / max(difference.rows, 1)
+    title = f"{difference.changed:,} of {difference.rows:,} documents would change ({share:.1%})"
     table = Table(
         "tags", f"policy {old.digest}{'' if built else ' (default)'}", f"policy {new.digest}", title=title
     )
     for rule in ("kept", *RULES):
-        table.add_row(rule, f"{found.before.get(rule, 0):,}", f"{found.after.get(rule, 0):,}")
+        table.add_row(rule, f"{difference.before.get(rule, 0):,}", f"{difference.after.get(rule, 0):,}")
     out.print(table)
-    for word, names in (("gained", found.gained), ("lost", found.lost)):
+    for word, names in (("gained", difference.gained), ("lost", difference.lost)):
         if names:
             shown = ", ".join(f"{name} ({number:,})" for name, number in names.most_common(10))
             out.print(f"{word} most: {shown}")

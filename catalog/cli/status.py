@@ -42,13 +42,13 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
         lambda _, error: in_one_line(error),
         datetime.now(UTC),
     )
-    found = health.in_order([*known.findings, *known.unread])
+    findings = health.in_order([*known.findings, *known.unread])
     aliases, last = known.live.aliases if known.live else [], known.newest and known.newest[:NEWEST]
     if as_json:
         print_json(
             {
                 "engine_checked": engine_checked,
-                "findings": msgspec.to_builtins(found),
+                "findings": msgspec.to_builtins(findings),
                 "records": [
                     {"media_type": media_type, "provider": provider, **_number_json(number)}
                     for (media_type, provider), number in known.records.by_provider.items()
@@ -63,7 +63,7 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
             }
         )
     else:
-        _show_findings(found, engine_checked)
+        _show_findings(findings, engine_checked)
         if last is not None:
             _show_loads(last)
         if known.dataset:
@@ -73,7 +73,7 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
         for alias in aliases:
             shown = f"{alias.documents:,} documents in {alias.index}" if alias.index else "no index yet"
             out.print(f"{alias.name}: {alias.problem or shown}")
-    raise typer.Exit(1 if any(one.severity == "error" for one in found) else 0)
+    raise typer.Exit(1 if any(one.severity == "error" for one in findings) else 0)
 
 
 def _connected(dsn: str) -> psycopg.Connection:

@@ -1,7 +1,8 @@
 """Preparation of a deployment before Airflow's components start: the image's `init`. It may be repeated.
 
-It creates or upgrades the database schemas, and creates the pools, the Variables that have a default (so that
-the UI shows them with their meaning), the users of the search engine, and the first user of the UI.
+It creates or upgrades the database schemas, and creates the pools, an empty Variable for each that has a
+default (so that the UI shows it with its meaning), the users of the search engine, and the first user of the
+UI.
 """
 
 import json
@@ -90,24 +91,41 @@ def prepare_airflow_database() -> None:
         log.info("pool %s: %d slots", name, slots)
 
 
-def set_variables() -> None:
-    """Set the Variables that are not set and have a default."""
-    from airflow.models import Variable
+def show_variables() -> None:
+    """Create the Variables that have a default, empty, with their meaning and their default as description.
 
+    An empty Variable is not set, so a release with another default takes effect. A value that a person has
+    set stays, even the default itself. An earlier release stored the defaults; where one of them is still
+    there, with the description of that release, it is emptied.
+    """
+    from airflow.models import Variable
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        described = dict(session.execute(select(Variable.key, Variable.description)).tuples().all())
     for name, value, meaning in defaults():
-        if Variable.get(name, default_var=None) is None:
-            Variable.set(name, value, description=meaning)
-            log.info("Variable %s = %s", name, value)
+        text = f"{meaning}; empty: {value}"
+        found = Variable.get(
+            name, default_var=None
+        )  # also from a secrets backend; None if not to be decrypted
+        if name in described:
+            ours = found == "" or (found, described[name]) == (value, meaning)
+        else:
+            ours = found is None
+        if ours and (found, described.get(name)) != ("", text):
+            Variable.set(name, "", description=text)
+            log.info("Variable %s: %s", name, text)
 
 
 def upgrade_databases() -> None:
     """Upgrade the catalog's schema; with CATALOG_MAKES_API_TABLES, the API's as well."""
-    found = schema.upgrade(os.environ["AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"])
-    log.info("catalog database: %s", found)
+    upgraded = schema.upgrade(os.environ["AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"])
+    log.info("catalog database: %s", upgraded)
     if os.environ.get("CATALOG_MAKES_API_TABLES", "").lower() == "true":
         for name in ("API", "API_STAGING"):
-            found = schema.upgrade(os.environ[f"AIRFLOW_CONN_POSTGRES_OPENLEDGER_{name}"], "api")
-            log.info("%s database: %s", name.lower(), found)
+            upgraded = schema.upgrade(os.environ[f"AIRFLOW_CONN_POSTGRES_OPENLEDGER_{name}"], "api")
+            log.info("%s database: %s", name.lower(), upgraded)
 
 
 class SearchUsers(msgspec.Struct, frozen=True):
@@ -166,7 +184,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     check_logins()
     prepare_airflow_database()
-    set_variables()
+    show_variables()
     upgrade_databases()
     if given := os.environ.get("CATALOG_SEARCH_USERS"):
         create_search_users(msgspec.json.decode(given, type=SearchUsers))

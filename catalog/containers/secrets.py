@@ -95,10 +95,10 @@ def parse_env(content: str) -> Iterator[Entry]:
         MalformedError: A quote is not closed, or something follows it.
     """
     for number, line in enumerate(content.splitlines(), 1):
-        found = _ENTRY.fullmatch(line)
-        if not found or line.lstrip().startswith("#"):
+        match = _ENTRY.fullmatch(line)
+        if not match or line.lstrip().startswith("#"):
             continue
-        name, value = found[1], found[2]
+        name, value = match[1], match[2]
         quoted = value[:1] in ("'", '"')
         plain = _unquote(number, name, value) if quoted else re.sub(r"(^|\s+)#.*", "", value)
         yield Entry(number, name, plain)
@@ -107,16 +107,16 @@ def parse_env(content: str) -> Iterator[Entry]:
 def _unquote(number: int, name: str, value: str) -> str:
     quote = value[0]
     inner = r"[^']*" if quote == "'" else r"(?:[^\"\\]|\\.)*"
-    found = re.fullmatch(rf"{quote}({inner}){quote}(?:\s+#.*)?", value)
-    if not found:
+    match = re.fullmatch(rf"{quote}({inner}){quote}(?:\s+#.*)?", value)
+    if not match:
         raise MalformedError(
             f".env, line {number}: {name} has a quote that is not closed, or characters after it. "
             "Put the value between single quotes; if it has single quotes itself, between double quotes, "
             'with \\ before each " and \\ in it'
         )
     if quote == "'":
-        return found[1]
-    return _ESCAPED.sub(lambda m: "\n" if m[1] == "n" else m[1], found[1])
+        return match[1]
+    return _ESCAPED.sub(lambda m: "\n" if m[1] == "n" else m[1], match[1])
 
 
 def audience(name: str) -> str | None:

@@ -55,20 +55,20 @@ class ConnectionFields(Protocol):
     def extra_dejson(self) -> dict[str, Any]: ...
 
 
-def arguments_of(found: ConnectionFields, **ours: Any) -> dict[str, Any]:
+def arguments_of(connection: ConnectionFields, **ours: Any) -> dict[str, Any]:
     """Return the arguments of `psycopg.connect` for an Airflow connection.
 
     Every extra that libpq knows (`sslmode`, `sslcert`, `keepalives_idle`, …) is passed on, because the
     connection may not be safe without it. Unknown extras are named in the log.
 
     Args:
-        found: The Airflow connection.
+        connection: The Airflow connection.
         ours: Defaults in addition to the keepalive settings. Extras of the connection override them, except
             that `options` of both are joined.
     """
-    extra = {name: value for name, value in (found.extra_dejson or {}).items() if name not in FIELDS}
+    extra = {name: value for name, value in (connection.extra_dejson or {}).items() if name not in FIELDS}
     if unknown := sorted(extra.keys() - KNOWN - AIRFLOW_EXTRAS):
-        log.warning("Connection %s: libpq knows no %s; ignored.", found.conn_id, ", ".join(unknown))
+        log.warning("Connection %s: libpq knows no %s; ignored.", connection.conn_id, ", ".join(unknown))
     given = {name: value for name, value in extra.items() if name in KNOWN}
     if "options" in given and "options" in ours:
         given["options"] = f"{ours['options']} {given['options']}"
@@ -76,11 +76,11 @@ def arguments_of(found: ConnectionFields, **ours: Any) -> dict[str, Any]:
         **KEEPALIVE_OPTIONS,
         **ours,
         **given,
-        "host": found.host,
-        "port": found.port or 5432,
-        "user": found.login,
-        "password": found.password,
-        "dbname": found.schema,
+        "host": connection.host,
+        "port": connection.port or 5432,
+        "user": connection.login,
+        "password": connection.password,
+        "dbname": connection.schema,
     }
 
 

@@ -36,29 +36,29 @@ class Fields(msgspec.Struct, forbid_unknown_fields=True):
         return found if isinstance(found, dict) else {}
 
 
-def conninfo(address: str) -> str:
+def conninfo(dsn: str) -> str:
     """Convert a database address to a libpq connection string.
 
     Args:
-        address: `postgresql://…`, `host=… dbname=…`, or an Airflow connection, as URI or as JSON.
+        dsn: `postgresql://…`, `host=… dbname=…`, or an Airflow connection, as URI or as JSON.
 
     Raises:
-        Refused: The address has none of these forms. The message repeats nothing of it, because it may hold
+        Refused: It has none of these forms. The message repeats nothing of it, because it may hold
             a password.
     """
     try:
         # UTF-8 whatever the role or the environment says: with SQL_ASCII, strings would be read as bytes.
-        return make_conninfo(_read(address), client_encoding="UTF8")
+        return make_conninfo(_read(dsn), client_encoding="UTF8")
     except (psycopg.Error, ValueError):
         raise Refused(f"the address of the database cannot be read; {_FORM}.") from None
 
 
-def _read(address: str) -> str:
-    if address.lstrip().startswith("{"):
-        return _of_fields(fields_of(address))
-    if "://" in address:
-        return _of_uri(address)
-    return make_conninfo("", **{**KEEPALIVE_OPTIONS, **conninfo_to_dict(address)})
+def _read(dsn: str) -> str:
+    if dsn.lstrip().startswith("{"):
+        return _of_fields(fields_of(dsn))
+    if "://" in dsn:
+        return _of_uri(dsn)
+    return make_conninfo("", **{**KEEPALIVE_OPTIONS, **conninfo_to_dict(dsn)})
 
 
 def _of_uri(uri: str) -> str:
@@ -70,10 +70,10 @@ def _of_uri(uri: str) -> str:
         raise ValueError  # ambiguous: a part of the password could be read as the host
     fields = fields_of(uri)  # raises ValueError for a bad port, which libpq reports much later
     if dict(parse_qsl(parts.query)).keys() <= KNOWN:
-        found = conninfo_to_dict(f"postgresql://{rest}")
-        if " " not in (options := str(found.get("options", ""))):  # Airflow writes spaces as +
-            found["options"] = options.replace("+", " ")
-        return make_conninfo("", **{**KEEPALIVE_OPTIONS, **found})
+        arguments = conninfo_to_dict(f"postgresql://{rest}")
+        if " " not in (options := str(arguments.get("options", ""))):  # Airflow writes spaces as +
+            arguments["options"] = options.replace("+", " ")
+        return make_conninfo("", **{**KEEPALIVE_OPTIONS, **arguments})
     return _of_fields(fields)
 
 

@@ -47,26 +47,26 @@ class License(msgspec.Struct, frozen=True):
 
 def _paths() -> dict[str, tuple[str, str]]:
     """Map each deed path to (slug, version)."""
-    found: dict[str, tuple[str, str]] = {}
+    pairs: dict[str, tuple[str, str]] = {}
     for slug in _MAIN:
         for version in ("1.0", "2.0", "2.5", "3.0", "4.0"):
             if (slug, version) != ("by-nc-nd", "1.0"):
-                found[f"licenses/{slug}/{version}"] = (slug, version)
+                pairs[f"licenses/{slug}/{version}"] = (slug, version)
         for port in _PORTS_OF_2_1:
-            found[f"licenses/{slug}/2.1/{port}"] = (slug, "2.1")
+            pairs[f"licenses/{slug}/2.1/{port}"] = (slug, "2.1")
     for path in _RETIRED:
         slug, version = path.split("/")
-        found[f"licenses/{path}"] = (slug, version)
+        pairs[f"licenses/{path}"] = (slug, version)
     for slug in _JAPAN_ONLY:
-        found[f"licenses/{slug}/2.0/jp"] = (slug, "2.0")
+        pairs[f"licenses/{slug}/2.0/jp"] = (slug, "2.0")
     # Before 2.5, the order nd-nc was also used.
-    found["licenses/by-nd-nc/1.0"] = ("by-nc-nd", "1.0")
-    found["licenses/by-nd-nc/2.0/jp"] = ("by-nc-nd", "2.0")
-    found["licenses/publicdomain"] = ("publicdomain", NOT_APPLICABLE)
-    found["licenses/mark/1.0"] = ("pdm", "1.0")
-    found["publicdomain/mark/1.0"] = ("pdm", "1.0")
-    found["publicdomain/zero/1.0"] = ("cc0", "1.0")
-    return found
+    pairs["licenses/by-nd-nc/1.0"] = ("by-nc-nd", "1.0")
+    pairs["licenses/by-nd-nc/2.0/jp"] = ("by-nc-nd", "2.0")
+    pairs["licenses/publicdomain"] = ("publicdomain", NOT_APPLICABLE)
+    pairs["licenses/mark/1.0"] = ("pdm", "1.0")
+    pairs["publicdomain/mark/1.0"] = ("pdm", "1.0")
+    pairs["publicdomain/zero/1.0"] = ("cc0", "1.0")
+    return pairs
 
 
 PAIR_BY_PATH = _paths()
@@ -83,13 +83,13 @@ _EXPLAINED = {
 
 def _reverse() -> dict[tuple[str, str], str]:
     """Map (slug, version) to a deed path; prefer the international path to a spelling variant or a port."""
-    found: dict[tuple[str, str], str] = {}
+    paths: dict[tuple[str, str], str] = {}
     for path, pair in PAIR_BY_PATH.items():
-        found.setdefault(pair, _CANONICAL.get(path, path))
+        paths.setdefault(pair, _CANONICAL.get(path, path))
     for slug in _MAIN:
-        found[(slug, "2.1")] = f"licenses/{slug}/2.0"  # there is no international 2.1
-    found[("pdm", "1.0")] = "publicdomain/mark/1.0"
-    return found
+        paths[(slug, "2.1")] = f"licenses/{slug}/2.0"  # there is no international 2.1
+    paths[("pdm", "1.0")] = "publicdomain/mark/1.0"
+    return paths
 
 
 PATH_BY_PAIR = _reverse()
@@ -197,9 +197,9 @@ def license_from_name(name: object, version: str | None = None) -> License | Non
 
 
 def _constant(slug: str) -> License:
-    found = license_from_pair(slug, "1.0")
-    assert found, slug
-    return msgspec.structs.replace(found, raw_url=found.url)
+    known = license_from_pair(slug, "1.0")
+    assert known, slug
+    return msgspec.structs.replace(known, raw_url=known.url)
 
 
 CC0 = _constant("cc0")

@@ -28,11 +28,11 @@ def without_groups(text: str, alone: str = "") -> str | None:
     >>> without_groups("1,204", alone=","), without_groups("1,204"), without_groups("1,5")
     ('1204', None, None)
     """
-    found = _GROUPED.fullmatch(text.strip())
-    if not found:
+    match = _GROUPED.fullmatch(text.strip())
+    if not match:
         return None
-    mark, fraction = found["mark"], found["fraction"]
-    if mark in _DOUBTFUL and mark not in alone and not (found["more"] or fraction):
+    mark, fraction = match["mark"], match["fraction"]
+    if mark in _DOUBTFUL and mark not in alone and not (match["more"] or fraction):
         return None
     whole = text.strip().removesuffix(fraction) if fraction else text.strip()
     return whole.replace(mark, "") + fraction.replace(",", ".")

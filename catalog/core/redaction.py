@@ -88,13 +88,13 @@ def _decode(match: re.Match[str]) -> str:
 def _spans(plain: str, starts: Sequence[int], length: int, form: str) -> Iterator[tuple[int, int]]:
     """Yield the spans of a form, or of its beginning, in the original text; escapes are not split."""
     head = form[:_PREFIX] if len(form) >= _MIN_LENGTH else form
-    found = plain.find(head)
-    while found >= 0:
-        end = found + _common_length(plain, found, form)
+    start = plain.find(head)
+    while start >= 0:
+        end = start + _common_length(plain, start, form)
         while end < len(starts) and starts[end] == starts[end - 1]:
             end += 1
-        yield starts[found], starts[end] if end < len(starts) else length
-        found = plain.find(head, found + 1)
+        yield starts[start], starts[end] if end < len(starts) else length
+        start = plain.find(head, start + 1)
 
 
 def _common_length(plain: str, begin: int, form: str) -> int:

@@ -61,11 +61,11 @@ def without_secrets(text: str) -> str:
     'postgresql://***@host/db failed, password=*** limit=3'
     """
     text, kept, at = _USER_INFO.sub("***@", text), "", 0
-    while found := _SETTING.search(text, at):
-        value = found.end("name") + 1
-        secret = is_secret(found["name"])
+    while match := _SETTING.search(text, at):
+        value = match.end("name") + 1
+        secret = is_secret(match["name"])
         kept += text[at:value] + ("***" if secret else "")
-        at = found.end() if secret else value  # another setting may follow within `a=1&key=…`
+        at = match.end() if secret else value  # another setting may follow within `a=1&key=…`
     return kept + text[at:]
 
 

@@ -1,8 +1,11 @@
 """Settings of every database session, independent of the defaults of the database and the role."""
 
+import secrets
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import psycopg
+from psycopg import sql
 
 # `Any`: rows are read by position or by name, as a cursor's row factory says.
 Connection = psycopg.Connection[Any]
@@ -29,19 +32,44 @@ SETTINGS = {
 }
 
 
+def settings_statement(settings: Mapping[str, str]) -> sql.Composed:
+    """Return the statement that applies settings to a session, except those that the server does not know."""
+    return sql.SQL(
+        "select pg_catalog.set_config(name, value, false)"
+        " from unnest({}::text[], {}::text[]) as ours (name, value)"
+        " where pg_catalog.current_setting(name, true) is not null"
+    ).format(sql.Literal(list(settings)), sql.Literal(list(settings.values())))
+
+
 def settle(connection: Connection) -> None:
-    """Apply the settings that the catalog's statements rely on, except those that the server does not know.
+    """Apply the settings that the catalog's statements rely on.
 
     Args:
         connection: To the catalog or the API database. If its current transaction is rolled back, so are
             the settings.
     """
-    connection.execute(
-        "select pg_catalog.set_config(name, value, false)"
-        " from unnest(%s::text[], %s::text[]) as ours (name, value)"
-        " where pg_catalog.current_setting(name, true) is not null",
-        [list(SETTINGS), list(SETTINGS.values())],
-    )
+    connection.execute(settings_statement(SETTINGS))
+
+
+def is_same_database(one: Connection, other: Connection) -> bool:
+    """Return whether two connections lead to the same database, whatever the names of its host are.
+
+    One session takes an advisory lock, which the other can take only in another database.
+
+    Args:
+        one: In autocommit.
+        other: In autocommit.
+    """
+    key = secrets.randbits(63)
+    one.execute("select pg_advisory_lock(%s)", [key])
+    try:
+        row = other.execute("select pg_try_advisory_lock(%s)", [key]).fetchone()
+        is_free = bool(row and row[0])
+        if is_free:
+            other.execute("select pg_advisory_unlock(%s)", [key])
+        return not is_free
+    finally:
+        one.execute("select pg_advisory_unlock(%s)", [key])
 
 
 def raise_memory(

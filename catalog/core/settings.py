@@ -75,26 +75,34 @@ def _switch(name: str, value: bool, meaning: str, strict: bool = False) -> Setti
     return _declare("Variable, JSON", name, shown, meaning, of=bool, value=value, strict=strict)
 
 
-for _name, _shown, _meaning in (
-    ("postgres_openledger_upstream", "required", "the catalog database"),
-    (
-        "postgres_openledger_api",
-        "needed by the data refresh",
-        "the API's database; its own migrations make its tables",
-    ),
-    ("postgres_openledger_api_staging", "needed by staging DAGs", "the API's staging database"),
-    (
-        "elasticsearch_http_production",
-        "needed by the data refresh",
-        "the search engine, type HTTP; its extra: see [below](#search-engines)",
-    ),
-    ("elasticsearch_http_staging", "needed by staging DAGs", "the staging search engine; extra as above"),
-    ("sensitive_terms", "`SENSITIVE_TERMS_URL`", "HTTP address of the list of sensitive terms"),
-    ("aws_default", "needed on AWS", "object storage, where `OBJECT_STORAGE` is on S3; RDS"),
-    ("slack_notifications", "task log only", "webhook for reports"),
-    ("slack_alerts", "task log only", "webhook for failures and alerts"),
-):
-    _declare("connection", _name, _shown, _meaning)
+def _connection(conn_id: str, shown: str, meaning: str) -> str:
+    """Declare an Airflow connection, and return its id."""
+    return _declare("connection", conn_id, shown, meaning).name
+
+
+CATALOG_DB = _connection("postgres_openledger_upstream", "required", "the catalog database")
+API_DB = _connection(
+    "postgres_openledger_api",
+    "needed by the data refresh",
+    "the API's database; its own migrations make its tables",
+)
+STAGING_DB = _connection(
+    "postgres_openledger_api_staging", "needed by staging DAGs", "the API's staging database"
+)
+SEARCH = _connection(
+    "elasticsearch_http_production",
+    "needed by the data refresh",
+    "the search engine, type HTTP; its extra: see [below](#search-engines)",
+)
+STAGING_SEARCH = _connection(
+    "elasticsearch_http_staging", "needed by staging DAGs", "the staging search engine; extra as above"
+)
+SENSITIVE_TERMS = _connection(
+    "sensitive_terms", "`SENSITIVE_TERMS_URL`", "HTTP address of the list of sensitive terms"
+)
+_connection("aws_default", "needed on AWS", "object storage, where `OBJECT_STORAGE` is on S3; RDS")
+SLACK_NOTIFICATIONS = _connection("slack_notifications", "task log only", "webhook for reports")
+SLACK_ALERTS = _connection("slack_alerts", "task log only", "webhook for failures and alerts")
 
 OBJECT_STORAGE = _text(
     "OBJECT_STORAGE",

@@ -40,11 +40,11 @@ def _listed(found: Iterable[Group]) -> list[str]:
 @task(execution_timeout=timedelta(hours=5))
 def get_license_groups() -> list[dict[str, Any]]:
     """Return the licenses of images without a URL, with the number of rows of each."""
-    found = _groups()
-    rows = sum(g.rows for g in found)
-    text = f"{rows:,} images of {len(found)} licenses lack a license_url."
-    notify("Images without license_url", SENDER, text, lines=_listed(found))
-    return [msgspec.to_builtins(g) for g in found]
+    licenses = _groups()
+    rows = sum(g.rows for g in licenses)
+    text = f"{rows:,} images of {len(licenses)} licenses lack a license_url."
+    notify("Images without license_url", SENDER, text, lines=_listed(licenses))
+    return [msgspec.to_builtins(g) for g in licenses]
 
 
 @task(

@@ -246,10 +246,14 @@ def judge(survey: dict[str, Any], params: Params = GIVEN) -> None:
     """Judge what a survey has found, and remove records or bring them back."""
     one = msgspec.convert(survey, Survey)
     with catalog_connection(autocommit=True) as connection:
-        found = conclude(connection, one, now=_now(), failing=params["failing"] / 100, mark=params["mark"])
-    log.info("%s: %s", one, found)
-    if found.removed or found.back:
-        note_written(CATALOG[one.media_type], provider=one.provider, removed=found.removed, back=found.back)
+        concluded = conclude(
+            connection, one, now=_now(), failing=params["failing"] / 100, mark=params["mark"]
+        )
+    log.info("%s: %s", one, concluded)
+    if concluded.removed or concluded.back:
+        note_written(
+            CATALOG[one.media_type], provider=one.provider, removed=concluded.removed, back=concluded.back
+        )
 
 
 @task_group

@@ -78,22 +78,22 @@ def _clean(rule: str, media: MediaType, params: Params = GIVEN) -> dict[str, Any
         raise AirflowSkipException(f"this run does not clean {media} by the rule {rule}.")
     if params["dry_run"]:
         with catalog_connection(autocommit=True) as connection:
-            found = survey(connection, [RULES[rule]], media)[rule]
+            result = survey(connection, [RULES[rule]], media)[rule]
         log.info(
-            "DRY RUN, nothing is changed.\n%s: %s\nrows: %s", media, RULES[rule].about, f"{found.rows:,}"
+            "DRY RUN, nothing is changed.\n%s: %s\nrows: %s", media, RULES[rule].about, f"{result.rows:,}"
         )
-        _show(found.examples)
-        changed = found.rows
+        _show(result.examples)
+        changed = result.rows
     else:
-        progress, found = run_cleaning(RULES[rule], media, batch_size=params["batch_size"])
+        progress, result = run_cleaning(RULES[rule], media, batch_size=params["batch_size"])
         changed = progress.updated
         log.info("%s: %s\nrows changed: %s", media, RULES[rule].about, f"{changed:,}")
         if changed:
             note_written(CATALOG[media], rule=rule, updated=changed)
-    for reason, number in found.left.items():
+    for reason, number in result.left.items():
         log.info("%s rows stay: %s", f"{number:,}", reason)
-        _show(found.left_examples[reason])
-    return {"rule": rule, "media": media, "changed": changed, "left": found.left}
+        _show(result.left_examples[reason])
+    return {"rule": rule, "media": media, "changed": changed, "left": result.left}
 
 
 def _show(examples: Iterable[Example]) -> None:
@@ -105,13 +105,13 @@ def _show(examples: Iterable[Example]) -> None:
 @task(trigger_rule="all_done")
 def report(results: Any, params: Params = GIVEN) -> str:
     """Report the numbers of each rule, and what stays as it is."""
-    found = [one for of_rule in results for one in of_rule or () if one]
-    changed = sum(one["changed"] for one in found)
+    cleanings = [counts for of_rule in results for counts in of_rule or () if counts]
+    changed = sum(counts["changed"] for counts in cleanings)
     verb = "would change" if params["dry_run"] else "changed"
     lines = []
-    for one in found:
-        left = "".join(f"; {number:,} stay: {reason}" for reason, number in one["left"].items())
-        lines.append(f"  - {one['media']}, {one['rule']}: {one['changed']:,}{left}")
+    for counts in cleanings:
+        left = "".join(f"; {number:,} stay: {reason}" for reason, number in counts["left"].items())
+        lines.append(f"  - {counts['media']}, {counts['rule']}: {counts['changed']:,}{left}")
     text = f"{changed:,} rows {verb}, a row being counted for each rule."
     subject = "Catalog cleaning, dry run" if params["dry_run"] else "Catalog cleaned"
     return notify_end(subject, SENDER, text, lines=lines, completion=not params["dry_run"])

@@ -12,9 +12,10 @@ from airflow.sdk import Param, chain, task
 
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.settings import API_DB, SEARCH
 from catalog.dags.common.assets import FILTERED, INDEX
 from catalog.dags.common.conf import END
-from catalog.dags.common.connections import API_DB, SEARCH, api_connection, sensitive_terms
+from catalog.dags.common.connections import api_connection, sensitive_terms
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import PRODUCTION
 from catalog.dags.common.refreshes import begin_refresh, current_refresh, note_index

@@ -112,5 +112,5 @@ def index_dag(environment: Environment) -> None:
         finish_index(copied)
 
 
-for one in ENVIRONMENTS.values():
-    index_dag(one)
+for environment in ENVIRONMENTS.values():
+    index_dag(environment)

@@ -45,12 +45,13 @@ def plan_proportions(params: Params = GIVEN) -> str:
             raise Refused(f"production has no documents behind the alias {media_type}.")
         total = share_of(sources, percentage) if number is None else number
         wanted = proportional(sources, total, each=params["each_source"])
-        found = select(indexes(STAGING.search), origin, wanted)
+        selection = select(indexes(STAGING.search), origin, wanted)
         notes = [
-            f"  - {source}: {found.documents.get(source, 0):,} of {wanted[source]:,}, {origin} has no more"
-            for source in sorted(found.missing)
+            f"  - {source}: {selection.documents.get(source, 0):,} of {wanted[source]:,}, "
+            f"{origin} has no more"
+            for source in sorted(selection.missing)
         ]
-        return Copy(origin, uuid, found.query, notes=notes)
+        return Copy(origin, uuid, selection.query, notes=notes)
 
     origin = params["origin"] or f"{media_type}-full"
     return begin_copy(STAGING, media_type, origin, params["index_suffix"], copy)

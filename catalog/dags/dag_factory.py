@@ -163,19 +163,23 @@ def catalog_dag(
             owner: link for owner, link in environment(OWNER_LINKS).items() if owner == OWNERS[kind]
         },
         doc_md="\n\n".join(part for part in (spec.text, spec.configuration, spec.example) if part),
-        default_args={
-            "owner": OWNERS[kind],
-            "retries": environment(DEFAULT_RETRY_COUNT),
-            "retry_delay": timedelta(seconds=environment(DEFAULT_RETRY_DELAY)),
-            "execution_timeout": timedelta(hours=1),
-            "retry_policy": CatalogRetryPolicy(),
-            "on_failure_callback": [alert_on_failure],
-            "pre_execute": before_task,
-        },
+        default_args=_default_args(OWNERS[kind]),
     ) as dag:
         yield dag
         watch(dag)
     _override_timeouts(dag)
+
+
+def _default_args(owner: str) -> dict[str, Any]:
+    return {
+        "owner": owner,
+        "retries": environment(DEFAULT_RETRY_COUNT),
+        "retry_delay": timedelta(seconds=environment(DEFAULT_RETRY_DELAY)),
+        "execution_timeout": timedelta(hours=1),
+        "retry_policy": CatalogRetryPolicy(),
+        "on_failure_callback": [alert_on_failure],
+        "pre_execute": before_task,
+    }
 
 
 def is_parsed_for(dag_id: str) -> bool:

@@ -26,7 +26,7 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
     MAX_DURATION,
     check_index,
-    delete_left_overs,
+    delete_leftovers,
     delete_old_indexes,
     fill_filtered,
     index_range,
@@ -45,7 +45,7 @@ from catalog.data_refresh.apply import Applied
 from catalog.data_refresh.columns import Copied
 from catalog.data_refresh.copy import TABLES
 from catalog.data_refresh.identity import filtered_name
-from catalog.data_refresh.promotion import drop_left_overs, left_overs
+from catalog.data_refresh.promotion import drop_leftovers, leftovers
 from catalog.data_refresh.report import Checked, FilteredCounts, incremental_report, refresh_report
 from catalog.data_refresh.table_preflight import preflight_tables
 from catalog.notifications.messages import escaped
@@ -100,7 +100,7 @@ are copied, for a small staging database.
 
 
 def _made_by(media_type: MediaType) -> list[str]:
-    """Return the DAGs whose left-over indexes a refresh deletes."""
+    """Return the DAGs whose leftover indexes a refresh deletes."""
     return [f"{media_type}_data_refresh", f"create_filtered_{media_type}_index"]
 
 
@@ -126,11 +126,11 @@ def check_configuration(media_type: MediaType, params: Params = GIVEN) -> None:
 
 @task
 def clean_up(media_type: MediaType) -> list[str]:
-    """Delete the tables and the indexes without an alias that runs left which were given up."""
+    """Delete the tables, and the indexes without an alias, that abandoned runs have left behind."""
     refresh = current_refresh("working")
     with api_connection(autocommit=True) as api:
-        drop_left_overs(api, left_overs(api, TABLES[media_type], refresh.identity))
-        return delete_left_overs(refresh, _made_by(media_type))
+        drop_leftovers(api, leftovers(api, TABLES[media_type], refresh.identity))
+        return delete_leftovers(refresh, _made_by(media_type))
 
 
 @task(trigger_rule="none_failed")
@@ -178,7 +178,7 @@ def delete_old(media_type: MediaType) -> list[str]:
     """Delete the old tables, and the old indexes unless another alias points at them."""
     refresh = current_refresh("promoted")
     with api_connection(autocommit=True) as api:
-        drop_left_overs(api, TABLES[media_type])
+        drop_leftovers(api, TABLES[media_type])
         return delete_old_indexes(refresh, _made_by(media_type))
 
 
@@ -191,8 +191,8 @@ def report_record_counts(
     ti: TaskInstance = GIVEN,
 ) -> str:
     refresh, engine = current_refresh(), indexes()
-    copies = [one for part in copied or () for one in msgspec.convert(part or [], list[Copied])]
-    tables = {one.table: one for one in copies if one.done}
+    copies = [copy for part in copied or () for copy in msgspec.convert(part or [], list[Copied])]
+    tables = {copy.table: copy for copy in copies if copy.done}
     before, after = refresh.plan.documents[media_type], engine.sources(media_type)
     digest = engine.meta(media_type).get("tag_policy_digest", "")
     if refresh.plan.mode == "incremental":

@@ -91,5 +91,5 @@ def healthcheck_dag(environment: Environment) -> None:
         check_cluster(environment.name)
 
 
-for one in ENVIRONMENTS.values():
-    healthcheck_dag(one)
+for environment in ENVIRONMENTS.values():
+    healthcheck_dag(environment)

@@ -111,20 +111,20 @@ def check_for_file_updates(params: Params = GIVEN) -> str:
 
 
 @task(execution_timeout=TIMEOUT)
-def load_catalog_of_life_names(params: Params = GIVEN) -> dict[str, int]:
+def load_catalog_of_life_names(token: str, params: Params = GIVEN) -> dict[str, int]:
     with catalog_connection() as connection:
-        return taxa.load_names(connection, locate(params.get("replay"))[1])
+        return taxa.load_names(connection, locate(params.get("replay"))[1], token)
 
 
-def load_file(name: str, params: Params = GIVEN) -> int:
+def load_file(name: str, token: str, params: Params = GIVEN) -> int:
     with catalog_connection() as connection:
-        return dump_files.load_file(connection, locate(params.get("replay"))[0], name)
+        return dump_files.load_file(connection, locate(params.get("replay"))[0], name, token)
 
 
 @task(execution_timeout=TIMEOUT)
-def name_taxa() -> int:
+def name_taxa(token: str) -> int:
     with catalog_connection() as connection:
-        return taxa.name_taxa(connection)
+        return taxa.name_taxa(connection, token)
 
 
 @task(execution_timeout=TIMEOUT)
@@ -168,7 +168,7 @@ def load_image_data(
 ) -> int:
     """Load the batches and return their number. A task that is stopped resumes at the next batch."""
     with catalog_connection() as connection:
-        photo_batches.load_batches(
+        batches = photo_batches.load_batches(
             connection,
             token,
             (dag_run.dag_id, dag_run.run_id),
@@ -191,22 +191,29 @@ def load_image_data(
                 replayed=bool(params.get("replay")),
             )
         metrics.send_durations_of_run(connection, dag_run.dag_id, dag_run.run_id)
-        return len(photo_batches.batches(connection))
+        return batches
 
 
 @task
-def drop_source_data(token: str, params: Params = GIVEN) -> None:
+def drop_source_data(token: str, params: Params = GIVEN, dag_run: DagRun = GIVEN) -> None:
     """Record which dump is in the catalog, and drop its tables unless the conf keeps them."""
     with catalog_connection() as connection:
-        dump.finish(connection, token, drop=bool(params.get("sql_rm_source_data_after_ingesting")))
+        dump.finish(
+            connection,
+            token,
+            (dag_run.dag_id, dag_run.run_id),
+            drop=bool(params.get("sql_rm_source_data_after_ingesting")),
+        )
 
 
 @task_group
 def ingest_data() -> None:
     token: Any = check_for_file_updates()
-    files = [task(task_id=f"load_{name}", execution_timeout=TIMEOUT)(load_file)(name) for name in FILES]
-    named = name_taxa()
-    token >> [*files, load_catalog_of_life_names()] >> named
+    files = [
+        task(task_id=f"load_{name}", execution_timeout=TIMEOUT)(load_file)(name, token) for name in FILES
+    ]
+    named: Any = name_taxa(token)
+    [*files, load_catalog_of_life_names(token)] >> named
     checked: Any = check_dump(token)
     named >> checked
     load_image_data(token, checked) >> drop_source_data(token)

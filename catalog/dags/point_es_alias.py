@@ -60,6 +60,7 @@ THEN = {
 def check_target(environment: str, params: Params = GIVEN) -> None:
     """Check the index and record the plan, once; skipped if the alias points at the index already."""
     from catalog.data_refresh.pointing import losses, media_type_of, require_target
+    from catalog.data_refresh.shrinkage import shrunken_index
 
     where, alias, index = ENVIRONMENTS[environment], params["alias"], params["index"]
     engine, media_type = indexes(where.search), media_type_of(alias)
@@ -69,7 +70,7 @@ def check_target(environment: str, params: Params = GIVEN) -> None:
         if is_complete(target.uuid) is False:
             raise Refused(f"index: {index} was never complete, or belongs to tables that are not live.")
         if (found := losses(engine, alias, index)) and not params["accept_shrinkage"]:
-            raise Refused("; ".join(found) + ".")
+            raise Refused(shrunken_index(found))
         refuse_foreign_alias(where, alias)
 
     def plan(_: int) -> Plan:
@@ -165,5 +166,5 @@ def alias_dag(environment: Environment) -> None:
         chain(refuse_conflicts(), check_target(environment.name), moved, delete_old_index())
 
 
-for one in ENVIRONMENTS.values():
-    alias_dag(one)
+for environment in ENVIRONMENTS.values():
+    alias_dag(environment)

@@ -13,7 +13,7 @@ from catalog.dags.tasks.reports import report_aggregate_reingestion_errors, repo
 from catalog.ingestion.provider import Provider, Reingestion, provider_classes
 from catalog.ingestion.windows import day_lists
 
-DAYS_DOC = """
+DATED_DOC = """
 Pulls {number} past days of `{name}_workflow` again, up to {furthest:,} days back, every week, mainly to
 update their popularity.
 
@@ -24,7 +24,7 @@ the others: they are loaded, one alert names all days that failed, and the run f
 The days are counted back from the first day of the run's week, or from conf `date`. What is pulled, and how,
 is described at [`{name}_workflow`](#{name}_workflow).
 """
-WHOLE_DOC = """
+UNDATED_DOC = """
 Pulls everything again, in one pull: the API has no dates, so there are no past days to choose from, and each
 run of `{name}_workflow` finds what a reingestion could find. This run is for when that one did not finish: a
 scheduled run is skipped if a complete pull of either DAG was loaded during the last seven days. A run that is
@@ -53,11 +53,11 @@ def reingestion_dag(cls: type[Provider], plan: Reingestion, doc: str, *leave_out
         yield
 
 
-def days_workflow(cls: type[Provider], plan: Reingestion) -> None:
+def dated_workflow(cls: type[Provider], plan: Reingestion) -> None:
     """Declare the DAG of a dated provider; each day is a map index of its list's task group."""
     lists = day_lists(*plan.days)
     steps = ["today", *(f"every_{step}_days" for step, count in plan.days if count)]
-    doc = DAYS_DOC.format(number=sum(map(len, lists)), name=cls.name, furthest=lists[-1][-1]).strip()
+    doc = DATED_DOC.format(number=sum(map(len, lists)), name=cls.name, furthest=lists[-1][-1]).strip()
     with reingestion_dag(cls, plan, doc, "query_params_list"):
         checked = check_configuration()
         before: Any = checked
@@ -81,9 +81,9 @@ def days_workflow(cls: type[Provider], plan: Reingestion) -> None:
         )
 
 
-def whole_workflow(cls: type[Provider], plan: Reingestion) -> None:
+def undated_workflow(cls: type[Provider], plan: Reingestion) -> None:
     """Declare the DAG of a provider that is not dated: one pull finds what all the days would."""
-    doc = WHOLE_DOC.format(name=cls.name).strip()
+    doc = UNDATED_DOC.format(name=cls.name).strip()
     with reingestion_dag(cls, plan, doc, "date"):
         fresh = skip_when_fresh(cls.name, days=7)
         fresh >> ingest(cls.name, pull_timeout=plan.pull_timeout)() >> report_load_completion()
@@ -91,4 +91,4 @@ def whole_workflow(cls: type[Provider], plan: Reingestion) -> None:
 
 for provider in provider_classes():  # for the others, see broken_providers.py
     if provider.reingestion and is_parsed_for(provider.reingestion.dag_id):
-        (days_workflow if provider.dated else whole_workflow)(provider, provider.reingestion)
+        (dated_workflow if provider.dated else undated_workflow)(provider, provider.reingestion)

@@ -51,7 +51,7 @@ _TERMS = "sensitive_terms"  # in the settings of a version: digest of the list
 @task
 def begin_version(dag_run: DagRun = GIVEN) -> list[int]:
     """Give the run a version and plan its parts; return the numbers of the tasks that write them."""
-    from catalog.publishing import parts, versions
+    from catalog.publishing import part_states, parts, versions
 
     root = dataset_storage()
     settings: dict[str, Any] = {"include_sensitive": value_of(DATASET_INCLUDE_SENSITIVE)}
@@ -59,7 +59,7 @@ def begin_version(dag_run: DagRun = GIVEN) -> list[int]:
         settings[_TERMS] = digest_of(sensitive_terms())
     with catalog_connection(autocommit=True) as catalog:
         version = versions.begin(catalog, root, dag_run.run_id, settings, lambda: parts.plan(catalog))
-        planned = versions.parts_of(catalog, version.number)
+        planned = part_states.parts_of(catalog, version.number)
     log.info("version %s: %s parts", version.number, f"{len(planned):,}")
     # After a restore, a version that is published may have no parts; without a session, all would be skipped.
     return list(range(1, max(1, min(value_of(DATASET_TASKS), len(planned))) + 1))

@@ -17,8 +17,9 @@ import msgspec
 from airflow.sdk import Param, chain, task
 
 from catalog.core.media import MEDIA_TYPES
+from catalog.core.settings import STAGING_DB, STAGING_SEARCH
 from catalog.dags.common.conf import END
-from catalog.dags.common.connections import STAGING_DB, STAGING_SEARCH, database_connection
+from catalog.dags.common.connections import database_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params
 from catalog.dags.common.environments import STAGING
 from catalog.dags.common.params import media_type_param
@@ -27,7 +28,7 @@ from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
     check_index,
-    delete_left_overs,
+    delete_leftovers,
     delete_old_index,
     index_range,
     indexes,
@@ -73,7 +74,7 @@ def create_index(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> str:
     rehearse(params["media_type"], [alias], STAGING_SEARCH, filtered=False)
     begin_refresh(plan)
     refresh = current_refresh("working")
-    delete_left_overs(refresh, [dag_run.dag_id], all_but_promoted=True)
+    delete_leftovers(refresh, [dag_run.dag_id], all_but_promoted=True)
     make_index(refresh, refresh.plan.index)
     return str(refresh.plan.index)
 

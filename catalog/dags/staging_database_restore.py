@@ -14,15 +14,22 @@ and repeated at any later time: it does what is still to be done, or nothing, or
 is staging does not restore another one; trigger a new run for that.
 """
 
+from contextlib import ExitStack
 from datetime import date, timedelta
 from typing import Any
 
 from airflow.sdk import chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from catalog.core.settings import SKIP_STAGING_DATABASE_RESTORE, STAGING_DEPLOY, STAGING_RESTORE_DATABASES
+from catalog.core.settings import (
+    API_DB,
+    SKIP_STAGING_DATABASE_RESTORE,
+    STAGING_DB,
+    STAGING_DEPLOY,
+    STAGING_RESTORE_DATABASES,
+)
 from catalog.dags.common.aws import POKE, rds
-from catalog.dags.common.connections import STAGING_DB, database_connection
+from catalog.dags.common.connections import api_connection, database_connection, is_configured
 from catalog.dags.common.environments import STAGING
 from catalog.dags.common.github import github
 from catalog.dags.common.retries import hint
@@ -30,7 +37,7 @@ from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.sensors import reschedule_sensor
 from catalog.dags.operators.slack import notify
-from catalog.dags.operators.turns import prove_turn, wait_for_turn
+from catalog.dags.operators.turns import require_turn, wait_for_turn
 from catalog.maintenance.staging import Restore, Role, deploy, forget_applications
 
 SENDER = "Staging Database Restore"
@@ -79,7 +86,7 @@ def get_staging_db_details() -> dict[str, Any]:
 
 @task
 def restore_staging_from_snapshot(snapshot: str, details: dict[str, Any]) -> None:
-    prove_turn()
+    require_turn()
     with hint("Staging is as it was."):
         _restore().restore(snapshot, details)
 
@@ -95,14 +102,14 @@ def notify_outage() -> None:
 
 @task(retries=2)
 def rename_staging_to_old() -> None:
-    prove_turn()
+    require_turn()
     with hint("Staging is where it was."):
         _restore().move_staging_away()
 
 
 @task(retries=2)
 def rename_temporary_to_staging() -> None:
-    prove_turn()
+    require_turn()
     _restore().move_restored_in()
 
 
@@ -118,7 +125,7 @@ def roll_back() -> str:
 
 @task
 def delete_old() -> None:
-    prove_turn()
+    require_turn()
     _restore().delete_old()
 
 
@@ -130,10 +137,12 @@ def await_old_deleted() -> bool:
 @task
 def truncate_applications() -> None:
     """Remove production's applications and keys, which must not work in staging."""
-    prove_turn()
+    require_turn()
     _restore().require_exchanged()
-    with database_connection(STAGING_DB, autocommit=True) as connection:
-        forget_applications(connection)
+    with ExitStack() as stack:
+        staging = stack.enter_context(database_connection(STAGING_DB, autocommit=True))
+        production = api_connection(autocommit=True) if is_configured(API_DB) else None
+        forget_applications(staging, stack.enter_context(production) if production else None)
 
 
 @task

@@ -38,10 +38,10 @@ def api_rights(api: Connection, table: str, live: Shape) -> list[str]:
     """
     keys = list(keys_to(api, public(table)))
     owned = [public(table), *(_name(api, key.child_schema, key.child) for key in keys)]
-    found = _owned(api, owned)
+    problems = _owned(api, owned)
     row = api.execute("select has_schema_privilege('public', 'create'), current_user").fetchone()
     if row and not row[0]:
-        found.append(f"{row[1]} may not create tables: grant create on schema public to it")
+        problems.append(f"{row[1]} may not create tables: grant create on schema public to it")
     for name in live.get("publication", {}):
         owner = api.execute(
             "select pg_has_role(pubowner, 'member'), pg_get_userbyid(pubowner) from pg_publication "
@@ -49,7 +49,7 @@ def api_rights(api: Connection, table: str, live: Shape) -> list[str]:
             [name],
         ).fetchone()
         if owner and not owner[0] and live["publication"][name]["by name"]:
-            found.append(
+            problems.append(
                 f"publication {name} belongs to {owner[1]}: the refresh's role must be a member of that role"
             )
     others = {
@@ -58,14 +58,14 @@ def api_rights(api: Connection, table: str, live: Shape) -> list[str]:
     for child in owned[1:]:
         for key in keys_to(api, child, restrict=True):
             others.setdefault(_name(api, key.child_schema, key.child), ["select"])
-    found += _allowed(api, {name: rights for name, rights in others.items() if name not in owned})
+    problems += _allowed(api, {name: rights for name, rights in others.items() if name not in owned})
     if "source" in live["column"] or "identifier" in live["column"]:
         moderated = [public(f"api_{kind}{table}") for kind in ("deleted", "mature")]
         for name in moderated:
             if api.execute("select to_regclass(%s) is null", [name]).fetchone() == (True,):
-                found.append(f"{_short(name)} is missing: the API's migrations make it")
-        found += _allowed(api, {name: ["select"] for name in moderated})
-    return list(dict.fromkeys(found))
+                problems.append(f"{_short(name)} is missing: the API's migrations make it")
+        problems += _allowed(api, {name: ["select"] for name in moderated})
+    return list(dict.fromkeys(problems))
 
 
 def catalog_rights(upstream: Connection, source: str, columns: Iterable[Column]) -> list[str]:
@@ -97,7 +97,7 @@ def catalog_rights(upstream: Connection, source: str, columns: Iterable[Column])
 
 
 def _owned(api: Connection, names: list[str]) -> list[str]:
-    found = []
+    problems = []
     for name in names:
         row = api.execute(
             "select pg_has_role(relowner, 'member'), pg_get_userbyid(relowner), current_user from pg_class "
@@ -105,16 +105,16 @@ def _owned(api: Connection, names: list[str]) -> list[str]:
             [name],
         ).fetchone()
         if row and not row[0]:
-            found.append(
+            problems.append(
                 f"{_short(name)} belongs to {row[1]}: make {row[2]} a member of that role, or the owner"
             )
-        found += _hidden(api, name)
-    return found
+        problems += _hidden(api, name)
+    return problems
 
 
 def _allowed(api: Connection, wanted: dict[str, list[str]]) -> list[str]:
     """Return messages about missing privileges, by qualified table, and about hidden rows."""
-    found = []
+    problems = []
     for name, rights in wanted.items():
         for right in rights:
             row = api.execute(
@@ -122,9 +122,9 @@ def _allowed(api: Connection, wanted: dict[str, list[str]]) -> list[str]:
             ).fetchone()
             if row and row[0] is False:
                 what = {"select": "cannot be read", "references": "cannot be named by a foreign key"}[right]
-                found.append(f"{_short(name)} {what}: grant {right} on it to {row[1]}")
-        found += _hidden(api, name)
-    return found
+                problems.append(f"{_short(name)} {what}: grant {right} on it to {row[1]}")
+        problems += _hidden(api, name)
+    return problems
 
 
 def _hidden(connection: Connection, name: str) -> list[str]:

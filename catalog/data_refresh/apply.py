@@ -13,11 +13,11 @@ from catalog.core.session import Connection, settle
 from catalog.data_refresh import progress, table_locks
 from catalog.data_refresh.basis import create_marks, mark, set_mark
 from catalog.data_refresh.catch_up import leave_out_deleted
-from catalog.data_refresh.columns import changes_name, names, public, temp_name
+from catalog.data_refresh.columns import changes_name, matching, names, public, set_to_null, temp_name
 from catalog.data_refresh.ddl import compose
 from catalog.data_refresh.shape import Facts, Shape, check_shape, shape
-from catalog.data_refresh.shrinkage import refuse_shrinkage, shrunken_sources, too_many_orphans
-from catalog.data_refresh.table_locks import lock_tables, retry_while_held
+from catalog.data_refresh.shrinkage import refuse_shrinkage, shown, shrunken_sources, too_many_orphans
+from catalog.data_refresh.table_locks import lock_live_tables, retry_while_held
 
 _SHORTEST = 40  # characters that a temporary value of a unique column may have
 _KEYS: dict[str, tuple[str, ...]] = {"audioset": ("foreign_identifier", "provider")}
@@ -42,21 +42,21 @@ class Applied(msgspec.Struct):
 
 def obstacles(api: Connection, tables: Sequence[str]) -> list[str]:
     """Return the objects of live tables that changes of rows would trigger, one sentence each."""
-    found = []
+    problems = []
     for table in tables:
         definition = shape(api, table)
-        found += [
+        problems += [
             f"the API's table {table} has the {kind} {name}, which changes of rows would run"
             for kind in ("trigger", "rule")
             for name, facts in definition.get(kind, {}).items()
             if facts["enabled"] != "D"
         ]
-        found += [
+        problems += [
             f"the API's table {table} has the exclusion constraint {name}"
             for name, facts in definition.get("constraint", {}).items()
             if facts["type"] == "x"
         ]
-    return found
+    return problems
 
 
 def apply_changes(
@@ -98,7 +98,7 @@ def apply_changes(
         # No savepoints: the rows that this transaction writes are recognized by its number.
         with api.transaction():
             # Excludes writers, but not readers.
-            lock_tables(api, tables, "share row exclusive", table_locks.LOCK_SECONDS)
+            lock_live_tables(api, tables, "share row exclusive", table_locks.LOCK_SECONDS)
             check_shape(api, tables, expected, locked=True)
             if all((found := mark(api, table)) and found.number == number for table in tables):
                 return {}
@@ -126,24 +126,24 @@ def _apply(
     accept_shrinkage: bool,
     why: Callable[[], str],
 ) -> dict[str, Applied]:
-    found = {table: _Table(api, table, own[table]) for table in tables}
-    for one in found.values():
-        one.find_deleted()
+    changed = {table: _Table(api, table, own[table]) for table in tables}
+    for changes in changed.values():
+        changes.find_deleted()
     if not accept_shrinkage:
-        refuse_shrinkage([problem for one in found.values() for problem in one.shrinkage()], why)
-    for table, one in found.items():
+        refuse_shrinkage([problem for changes in changed.values() for problem in changes.shrinkage()], why)
+    for table, changes in changed.items():
         if table not in _KEYS:  # a deleted row must not keep the unique values of a new one
-            one.delete()
-        one.release_unique_values()
-        one.upsert()
-    for table, one in found.items():
+            changes.delete()
+        changes.release_unique_values()
+        changes.upsert()
+    for table, changes in changed.items():
         if table in _KEYS:  # audio files that refer to a deleted set have been updated
-            one.delete()
+            changes.delete()
     if not accept_shrinkage:
-        refuse_shrinkage([problem for one in found.values() for problem in one.orphaned])
+        refuse_shrinkage([problem for changes in changed.values() for problem in changes.orphaned])
     for table in tables:
         set_mark(api, table, number, progress.began(api, table))
-    return {table: one.applied for table, one in found.items()}
+    return {table: changes.applied for table, changes in changed.items()}
 
 
 def _unique_columns(api: Connection, table: str) -> list[list[str]]:
@@ -191,16 +191,12 @@ class _Table:
             for place in _unique_columns(api, table)
             if set(place) <= {*self._key, *self._values} and not set(place) <= {*self._key}
         ]
-        same = sql.SQL(" and ").join(
-            sql.SQL("{} = {}").format(sql.Identifier("l", name), sql.Identifier("t", name))
-            for name in self._key
-        )
         self._parts: dict[str, sql.Composable] = {
             "live": sql.Identifier("public", table),
             "temp": sql.Identifier("public", temp_name(table)),
             "changes": sql.Identifier("public", changes_name(table)),
             "deleted": sql.Identifier("pg_temp", f"deleted_{table}"),
-            "same": same,
+            "same": matching("l", self._key, "t", self._key),
             "values": names(self._values),
             "old": names(self._values, "l"),
             "new": names(self._values, "t"),
@@ -244,13 +240,9 @@ class _Table:
         deleted one: searches do not find it there any more.
         """
         source = next((name for name in ("source", "provider") if name in self._shape["column"]), None)
-        marked = "removed_from_source" in self._shape["column"]
 
         def column(table: str) -> sql.Composable:
             return _source(sql.Identifier(table, source) if source else None)
-
-        def shown(table: str) -> sql.Composable:
-            return sql.SQL("not {}.removed_from_source" if marked else "true").format(sql.Identifier(table))
 
         statement = """
             select source, sum(lost)::bigint, sum(gained)::bigint from (
@@ -265,12 +257,13 @@ class _Table:
         parts = {
             "old_source": column("l"),
             "new_source": column("t"),
-            "was_shown": shown("l"),
-            "is_shown": shown("t"),
+            "was_shown": shown(self._shape, "l"),
+            "is_shown": shown(self._shape, "t"),
         }
         changed = self._api.execute(compose(statement, **self._parts, **parts)).fetchall()
-        found = shrunken_sources(self._api, self._table, column(self._table), shown(self._table), changed)
-        if found:
+        counted_rows = shown(self._shape, self._table)
+        findings = shrunken_sources(self._api, self._table, column(self._table), counted_rows, changed)
+        if findings:
             counted = """
                 select (select count(*) from {live} l join {deleted} d using (id) where {was_shown}),
                        count(*) filter (where {was_shown} and not ({is_shown}))
@@ -279,10 +272,10 @@ class _Table:
             numbers = self._api.execute(compose(counted, **self._parts, **parts)).fetchone() or ()
             reasons = zip(("deleted", "marked as removed from their source"), numbers, strict=False)
             # Not at the end: of many sources, not all are named.
-            found[1:1] = [
+            findings[1:1] = [
                 f"{self._table}: {number:,} records are {what}" for what, number in reasons if number
             ]
-        return found
+        return findings
 
     def release_unique_values(self) -> None:
         """Replace values that pass from one record to another: they must be unique after each updated row.
@@ -355,16 +348,10 @@ class _Table:
 
     def _release(self, key: Facts) -> int:
         """Delete rows that refer to deleted ones, or clear the reference (SET NULL); return their number."""
-        pairs = [
-            sql.SQL("{} = {}").format(sql.Identifier("c", a), sql.Identifier("l", b))
-            for a, b in zip(key["columns"], key["parents"], strict=True)
-        ]
         parts: dict[str, sql.Composable] = {
             "child": sql.Identifier(key["schema"], key["child"]),
-            "refers": sql.SQL(" and ").join(pairs),
-            "nulls": sql.SQL(", ").join(
-                sql.SQL("{} = null").format(sql.Identifier(column)) for column in key["columns"]
-            ),
+            "refers": matching("c", key["columns"], "l", key["parents"]),
+            "nulls": set_to_null(key["columns"]),
         }
         parts["rows"] = compose(
             "{live} l, {deleted} d where l.id = d.id and {refers}", **self._parts, **parts

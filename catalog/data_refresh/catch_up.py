@@ -15,8 +15,8 @@ def catch_up(api: Connection, table: str) -> int:
     Therefore every row version of a transaction that had not ended by then is compared.
 
     Args:
-        api: To the API database. In a transaction that keeps others from writing to the live table, nothing
-            is missed.
+        api: Connection to the API database. In a transaction that keeps others from writing to the live
+            table, nothing is missed.
         table: Name of the live table.
 
     Returns:
@@ -64,8 +64,8 @@ def leave_out_deleted(api: Connection, table: str) -> None:
     """Delete records that moderators have deleted from the new table.
 
     Args:
-        api: To the API database. In a transaction that keeps others from writing to the live table, nothing
-            is missed.
+        api: Connection to the API database. In a transaction that keeps others from writing to the live
+            table, nothing is missed.
         table: Name of the live table.
     """
     deleted = f"api_deleted{table}"

@@ -12,8 +12,8 @@ from catalog.data_refresh.changes import NONE, batch, find_changes
 from catalog.data_refresh.columns import Column, Copied, temp_name
 from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.duplicates import reject_duplicates
-from catalog.data_refresh.record_copy import estimated_rows
 from catalog.data_refresh.refusals import Refusals, allowed_rejects
+from catalog.database.estimates import analyzed_rows
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,8 @@ class ChangesCopy(TableCopy):
                     most=most,
                 )
             log.info("%s records of %s may have changed", f"{number:,}", self._table)
-            columns, allowed = self.columns(), allowed_rejects(estimated_rows(self._upstream, self.source))
+            columns = self.columns()
+            allowed = allowed_rejects(analyzed_rows(self._upstream, self.source) or 0)
             while keys := batch(self._api, self._table, copied.after):
                 refused = Refusals()
                 with self._api.transaction():

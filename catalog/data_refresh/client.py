@@ -104,19 +104,19 @@ class Address(Protocol):
     def extra_dejson(self) -> dict[str, Any]: ...
 
 
-def connect_to(found: Address) -> Elasticsearch:
+def connect_to(address: Address) -> Elasticsearch:
     """Return a client for an Airflow connection, read by Airflow or from the environment.
 
     Args:
-        found: The connection. Its host is a name, or a URL without port; its port is 9200 by default; its
+        address: The connection. Its host is a name, or a URL without port; its port is 9200 by default; its
             schema, or else its type, is `https` or `http`. Its extra may have `engine` (see `connect`),
             `ca_certs`, `verify_certs` and `api_key`.
 
     Raises:
         ValueError: The settings contradict each other, or are malformed.
     """
-    host, extra = found.host or "localhost", found.extra_dejson or {}
-    scheme = (found.schema or "").strip("/") or found.conn_type
+    host, extra = address.host or "localhost", address.extra_dejson or {}
+    scheme = (address.schema or "").strip("/") or address.conn_type
     if ":" in host and "://" not in host and not host.startswith("["):  # IPv6
         host = f"[{host}]"
     base = host if "://" in host else f"{'https' if scheme == 'https' else 'http'}://{host}"
@@ -124,9 +124,9 @@ def connect_to(found: Address) -> Elasticsearch:
     if isinstance(verify := options.get("verify_certs"), str):  # a connection as URI has only texts
         options["verify_certs"] = verify.lower() not in ("false", "0", "no", "off")
     return connect(
-        f"{base}:{found.port or 9200}",
+        f"{base}:{address.port or 9200}",
         engine=extra.get("engine", "elasticsearch"),
-        login=(found.login, found.password or "") if found.login else None,
+        login=(address.login, address.password or "") if address.login else None,
         **options,
     )
 

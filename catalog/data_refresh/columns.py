@@ -60,6 +60,19 @@ def names(columns: Iterable[str], table: str = "") -> sql.Composed:
     )
 
 
+def matching(table: str, columns: Iterable[str], other: str, its_columns: Iterable[str]) -> sql.Composed:
+    """Return the condition that columns of one table equal those of another, as a join or a key means it."""
+    return sql.SQL(" and ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(table, column), sql.Identifier(other, its_column))
+        for column, its_column in zip(columns, its_columns, strict=True)
+    )
+
+
+def set_to_null(columns: Iterable[str]) -> sql.Composed:
+    """Return the assignments that clear columns in an UPDATE."""
+    return sql.SQL(", ").join(sql.SQL("{} = null").format(sql.Identifier(column)) for column in columns)
+
+
 def temp_name(table: str) -> str:
     return f"temp_import_{table}"
 

@@ -134,15 +134,15 @@ def _sensitive_text(
     dropped: list[str], title: str | None, description: str | None, kept: list[dict[str, Any]]
 ) -> list[str]:
     texts = [title or "", description or "", *(tag["name"] for tag in kept)]
-    whole = "\n".join(texts)
+    joined = "\n".join(texts)
     found = [normal_form(name) for name in dropped]
-    if not whole.isascii() and normal_form(whole) != whole.lower():
+    if not joined.isascii() and normal_form(joined) != joined.lower():
         normal = {text: text.lower() if text.isascii() else normal_form(text) for text in texts}
         found += [form for text, form in normal.items() if form != text.lower()]
-        whole = "\n".join(text for text, form in normal.items() if form == text.lower())
+        joined = "\n".join(text for text, form in normal.items() if form == text.lower())
     # The standard tokenizer does not split at these characters (Unicode Standard Annex 29: MidLetter,
     # MidNumLet, ExtendNumLet), so words joined by them would not be found.
-    return found + _JOINED.findall(whole)
+    return found + _JOINED.findall(joined)
 
 
 def keyword(value: Any) -> str | None:

@@ -121,7 +121,7 @@ def reject_duplicates(api: Connection, copied: Copied, allowed: int) -> None:
     Raises:
         Fatal: There are more.
     """
-    table, refused, found = copied.table, Refusals(), 0
+    table, refused, total = copied.table, Refusals(), 0
     own = {"id", "identifier", *copied.own}
     parts = {
         "temp": sql.Identifier("public", temp_name(table)),
@@ -134,10 +134,10 @@ def reject_duplicates(api: Connection, copied: Copied, allowed: int) -> None:
         if key is None or set(key.columns) <= own:
             continue
         surplus = api.execute(_surplus(key, parts)).fetchall()
-        found += len(surplus)
-        if found > allowed:
+        total += len(surplus)
+        if total > allowed:
             raise Fatal(
-                f"unique index {name} of {table}: {found:,} records have the same values as others. Correct "
+                f"unique index {name} of {table}: {total:,} records have the same values as others. Correct "
                 "them in the catalog, or drop the index, then trigger a new run."
             )
         changed = [identifier for identifier, known in surplus if known is not None]

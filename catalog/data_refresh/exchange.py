@@ -9,7 +9,7 @@ from catalog.core.session import Connection
 from catalog.data_refresh.attachments import attach, grant
 from catalog.data_refresh.building import built_name
 from catalog.data_refresh.catch_up import leave_out_deleted
-from catalog.data_refresh.columns import temp_name
+from catalog.data_refresh.columns import matching, set_to_null, temp_name
 from catalog.data_refresh.ddl import compose, execute, generated
 from catalog.data_refresh.shape import Facts, Shape, differences, shape
 
@@ -106,12 +106,10 @@ def _describe(api: Connection, now: Shape) -> None:
 
 def _orphans(api: Connection, key: Facts, parts: Mapping[str, sql.Composable]) -> int:
     """Delete rows that refer to missing media, or clear the reference (SET NULL), and return their number."""
-    pairs = [
-        (sql.Identifier("c", a), sql.Identifier("t", b))
-        for a, b in zip(key["columns"], key["parents"], strict=True)
-    ]
-    same = sql.SQL(" and ").join(sql.SQL("{} = {}").format(*pair) for pair in pairs)
-    given = sql.SQL(" and ").join(sql.SQL("{} is not null").format(column) for column, _ in pairs)
+    same = matching("c", key["columns"], "t", key["parents"])
+    given = sql.SQL(" and ").join(
+        sql.SQL("{} is not null").format(sql.Identifier("c", column)) for column in key["columns"]
+    )
     where = sql.SQL("where {given} and not exists (select from {temp} t where {same})").format(
         given=given, same=same, **parts
     )
@@ -119,9 +117,7 @@ def _orphans(api: Connection, key: Facts, parts: Mapping[str, sql.Composable]) -
         where += sql.SQL(" and exists (select from {live} t where {same})").format(same=same, **parts)
     child = sql.Identifier(key["schema"], key["child"])
     if key["on delete"] == "n":
-        nulls = sql.SQL(", ").join(
-            sql.SQL("{} = null").format(sql.Identifier(column)) for column in key["columns"]
-        )
+        nulls = set_to_null(key["columns"])
         return execute(api, "update {child} c set {nulls} {where}", child=child, nulls=nulls, where=where)
     return execute(api, "delete from {child} c {where}", child=child, where=where)
 

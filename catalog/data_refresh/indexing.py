@@ -246,14 +246,16 @@ def find_count_mismatches(
     rejected: Sequence[int] = (),
     uuid: str | None = None,
 ) -> list[str]:
-    """Find ranges whose number of documents does not match their rows. The index must be refreshed.
+    """Find ranges whose number of documents does not match their rows, and rows that are in no range.
+
+    The index must be refreshed.
 
     Args:
         api: Connection to the API database.
         indexes: Operations on indexes.
         index: Name of an index of the catalog.
         table: Table with the rows.
-        parts: Ranges that cover all ids of the table.
+        parts: The ranges into which the table was split.
         rejected: Number of rejected rows of each range, in their order; empty for none.
         uuid: The engine's uuid of the index.
 
@@ -279,6 +281,14 @@ def find_count_mismatches(
                 f"ids {part.first:,} to {part.last:,}: {_counted(rows, removed, left_out)}, "
                 f"{found:,} documents"
             )
+    # The ranges are an earlier task's, and the table may have been copied again since.
+    query = sql.SQL("select count(*) from {} where id < %s or id > %s").format(
+        sql.Identifier("public", table)
+    )
+    bounds = [min((part.first for part in parts), default=1), max((part.last for part in parts), default=0)]
+    row = api.execute(query, bounds).fetchone()
+    if row and row[0]:
+        wrong.append(f"{row[0]:,} rows outside all ranges; clear split_ranges and all tasks after it instead")
     total = indexes.count(index)
     if not wrong and wanted_in_all != total:
         wrong.append(f"in all: {wanted_in_all:,} documents are expected, {total:,} exist")

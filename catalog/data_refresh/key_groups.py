@@ -10,7 +10,7 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
-from catalog.data_refresh.record_copy import estimated_rows
+from catalog.database.estimates import analyzed_rows
 
 SIZE = 128  # keys of a group, about
 MIN_GROUPS, MAX_GROUPS = 1 << 12, 1 << 20  # groups
@@ -77,7 +77,7 @@ class KeyComparison:
         here: sql.Composable | None = None,
     ) -> None:
         self._upstream, self._api, self._table = upstream, api, table
-        self._rows = estimated_rows(upstream, table)
+        self._rows = analyzed_rows(upstream, table) or 0
         groups = min(max(1 << (self._rows // SIZE).bit_length(), MIN_GROUPS), MAX_GROUPS)
         self._parts: dict[str, sql.Composable] = {
             "changes": changes,

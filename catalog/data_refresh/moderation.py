@@ -142,9 +142,10 @@ def _apply(sender: BulkSender, deleted: list[str], marked: list[str], mature: bo
     sent = sender.send(
         [delete_action(k) for k in deleted] + [update_action(k, {"mature": mature}) for k in marked]
     )
-    for one in sent.rejections:
+    for rejection in sent.rejections:
         raise Fatal(
-            f"the search engine rejects a moderator's decision about {one.key}: {one.kind}: {one.reason}"
+            f"the search engine rejects a moderator's decision about {rejection.key}: "
+            f"{rejection.kind}: {rejection.reason}"
         )
     return sent.changed
 

@@ -4,13 +4,14 @@ from typing import Any
 
 from elasticsearch import NotFoundError
 
+from catalog.core import loss_limits
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.data_refresh.client import ask
 from catalog.data_refresh.identity import FILTERED_SUFFIX, IndexIdentity, is_filtered
 from catalog.data_refresh.preflight import alias_problems, index_problems
 from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.shrinkage import FILTERED, TOTAL, shrunken_alias
+from catalog.data_refresh.shrinkage import FILTERED, shrunken_alias
 
 
 def media_type_of(alias: str) -> MediaType:
@@ -49,23 +50,23 @@ def require_target(engine: Indexes, alias: str, index: str) -> IndexIdentity:
     return found
 
 
-def _of_identity(found: IndexIdentity, alias: str) -> list[str]:
+def _of_identity(identity: IndexIdentity, alias: str) -> list[str]:
     """Return why an index is none that an alias may point at."""
-    if not found.dag_id:
-        return [f"the catalog did not create {found.name} (its mapping has no `_meta`)"]
+    if not identity.dag_id:
+        return [f"the catalog did not create {identity.name} (its mapping has no `_meta`)"]
     problems = []
-    wanted, there = media_type_of(alias), found.meta.get("media_type")
+    wanted, there = media_type_of(alias), identity.meta.get("media_type")
     if there != wanted:
         problems.append(f"its documents are of {there}, the alias is one of {wanted}")
-    if is_filtered(alias) and not is_filtered(found.name):
+    if is_filtered(alias) and not is_filtered(identity.name):
         problems.append(
             f"it has sensitive media, which {alias} must not show; choose an index …{FILTERED_SUFFIX}"
         )
-    if not is_filtered(alias) and is_filtered(found.name):
+    if not is_filtered(alias) and is_filtered(identity.name):
         problems.append(
             f"it lacks sensitive media, which {alias} shows; choose one without {FILTERED_SUFFIX}"
         )
-    if not any(name.startswith(f"{found.name}.") for name in found.aliases):
+    if not any(name.startswith(f"{identity.name}.") for name in identity.aliases):
         problems.append("it has no alias of its own, to which decisions of moderators could be written")
     return problems
 
@@ -86,5 +87,5 @@ def losses(engine: Indexes, alias: str, index: str) -> list[str]:
         alias: Name of the alias; one that does not exist yet had nothing to lose.
         index: Name of the index.
     """
-    limit = FILTERED if is_filtered(alias) else TOTAL
+    limit = FILTERED if is_filtered(alias) else loss_limits.TOTAL
     return shrunken_alias(alias, engine.sources(alias), engine.sources(index), limit)

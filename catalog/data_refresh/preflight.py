@@ -73,14 +73,14 @@ def preflight_search(
     problems: list[str] = []
     for alias in names:
         try:
-            found = alias_problems(indexes, alias)
-            if not found and indexes.exists(alias):
-                found = _tried(
+            of_alias = alias_problems(indexes, alias)
+            if not of_alias and indexes.exists(alias):
+                of_alias = _tried(
                     f"the sensitive terms, searched in {alias}", partial(_search, indexes, alias, terms)
                 )
         except Fatal as error:  # some blocks prevent even reading the metadata
-            found = [f"the alias {alias}: {error}"]
-        problems += found
+            of_alias = [f"the alias {alias}: {error}"]
+        problems += of_alias
     scratch = f"{preflight_prefix(media_type)}{uuid4().hex}"
     body = index_body(media_type, index_meta(media_type, dag_id, run_id, DEFAULT), shards)
     # Problems that are found without creating an index.
@@ -112,19 +112,19 @@ def alias_problems(indexes: Indexes, alias: str) -> list[str]:
     """Return what prevents an alias from being moved; empty if nothing does, or the alias does not exist."""
     client = indexes.client
     try:
-        found: dict[str, Any] = ask(client.indices.get, index=alias, expand_wildcards="all").body
+        indices: dict[str, Any] = ask(client.indices.get, index=alias, expand_wildcards="all").body
     except NotFoundError:
         return []
-    if alias in found:
+    if alias in indices:
         return [f"{alias} is an index, so it cannot be an alias; rename or delete that index"]
-    if any(alias not in about["aliases"] for about in found.values()):
+    if any(alias not in about["aliases"] for about in indices.values()):
         return [
             f"{alias} is a data stream, so it cannot be an alias; delete it (DELETE _data_stream/{alias})"
         ]
     problems = []
-    if len(found) > 1:
-        problems.append(f"the alias {alias} points at {', '.join(sorted(found))}; point it at one of them")
-    for name, about in sorted(found.items()):
+    if len(indices) > 1:
+        problems.append(f"the alias {alias} points at {', '.join(sorted(indices))}; point it at one of them")
+    for name, about in sorted(indices.items()):
         details = about["aliases"].get(alias, {})
         if lost := [key for key in _LOST if key in details]:
             problems.append(

@@ -11,13 +11,14 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
 from catalog.data_refresh import progress, table_locks
-from catalog.data_refresh.basis import create_marks, set_mark
+from catalog.data_refresh.basis import create_marks, mark, set_mark
 from catalog.data_refresh.catch_up import catch_up, leave_out_deleted
 from catalog.data_refresh.columns import temp_name, temporary_names
 from catalog.data_refresh.exchange import exchange
 from catalog.data_refresh.shape import Shape, check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
-from catalog.data_refresh.table_locks import lock_tables, retry_while_held
+from catalog.data_refresh.table_locks import lock_live_tables, retry_while_held
+from catalog.database.locks import set_lock_timeout, wait_without_deadlock
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def promote(
     settle(api)
     if number is not None:
         create_marks(api)
-    began = {table: state for table in tables if (state := _copy_of(api, table, run_id))}
+    began = {table: state for table in tables if (state := _copy_of(api, table, run_id, number))}
     wanted = list(began)
     if not wanted:
         return Promoted()
@@ -115,11 +116,11 @@ def _refusal(error: psycopg.Error) -> str:
     return f"{said}. Nothing was changed, and the old tables are live. {remedy}, then clear this task."
 
 
-def _copy_of(api: Connection, table: str, run_id: str) -> progress.Progress | None:
-    """Return the copy to promote; None if it is promoted.
+def _copy_of(api: Connection, table: str, run_id: str, number: int | None) -> progress.Progress | None:
+    """Return the copy to promote; None if it is promoted, which the mark of the live table says.
 
     Raises:
-        Fatal: It is incomplete, or another run's.
+        Fatal: It is incomplete, lost, or another run's.
     """
     progress.claim(api, table)
     state = progress.read(api, table)
@@ -128,6 +129,12 @@ def _copy_of(api: Connection, table: str, run_id: str) -> progress.Progress | No
     if state.run_id != run_id:
         raise Fatal(f"the copy of {table} is another run's; clear copy_tables and all tasks after it.")
     if not progress.exists(api, temp_name(table)):
+        promoted = mark(api, table)
+        if number is not None and (promoted is None or promoted.number != number):
+            raise Fatal(
+                f"the copy of {table} is gone, and the live table is not the one that this refresh has made; "
+                "clear copy_tables and all tasks after it."
+            )
         return None
     if not state.copied.done:
         raise Fatal(f"the copy of {table} is not complete; clear copy_tables and all tasks after it.")
@@ -137,7 +144,7 @@ def _copy_of(api: Connection, table: str, run_id: str) -> progress.Progress | No
 def _pass_readers(api: Connection, tables: list[str]) -> None:
     """Wait, for a short time, until nobody reads the tables. New readers queue meanwhile."""
     with api.transaction():
-        lock_tables(api, tables, "access exclusive", table_locks.LOCK_SECONDS)
+        lock_live_tables(api, tables, "access exclusive", table_locks.LOCK_SECONDS)
 
 
 def _exchange_all(
@@ -145,17 +152,12 @@ def _exchange_all(
 ) -> None:
     with api.transaction():
         seconds = table_locks.LOCK_SECONDS
-        lock_tables(api, tables, "exclusive", seconds)  # excludes writers, but not readers
+        lock_live_tables(api, tables, "exclusive", seconds)  # excludes writers, but not readers
         carried = {table: catch_up(api, table) for table in tables}
-        # A session that has read and now wants to write waits for us while we wait for it. We give up before
-        # the server searches for deadlocks, because it may cancel the other session.
-        row = api.execute(
-            "select setting::float / 1000 from pg_settings where name = 'deadlock_timeout'"
-        ).fetchone()
-        limit = min(seconds, 0.8 * row[0]) if row else seconds
-        lock_tables(api, tables, "access exclusive", limit)
+        # A session that has read and now wants to write waits for us while we wait for it.
+        lock_live_tables(api, tables, "access exclusive", min(seconds, wait_without_deadlock(api)))
         check_shape(api, tables, expected, locked=True)
-        api.execute("select set_config('lock_timeout', %s, true)", [f"{int(seconds * 1000)}ms"])
+        set_lock_timeout(api, seconds, in_transaction=True)
         orphans: dict[str, int] = {}
         for table in tables:
             orphans |= exchange(api, table, shape(api, table))
@@ -165,7 +167,7 @@ def _exchange_all(
     promoted.carried = {table: promoted.carried[table] + rows for table, rows in carried.items()}
 
 
-def left_overs(api: Connection, tables: Iterable[str], run_id: str) -> list[str]:
+def leftovers(api: Connection, tables: Iterable[str], run_id: str) -> list[str]:
     """Return the tables whose copy is of another run."""
     found = []
     for table in tables:
@@ -175,7 +177,7 @@ def left_overs(api: Connection, tables: Iterable[str], run_id: str) -> list[str]
     return found
 
 
-def drop_left_overs(api: Connection, tables: Iterable[str]) -> None:
+def drop_leftovers(api: Connection, tables: Iterable[str]) -> None:
     """Drop the temporary tables of a refresh. Raises Retry if a session still works on one."""
     settle(api)
     for table in tables:

@@ -90,10 +90,10 @@ def select(indexes: Indexes, name: str, wanted: Mapping[str, int]) -> Selection:
     documents = {source: number for source, number in chosen.items() if number}
     if not documents:
         raise Refused(f"{name} has no documents of the sources {', '.join(sorted(wanted))}.")
-    whole = sorted(source for source, number in documents.items() if number == there[source])
-    clauses: list[dict[str, Any]] = [{"terms": {"source": whole}}] if whole else []
+    complete = sorted(source for source, number in documents.items() if number == there[source])
+    clauses: list[dict[str, Any]] = [{"terms": {"source": complete}}] if complete else []
     for source, number in sorted(documents.items()):
-        if source not in whole:
+        if source not in complete:
             clauses.append(_sample(indexes, name, source, number))
     query = _any(clauses)
     if (found := indexes.count(name, query)) != sum(documents.values()):

@@ -74,9 +74,9 @@ def split(upstream: Connection, source: str, limit: int) -> list[Range]:
         ) keys where place % {} = 0 or place = {}
          order by identifier
     """).format(sql.Identifier("public", source), *map(sql.Literal, (limit, ROWS, limit)))
-    found = upstream.execute(query).fetchall()
-    whole = bool(limit and found and found[-1][1] == limit)
-    uppers: list[str | None] = [key for key, _ in found] + ([] if whole else [None])
+    keys = upstream.execute(query).fetchall()
+    is_limited = bool(limit and keys and keys[-1][1] == limit)
+    uppers: list[str | None] = [key for key, _ in keys] + ([] if is_limited else [None])
     return [Range("identifier", *ends) for ends in zip([None, *uppers][: len(uppers)], uppers, strict=True)]
 
 

@@ -40,8 +40,8 @@ def finalize(
     indexes.ask(indexes.client.indices.put_settings, index=name, settings=settings)
     deadline, logged = time.monotonic() + seconds, ""
     while True:
-        left = deadline - time.monotonic()
-        state = _health(indexes, name, max(1.0, min(POLL, left)))
+        remaining = deadline - time.monotonic()
+        state = _health(indexes, name, max(1.0, min(POLL, remaining)))
         if state is None:
             return
         if state != logged:
@@ -60,11 +60,11 @@ def _health(indexes: Indexes, name: str, seconds: float) -> str | None:
     """Wait up to `seconds` for an index to be healthy; return what is missing, or None if it is."""
     client = indexes.client.options(ignore_status=408, request_timeout=seconds + 30)
     try:
-        found = ask(client.cluster.health, index=name, wait_for_status="green", timeout=f"{seconds:.0f}s")
+        health = ask(client.cluster.health, index=name, wait_for_status="green", timeout=f"{seconds:.0f}s")
     except Retry as error:
         indexes.pause(1)
         return str(error)
-    if found["status"] == "green" and not found["timed_out"]:
+    if health["status"] == "green" and not health["timed_out"]:
         return None
-    waiting = found["unassigned_shards"] + found["initializing_shards"]
-    return f"{found['status']}, {found['active_shards']:,} shards are active, {waiting:,} are not"
+    waiting = health["unassigned_shards"] + health["initializing_shards"]
+    return f"{health['status']}, {health['active_shards']:,} shards are active, {waiting:,} are not"

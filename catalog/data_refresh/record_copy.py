@@ -27,15 +27,9 @@ from catalog.data_refresh.merge import Merge, read_ahead
 from catalog.data_refresh.refusals import REFUSED, Refusals, allowed_rejects, reason_of
 from catalog.data_refresh.row_streams import RowStreams
 from catalog.data_refresh.sequences import check_defaults
+from catalog.database.estimates import analyzed_rows
 
 _RENAMED = {"audio_set_position": "set_position"}  # API column → catalog column
-
-
-def estimated_rows(connection: Connection, table: str) -> int:
-    """Return the planner's estimate of the rows of a table; 0 if it has none."""
-    query = "select reltuples::bigint from pg_class where oid = to_regclass(%s)"
-    found = connection.execute(query, [f"public.{table}"]).fetchone()
-    return max(found[0], 0) if found else 0
 
 
 class RecordCopy:
@@ -129,7 +123,7 @@ class RecordCopy:
         Raises:
             Fatal: Too many records are rejected.
         """
-        estimate = estimated_rows(self._upstream, self.source)
+        estimate = analyzed_rows(self._upstream, self.source) or 0
         allowed = allowed_rejects(max(estimate, copied.rows + len(keys)))
         merges, parts = [], [keys]
         while parts:

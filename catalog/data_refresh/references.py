@@ -8,7 +8,7 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 from catalog.data_refresh import progress
-from catalog.data_refresh.columns import Copied, names, public, temp_name
+from catalog.data_refresh.columns import Copied, matching, names, public, temp_name
 from catalog.data_refresh.refusals import Refusals
 
 _KEYS = """
@@ -57,10 +57,7 @@ class Key(msgspec.Struct):
             child: Alias of the child in the query.
             parent: Alias of the parent in the query.
         """
-        return sql.SQL(" and ").join(
-            sql.SQL("{} = {}").format(sql.Identifier(child, a), sql.Identifier(parent, b))
-            for a, b in zip(self.columns, self.parents, strict=True)
-        )
+        return matching(child, self.columns, parent, self.parents)
 
 
 def own_keys(api: Connection, table: str) -> Iterator[Key]:
@@ -91,10 +88,10 @@ def leave_out_unreferenced(api: Connection, copied: Copied) -> None:
     """
     table, refused = copied.table, Refusals()
     key = "t.provider || ' ' || t.foreign_identifier" if table == "audioset" else "t.identifier::text"
-    for one in own_keys(api, table):
-        ours = one.parent_schema == "public" and progress.exists(api, temp_name(one.parent))
-        given = sql.SQL(" or " if one.full else " and ").join(
-            sql.SQL("{} is not null").format(sql.Identifier("t", column)) for column in one.columns
+    for foreign_key in own_keys(api, table):
+        ours = foreign_key.parent_schema == "public" and progress.exists(api, temp_name(foreign_key.parent))
+        given = sql.SQL(" or " if foreign_key.full else " and ").join(
+            sql.SQL("{} is not null").format(sql.Identifier("t", column)) for column in foreign_key.columns
         )
         query = sql.SQL("""
             delete from {temp} t where ({given}) and not exists (select from {parent} p where {same})
@@ -103,12 +100,16 @@ def leave_out_unreferenced(api: Connection, copied: Copied) -> None:
             temp=sql.Identifier("public", temp_name(table)),
             live=sql.Identifier("public", table),
             given=given,
-            parent=sql.Identifier(one.parent_schema, temp_name(one.parent) if ours else one.parent),
-            same=one.same("t", "p"),
+            parent=sql.Identifier(
+                foreign_key.parent_schema, temp_name(foreign_key.parent) if ours else foreign_key.parent
+            ),
+            same=foreign_key.same("t", "p"),
             key=sql.SQL(key),
         )
         for identifier, new in api.execute(query):
-            refused.add(identifier, f"foreign key {one.name} of the API names nothing in {one.parent}")
+            refused.add(
+                identifier, f"foreign key {foreign_key.name} of the API names nothing in {foreign_key.parent}"
+            )
             copied.rows -= 1
             copied.new -= new
     refused.note(api, copied)

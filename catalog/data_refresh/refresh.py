@@ -150,7 +150,7 @@ class Refresh(msgspec.Struct, frozen=True):
         """Return the number of documents of a complete index. Raises Refused if it is not complete."""
         if (documents := self.made(index).documents) is None:
             raise Refused(
-                f"{index} was never found to be whole; clear the task that fills it and all after it."
+                f"{index} was never found to be complete; clear the task that fills it and all after it."
             )
         return documents
 

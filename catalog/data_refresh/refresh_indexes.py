@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from catalog.core import loss_limits
 from catalog.core.errors import Refused
 from catalog.core.session import Connection
+from catalog.core.wording import join_first
 from catalog.data_refresh.customizing import customized
 from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.mapping import SHARDS, index_body, index_meta
@@ -18,7 +20,7 @@ from catalog.data_refresh.moderation import follow, number_deleted
 from catalog.data_refresh.readiness import finalize
 from catalog.data_refresh.refresh import Refresh
 from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.shrinkage import FILTERED, TOTAL, shrunk
+from catalog.data_refresh.shrinkage import FILTERED, shrunken_alias, shrunken_index
 from catalog.data_refresh.tag_policy import policy_from
 
 if TYPE_CHECKING:
@@ -80,17 +82,15 @@ class RefreshIndexes:
     def refuse_shrinkage(
         self,
         name: str,
-        documents: int,
         *,
         accepted: bool,
         left_out: Mapping[str, int] | None = None,
         why: Callable[[], str] = str,
     ) -> None:
-        """Compare the number of documents with that of the live index.
+        """Compare the numbers of documents, of all and of each source, with those of the live index.
 
         Args:
             name: Name of the new index.
-            documents: Number of its documents.
             accepted: Accept far fewer documents.
             left_out: Why records have no document → their number.
             why: Returns a sentence about why records may be missing, for the refusal.
@@ -100,15 +100,16 @@ class RefreshIndexes:
         """
         plan = self._plan
         alias = next(alias for alias, index in plan.aliases.items() if index == name)
-        limit = FILTERED if name == plan.filtered else TOTAL
-        if problem := shrunk(f"documents of {alias}", plan.documents.get(alias, {}), documents, limit):
+        limit = FILTERED if name == plan.filtered else loss_limits.TOTAL
+        before, now = plan.documents.get(alias, {}), self.engine.sources(name)
+        if problems := shrunken_alias(alias, before, now, limit):
             if not accepted:
                 counted = ", ".join(
                     f"{number:,} {what}" for what, number in (left_out or {}).items() if number
                 )
                 named = counted and f"Records without a document: {counted}."
-                raise Refused(" ".join(filter(None, (f"{problem}.", named, why()))))
-            log.warning("%s; accepted by the conf.", problem)
+                raise Refused(" ".join(filter(None, (shrunken_index(problems), named, why()))))
+            log.warning("%s; accepted by the conf.", join_first(problems, separator="; "))
 
     def open(self, replicas: int) -> None:
         """Create the replicas, before the indexes are searched."""
@@ -116,7 +117,7 @@ class RefreshIndexes:
             self.engine.require(name, self._refresh.made(name).uuid)
             finalize(self.engine, name, replicas, REPLICA_TIMEOUT)
 
-    def require_whole(self, api: Connection) -> None:
+    def require_complete(self, api: Connection) -> None:
         """Check that each index is the completed one, and still has all its documents.
 
         Documents of media that moderators have deleted since the refresh began may be missing.
@@ -158,21 +159,21 @@ class RefreshIndexes:
             plan.index: rows - len(updated.rejected),
             plan.filtered: kept + updated.documents - updated.hidden,
         }
-        found = {}
+        counts = {}
         for name, number in wanted.items():
             self.engine.refresh(name)
-            found[name] = self.engine.count(name)
-            if not number - deleted <= found[name] <= number:
+            counts[name] = self.engine.count(name)
+            if not number - deleted <= counts[name] <= number:
                 raise Refused(
-                    f"{name} holds {found[name]:,} documents instead of {number:,}: another program has "
+                    f"{name} holds {counts[name]:,} documents instead of {number:,}: another program has "
                     "changed the table or the index meanwhile. Trigger a new run, which is a full refresh."
                 )
-        return found
+        return counts
 
     def point_aliases(self, api: Connection) -> None:
         """Move the aliases to these indexes, after applying all decisions of moderators."""
         plan = self._plan
-        self.require_whole(api)
+        self.require_complete(api)
         self._follow_all(api)
         self.engine.swap_aliases(
             plan.aliases, {name: made.uuid for name, made in self._refresh.indexes.items()}
@@ -201,7 +202,7 @@ class RefreshIndexes:
                 deleted.append(name)
         return deleted
 
-    def delete_left_overs(self, made_by: Iterable[str], keep: set[str] | None = None) -> list[str]:
+    def delete_leftovers(self, made_by: Iterable[str], keep: set[str] | None = None) -> list[str]:
         """Delete the indexes without an alias that other refreshes have left; return their names.
 
         Args:

@@ -129,18 +129,18 @@ class Indexes:
         Raises:
             Fatal: It is missing, was replaced, or was created by the engine or by somebody else.
         """
-        found = self.identity(name)
-        if found is None:
+        identity = self.identity(name)
+        if identity is None:
             self.require_index(name)
             raise Fatal(f"the index {name} is missing: {REMEDY}.")
-        if not found.dag_id:
+        if not identity.dag_id:
             raise Fatal(
                 f"the catalog did not create the index {name} (its mapping has no `_meta`): delete it, then "
                 f"{REMEDY}."
             )
-        if uuid and found.uuid != uuid:
+        if uuid and identity.uuid != uuid:
             raise Fatal(f"the index {name} is not the one that this run created (uuid {uuid}): {REMEDY}.")
-        return found
+        return identity
 
     def cluster(self) -> str:
         """Return the uuid of the engine's cluster."""
@@ -153,12 +153,12 @@ class Indexes:
 
     def resolve_alias(self, alias: str) -> str | None:
         """Return the index behind an alias; None without alias. Raises SeveralIndexes."""
-        found = self._behind(alias)
-        if len(found) > 1:
+        targets = self._behind(alias)
+        if len(targets) > 1:
             raise SeveralIndexes(
-                f"the alias {alias} points at {', '.join(found)}; point it at one of them by hand."
+                f"the alias {alias} points at {', '.join(targets)}; point it at one of them by hand."
             )
-        return found[0] if found else None
+        return targets[0] if targets else None
 
     def hides(self, alias: str) -> bool:
         """Return whether an alias has a filter, so that a search does not see all documents."""
@@ -368,9 +368,9 @@ def _require_as_requested(name: str, writer: str, about: Mapping[str, Any], body
 
 def _fields(mappings: Mapping[str, Any], path: str = "") -> set[tuple[str, str]]:
     """Return name and type of each field of a mapping."""
-    found = set()
+    fields = set()
     for kind in ("properties", "fields"):
         for name, about in mappings.get(kind, {}).items():
-            found.add((f"{path}{name}", str(about.get("type", "object"))))
-            found |= _fields(about, f"{path}{name}.")
-    return found
+            fields.add((f"{path}{name}", str(about.get("type", "object"))))
+            fields |= _fields(about, f"{path}{name}.")
+    return fields

@@ -43,7 +43,7 @@ class Source(msgspec.Struct):
         behind: True if its next values already exist in the live table; then `last` is the value to continue
             after.
         last: The last value that is in use.
-        left: Number of values left in the sequence and the column's type; None if the sequence cycles.
+        remaining: Number of values left in the sequence and the column's type; None if the sequence cycles.
         usable: True if the role may take a value.
         movable: True if the role may set the sequence.
     """
@@ -52,7 +52,7 @@ class Source(msgspec.Struct):
     name: str
     behind: bool
     last: int
-    left: int | None
+    remaining: int | None
     usable: bool
     movable: bool
 
@@ -84,8 +84,8 @@ def sources(api: Connection, table: str, of: str = "") -> list[Source]:
         if given is not None and behind:
             last = given
         largest = min(most, _LARGEST.get(kind, most)) if step > 0 else max(least, -_LARGEST.get(kind, -least))
-        left = None if cycle else max(0, (largest - last) // step)
-        found.append(Source(column, sequence.as_string(api), behind, last, left, usable, movable))
+        remaining = None if cycle else max(0, (largest - last) // step)
+        found.append(Source(column, sequence.as_string(api), behind, last, remaining, usable, movable))
     return found
 
 

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
+from catalog.core.sql_files import read_sql
 from catalog.core.wording import join_first
 from catalog.data_refresh.columns import public
 
@@ -33,7 +34,7 @@ LATE = frozenset(
         "extension",
     )
 )
-_QUERY = Path(__file__).with_name("shape.sql").read_text(encoding="utf-8")
+_QUERY = read_sql(Path(__file__).with_name("shape.sql"))
 _SHOWN = 20  # differences in a message
 
 
@@ -49,12 +50,12 @@ def shape(api: Connection, table: str) -> Shape:
     Returns:
         Its definition; empty if the table does not exist.
     """
-    found: Shape = {}
+    definition: Shape = {}
     with qualified(api):
         rows = api.execute(sql.SQL(_QUERY).format(table=sql.Literal(public(table)))).fetchall()
     for kind, name, facts in sorted(rows, key=lambda row: row[:2]):
-        found.setdefault(kind, {})[name] = facts
-    return found
+        definition.setdefault(kind, {})[name] = facts
+    return definition
 
 
 @contextmanager
@@ -72,18 +73,18 @@ def differences(before: Shape, now: Shape) -> list[str]:
     """Return the changes between two definitions of a table, as messages."""
     if not now:
         return ["the table was dropped or renamed"] if before else []
-    found = []
+    messages = []
     for kind in sorted(before.keys() | now.keys()):
         old, new = before.get(kind, {}), now.get(kind, {})
         for name in sorted(old.keys() | new.keys()):
             what = f"{kind} {name}".strip()
             if name not in new:
-                found.append(f"{what} was dropped")
+                messages.append(f"{what} was dropped")
             elif name not in old:
-                found.append(f"{what} was added")
+                messages.append(f"{what} was added")
             elif old[name] != new[name]:
-                found.append(f"{what} was changed ({_changes(old[name], new[name])})")
-    return found
+                messages.append(f"{what} was changed ({_changes(old[name], new[name])})")
+    return messages
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -118,15 +119,15 @@ def check_shape(
     Raises:
         Fatal: A table has changed; names the differences.
     """
-    found = []
+    changed = []
     for table in tables:
         if table in expected:
             before, now = early(expected[table]), early(shape(api, table))
             if not locked:
                 before, now = _without_invalid(before), _without_invalid(now)
-            found += [f"{table}: {difference}" for difference in differences(before, now)]
-    if found:
-        changes = join_first(found, most=_SHOWN, separator="; ")
+            changed += [f"{table}: {difference}" for difference in differences(before, now)]
+    if changed:
+        changes = join_first(changed, most=_SHOWN, separator="; ")
         raise Fatal(
             f"the API's tables were changed since the refresh began: {changes}. "
             "The refresh has changed nothing, and the old tables are live. Trigger a new run."

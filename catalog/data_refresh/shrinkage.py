@@ -4,17 +4,15 @@ from collections.abc import Callable, Iterable, Mapping
 
 from psycopg import sql
 
+from catalog.core import loss_limits
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
 from catalog.core.wording import join_first
 from catalog.data_refresh import progress
-from catalog.data_refresh.columns import names, temp_name
-from catalog.data_refresh.shape import shape
+from catalog.data_refresh.columns import matching, names, temp_name
+from catalog.data_refresh.shape import Shape, shape
 
-TOTAL = 0.10  # share of all rows or documents that may be missing
 FILTERED = 0.5  # share of a filtered index that may be missing: a longer list of terms hides more
-SOURCE = 0.5  # share of a source that may be missing
-SOURCE_SIZE = 1000  # rows from which a source is checked
 ORPHANS = 0.01  # share of list entries that may be orphaned
 ORPHANS_LEAST = 10  # orphaned entries from which their share counts
 REMEDY = 'If that is right, trigger a run with the conf {"accept_shrinkage": true}. The old tables are live.'
@@ -31,11 +29,11 @@ def shrinkage(api: Connection, tables: Iterable[str]) -> list[str]:
         One sentence with both numbers per finding.
     """
     settle(api)
-    found = []
+    findings = []
     for table in tables:
         if progress.exists(api, temp_name(table)):
-            found += _by_source(api, table) + _by_reference(api, table)
-    return found
+            findings += _by_source(api, table) + _by_reference(api, table)
+    return findings
 
 
 def refuse_shrinkage(findings: list[str], why: Callable[[], str] = str) -> None:
@@ -57,17 +55,27 @@ def too_many_orphans(name: str, orphans: int, rows: int) -> list[str]:
     return []
 
 
+def shown(definition: Shape, alias: str) -> sql.Composable:
+    """Return the condition of the rows that searches find: not those that were removed from their source.
+
+    Args:
+        definition: Of the live table.
+        alias: Of the table in the statement.
+    """
+    marked = "removed_from_source" in definition.get("column", {})
+    return sql.SQL("not {}.removed_from_source" if marked else "true").format(sql.Identifier(alias))
+
+
 def _by_source(api: Connection, table: str) -> list[str]:
-    columns = shape(api, table).get("column", {})
-    source = next((name for name in ("source", "provider") if name in columns), None)
-    before, now = (_counts(api, name, source) for name in (table, temp_name(table)))
-    found = []
-    if sum(now.values()) < (1 - TOTAL) * sum(before.values()):
-        found.append(f"{table}: {sum(now.values()):,} rows, {sum(before.values()):,} are live")
-    for name, rows in sorted(before.items()):
-        if rows >= SOURCE_SIZE and now.get(name, 0) <= (1 - SOURCE) * rows:
-            found.append(f"{table}: {now.get(name, 0):,} rows of {name}, {rows:,} are live")
-    return found
+    definition = shape(api, table)
+    before, now = (_counts(api, name, definition) for name in (table, temp_name(table)))
+    findings = []
+    if loss_limits.lost_too_many(sum(before.values()), sum(now.values()), loss_limits.TOTAL):
+        findings.append(f"{table}: {sum(now.values()):,} rows, {sum(before.values()):,} are live")
+    return findings + [
+        f"{table}: {now.get(name, 0):,} rows of {name}, {before[name]:,} are live"
+        for name in sorted(loss_limits.shrunken_sources(before, now))
+    ]
 
 
 def shrunken_sources(
@@ -88,18 +96,18 @@ def shrunken_sources(
         shown: Condition of the rows that are counted.
         changed: Source, and how many of its rows are lost and gained; of the sources that change.
     """
-    found, all_lost = [], 0
+    findings, all_lost = [], 0
     for name, lost, gained in sorted(changed):
         all_lost += (less := lost - gained)
-        many = round(less / SOURCE)  # a source with more rows loses a smaller share
-        if many >= SOURCE_SIZE:
+        many = round(less / loss_limits.SOURCE)  # a source with more rows loses a smaller share
+        if many >= loss_limits.SOURCE_SIZE:
             condition = sql.SQL("{} and {} = {}").format(shown, source, sql.Literal(name))
-            if SOURCE_SIZE <= (rows := _count(api, table, condition, many + 1)) <= many:
-                found.append(f"{table}: {rows - less:,} rows of {name}, {rows:,} are live")
-    many = round(all_lost / TOTAL)
+            if loss_limits.SOURCE_SIZE <= (rows := _count(api, table, condition, many + 1)) <= many:
+                findings.append(f"{table}: {rows - less:,} rows of {name}, {rows:,} are live")
+    many = round(all_lost / loss_limits.TOTAL)
     if (rows := _count(api, table, shown, max(many, 0))) < many:
-        found.insert(0, f"{table}: {rows - all_lost:,} rows, {rows:,} are live")
-    return found
+        findings.insert(0, f"{table}: {rows - all_lost:,} rows, {rows:,} are live")
+    return findings
 
 
 def _count(api: Connection, table: str, condition: sql.Composable, most: int) -> int:
@@ -111,31 +119,32 @@ def _count(api: Connection, table: str, condition: sql.Composable, most: int) ->
     return int(row[0]) if row else 0
 
 
-def _counts(api: Connection, table: str, source: str | None) -> dict[str, int]:
-    query = sql.SQL("select coalesce({}::text, ''), count(*) from {} group by 1").format(
-        sql.Identifier(source) if source else sql.SQL("''"), sql.Identifier("public", table)
+def _counts(api: Connection, table: str, definition: Shape) -> dict[str, int]:
+    """Return the number of rows that searches find, by source."""
+    source = next((name for name in ("source", "provider") if name in definition.get("column", {})), None)
+    query = sql.SQL("select coalesce({}::text, ''), count(*) from {} t where {} group by 1").format(
+        sql.Identifier(source) if source else sql.SQL("''"),
+        sql.Identifier("public", table),
+        shown(definition, "t"),
     )
     return dict(api.execute(query).fetchall())
 
 
 def _by_reference(api: Connection, table: str) -> list[str]:
-    found: list[str] = []
+    findings: list[str] = []
     for key in shape(api, table).get("reference", {}).values():
-        pairs = zip(key["columns"], key["parents"], strict=True)
         query = sql.SQL("""
             select count(*), count(*) filter (where not exists (select from {temp} t where {same}))
               from {child} c where ({columns}) is not null
         """).format(
             temp=sql.Identifier("public", temp_name(table)),
-            same=sql.SQL(" and ").join(
-                sql.SQL("{} = {}").format(sql.Identifier("c", a), sql.Identifier("t", b)) for a, b in pairs
-            ),
+            same=matching("c", key["columns"], "t", key["parents"]),
             child=sql.Identifier(key["schema"], key["child"]),
             columns=names(key["columns"], "c"),
         )
         rows, orphans = api.execute(query).fetchone() or (0, 0)
-        found += too_many_orphans(key["child"], orphans, rows)
-    return found
+        findings += too_many_orphans(key["child"], orphans, rows)
+    return findings
 
 
 def shrunken_alias(alias: str, before: Mapping[str, int], now: Mapping[str, int], most: float) -> list[str]:
@@ -147,29 +156,21 @@ def shrunken_alias(alias: str, before: Mapping[str, int], now: Mapping[str, int]
         now: Documents by source of the other index.
         most: Share of all documents that may be missing.
     """
-    found = [shrunk(f"documents of {alias}", before, sum(now.values()), most)]
-    found += [
-        f"documents of {name}: {now.get(name, 0):,} instead of {number:,} that are live. If that is right, "
-        'trigger a new run with {"accept_shrinkage": true}'
-        for name, number in sorted(before.items())
-        if number >= SOURCE_SIZE and now.get(name, 0) <= (1 - SOURCE) * number
+    findings, total, remaining = [], sum(before.values()), sum(now.values())
+    if loss_limits.lost_too_many(total, remaining, most):
+        findings.append(
+            f"documents of {alias}: {remaining:,} instead of {total:,} that are live, "
+            f"{1 - remaining / total:.0%} fewer, where at most {most:.0%} is usual"
+        )
+    return findings + [
+        f"documents of {name}: {now.get(name, 0):,} instead of {before[name]:,} that are live"
+        for name in sorted(loss_limits.shrunken_sources(before, now))
     ]
-    return [finding for finding in found if finding]
 
 
-def shrunk(what: str, before: Mapping[str, int], now: int, most: float) -> str | None:
-    """Return a finding if a new table or index is suspiciously small, otherwise None.
-
-    Args:
-        what: What is counted, for the message.
-        before: Live number by source.
-        now: Number in the new table or index.
-        most: Share that may be missing.
-    """
-    total = sum(before.values())
-    if now >= total * (1 - most):
-        return None
+def shrunken_index(findings: Iterable[str]) -> str:
+    """Return the refusal of an index, from the findings about its alias."""
     return (
-        f"{what}: {now:,} instead of {total:,} that are live, {1 - now / total:.0%} fewer, where at most "
-        f'{most:.0%} is usual. If that is right, trigger a new run with {{"accept_shrinkage": true}}'
+        f"{join_first(findings, separator='; ')}. If that is right, trigger a new run with "
+        '{"accept_shrinkage": true}.'
     )

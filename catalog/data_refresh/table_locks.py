@@ -9,20 +9,21 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal, Retry
 from catalog.core.session import Connection
+from catalog.database.locks import set_lock_timeout
 
 log = logging.getLogger(__name__)
 LOCK_SECONDS, LOCK_ATTEMPTS = 5.0, 60  # limit of each attempt to lock tables, and the number of attempts
 Result = TypeVar("Result")
 
 
-def lock_tables(
+def lock_live_tables(
     api: Connection,
     tables: Sequence[str],
     mode: Literal["share row exclusive", "exclusive", "access exclusive"],
     seconds: float,
 ) -> None:
     """Lock tables until the current transaction ends. Raises LockNotAvailable after `seconds`."""
-    api.execute("select set_config('lock_timeout', %s, true)", [f"{max(1, int(seconds * 1000))}ms"])
+    set_lock_timeout(api, seconds, in_transaction=True)
     names = sql.SQL(", ").join(sql.Identifier("public", table) for table in tables)
     api.execute(sql.SQL("lock table {} in {} mode").format(names, sql.SQL(mode)))
 

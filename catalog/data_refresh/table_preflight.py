@@ -8,7 +8,8 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
-from catalog.core.session import Connection, settle
+from catalog.core.session import Connection, is_same_database, settle
+from catalog.core.settings import API_DB, CATALOG_DB
 from catalog.data_refresh.access import api_rights, catalog_rights, read_only
 from catalog.data_refresh.attachments import attach
 from catalog.data_refresh.building import built_name, make_table
@@ -17,6 +18,7 @@ from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.index_building import build_indexes
 from catalog.data_refresh.sequences import sources
 from catalog.data_refresh.shape import Shape, differences, shape
+from catalog.database.estimates import analyzed_rows
 
 # Kinds of attached objects that a rehearsal does not create.
 _APART = frozenset(("reference", "foreign key", "sequence", "dependent", "comment on", "extension"))
@@ -54,13 +56,13 @@ def preflight_tables(
     settle(api)
     settle(upstream)
     try:
-        found, needed = read_only(api), 0
-        if not found:
-            found, needed = _problems(api, upstream, tables, connections)
+        problems, needed = [*_databases(api, upstream), *read_only(api)], 0
+        if not problems:
+            problems, needed = _problems(api, upstream, tables, connections)
     except psycopg.errors.InsufficientPrivilege as error:
-        found, needed = [f"{error.diag.message_primary}: grant it to the refresh's role"], 0
-    if found:
-        raise Fatal(f"a refresh of these tables would fail: {'; '.join(found)}.")
+        problems, needed = [f"{error.diag.message_primary}: grant it to the refresh's role"], 0
+    if problems:
+        raise Fatal(f"a refresh of these tables would fail: {'; '.join(problems)}.")
     return Preflight(needed)
 
 
@@ -87,48 +89,55 @@ def _problems(
     return found, needed
 
 
+def _databases(api: Connection, upstream: Connection) -> list[str]:
+    """Return a problem if both connections lead to one database, whose tables a refresh would replace."""
+    if is_same_database(api, upstream):
+        return [f"the connections {CATALOG_DB} and {API_DB} lead to the same database"]
+    return []
+
+
 def _attached(live: Shape) -> list[str]:
     """Return attached objects that a refresh cannot recreate."""
-    found = [f"{name} depends on it: {_LATER}" for name in live.get("dependent", {})]
-    found += [f"{name} is set: remove the security label" for name in live.get("security label", {})]
+    problems = [f"{name} depends on it: {_LATER}" for name in live.get("dependent", {})]
+    problems += [f"{name} is set: remove the security label" for name in live.get("security label", {})]
     if live.get("type right"):
-        found.append(
+        problems.append(
             f"privileges on its row type are not the default ({'; '.join(live['type right'])}): grant usage "
             "on type to public, and revoke it from all others"
         )
     facts = live["table"][""]
     if facts["relation kind"] != "r" or facts["partition"]:
-        found.append("it is a view, a partition or partitioned, not a plain table")
-    found += [
+        problems.append("it is a view, a partition or partitioned, not a plain table")
+    problems += [
         f"it has {what} {facts[what]}: make it a plain table"
         for what in ("row type", "parents", "extension")
         if facts[what]
     ]
     for name, index in live.get("index", {}).items():
         if not index["valid"]:
-            found.append(f"index {name} is not valid: if nobody is creating it, drop it or reindex it")
+            problems.append(f"index {name} is not valid: if nobody is creating it, drop it or reindex it")
     for name, key in live.get("foreign key", {}).items():
         if key["to itself"]:
-            found.append(f"foreign key {name} points at the table itself: drop it")
+            problems.append(f"foreign key {name} points at the table itself: drop it")
     for name, key in {**live.get("reference", {}), **live.get("foreign key", {})}.items():
         if key["triggers enabled"] is False:
-            found.append(f"triggers of foreign key {name} are disabled: enable them")
+            problems.append(f"triggers of foreign key {name} are disabled: enable them")
         if key.get("on delete") == "d":
-            found.append(f"foreign key {name} is ON DELETE SET DEFAULT: choose another action")
-    return found
+            problems.append(f"foreign key {name} is ON DELETE SET DEFAULT: choose another action")
+    return problems
 
 
 def _names(api: Connection, table: str) -> list[str]:
     """Return objects that occupy the names of the refresh's own tables."""
-    found = []
+    taken = []
     for name in temporary_names(table):
         row = api.execute(
             "select relkind, pg_has_role(relowner, 'member') from pg_class where oid = to_regclass(%s)",
             [public(name)],
         ).fetchone()
         if row and (row[0] != "r" or not row[1]):
-            found.append(f"{name} is in the way: rename or drop it")
-    return found
+            taken.append(f"{name} is in the way: rename or drop it")
+    return taken
 
 
 def _reading(api: Connection, upstream: Connection, table: str, live: Shape) -> list[str]:
@@ -140,27 +149,27 @@ def _reading(api: Connection, upstream: Connection, table: str, live: Shape) -> 
     if not upstream.execute("select 1 where to_regclass(%s) is not null", [public(source)]).fetchone():
         return [f"the catalog has no {source}: run catalog db upgrade"]
     columns = job.columns()
-    if found := catalog_rights(upstream, source, columns):
-        return found
+    if problems := catalog_rights(upstream, source, columns):
+        return problems
     for column in columns:
         facts = live["column"][column.name]
         if column.upstream is None:
             needs = facts["not null"] and not facts["default"] and not facts["identity"]
             if needs and column.name not in ("created_on", "updated_on"):
-                found.append(
+                problems.append(
                     f"column {column.name} is NOT NULL without a default, and the catalog does not have it: "
                     "give it a default"
                 )
             if not _sendable(api, table, column.name):
-                found.append(
+                problems.append(
                     f"column {column.name} of type {column.type} cannot be copied in binary form: use "
                     "another type"
                 )
         elif problem := _castable(upstream, source, column):
-            found.append(f"column {column.name}: {problem}: change its type")
+            problems.append(f"column {column.name}: {problem}: change its type")
     if table != "audioset" and live["column"].get("identifier", {}).get("type") != "uuid":
-        found.append("column identifier is not a uuid: it is the key of media")
-    return found
+        problems.append("column identifier is not a uuid: it is the key of media")
+    return problems
 
 
 def _castable(upstream: Connection, source: str, column: Column) -> str | None:
@@ -264,34 +273,28 @@ def _event_triggers(api: Connection, table: str) -> list[str]:
 
 def _ids(api: Connection, upstream: Connection, table: str) -> list[str]:
     """Check that the sequences of defaults are usable and have enough values left."""
-    row = api.execute(
-        "select reltuples::bigint from pg_class where oid = to_regclass(%s)", [public(table)]
-    ).fetchone()
-    there = upstream.execute(
-        "select reltuples::bigint from pg_class where oid = to_regclass(%s) and relkind = 'r'",
-        [public(table)],
-    ).fetchone()
-    to_come = there[0] - row[0] if row and there and row[0] >= 0 and there[0] >= 0 else 0
-    found = []
+    here, there = analyzed_rows(api, table), analyzed_rows(upstream, table)
+    to_come = there - here if here is not None and there is not None else 0
+    problems = []
     for source in sources(api, table):
         if source.behind and not source.movable:
-            found.append(
+            problems.append(
                 f"sequence {source.name} is behind the values of column {source.column}, and the role may "
                 "not set it: grant update on it"
             )
         elif not source.usable:
-            found.append(f"sequence {source.name} cannot be used: grant usage on it")
-        if source.left is not None and source.left < to_come:
-            found.append(
-                f"sequence {source.name} has {source.left:,} values left for column {source.column}, and "
-                f"about {to_come:,} new records are to come: make both bigint"
+            problems.append(f"sequence {source.name} cannot be used: grant usage on it")
+        if source.remaining is not None and source.remaining < to_come:
+            problems.append(
+                f"sequence {source.name} has {source.remaining:,} values left for column {source.column}, "
+                f"and about {to_come:,} new records are to come: make both bigint"
             )
-    return found
+    return problems
 
 
 def _unlike(live: Shape, made: Shape) -> list[str]:
-    def tried(whole: Shape) -> Shape:
-        kept = {kind: named for kind, named in whole.items() if kind not in _APART}
+    def tried(definition: Shape) -> Shape:
+        kept = {kind: named for kind, named in definition.items() if kind not in _APART}
         if "index" in kept:
             kept["index"] = {
                 name: {**facts, "constraint": bool(facts["constraint"])}
@@ -299,15 +302,15 @@ def _unlike(live: Shape, made: Shape) -> list[str]:
             }
         kept["constraint"] = {
             name: facts
-            for name, facts in whole.get("constraint", {}).items()
+            for name, facts in definition.get("constraint", {}).items()
             if facts["type"] not in ("p", "u", "x")
         }
         kept["column"] = {
             name: {**facts, "default": None if name == "id" else facts["default"]}
-            for name, facts in whole["column"].items()
+            for name, facts in definition["column"].items()
         }
         kept["publication"] = {
-            name: facts for name, facts in whole.get("publication", {}).items() if facts["by name"]
+            name: facts for name, facts in definition.get("publication", {}).items() if facts["by name"]
         }
         return kept
 

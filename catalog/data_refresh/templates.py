@@ -33,16 +33,16 @@ def template_problems(name: str, about: Mapping[str, Any]) -> list[str]:
         about: `settings`, `mappings` and `aliases`, as returned by the engine; `aliases` without our own.
     """
     settings = nested(about.get("settings") or {}).get("index", {})
-    found = [
+    problems = [
         f"the alias {alias}, under which it would be searched at once"
         for alias in sorted(about.get("aliases") or {})
     ]
-    found += unwanted_settings(settings)
+    problems += unwanted_settings(settings)
     if (window := _at(settings, "max_result_window")) is not None and int(window) < WINDOW:
-        found.append(f"index.max_result_window of {window}, below the {WINDOW} that readers request")
+        problems.append(f"index.max_result_window of {window}, below the {WINDOW} that readers request")
     if str(_at(settings, "routing.allocation.enable") or "all").lower() == "none":
-        found.append("index.routing.allocation.enable: none, so no node allocates its shards")
-    return [f"a template of the search engine gives {name} {what}; {_ADVICE}" for what in found]
+        problems.append("index.routing.allocation.enable: none, so no node allocates its shards")
+    return [f"a template of the search engine gives {name} {what}; {_ADVICE}" for what in problems]
 
 
 def unwanted_settings(settings: Mapping[str, Any]) -> list[str]:

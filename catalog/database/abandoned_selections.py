@@ -16,7 +16,7 @@ def drop_given_up(connection: Connection, days: float = GIVEN_UP_AFTER) -> list[
     """Drop the rows of abandoned selections; their progress stays in `batched_update`.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         days: Days without progress after which a selection counts as abandoned.
 
     Returns:
@@ -35,7 +35,7 @@ def give_up(connection: Connection, query_id: str, keep: str) -> None:
     """Drop an unfinished selection of another run, unless that run is at work; for repeatable statements.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         query_id: Name of the selection.
         keep: The run whose selection stays, because the run resumes it.
     """

@@ -46,7 +46,7 @@ def preview(connection: Connection, update: Update, rows: int = 5) -> Preview:
     """Return what an update would do; the sample rows are updated and rolled back.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         update: The update.
         rows: Number of rows in the sample.
     """
@@ -81,7 +81,7 @@ class StripedUpdate(Selection):
     """An update in stripes, each of which stores its progress in its own transaction; see `Selection`.
 
     Args:
-        connection: To the catalog database, in autocommit, used by nothing else.
+        connection: Connection to the catalog database, in autocommit, used by nothing else.
         query_id: Name of the selection.
         run_id: The DAG run.
         table: The media table.
@@ -182,7 +182,7 @@ class BatchedUpdate(StripedUpdate):
     """The update of one query_id by one statement; see `StripedUpdate`.
 
     Args:
-        connection: To the catalog database, in autocommit, used by nothing else.
+        connection: Connection to the catalog database, in autocommit, used by nothing else.
         query_id: Name of the selection.
         run_id: The DAG run.
         update: Result of `parse_update`.
@@ -224,9 +224,9 @@ class BatchedUpdate(StripedUpdate):
             ends: LiteralString = (
                 "select min(tid)::text, max(tid)::text from {rows} where row_id >= {a} and row_id < {b}"
             )
-            found = self._execute(ends, a=first, b=last).fetchone()
-            assert found
-            self._group = (first, found[0], found[1])
+            bounds = self._execute(ends, a=first, b=last).fetchone()
+            assert bounds
+            self._group = (first, bounds[0], bounds[1])
         return self._group[1], self._group[2]
 
     def _update_stripe(

@@ -51,7 +51,7 @@ class ComputedUpdate(StripedUpdate):
     """The update of one query_id, with computed values; see `StripedUpdate`.
 
     Args:
-        connection: To the catalog database, in autocommit, used by nothing else.
+        connection: Connection to the catalog database, in autocommit, used by nothing else.
         query_id: Name of the selection.
         run_id: The DAG run.
         table: The media table.

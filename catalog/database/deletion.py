@@ -42,7 +42,7 @@ def preview(connection: Connection, table: str, condition: str, rows: int = 5) -
     """Return what a deletion would do; changes nothing.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         table: The media table.
         condition: Result of `parse_condition`.
         rows: Number of rows in the sample.
@@ -64,7 +64,7 @@ def require_same_columns(connection: Connection, table: str) -> None:
     """Check that the table of deleted media has every column of the media table, so that no value is lost.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         table: The media table.
 
     Raises:
@@ -191,7 +191,7 @@ class Deletion(_Move):
     """The deletion of one run.
 
     Args:
-        connection: To the catalog database, in autocommit, used by nothing else.
+        connection: Connection to the catalog database, in autocommit, used by nothing else.
         run_id: The run; clearing it does not delete other records than it selected.
         table: The media table.
         condition: Result of `parse_condition`.
@@ -238,7 +238,7 @@ class Restoration(_Move):
     resumes when it is repeated.
 
     Args:
-        connection: To the catalog database, in autocommit, used by nothing else.
+        connection: Connection to the catalog database, in autocommit, used by nothing else.
         table: The media table; the condition names `deleted_<media>` by this name.
         condition: Result of `parse_condition`.
         options: See `Selection`.

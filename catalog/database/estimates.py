@@ -1,4 +1,4 @@
-"""The planner's estimate of the number of rows of a table."""
+"""Estimates of the number of rows of a table, which do not read it."""
 
 import logging
 
@@ -8,6 +8,29 @@ from catalog.core.session import Connection
 
 log = logging.getLogger(__name__)
 MIN_PAGES = 128  # pages; smaller tables are read quickly, whatever the plan
+
+
+def analyzed_rows(connection: Connection, table: str) -> int | None:
+    """Return the number of rows as of the last ANALYZE or VACUUM.
+
+    Args:
+        connection: Connection to a database.
+        table: Name of the table.
+
+    Returns:
+        The number; None if there is no such table, or its rows were never counted. PostgreSQL 13 does not
+        distinguish the latter from 0.
+    """
+    query = "select reltuples::bigint from pg_class where oid = to_regclass(%s)"
+    row = connection.execute(query, [f"public.{table}"]).fetchone()
+    return row[0] if row and row[0] >= 0 else None
+
+
+def planned_rows(connection: Connection, table: str) -> int:
+    """Return the planner's estimate of the rows, which follows from the current number of pages."""
+    query = sql.SQL("explain (format json) select from {}").format(sql.Identifier("public", table))
+    row = connection.execute(query).fetchone()
+    return int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
 
 
 def correct_estimate(connection: Connection, table: str) -> bool:

@@ -63,7 +63,7 @@ def check(connection: Connection, field: str, statement: sql.Composable) -> set[
     """Refuse a statement that uses objects which are not allowed. The statement is not executed.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         field: The conf key that the statement comes from, for messages.
         statement: An UPDATE or DELETE, as `statements.py` wrote it.
 

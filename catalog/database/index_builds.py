@@ -50,7 +50,7 @@ def build_concurrently(
             for statement in statements:
                 connection.execute(sql.SQL(statement))
     except psycopg.errors.LockNotAvailable:
-        others = "; ".join(map(str, watch.found)) or "a session that has ended meanwhile"
+        others = "; ".join(map(str, watch.holders)) or "a session that has ended meanwhile"
         raise Fatal(
             f"{title} has waited {max_wait:,.0f} s for {others}. What was done before this step stays. "
             "Repeat the command when that has ended: it drops the incomplete index and builds it again."
@@ -82,7 +82,7 @@ class _BuildWatch:
         self._connect, self._pid, self._title = connect, pid, title
         self._notify, self._progress = notify, progress
         self._over = threading.Event()
-        self.found: list[locks.LockHolder] = []  # the newest ones
+        self.holders: list[locks.LockHolder] = []  # the newest ones
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> None:
@@ -106,8 +106,8 @@ class _BuildWatch:
                     ).fetchone()
                     if row and row[1]:
                         self._progress(self._title, *row)
-                    self.found = locks.lock_holders(connection, self._pid) or self.found
-                    for holder in self.found:
+                    self.holders = locks.lock_holders(connection, self._pid) or self.holders
+                    for holder in self.holders:
                         if holder.pid not in notified:
                             notified.add(holder.pid)
                             self._notify(f"{self._title} waits for {holder}")

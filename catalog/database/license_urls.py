@@ -34,8 +34,8 @@ class Group(msgspec.Struct, frozen=True):
 
     @property
     def url(self) -> str | None:
-        found = license_from_pair(self.license, self.version)
-        return found.url if found else None
+        known = license_from_pair(self.license, self.version)
+        return known.url if known else None
 
     @property
     def query_id(self) -> str:

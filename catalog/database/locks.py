@@ -87,7 +87,7 @@ class HolderWatch:
         self._connect, self._waiting = connect, waiting
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.found: list[LockHolder] = []  # the holders of the last query that returned any
+        self.holders: list[LockHolder] = []  # the holders of the last query that returned any
 
     def __enter__(self) -> "HolderWatch":
         self._thread.start()
@@ -106,7 +106,7 @@ class HolderWatch:
             with self._connect() as connection:
                 connection.autocommit = True
                 while not self._over.is_set():
-                    self.found = lock_holders(connection, self._waiting) or self.found
+                    self.holders = lock_holders(connection, self._waiting) or self.holders
                     self._over.wait(_POLL)
         except psycopg.Error:
             return  # the holders stay unknown; the attempt itself continues
@@ -150,9 +150,9 @@ def retry_while_locked(
             except Exception as error:
                 if not _is_lock_error(error):
                     raise
-        others = "; ".join(map(str, watch.found)) or "a session that has ended since"
+        others = "; ".join(map(str, watch.holders)) or "a session that has ended since"
         if time.monotonic() + pause > until:
-            pids = ", ".join(f"pg_terminate_backend({holder.pid})" for holder in watch.found)
+            pids = ", ".join(f"pg_terminate_backend({holder.pid})" for holder in watch.holders)
             ends = f" or end it: select {pids}" if pids else ""
             raise Fatal(
                 f"{what} has waited {max_wait:,.0f} s for {others}. Nothing was changed by this step. "
@@ -190,12 +190,23 @@ def set_lock_timeout(connection: Connection, seconds: float, *, in_transaction: 
     connection.execute("select set_config('lock_timeout', %s, %s)", [limit, in_transaction])
 
 
+def wait_without_deadlock(connection: Connection) -> float:
+    """Return for how many seconds a session that holds a lock may wait for another one.
+
+    It then gives up before the server searches for a deadlock (`deadlock_timeout`), which PostgreSQL would
+    resolve by cancelling either session.
+    """
+    query = "select setting::float / 1000 from pg_catalog.pg_settings where name = 'deadlock_timeout'"
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return 0.8 * float(row[0])
+
+
 def lock_tables(connection: Connection, modes: Mapping[str, str]) -> None:
     """Lock several tables at the start of a transaction, without causing a deadlock.
 
     For the first table, the session waits as long as `limit_lock_wait` set. From then on other sessions may
-    wait for this one, and PostgreSQL would resolve a deadlock by ending either session. So the wait for the
-    other tables ends before the server's deadlock check (`deadlock_timeout`).
+    wait for this one, so the wait for the other tables is that of `wait_without_deadlock`.
 
     Args:
         connection: In a transaction that holds no locks yet.
@@ -206,17 +217,17 @@ def lock_tables(connection: Connection, modes: Mapping[str, str]) -> None:
         LockTimeout: A lock was not obtained; names the table.
     """
     rows = connection.execute(
-        "select relname, setting::float / 1000 from pg_catalog.pg_class cross join pg_catalog.pg_settings "
-        "where relnamespace = 'public'::regnamespace and relkind = 'r' and relname = any(%s) "
-        "and name = 'deadlock_timeout'",
+        "select relname from pg_catalog.pg_class "
+        "where relnamespace = 'public'::regnamespace and relkind = 'r' and relname = any(%s)",
         [list(modes)],
     ).fetchall()
-    deadlock_timeout = dict(rows)
+    existing = {name for (name,) in rows}
+    limit = wait_without_deadlock(connection)
     began = None
-    for table in (table for table in modes if table in deadlock_timeout):
+    for table in (table for table in modes if table in existing):
         if began is not None:
-            left = 0.8 * deadlock_timeout[table] - (time.monotonic() - began)
-            set_lock_timeout(connection, left, in_transaction=True)
+            remaining = limit - (time.monotonic() - began)
+            set_lock_timeout(connection, remaining, in_transaction=True)
         try:
             connection.execute(
                 sql.SQL("lock table {} in {} mode").format(
@@ -235,5 +246,7 @@ def _pauses() -> Iterator[float]:
 
 def _is_lock_error(error: Exception) -> bool:
     """Return whether a psycopg error, or the one that SQLAlchemy has wrapped, is a failure to get a lock."""
-    found = getattr(error, "orig", error)
-    return isinstance(found, (LockTimeout, psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected))
+    original = getattr(error, "orig", error)
+    return isinstance(
+        original, (LockTimeout, psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+    )

@@ -15,7 +15,7 @@ def pending_reports(connection: Connection, media_type: MediaType) -> dict[str, 
     newer ones a report without a decision is pending.
 
     Args:
-        connection: To the API database.
+        connection: Connection to the API database.
         media_type: Media type of the reports.
     """
     table = _TABLES[media_type]

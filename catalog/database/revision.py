@@ -26,7 +26,7 @@ def require(connection: Connection, which: Which = "catalog") -> None:
     it is one small query. A transaction that is open stays open.
 
     Args:
-        connection: To the database.
+        connection: Connection to the database.
         which: Whose schema it is.
 
     Raises:
@@ -34,11 +34,11 @@ def require(connection: Connection, which: Which = "catalog") -> None:
     """
     folder, _ = FOLDERS[which]
     needed = max(file.stem.partition("_")[0] for file in (MIGRATIONS / folder).glob("[0-9]*.py"))
-    found = current_revision(connection, which)
-    if found is None and which == "catalog" and (table := media_table(connection)):
+    current = current_revision(connection, which)
+    if current is None and which == "catalog" and (table := media_table(connection)):
         raise Fatal(f"the database has a table {table} but no revision: {OLDER}")
-    if found is None or found < needed:
-        is_at = f"is at revision {found}" if found else "has no revision"
+    if current is None or current < needed:
+        is_at = f"is at revision {current}" if current else "has no revision"
         raise Fatal(
             f"the schema of the {which} database {is_at}; this release needs {needed}. Upgrade it with "
             "`catalog db upgrade`, then clear this task, or repeat the command."
@@ -49,7 +49,7 @@ def current_revision(connection: Connection, which: Which) -> str | None:
     """Return the revision of a database, or None.
 
     Args:
-        connection: To the database.
+        connection: Connection to the database.
         which: Whose schema it is.
 
     Raises:

@@ -6,6 +6,7 @@ from typing import LiteralString
 from psycopg import sql
 
 from catalog.core.session import Connection
+from catalog.core.sql_files import read_sql
 from catalog.database.revision import Which
 
 BATCH = 50_000
@@ -80,6 +81,48 @@ _SUFFIX: dict[str, LiteralString] = {
     "image": "case when mod(n, 7) = 0 then '.JPG?size=l' when mod(n, 11) = 0 then '' else '.jpg' end",
     "audio": "'.mp3'",
 }
+# Rows of tables that only the API has.
+_API_ROWS: dict[str, LiteralString] = {
+    "audioset": """
+        insert into audioset (created_on, updated_on, foreign_identifier, title, url, provider)
+        select distinct on (2, 4) now(), now(), audio_set_foreign_identifier,
+               'Set of ' || audio_set_foreign_identifier,
+               'https://example.org/sets/' || {seed} || '/' || provider || audio_set_foreign_identifier,
+               provider
+          from audio where audio_set_foreign_identifier is not null on conflict do nothing
+    """,
+    "nsfw_reports": """
+        insert into nsfw_reports (created_at, identifier, reason, status)
+        select now(), identifier, (array['mature', 'dmca', 'other'])[1 + id % 3],
+               (array['pending_review', 'no_action'])[1 + id % 2]
+          from image where id % 211 = 0 and not exists (select from nsfw_reports)
+    """,
+    "nsfw_reports_audio": """
+        insert into nsfw_reports_audio (created_at, identifier, reason, status)
+        select now(), identifier, 'other', (array['pending_review', 'no_action'])[1 + id % 2]
+          from audio where id % 211 = 0 and not exists (select from nsfw_reports_audio)
+    """,
+    "api_matureimage": """
+        insert into api_matureimage select now(), identifier from image where id % 499 = 20
+        on conflict do nothing
+    """,
+    "api_matureaudio": """
+        insert into api_matureaudio select now(), identifier from audio where id % 499 = 20
+        on conflict do nothing
+    """,
+    "api_deletedimage": """
+        insert into api_deletedimage
+        select now(), now(), md5({seed} || 'gone' || n)::uuid from generate_series(1, 5) n
+        on conflict do nothing
+    """,
+    "api_throttledapplication": """
+        insert into api_throttledapplication
+               (client_id, client_secret, name, created, updated, rate_limit_model, verified)
+        select 'client-' || n, 'made up', 'Application ' || n, now(), now(), 'standard', true
+          from generate_series(1, 3) n
+        on conflict do nothing
+    """,
+}
 
 
 def fill(connection: Connection, which: Which, rows: int, seed: int = 1) -> dict[str, int]:
@@ -88,7 +131,7 @@ def fill(connection: Connection, which: Which, rows: int, seed: int = 1) -> dict
     A record is the same in both kinds of database, so that a data refresh finds it in the API database.
 
     Args:
-        connection: To the database, in autocommit.
+        connection: Connection to the database, in autocommit.
         which: Kind of the database.
         rows: Number of images.
         seed: Another seed gives other records.
@@ -96,7 +139,7 @@ def fill(connection: Connection, which: Which, rows: int, seed: int = 1) -> dict
     Returns:
         The number of added rows by table.
     """
-    pools = Path(__file__).with_name("sample_rows.sql").read_text(encoding="utf-8")
+    pools = read_sql(Path(__file__).with_name("sample_rows.sql"))
     connection.execute(sql.SQL(pools).format(seed=sql.Literal(seed)))
     added = {
         table: _fill_media(connection, table, number, seed)
@@ -139,47 +182,14 @@ def _fill_media(connection: Connection, table: str, rows: int, seed: int) -> int
 
 def _fill_api(connection: Connection, seed: int) -> dict[str, int]:
     """Insert audio sets, moderation, lists and applications."""
-    statements: dict[str, LiteralString] = {
-        "audioset": """
-            insert into audioset (created_on, updated_on, foreign_identifier, title, url, provider)
-            select distinct on (2, 4) now(), now(), audio_set_foreign_identifier,
-                   'Set of ' || audio_set_foreign_identifier,
-                   'https://example.org/sets/' || {seed} || '/' || provider || audio_set_foreign_identifier,
-                   provider
-              from audio where audio_set_foreign_identifier is not null on conflict do nothing
-        """,
-        "nsfw_reports": """
-            insert into nsfw_reports (created_at, identifier, reason, status)
-            select now(), identifier, (array['mature', 'dmca', 'other'])[1 + id % 3],
-                   (array['pending_review', 'no_action'])[1 + id % 2]
-              from image where id % 211 = 0 and not exists (select from nsfw_reports)
-        """,
-        "nsfw_reports_audio": """
-            insert into nsfw_reports_audio (created_at, identifier, reason, status)
-            select now(), identifier, 'other', (array['pending_review', 'no_action'])[1 + id % 2]
-              from audio where id % 211 = 0 and not exists (select from nsfw_reports_audio)
-        """,
-        "api_matureimage": """
-            insert into api_matureimage select now(), identifier from image where id % 499 = 20
-            on conflict do nothing
-        """,
-        "api_matureaudio": """
-            insert into api_matureaudio select now(), identifier from audio where id % 499 = 20
-            on conflict do nothing
-        """,
-        "api_deletedimage": """
-            insert into api_deletedimage
-            select now(), now(), md5({seed} || 'gone' || n)::uuid from generate_series(1, 5) n
-            on conflict do nothing
-        """,
-        "api_throttledapplication": """
-            insert into api_throttledapplication
-                   (client_id, client_secret, name, created, updated, rate_limit_model, verified)
-            select 'client-' || n, 'made up', 'Application ' || n, now(), now(), 'standard', true
-              from generate_series(1, 3) n
-            on conflict do nothing
-        """,
+    _fill_lists(connection)
+    return {
+        table: connection.execute(sql.SQL(text).format(seed=sql.Literal(str(seed)))).rowcount
+        for table, text in _API_ROWS.items()
     }
+
+
+def _fill_lists(connection: Connection) -> None:
     for media, plural in (("image", "images"), ("audio", "audios")):
         connection.execute(
             sql.SQL("""
@@ -205,7 +215,3 @@ def _fill_api(connection: Connection, seed: int) -> dict[str, int]:
                 lists=sql.Literal(LISTS),
             )
         )
-    return {
-        table: connection.execute(sql.SQL(text).format(seed=sql.Literal(str(seed)))).rowcount
-        for table, text in statements.items()
-    }

@@ -183,9 +183,9 @@ class _Upgrade:
             command.upgrade(self._config, revision)
 
 
-def _refuse_an_older_catalog(connection: Connection, found: SchemaStatus) -> None:
+def _refuse_an_older_catalog(connection: Connection, before: SchemaStatus) -> None:
     """Refuse a database with media tables but no revision, where the first migration would fail half-way."""
-    if found.current is None and (table := media_table(connection)):
+    if before.current is None and (table := media_table(connection)):
         raise Fatal(f"the database has a table {table} but no revision: {OLDER}")
 
 
@@ -255,9 +255,9 @@ def _config(which: Which) -> Config:
 @contextmanager
 def _engine(dsn: str) -> Iterator[Engine]:
     """Return an engine for Alembic; libpq parses the address, as for all other connections."""
-    address = conninfo(dsn)
+    parsed = conninfo(dsn)
     engine = create_engine(
-        "postgresql+psycopg://", creator=lambda: psycopg.connect(address), poolclass=NullPool
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(parsed), poolclass=NullPool
     )
     try:
         yield engine

@@ -91,7 +91,7 @@ class Selection:
     """The selected rows of one query_id.
 
     Args:
-        connection: To the catalog database, in autocommit, used by nothing else.
+        connection: Connection to the catalog database, in autocommit, used by nothing else.
         query_id: Prefix of the tables' names; see QUERY_ID.
         run_id: The run that works on the selection. Another run may continue it only with `resume`.
         table: The media table.

@@ -191,7 +191,7 @@ def verify(connection: Connection, update: Update) -> None:
     which a single UPDATE would not. WHERE may, because the rows are selected once, before anything changes.
 
     Args:
-        connection: To the catalog database, in autocommit. The update is not executed.
+        connection: Connection to the catalog database, in autocommit. The update is not executed.
         update: Result of `parse_update`.
 
     Raises:
@@ -217,7 +217,7 @@ def verify_condition(
     """Check a condition against the server, as `verify` does.
 
     Args:
-        connection: To the catalog database, in autocommit. The condition is not executed.
+        connection: Connection to the catalog database, in autocommit. The condition is not executed.
         table: The media table whose name the condition uses.
         condition: Result of `parse_condition`.
         of: The table that the rows are selected from, if not `table`: `deleted_<media>`.
@@ -265,9 +265,9 @@ def row_errors(what: str, advice: str = "") -> Iterator[None]:
     try:
         yield
     except _ROW_ERRORS as error:
-        found = error.diag
-        detail = f" ({found.message_detail.rstrip('.')})" if found.message_detail else ""
-        raise Fatal(f"{what}: PostgreSQL: {found.message_primary}{detail}. {advice}".rstrip()) from None
+        diagnostic = error.diag
+        detail = f" ({diagnostic.message_detail.rstrip('.')})" if diagnostic.message_detail else ""
+        raise Fatal(f"{what}: PostgreSQL: {diagnostic.message_primary}{detail}. {advice}".rstrip()) from None
 
 
 def plain(text: str) -> sql.SQL:

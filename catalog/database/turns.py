@@ -38,7 +38,7 @@ def take(
     """Take a turn for a run, unless a conflicting run is active.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         dag_id: DAG of the run.
         run_id: The run.
         conflicts: Ids of the other DAGs that must not run at the same time. Two runs of `dag_id` always
@@ -73,7 +73,7 @@ def current(connection: Connection, dag_id: str, run_id: str) -> Turn:
     """Return the turn of a run.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         dag_id: DAG of the run.
         run_id: The run.
 
@@ -100,7 +100,7 @@ def kept(connection: Connection, turn: Turn) -> Iterator[None]:
     """Lock a turn during a step that cannot be undone, so that no other run gives it up meanwhile.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         turn: The turn of the run.
 
     Raises:

@@ -27,12 +27,12 @@ def is_global(address: str | Address) -> bool:
     Raises:
         ValueError: The string is not an IP address.
     """
-    found = ip_address(address) if isinstance(address, str) else address
-    if isinstance(found, IPv4Address):
-        return found.is_global and not found.is_multicast and not any(found in net for net in _SPECIAL_V4)
-    if inner := _embedded(found):
+    ip = ip_address(address) if isinstance(address, str) else address
+    if isinstance(ip, IPv4Address):
+        return ip.is_global and not ip.is_multicast and not any(ip in net for net in _SPECIAL_V4)
+    if inner := _embedded(ip):
         return all(map(is_global, inner))
-    return found in _UNICAST_V6 and found not in _DOCUMENTATION_V6 and found.is_global
+    return ip in _UNICAST_V6 and ip not in _DOCUMENTATION_V6 and ip.is_global
 
 
 def _embedded(address: IPv6Address) -> tuple[IPv4Address, ...]:

@@ -102,15 +102,8 @@ def client_for(
         MissingKey: There is no key; the message says where to get one.
         Fatal: The host that the key belongs to is unknown, or `base_url` is not an address.
     """
-    credentials = tokens if replay is None and base_url is None else None
-    if provider.key and replay is None and base_url is None and credentials is None:
-        if key is None:
-            raise MissingKey(
-                f"{provider.name} needs a key. Get one at {provider.key.get_at} and set it as the Airflow "
-                f"Variable {provider.key.variable} (on the command line: the environment variable). "
-                "Nothing was requested."
-            )
-        credentials = KeyCredentials(provider.key, key, api_hosts(provider))
+    is_signed = replay is None and base_url is None
+    credentials = (tokens or _key_credentials(provider, key)) if is_signed else None
     transport: BaseAdapter | None = replay
     elsewhere = None
     if base_url is not None and replay is None:
@@ -142,6 +135,19 @@ def client_for(
         private_hosts=private_hosts,
         blocking_statuses=provider.blocking_statuses,
     )
+
+
+def _key_credentials(provider: type[Provider], key: Secret | None) -> Credentials | None:
+    """Return what signs requests with a key; None if the provider needs none. Raises MissingKey."""
+    if not provider.key:
+        return None
+    if key is None:
+        raise MissingKey(
+            f"{provider.name} needs a key. Get one at {provider.key.get_at} and set it as the Airflow "
+            f"Variable {provider.key.variable} (on the command line: the environment variable). "
+            "Nothing was requested."
+        )
+    return KeyCredentials(provider.key, key, api_hosts(provider))
 
 
 def since(provider: type[Provider], day: date | None) -> Window | None:

@@ -165,6 +165,7 @@ class Client:
                 without JSON comes from a firewall in front of it and is temporary.
         """
         self.replayed = isinstance(transport, ReplayAdapter)
+        self.source: str | None = getattr(transport, "source", None)  # of the responses; None: the API
         self.requests = 0
         self._headers = {"User-Agent": user_agent, "Accept": "application/json", **(headers or {})}
         self._limits = limits = limits or Limits()

@@ -162,11 +162,11 @@ def _too_few(now: Outcome, before: Sequence[Outcome], expected: Expectations) ->
 def _too_many(now: Outcome, before: Sequence[Outcome], expected: Expectations) -> list[str]:
     if not now.fetched:
         return []
-    found = []
+    reasons = []
     shares = [b.rejected / b.fetched for b in before if b.fetched]
     allowed = max(USUAL_REJECTS, 2 * max(shares, default=0.0))
     if now.rejected >= NOTICEABLE and now.rejected / now.fetched > allowed:
-        found.append(_share(now.rejected, now.fetched, "were rejected", allowed))
+        reasons.append(_share(now.rejected, now.fetched, "were rejected", allowed))
     comparable = len(before) >= (NEIGHBOURS if expected.windows else 1)
     for reason, number in now.skipped.items():
         if reason in OWN_SKIPS or number < NOTICEABLE:
@@ -178,8 +178,8 @@ def _too_many(now: Outcome, before: Sequence[Outcome], expected: Expectations) -
         elif not comparable:
             continue
         if number / now.fetched > allowed:
-            found.append(_share(number, now.fetched, f"were skipped as “{reason}”", allowed))
-    return found
+            reasons.append(_share(number, now.fetched, f"were skipped as “{reason}”", allowed))
+    return reasons
 
 
 def _share(number: int, of: int, what: str, allowed: float) -> str:
@@ -252,7 +252,8 @@ def accepting() -> str:
 IN_A_TASK = Advice(
     short="What came is kept and loaded, nothing is deleted. Look at the provider's API; clear this task to "
     f"read what is missing. {accepting()}",
-    skipped="All other pages were read; clear this task to read what is missing.",
+    skipped="The pull went on after each; clear this task to read what is missing. Only then are their lists "
+    "compared with the announced totals.",
 )
 
 

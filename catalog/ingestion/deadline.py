@@ -33,10 +33,10 @@ class Deadline:
         Raises:
             TimeoutError: The deadline has passed.
         """
-        left = self._at - time.monotonic()
-        if left <= 0:
+        remaining = self._at - time.monotonic()
+        if remaining <= 0:
             raise TimeoutError(f"not complete after {self.seconds:g} s")
-        return left if timeout is None else min(timeout, left)
+        return remaining if timeout is None else min(timeout, remaining)
 
 
 _CURRENT: ContextVar[Deadline | None] = ContextVar("deadline", default=None)

@@ -182,7 +182,7 @@ class BearerCredentials:
         with self._lock:
             if time.monotonic() - self._at < 10:
                 return True
-            found = self._stored()
-            self._pair = found if found and found != self._pair else self._renewed(self._pair)
+            stored = self._stored()
+            self._pair = stored if stored and stored != self._pair else self._renewed(self._pair)
             self._at = time.monotonic()
             return True

@@ -1,7 +1,8 @@
 """Maps, encodes, counts and writes the items of a page; a bad item is rejected without failing the page."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 from catalog.core.errors import CatalogError, HttpStatus
 from catalog.core.jsontypes import JsonObject
@@ -53,14 +54,25 @@ class PageWriter:
 
     def remember(self, manifest: Manifest, pages: range) -> None:
         """Read the identifiers that earlier attempts wrote, so that they are not written again."""
-        seen = self._seen if self._seen is not None else set()
+        self._seen = self._seen or set()
+        self._seen.update(self._written(manifest, pages))
+
+    def recognise(self, manifest: Manifest, pages: range) -> None:
+        """Read the identifiers that the round wrote before, so that its records do not count twice.
+
+        Records that were read but not written (rejects, records of earlier rounds) are not recognised.
+        """
+        room = max(0, MAX_REMEMBERED - len(self._met))
+        self._met.update(islice(self._written(manifest, pages), room))
+
+    def _written(self, manifest: Manifest, pages: range) -> Iterator[tuple[str, int]]:
+        """Yield the keys of the records in the parts of some pages."""
         for media_type in self._encoders:
             for path in self._parts.tsv_files(media_type, manifest, pages):
                 with path.open(encoding="utf-8") as lines:
                     for line in lines:
                         identifier = line.split("\t", 1)[0].replace("\\\\", "\\")
-                        seen.add((media_type, hash(identifier)))
-        self._seen = seen
+                        yield media_type, hash(identifier)
 
     def begin_round(self) -> None:
         """Forget the identifiers of earlier attempts, unless the provider repeats items."""

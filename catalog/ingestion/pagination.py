@@ -506,13 +506,13 @@ class Links(_Listing):
         Raises:
             UnexpectedResponse: It is not an address of the API's host.
         """
-        found = dig(answer.body, *steps(self.following)) if self.following else next_link(answer.headers)
-        if not found:
+        link = dig(answer.body, *steps(self.following)) if self.following else next_link(answer.headers)
+        if not link:
             return None
-        address = urljoin(url, found) if isinstance(found, str) else ""
+        address = urljoin(url, link) if isinstance(link, str) else ""
         if host_of(address) != host_of(self.url):
             raise UnexpectedResponse(
-                f"the next page's address is not one of {host_of(self.url)}: {redact(str(found))[:200]}"
+                f"the next page's address is not one of {host_of(self.url)}: {redact(str(link))[:200]}"
             )
         parts = urlsplit(address)
         sent = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if redact(v) == v]

@@ -189,15 +189,15 @@ class Parts:
         """
         among = range(manifest.pages) if pages is None else pages
         wanted = f"{self._prefix}_{media_type}_v"
-        found: dict[int, UPath] = {}
+        files: dict[int, UPath] = {}
         for path in self._files():
             match = _PART.search(path.name)
             if not match or not path.name.startswith(wanted) or not path.name.endswith(".tsv"):
                 continue
             page, attempt = int(match.group(1)), int(match.group(2) or 0)
             if page in among and attempt == manifest.attempt_of(page):
-                found[page] = path
-        return [found[page] for page in sorted(found)]
+                files[page] = path
+        return [files[page] for page in sorted(files)]
 
     def _files(self) -> list[UPath]:
         return list(self.folder.iterdir()) if self.folder.exists() else []

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from catalog.core.errors import CatalogError, Fatal, Fenced, Interrupted, NotWhole, Retry, SkippedErrors
-from catalog.core.jsontypes import Params
+from catalog.core.jsontypes import JsonObject, Params
 from catalog.ingestion import completeness
 from catalog.ingestion.client import Client
 from catalog.ingestion.loop_guard import LoopGuard
@@ -30,9 +30,9 @@ from catalog.ingestion.state import (
     Gap,
     MemoryCheckpoint,
     Options,
-    PageSizes,
     Round,
     State,
+    Walk,
     restored,
 )
 from catalog.ingestion.windows import Window
@@ -93,6 +93,7 @@ class Pull:
         self._guard = LoopGuard(provider.allowed_repeated_pages, MAX_PAGES, provider.pages.own_params)
         self._advice = advice
         self._state: State | None = None
+        self._recognised: int | None = None  # index of the round whose records the writer recognises
         self._shortfalls: list[str] = []
 
     def run(self) -> Manifest:
@@ -134,7 +135,19 @@ class Pull:
     # State
 
     def _begin(self) -> State:
-        return State(token=uuid.uuid4().hex, started=datetime.now(UTC), rounds=self._rounds())
+        return State(token=uuid.uuid4().hex, started=datetime.now(UTC), of=self._of(), rounds=self._rounds())
+
+    def _of(self) -> JsonObject:
+        """Return what decides which requests are sent, as JSON: a state of anything else is not resumed."""
+        return _as_json(
+            {
+                "provider": self.provider.name,
+                "window": [self.window.start, self.window.end] if self.window else None,
+                "source": self.client.source,
+                "params": self.provider.params,
+                **self._options.requests(),
+            }
+        )
 
     def _rounds(self) -> list[Round]:
         options = self._options
@@ -155,8 +168,10 @@ class Pull:
             if stored is None:
                 return None
             state = restored(stored)
+            _require_same(state.of, self._of())
         except ValueError as error:
-            log.warning("STARTING OVER: the stored state of this pull cannot be used: %s.", error)
+            text = self._printable(str(error))
+            log.warning("STARTING OVER: the stored state of this pull cannot be used: %s.", text)
             return None
         if state.round >= len(state.rounds):  # the pull had reached its end
             if not state.gaps and not state.written():
@@ -178,8 +193,18 @@ class Pull:
         """Remember what earlier attempts wrote, if this one may read it again."""
         if self.provider.deduplicate:
             self._writer.remember(self._manifest(state), range(state.pages))
-        elif state.round < len(state.rounds) and (written := state.rounds[state.round].written):
+        if state.cursor is None:  # a round begins
+            return
+        if (written := state.rounds[state.round].written) and not self.provider.deduplicate:
             self._writer.remember(self._manifest(state), range(written[0], state.pages))
+        self._recognise(state)
+
+    def _recognise(self, state: State) -> None:
+        """Let the writer recognise what was read of the current round, if it has a total to compare with."""
+        self._recognised = state.whole_round()
+        for walk in (state.rounds[self._recognised].walk, state.walk()):
+            for first, end in walk.pages if walk and walk.announced else ():
+                self._writer.recognise(self._manifest(state), range(first, end))
 
     def _limit_reached(self, state: State) -> bool:
         return bool(self._options.limit) and state.written() >= self._options.limit
@@ -208,16 +233,19 @@ class Pull:
         manifest = self._save_manifest(state)
         self._fence()
         # Airflow's store accepts only JSON types, so no tuples.
-        self._checkpoint.save(msgspec.json.decode(msgspec.json.encode(state)))
+        self._checkpoint.save(_as_json(state))
         self._progress(manifest, page.total if page else None)
         if self._should_stop():
             raise Interrupted(f"asked to stop after page {state.pages}; the next attempt resumes there.")
 
     def _begin_round(self, state: State, round_: Round) -> None:
         self._guard.new_round()
+        if round_.of is not None and round_.of == self._recognised:
+            return  # the next failed page of the same round
         self._writer.begin_round()
         if round_.written:
             self._writer.remember(self._manifest(state), range(*round_.written))
+        self._recognise(state)
 
     def _fetch(self, state: State, cursor: Cursor, params: Params) -> Page | None:
         """Fetch a page and complete its items; return None if the page is skipped because of its error."""
@@ -242,9 +270,8 @@ class Pull:
         text = f"at {cursor}: {type(error).__name__}: {error}"[:500]
         if rest:
             text += " (and what follows in this round, which only that page names)"
-        again = Round(round_.params, cursor, single_page=not rest, rest=rest, read=state.read if rest else 0)
+        again = Round(round_.params, cursor, single_page=not rest, rest=rest, of=state.whole_round())
         self._add_gap(state, Gap(again, text))
-        state.failed = True
 
     def _add_gap(self, state: State, gap: Gap) -> None:
         gap.error = self._printable(gap.error)
@@ -257,7 +284,7 @@ class Pull:
         repeated = self._guard.repeated(cursor, page.items)
         room = self._options.limit - state.written() if self._options.limit else None
         if page.restarted:
-            state.read, state.announced, state.sizes = 0, None, PageSizes()
+            state.restart_round()
             self._writer.count_again()
         repeats = self._writer.write(page, state.pages, state.counts, repeated=repeated, room=room)
         state.pages += 1
@@ -278,25 +305,34 @@ class Pull:
             self._add_gap(state, Gap(again, page.withheld, short=True))
 
     def _end_round(self, state: State) -> None:
-        """Compare the round with its announced total, and begin the next one."""
-        round_ = state.rounds[state.round]
-        if not state.failed and round_.is_complete() and self._options.is_unrestricted():
-            state.unannounced += state.announced is None
-            if state.announced is not None and not round_.written:
-                state.total += completeness.announced_total(*state.announced)
-            if missing := self._missing(state):
-                written = (round_.written[0] if round_.written else state.first_page, state.pages)
-                again = Round(round_.params, written=written)
-                self._add_gap(state, Gap(again, f"{missing} ({_named(round_.params)})", short=True))
+        """Compare a round with its announced total once no page of it is missing, and begin the next one."""
+        number = state.whole_round()
+        round_, walk = state.rounds[number], state.walk()
+        if round_.walk is not None:
+            walk = round_.walk.and_then(walk)
+        lacks_pages = state.lacks_pages(number)
+        round_.walk = walk if lacks_pages else None
+        if not lacks_pages and round_.is_complete() and self._options.is_unrestricted():
+            self._compare(state, round_, walk)
         state.round += 1
         state.begin_round()
 
-    def _missing(self, state: State) -> str | None:
-        """Describe what the current round lacks, judged by the announced total or the sizes of its pages."""
-        if state.announced is not None:
-            return completeness.unread(state.read, state.announced, self.provider.total_tolerance)
+    def _compare(self, state: State, round_: Round, walk: Walk) -> None:
+        """Record a gap if a round that was read completely lacks items."""
+        state.unannounced += walk.announced is None
+        if walk.announced is not None and not round_.written:
+            state.total += completeness.announced_total(*walk.announced)
+        if missing := self._missing(walk):
+            written = (round_.written[0] if round_.written else walk.pages[0][0], state.pages)
+            again = Round(round_.params, written=written)
+            self._add_gap(state, Gap(again, f"{missing} ({_named(round_.params)})", short=True))
+
+    def _missing(self, walk: Walk) -> str | None:
+        """Describe what a round lacks, judged by the announced total or the sizes of its pages."""
+        if walk.announced is not None:
+            return completeness.unread(walk.read, walk.announced, self.provider.total_tolerance)
         if self.provider.pages.uniform:
-            return completeness.short_page(state.sizes.largest, state.sizes.smallest)
+            return completeness.short_page(walk.sizes.largest, walk.sizes.smallest)
         return None
 
     # End
@@ -348,7 +384,7 @@ class Pull:
             pages=state.pages,
             seconds=round(state.seconds, 3),
             counts=state.counts,
-            announced=state.total if state.round == len(state.rounds) and not state.unannounced else None,
+            announced=state.total if state.is_announced() else None,
             complete=complete,
             error=text,
             shortfalls=[self._printable(text) for text in shortfalls[: completeness.SHOWN]],
@@ -372,13 +408,28 @@ class Pull:
         if self._state is None or isinstance(error, Fenced):
             return
         # After a failed write, the state may be half a page ahead of the checkpoint, which is authoritative.
-        state = State(token=self._state.token, started=self._state.started, rounds=[])
-        with contextlib.suppress(ValueError):  # an unusable state is stored until the first page is read
-            state = restored(self._checkpoint.load())
+        state = State(token=self._state.token, started=self._state.started, rounds=self._state.rounds)
+        with contextlib.suppress(ValueError):  # until a page is read, a state that is not resumed is stored
+            stored = restored(self._checkpoint.load())
+            state = stored if stored.token == state.token else state
         state.attempts = self._state.attempts
         with contextlib.suppress(Fenced):
             self._fence()
             self._save_manifest(state, error=error)
+
+
+def _as_json(value: object) -> JsonObject:
+    """Convert a structure to JSON types, which are all that Airflow's store accepts: no tuples, no times."""
+    return msgspec.json.decode(msgspec.json.encode(value))  # type: ignore[no-any-return]
+
+
+def _require_same(stored: JsonObject | None, own: JsonObject) -> None:
+    """Raise ValueError if a stored state is of another pull; one of an earlier version does not say."""
+    if stored is None:
+        return
+    if other := [key for key in {**stored, **own} if stored.get(key) != own.get(key)]:
+        told = ", ".join(f"{key}: {stored.get(key)}, not {own.get(key)}" for key in other)
+        raise ValueError(f"it is of another pull ({told[:500]})")
 
 
 def _named(params: Params) -> str:

@@ -185,6 +185,7 @@ class ReplayAdapter(BaseAdapter):
         super().__init__()
         recording = read_recording(folder)
         self.date = recording.date
+        self.source = f"recording {folder.resolve()}"
         self.folder, self._offset_param, self._items = folder, offset_param, items
         self._interactions = recording.interactions
         self._left = [interaction.times for interaction in recording.interactions]

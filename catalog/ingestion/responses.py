@@ -54,11 +54,11 @@ def items_at(body: Json, path: str) -> list[Raw]:
         UnexpectedResponse: There is no list. Without this check, an API that renames its list would look like
             one that has run out of items.
     """
-    found = dig(body, *steps(path))
-    if isinstance(found, list):
-        return found
-    there = join_first(f"`{found or 'the body'}`" for found in lists_in(body))
-    text = lacks(body, path, f"is {_kind(found)}, not a list")
+    value = dig(body, *steps(path))
+    if isinstance(value, list):
+        return value
+    there = join_first(f"`{name or 'the body'}`" for name in lists_in(body))
+    text = lacks(body, path, f"is {_kind(value)}, not a list")
     raise UnexpectedResponse(f"{text}{f'; lists: {there}' if there else ''}")
 
 
@@ -80,10 +80,10 @@ def values_at(body: Json, path: str) -> JsonObject:
     Raises:
         UnexpectedResponse: There is no object.
     """
-    found = dig(body, *steps(path))
-    if not isinstance(found, dict):
-        raise UnexpectedResponse(lacks(body, path, f"is {_kind(found)}, not an object"))
-    return found
+    value = dig(body, *steps(path))
+    if not isinstance(value, dict):
+        raise UnexpectedResponse(lacks(body, path, f"is {_kind(value)}, not an object"))
+    return value
 
 
 def lacks(body: Json, path: str, instead: str) -> str:

@@ -54,6 +54,12 @@ class Options(msgspec.Struct, frozen=True):
             self.limit or self.initial_query_params or self.additional_query_params
         )
 
+    def requests(self) -> JsonObject:
+        """Return the options that decide what is requested and kept, without those at their default."""
+        names = ("limit", "initial_query_params", "query_params_list", "additional_query_params")
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value != getattr(Options(), name)}
+
     def skips(self, error: Exception) -> bool:
         """Return whether to skip the page of an error; predicates match parts of its text, in any case."""
         if isinstance(error, StopsPull):
@@ -62,7 +68,49 @@ class Options(msgspec.Struct, frozen=True):
         return self.skip_errors or any(p.lower() in text for p in self.skip_predicates)
 
 
-class Round(msgspec.Struct):
+class PageSizes(msgspec.Struct, frozen=True):
+    """Numbers of items on the pages of a round.
+
+    Attributes:
+        largest: Items on the largest page.
+        smallest: Items on the smallest page except the last one.
+        newest: Items on the page that was read last.
+    """
+
+    largest: int = 0
+    smallest: int | None = None
+    newest: int | None = None
+
+    def after(self, size: int) -> "PageSizes":
+        """Return the sizes after one more page of `size` items."""
+        inner = [n for n in (self.smallest, self.newest) if n is not None]
+        return PageSizes(max(self.largest, size), min(inner, default=None), size)
+
+
+class Walk(msgspec.Struct, frozen=True):
+    """What was read of a round, also in several steps if pages of it failed.
+
+    Attributes:
+        read: Items that were read.
+        announced: Lowest and highest total that the API announced in the first step.
+        sizes: Sizes of the pages of the first step.
+        pages: Pages [first, end) of this pull, one pair for all that follow each other.
+    """
+
+    read: int
+    announced: tuple[int, int] | None
+    sizes: PageSizes
+    pages: list[tuple[int, int]]
+
+    def and_then(self, later: "Walk") -> "Walk":
+        """Return both together; totals and sizes are those of the first step that read a page."""
+        first, pages = self if self.pages else later, self.pages + later.pages
+        if self.pages and later.pages and self.pages[-1][1] == later.pages[0][0]:
+            pages = [*self.pages[:-1], (self.pages[-1][0], later.pages[0][1]), *later.pages[1:]]
+        return Walk(self.read + later.read, first.announced, first.sizes, pages)
+
+
+class Round(msgspec.Struct, omit_defaults=True):
     """The pages that share fixed parameters.
 
     Attributes:
@@ -70,7 +118,8 @@ class Round(msgspec.Struct):
         cursor: The first page; None for the beginning of the round.
         single_page: Read only one page.
         rest: Read from `cursor` to the end of the round.
-        read: Items before `cursor` that were read in an earlier walk through the round.
+        of: Index of the round to which the page or the rest belongs, because it failed there.
+        walk: What was read of the round so far; only while failed pages of it are to be read.
         written: Pages [first, end) of this pull that an earlier walk through the round wrote; their items are
             not written again.
     """
@@ -79,12 +128,13 @@ class Round(msgspec.Struct):
     cursor: Cursor | None = None
     single_page: bool = msgspec.field(default=False, name="only")
     rest: bool = False
-    read: int = 0
+    of: int | None = None
+    walk: Walk | None = None
     written: tuple[int, int] | None = None
 
     def is_complete(self) -> bool:
         """Return whether the end of the round means that all announced items were read."""
-        return not self.single_page and (self.cursor is None or self.rest)
+        return not self.single_page and self.cursor is None
 
 
 class Gap(msgspec.Struct):
@@ -108,31 +158,14 @@ class Attempt(msgspec.Struct, frozen=True):
     number: int
 
 
-class PageSizes(msgspec.Struct, frozen=True):
-    """Numbers of items on the pages of a round.
-
-    Attributes:
-        largest: Items on the largest page.
-        smallest: Items on the smallest page except the last one.
-        newest: Items on the page that was read last.
-    """
-
-    largest: int = 0
-    smallest: int | None = None
-    newest: int | None = None
-
-    def after(self, size: int) -> "PageSizes":
-        """Return the sizes after one more page of `size` items."""
-        inner = [n for n in (self.smallest, self.newest) if n is not None]
-        return PageSizes(max(self.largest, size), min(inner, default=None), size)
-
-
 class State(msgspec.Struct, kw_only=True):
     """The state of a pull: its rounds, its position, and its counts.
 
     Attributes:
         token: Identifies the pull.
         started: When the pull began.
+        of: What the pull reads: its window and whatever else decides which requests are sent. None in states
+            of earlier versions.
         rounds: All rounds of the pull.
         attempts: The attempts that wrote pages.
         round: Index of the current round.
@@ -141,7 +174,7 @@ class State(msgspec.Struct, kw_only=True):
         announced: Lowest and highest total that the API announced for the current round.
         sizes: Sizes of the pages of the current round.
         first_page: Number, within the pull, of the current round's first page.
-        failed: A page of the current round was skipped because of an error.
+        restarted: Number of the page with which a round last began again (`Page.restarted`).
         pages: Number of pages written.
         seconds: Time spent on the pages.
         skipped_in_a_row: Pages that were skipped since the last good one.
@@ -155,6 +188,7 @@ class State(msgspec.Struct, kw_only=True):
 
     token: str
     started: datetime
+    of: JsonObject | None = None
     rounds: list[Round]
     attempts: list[Attempt] = []
     round: int = 0
@@ -163,7 +197,7 @@ class State(msgspec.Struct, kw_only=True):
     announced: tuple[int, int] | None = None
     sizes: PageSizes = PageSizes()
     first_page: int = 0
-    failed: bool = False
+    restarted: int = 0
     pages: int = 0
     seconds: float = 0
     skipped_in_a_row: int = 0
@@ -185,29 +219,76 @@ class State(msgspec.Struct, kw_only=True):
     def is_sound(self) -> bool:
         """Return whether the state is consistent; it may come from other code or have been edited by hand."""
         sizes = (self.round, self.pages, self.read, self.first_page, self.skipped_in_a_row)
-        return min(sizes) >= 0 and self.round <= len(self.rounds) and self.first_page <= self.pages
+        known = range(len(self.rounds))
+        return (
+            min(sizes) >= 0
+            and self.round <= len(self.rounds)
+            and self.first_page <= self.pages
+            and all(again.of is None or again.of in known for again in self._again())
+        )
+
+    def lacks_rounds(self) -> bool:
+        """Return whether the rest of a round is to be read of which the state does not say what was read."""
+        return any(again.rest and again.of is None for again in self._again())
+
+    def _again(self) -> list[Round]:
+        return [*self.rounds, *(gap.again for gap in self.gaps)]
+
+    def whole_round(self) -> int:
+        """Return the index of the current round, or of the one to which its page or rest belongs."""
+        of = self.rounds[self.round].of
+        return self.round if of is None else of
+
+    def is_announced(self) -> bool:
+        """Return whether all rounds have ended, without a failed page, and each with an announced total."""
+        ended = self.round == len(self.rounds) and all(gap.again.of is None for gap in self.gaps)
+        return ended and not self.unannounced
+
+    def lacks_pages(self, number: int) -> bool:
+        """Return whether failed pages of a round are still to be read after the current page.
+
+        Args:
+            number: Index of the round.
+        """
+        later = self.rounds[self.round + 1 :] if number != self.round else []
+        return any(again.of == number for again in (*later, *(gap.again for gap in self.gaps)))
+
+    def walk(self) -> Walk:
+        """Return what was read in the current round."""
+        first = max(self.first_page, self.restarted)
+        pages = [(first, self.pages)] if first < self.pages else []
+        return Walk(self.read, self.announced, self.sizes, pages)
 
     def begin_round(self) -> None:
         """Reset the counts of the previous round."""
-        current = self.rounds[self.round] if self.round < len(self.rounds) else None
-        self.cursor, self.announced, self.first_page, self.failed = None, None, self.pages, False
-        self.sizes = PageSizes()
-        self.read = current.read if current else 0
+        self.cursor, self.announced, self.first_page = None, None, self.pages
+        self.read, self.sizes = 0, PageSizes()
+
+    def restart_round(self) -> None:
+        """Reset what was read of the current round, which begins again with the next page."""
+        number = self.whole_round()
+        self.read, self.announced, self.sizes, self.restarted = 0, None, PageSizes(), self.pages
+        self.rounds[number].walk = None
+        self.gaps = [gap for gap in self.gaps if gap.again.of != number]
 
 
 def restored(stored: object) -> State:
     """Convert a stored value to a `State`.
 
     Raises:
-        ValueError: The value has another version, or is malformed or inconsistent.
+        ValueError: The value has another version, is malformed or inconsistent, or was stored by a release
+            that did not note of which round a failed page is.
     """
-    version = stored.get("version") if isinstance(stored, dict) else None
+    values = stored if isinstance(stored, dict) else {}
+    version = values.get("version")
     if version != STATE_VERSION:
         raise ValueError(f"it has version {version!r}, not {STATE_VERSION}")
     try:
-        state = msgspec.convert(stored, State)
+        state = msgspec.convert(values, State)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
     if not state.is_sound():
         raise ValueError(f"round {state.round} of {len(state.rounds)} at page {state.pages} cannot be")
+    if values.get("failed") or state.lacks_rounds():
+        raise ValueError("it does not say of which round the failed pages are")
     return state

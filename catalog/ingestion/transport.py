@@ -271,6 +271,7 @@ class BaseUrlTransport(Transport):
             raise BadAddress(f"{base_url!r} is not an address; use one such as http://127.0.0.1:8000.")
         super().__init__([*private_hosts, host_of(base_url)])
         self._host, self._base_url = host, base_url.rstrip("/")
+        self.source = self._base_url
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         url = request.url or ""

@@ -54,12 +54,12 @@ def size_in_bytes(size: Json) -> Json:
     """
     if not isinstance(size, str):
         return size
-    found = _SIZE.fullmatch(size.strip())
-    text, prefix = (found["number"], found["prefix"].lower()) if found else (size, "")
+    match = _SIZE.fullmatch(size.strip())
+    text, prefix = (match["number"], match["prefix"].lower()) if match else (size, "")
     number = _number(text, alone=", " if prefix in ("", "k") else "")
     if number is None or number < 0:
         return size
-    return round(number * (1024 if found and found["binary"] else 1000) ** _POWERS[prefix])
+    return round(number * (1024 if match and match["binary"] else 1000) ** _POWERS[prefix])
 
 
 def _number(text: str, alone: str = "") -> float | None:
@@ -78,8 +78,8 @@ def width_and_height(size: Json) -> tuple[Json, Json]:
     >>> width_and_height("4,000 x 3,000 px"), width_and_height("1,250 x 2,500")  # the latter may be inches
     ((4000, 3000), ('1,250 x 2,500', '1,250 x 2,500'))
     """
-    found = _PIXELS.fullmatch(size.strip()) if isinstance(size, str) else None
-    sides = [_number(side, alone="," if found[3] else "") for side in found.group(1, 2)] if found else [None]
+    match = _PIXELS.fullmatch(size.strip()) if isinstance(size, str) else None
+    sides = [_number(side, alone="," if match[3] else "") for side in match.group(1, 2)] if match else [None]
     if None not in sides:
         width, height = (int(side) for side in sides if side is not None)
         return width, height

@@ -89,16 +89,16 @@ class Slicing(msgspec.Struct, frozen=True):
             return []
         if total < self.max_records:
             return [window]
-        found: list[Window] = []
+        windows: list[Window] = []
         for hour in window.divide(max(1, (window.end - window.start) // HOUR)):
             records = count(hour)
             if records >= self.max_records:
-                found += hour.divide(
+                windows += hour.divide(
                     self.min_divisions if records < self.division_threshold else self.max_divisions
                 )
             elif records:
-                found.append(hour)
-        return found
+                windows.append(hour)
+        return windows
 
 
 def narrowed(window: Window, count: Callable[[Window], int], most: int) -> list[Window]:

@@ -17,6 +17,7 @@ from upath import UPath
 
 from catalog.core.errors import Interrupted, Refused
 from catalog.core.session import Connection
+from catalog.core.sql_files import read_sql
 from catalog.database.batched_update import BatchedUpdate, Preview, preview
 from catalog.database.selection_lock import SelectionLock
 from catalog.database.selections import SelectionOptions, key_of
@@ -30,7 +31,7 @@ KEPT = 30  # days that the labels of a run which failed are kept
 EXAMPLES = 3  # lines that are shown for each reason
 SHOWN = 200  # characters of such a line
 REPEATED = "the image is in a later line again"
-_STATEMENTS = Path(__file__).parent / "sql"
+_SQL = Path(__file__).parent / "sql"
 
 
 class Refusals(msgspec.Struct):
@@ -111,7 +112,7 @@ class LabelRun:
     """One run that stages and merges a file.
 
     Args:
-        connection: To the catalog database, in autocommit, used by nothing else.
+        connection: Connection to the catalog database, in autocommit, used by nothing else.
         run_id: The DAG run.
         url: Address of the file, as it was given.
         provider: Provider of the labels.
@@ -172,7 +173,7 @@ class LabelRun:
         state = self._known()
         if not state.result:
             self._check_same(state, file)
-            self._check_whole(state)
+            self._require_labels(state)
         return state
 
     def _known(self) -> State:
@@ -197,7 +198,7 @@ class LabelRun:
                 "Trigger a new run."
             )
 
-    def _check_whole(self, state: State) -> None:
+    def _require_labels(self, state: State) -> None:
         """Refuse to go on with labels that somebody has dropped, truncated or deleted."""
         row = self._connection.execute(
             "select to_regclass(%s) is not null", [f'public."{self._name}"']
@@ -330,13 +331,13 @@ class LabelRun:
         parts: dict[str, sql.Composable] = {"staged": self._table, "provider": sql.Literal(self._provider)}
 
         def text(name: str) -> str:
-            return sql.SQL(_statement(name)).format(**parts).as_string(self._connection)
+            return sql.SQL(read_sql(_SQL / f"{name}.sql")).format(**parts).as_string(self._connection)
 
         return Update("image", ("tags",), f"updated_on = now(), tags = {text('merged')}", text("differs"))
 
     def preview(self) -> tuple[Outcome, Preview]:
         """Return what the merge would do. Nothing is changed."""
-        self._check_whole(self._staged())
+        self._require_labels(self._staged())
         found = preview(self._connection, self.update())
         return msgspec.structs.replace(self._outcome(found.rows, 0), merged=False), found
 
@@ -362,7 +363,7 @@ class LabelRun:
             log.info("This run has merged its labels; nothing is left to do.")
             return state.result
         self._check_newest()
-        self._check_whole(state)
+        self._require_labels(state)
         progress = progress or job.select()
         # Before the first batch: from then on, no older run may merge, even if this one is never resumed.
         self._connection.execute(
@@ -370,7 +371,7 @@ class LabelRun:
             [self._run_id],
         )
         progress = job.run(progress)
-        self._check_whole(state)  # again: without its staged labels, an image keeps its tags
+        self._require_labels(state)  # again: without its staged labels, an image keeps its tags
         outcome = self._outcome(progress.updated, progress.missing)
         job.finish()
         self.end(outcome)
@@ -419,7 +420,7 @@ def drop_abandoned(connection: Connection, days: float = KEPT) -> list[str]:
     """Drop the labels of runs that nobody has resumed; their rows in `label_run` stay.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         days: Days without progress after which a run counts as abandoned.
 
     Returns:
@@ -429,18 +430,13 @@ def drop_abandoned(connection: Connection, days: float = KEPT) -> list[str]:
         "select run_id from label_run where renewed_on < now() - make_interval(secs => %s)", [days * 86_400]
     ).fetchall()
     tables = [staging_table(run_id) for (run_id,) in old]
-    left = connection.execute(
+    existing = connection.execute(
         "select tablename from pg_tables where schemaname = 'public' and tablename = any(%s)", [tables]
     ).fetchall()
-    for (table,) in left:
+    for (table,) in existing:
         connection.execute(sql.SQL("drop table if exists {}").format(sql.Identifier("public", table)))
-    return [table for (table,) in left]
+    return [table for (table,) in existing]
 
 
 def _json(value: Refusals | Outcome) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _statement(name: str) -> LiteralString:
-    text: LiteralString = (_STATEMENTS / f"{name}.sql").read_text(encoding="utf-8")
-    return text

@@ -69,7 +69,7 @@ def conclude(
     """Judge the outcomes of a survey, and remove records or bring them back. May be repeated at any time.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         survey: The survey; all its links are checked.
         now: The time.
         failing: Share of other records of a host, or of a provider, that may fail without making its gone
@@ -89,17 +89,17 @@ def conclude(
     try:
         with connection.transaction():
             _distrust(connection, survey, failing)
-            found = _count(connection, survey, now)
+            concluded = _count(connection, survey, now)
             _note_checks(connection, survey)
         if mark:
             concerned = _concerned(connection, survey)
             _end_stale(connection, survey, concerned, now)
             removed = _remove(connection, survey, now)
             back = _bring_back(connection, survey, concerned, now)
-            found = msgspec.structs.replace(found, removed=removed, back=back)
+            concluded = msgspec.structs.replace(concluded, removed=removed, back=back)
     finally:
         connection.execute("select pg_advisory_unlock(hashtext(%s))", lock)
-    return found
+    return concluded
 
 
 def _check_kept(connection: Connection, survey: Survey, now: datetime) -> None:
@@ -373,7 +373,7 @@ def follow_renamed(connection: Connection, known: Iterable[tuple[MediaType, str]
     """Give removals of providers that have no records any more to the provider that their records have now.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         known: All media types and providers in the catalog.
     """
     query: LiteralString = "select distinct media_type, provider from link_removal where ended_on is null"
@@ -390,7 +390,7 @@ def forget(connection: Connection, now: datetime) -> None:
     """Delete what is not needed any more: old checks, slots and pauses of hosts.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         now: The time.
     """
     old = "select number from link_check where checked_on < %s limit %s"

@@ -55,11 +55,11 @@ class Pauses:
         """Return the hosts that this survey has met in trouble → seconds that are left of the pause."""
         return {host: self.rest_of(pause) for host, pause in self._own.items()}
 
-    def left(self, host: str) -> float:
+    def remaining(self, host: str) -> float:
         """Return the seconds for which a host is not to be requested; 0 if it may be."""
-        return self.left_of(host, self._kept.get((host, ALL)))
+        return self.remaining_of(host, self._kept.get((host, ALL)))
 
-    def left_of(self, host: str, asked: Pause | None) -> float:
+    def remaining_of(self, host: str, asked: Pause | None) -> float:
         """Do the same, where the pause that the host asks for has just been read; None: there is none."""
         return max(self.rest_of(self._known(host, asked)), self.rest_of(self._get(host, asked=False)))
 

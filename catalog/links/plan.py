@@ -96,7 +96,7 @@ def plan(connection: Connection, survey: Survey, *, now: datetime, size: int, ag
     """Store which links a survey checks, unless an earlier attempt has.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         survey: The survey.
         now: The time.
         size: Records of a sample; a slice has all of its records.

@@ -49,7 +49,7 @@ def lines(connection: Connection, run_id: str) -> list[Line]:
     """Return what a run has found so far, those with the most gone links first.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         run_id: The DAG run.
     """
     rows = connection.execute(
@@ -108,13 +108,13 @@ def sentence(line: Line) -> str:
     name = f"{line.provider}, {line.media_type}"
     if line.concluded < line.planned:
         return f"  - {name}: {line.planned - line.concluded:,} of {line.planned:,} parts are not concluded"
-    found = f"{line.gone:,} gone, {line.there:,} there, {line.unclear:,} unclear"
+    text = f"{line.gone:,} gone, {line.there:,} there, {line.unclear:,} unclear"
     if line.estimate:
         share, low, high = (f"{100 * value:.1f}" for value in line.estimate)
-        found = f"{share} % gone (95 %: {low} to {high}); {found}"
+        text = f"{share} % gone (95 %: {low} to {high}); {text}"
     more = [(line.resized, "of another size"), (line.removed, "removed"), (line.back, "back")]
     more.append((line.still, "removed before and still gone"))
-    found += "".join(f"; {number:,} {what}" for number, what in more if number)
+    text += "".join(f"; {number:,} {what}" for number, what in more if number)
     if line.reasons:
-        found += "; unclear: " + ", ".join(f"{number:,} {why}" for why, number in line.reasons.items())
-    return f"  - {name}: {found}"
+        text += "; unclear: " + ", ".join(f"{number:,} {why}" for why, number in line.reasons.items())
+    return f"  - {name}: {text}"

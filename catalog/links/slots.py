@@ -54,8 +54,8 @@ class SharedSlots:
         row = self._connection.execute(_TAKE, values).fetchone()
         assert row
         wait, *pause = row
-        left = self._pauses.left_of(host, Pause(*pause) if pause[0] else None)
-        if left > 0 or wait <= 0:
-            return left
+        remaining = self._pauses.remaining_of(host, Pause(*pause) if pause[0] else None)
+        if remaining > 0 or wait <= 0:
+            return remaining
         self._sleep(wait)
-        return self._pauses.left(host)  # another task may have heard meanwhile that the host asks to wait
+        return self._pauses.remaining(host)  # another task may know by now that the host asks to wait

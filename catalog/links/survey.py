@@ -26,7 +26,7 @@ class _Results:
     """Writes results; thread-safe.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         now: The time.
         clock: The time in seconds.
     """
@@ -39,11 +39,17 @@ class _Results:
         self._waiting: list[tuple[Any, ...]] = []
         self._written: float | None = None
 
-    def add(self, link: Link, found: Verdict) -> None:
+    def add(self, link: Link, verdict: Verdict) -> None:
         """Note a result, and write it with those that wait, unless the last ones have just been written."""
         row = (
-            link.number, self._now(), found.outcome, found.reason, found.status, found.redirect, found.size
-        )  # fmt: skip
+            link.number,
+            self._now(),
+            verdict.outcome,
+            verdict.reason,
+            verdict.status,
+            verdict.redirect,
+            verdict.size,
+        )
         with self._lock:
             self._waiting.append(row)
             early = self._written is not None and self._clock() - self._written < TOGETHER
@@ -85,7 +91,7 @@ def check_links(
     """Check what a survey has planned, or what earlier attempts have left; each result is stored soon.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         survey: The survey, which is planned.
         check: Checks a URL.
         pauses: The pauses of hosts.
@@ -97,7 +103,7 @@ def check_links(
 
     Raises:
         Interrupted: See `Visits.run`.
-        Later: All hosts that are left are paused; another call checks the others.
+        Later: All remaining hosts are paused; another call checks the others.
     """
     done, total = _numbers(connection, survey)
     results = _Results(connection, now, clock)

@@ -28,14 +28,14 @@ _LOOK = 1.0  # seconds between two looks for a host that may be asked again
 
 
 class OnlyPauses(Exception):
-    """All hosts that are left are paused for long.
+    """All remaining hosts are paused for long.
 
     Attributes:
         seconds: Until the first pause ends.
     """
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"all hosts that are left are paused, the first one for {seconds:,.0f} s")
+        super().__init__(f"all remaining hosts are paused, the first one for {seconds:,.0f} s")
         self.seconds = seconds
 
 
@@ -58,7 +58,7 @@ class _Host:
 
     Attributes:
         name: Its name.
-        left: Links to check.
+        pending: Links to check.
         failed: Number of a link that failed once → number of answers of the host by then.
         answers: Answers of the host so far.
         strikes: Failures since the last answer or pause.
@@ -69,7 +69,7 @@ class _Host:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.left: deque[Link] = deque()
+        self.pending: deque[Link] = deque()
         self.failed: dict[int, int] = {}
         self.answers = self.strikes = 0
         self.ready = 0.0
@@ -118,21 +118,21 @@ class Visits:
             OnlyPauses: The others are to be checked by another call, after a pause.
         """
         for link in links:
-            self._host(link.host).left.append(link)
+            self._host(link.host).pending.append(link)
         hosts = [*self._hosts.values()]
         for name, seconds in self._pauses.own().items():
             host = self._host(name)
             host.strikes, host.ready = STRIKES - 1, self._clock() + seconds
         for host in hosts:
             self._put(host)
-            shuffled = [*host.left]  # in a deque, each exchange would take longer, the more links there are
+            shuffled = [*host.pending]  # in a deque, an exchange takes longer, the more links there are
             random.Random(len(shuffled)).shuffle(shuffled)  # noqa: S311 - no secret
-            host.left = deque(shuffled)
+            host.pending = deque(shuffled)
         workers = max(1, min(self._workers, len(hosts)))
         with ThreadPoolExecutor(workers) as pool:
             for done in [pool.submit(self._work) for _ in range(workers)]:
                 done.result()
-        if any(host.left for host in self._hosts.values()):
+        if any(host.pending for host in self._hosts.values()):
             if self._should_stop():
                 raise Interrupted("stopped between two links; the next attempt checks the others.")
             raise OnlyPauses(max(0.0, min(host.ready for _, _, host in self._queue) - self._clock()))
@@ -156,7 +156,7 @@ class Visits:
 
     def _put(self, host: _Host) -> None:
         """Queue a host that has links, unless it is queued or visited already."""
-        if host.left and not host.listed:
+        if host.pending and not host.listed:
             host.listed = True
             self._order += 1
             heapq.heappush(self._queue, (host.ready, self._order, host))
@@ -180,25 +180,25 @@ class Visits:
     def _visit(self, host: _Host) -> None:
         """Check the next link of a host."""
         with self._lock:
-            if not host.left:
+            if not host.pending:
                 return  # it was given up meanwhile
-            link = host.left.popleft()
-        found = self._check(link.url)
-        if not found.passing:
-            self._answered({link.host, host.name, found.host})
-            self._save(link, found)
+            link = host.pending.popleft()
+        verdict = self._check(link.url)
+        if not verdict.passing:
+            self._answered({link.host, host.name, verdict.host})
+            self._save(link, verdict)
             return
         with self._lock:
-            about = self._host(found.host or link.host)
+            about = self._host(verdict.host or link.host)
         if about.given_up:
             self._save(link, Verdict("unclear", about.given_up))
         elif (
-            found.reason not in (BUSY, PAUSED)
+            verdict.reason not in (BUSY, PAUSED)
             and about.failed.get(link.number, about.answers) < about.answers
         ):
-            self._save(link, found)  # the host has answered between two failures, so this is about the link
+            self._save(link, verdict)  # the host has answered between two failures, so this is about the link
         else:
-            self._wait(about, link, found)
+            self._wait(about, link, verdict)
 
     def _answered(self, names: Iterable[str]) -> None:
         for name in names:
@@ -208,34 +208,34 @@ class Visits:
                     host.strikes = 0
             self._pauses.answered(name)
 
-    def _wait(self, host: _Host, link: Link, found: Verdict) -> None:
+    def _wait(self, host: _Host, link: Link, verdict: Verdict) -> None:
         """Let a link wait for the host that has not answered, and pause this host if it is in trouble."""
         with self._lock:
-            host.left.append(link)
-            if found.reason != PAUSED:
+            host.pending.append(link)
+            if verdict.reason != PAUSED:
                 host.failed.setdefault(link.number, host.answers)
                 host.strikes += 1
-            again = all(left.number in host.failed for left in host.left)
-            asks = found.reason in (BUSY, PAUSED)
+            again = all(waiting.number in host.failed for waiting in host.pending)
+            asks = verdict.reason in (BUSY, PAUSED)
         if asks or host.strikes >= STRIKES or again:
-            self._pause(host, found)
+            self._pause(host, verdict)
         with self._lock:
             self._put(host)
 
-    def _pause(self, host: _Host, found: Verdict) -> None:
+    def _pause(self, host: _Host, verdict: Verdict) -> None:
         """Leave a host alone for a while, or give it up."""
-        if found.reason == PAUSED:
-            seconds = paused = max(found.wait or 0.0, _LOOK)
+        if verdict.reason == PAUSED:
+            seconds = paused = max(verdict.wait or 0.0, _LOOK)
         else:
-            pause = self._pauses.begin(host.name, asked=found.reason == BUSY, least=found.wait or 0.0)
+            pause = self._pauses.begin(host.name, asked=verdict.reason == BUSY, least=verdict.wait or 0.0)
             seconds, paused = self._pauses.rest_of(pause), pause.seconds
         with self._lock:
             host.strikes = STRIKES - 1  # after a pause, one failure is enough for the next one
             host.ready = self._clock() + seconds
             given_up: list[Link] = []
             if paused > PATIENCE:
-                host.given_up = PAUSED if found.reason == BUSY else found.reason
-                given_up = [*host.left]
-                host.left.clear()
+                host.given_up = PAUSED if verdict.reason == BUSY else verdict.reason
+                given_up = [*host.pending]
+                host.pending.clear()
         for link in given_up:  # the status and the redirect belong to one link only
             self._save(link, Verdict("unclear", host.given_up))

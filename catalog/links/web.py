@@ -228,9 +228,9 @@ class Checker:
         that the file is there; otherwise a GET for the first byte decides.
         """
         try:
-            found = self._follow("HEAD", url, {})
-            if found.outcome == "there" or found.reason in FINAL:
-                return found
+            verdict = self._follow("HEAD", url, {})
+            if verdict.outcome == "there" or verdict.reason in FINAL:
+                return verdict
             return self._follow("GET", url, FIRST_BYTE)
         except ValueError:  # parsers of URLs raise it for what they cannot read
             return unclear(answers.INVALID)
@@ -238,8 +238,8 @@ class Checker:
     def _follow(self, method: str, first: str, headers: Mapping[str, str]) -> Verdict:
         url = first
         for _ in range(MAX_REDIRECTS + 1):
-            if found := self._refusal(url):
-                return _last(found, first, url)
+            if refusal := self._refusal(url):
+                return _last(refusal, first, url)
             try:
                 answer = self._web.ask(method, url, headers)
             except Unanswered as error:
@@ -256,13 +256,13 @@ class Checker:
         until, rules = self._robots.get(origin, (0.0, None))
         if rules is None or until < self._clock():
             try:
-                found = self._read_rules(f"{origin}/robots.txt")
+                robots = self._read_rules(f"{origin}/robots.txt")
             except Unanswered as error:
                 same = error.reason in (answers.PRIVATE, answers.INVALID, answers.NO_NAME, answers.PAUSED)
                 return unclear(error.reason if same else answers.NO_ROBOTS, wait=error.wait, host=error.host)
-            if isinstance(found, Verdict) and found.passing:
-                return found
-            rules = found
+            if isinstance(robots, Verdict) and robots.passing:
+                return robots
+            rules = robots
             self._robots[origin] = self._clock() + ROBOTS_KEPT, rules
             if isinstance(rules, Protego) and 0 < (delay := _delay(rules, self._agent)) <= LONGEST_DELAY:
                 self._web.slow_down(host_of(url), delay)

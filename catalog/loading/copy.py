@@ -27,7 +27,7 @@ def copy_exactly(
     """Copy everything, or nothing.
 
     Args:
-        connection: To a database, in a transaction.
+        connection: Connection to a database, in a transaction.
         statement: COPY … FROM STDIN.
         data: The bytes to copy, in pieces of any size.
         expected: Returns the number of rows; called after all data were sent.
@@ -57,7 +57,7 @@ class LineCopy:
     of its block about twice.
 
     Args:
-        connection: To a database, in a transaction.
+        connection: Connection to a database, in a transaction.
         statement: COPY … FROM STDIN.
         fault: Returns what is wrong with a line, or None if it finds nothing. Called only for the lines of a
             block that was refused.

@@ -31,7 +31,7 @@ def usual(
     """Return the whole loads that a load is compared with; a replay is compared with real pulls, too.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         provider: Its name in the catalog.
         media_type: Media type of the load.
         window: Time window of the load, to compare it with loads of windows nearby. None to compare it with
@@ -82,7 +82,7 @@ def last_whole(connection: Connection, names: Mapping[MediaType, str]) -> dateti
     """Return when the newest whole pull of everything was loaded; None if a media type has none.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         names: The provider's name in the catalog, by media type.
     """
     return _whole_in_all(connection, names, "finished_on", "window_start is null")
@@ -92,7 +92,7 @@ def fresh_until(connection: Connection, names: Mapping[MediaType, str]) -> datet
     """Return the moment until which all media types of a provider are whole; None if one never was.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         names: The provider's name in the catalog, by media type.
     """
     return _whole_in_all(connection, names, "fresh_on", "isfinite(fresh_on)")

@@ -30,12 +30,12 @@ _NAMED = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v":
 
 
 def _unescaped(match: re.Match[bytes]) -> bytes:
-    found = match.group(1)
-    if found[:1] == b"x" and len(found) > 1:
-        return bytes([int(found[1:], 16)])
-    if found.isdigit() and found[0] < 0x38:
-        return bytes([int(found, 8) & 0xFF])
-    return _NAMED.get(found, found)
+    escape = match.group(1)
+    if escape[:1] == b"x" and len(escape) > 1:
+        return bytes([int(escape[1:], 16)])
+    if escape.isdigit() and escape[0] < 0x38:
+        return bytes([int(escape, 8) & 0xFF])
+    return _NAMED.get(escape, escape)
 
 
 def _bad_integer(text: str) -> str | None:

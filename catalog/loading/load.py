@@ -11,7 +11,6 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -23,6 +22,7 @@ from catalog.core.columns import MAX_URL_BYTES, REQUIRED
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.session import Connection, raise_memory
+from catalog.core.sql_files import read_sql
 from catalog.database.estimates import correct_estimate
 from catalog.ingestion.completeness import DELETED, URL_TAKEN, Expectations, unusual
 from catalog.ingestion.parts import Counts, Manifest
@@ -50,7 +50,7 @@ class Load:
     """A load of the TSV parts of one provider and media type.
 
     Args:
-        connection: To the catalog database, not in autocommit; `run` commits.
+        connection: Connection to the catalog database, not in autocommit; `run` commits.
         media_type: Media type of the rows.
         provider: Name of the provider in the catalog, for this media type.
         source: TSV files, in order, or a query that returns the columns of such files.
@@ -279,7 +279,7 @@ def lock_provider(connection: Connection, media_type: MediaType, provider: str) 
     """Lock a provider against other loads until the transaction ends; waits for a running load.
 
     Args:
-        connection: To the catalog database, in a transaction.
+        connection: Connection to the catalog database, in a transaction.
         media_type: Media type of the load.
         provider: Name of the provider in the catalog.
     """
@@ -317,6 +317,5 @@ def _names(media_type: MediaType, provider: str, include_deleted: bool) -> dict[
     }
 
 
-@cache
 def _statement(name: str) -> sql.SQL:
-    return sql.SQL((_STATEMENTS / f"{name}.sql").read_text(encoding="utf-8"))
+    return sql.SQL(read_sql(_STATEMENTS / f"{name}.sql"))

@@ -69,7 +69,7 @@ def find(connection: Connection, key: RunKey, media_type: str, manifest: Manifes
     """Return the report of a load that an earlier attempt of the task has committed, or None.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         key: Identifies the load.
         media_type: Media type of the load.
         manifest: Manifest of the pull; a report of another pull of the same run is not returned.

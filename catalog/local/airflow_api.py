@@ -40,6 +40,21 @@ def _run_path(task: JsonObject) -> str:
     return f"/api/v2/dags/{task['dag_id']}/dagRuns/{quote(task['dag_run_id'])}"
 
 
+def _all_pages(page_at: Callable[[int], JsonObject], name: str) -> list[JsonObject]:
+    """Return all items of a list.
+
+    Args:
+        page_at: Requests the page that begins at an offset.
+        name: Key of the items in a page.
+    """
+    items: list[JsonObject] = []
+    while True:
+        page = page_at(len(items))
+        items += page[name]
+        if not page[name] or len(items) >= page["total_entries"]:
+            return items
+
+
 class AirflowApi:
     """Client of one local stack, whose api-server requires no login."""
 
@@ -105,12 +120,7 @@ class AirflowApi:
             name: Key of its items.
             params: Query parameters.
         """
-        found: list[JsonObject] = []
-        while True:
-            page = self.call("GET", path, limit=100, offset=len(found), **params)
-            found += page[name]
-            if not page[name] or len(found) >= page["total_entries"]:
-                return found
+        return _all_pages(lambda offset: self.call("GET", path, limit=100, offset=offset, **params), name)
 
     def pause(self, dag_id: str, paused: bool) -> None:
         self.call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": paused})
@@ -147,14 +157,15 @@ class AirflowApi:
             "dag_ids": sorted({dag_id for dag_id, _ in runs}),
             "dag_run_ids": sorted({run_id for _, run_id in runs}),
         }
-        found: list[JsonObject] = []
-        while True:
-            body = {**wanted, "order_by": "map_index", "page_limit": 100, "page_offset": len(found)}
-            page = self.call("POST", "/api/v2/dags/~/dagRuns/~/taskInstances/list", body)
-            found += page["task_instances"]
-            if not page["task_instances"] or len(found) >= page["total_entries"]:
-                # Runs of different DAGs may have the same id.
-                return [t for t in found if (t["dag_id"], t["dag_run_id"]) in runs]
+
+        def page_at(offset: int) -> JsonObject:
+            body = {**wanted, "order_by": "map_index", "page_limit": 100, "page_offset": offset}
+            page: JsonObject = self.call("POST", "/api/v2/dags/~/dagRuns/~/taskInstances/list", body)
+            return page
+
+        # Runs of different DAGs may have the same id.
+        tasks = _all_pages(page_at, "task_instances")
+        return [task for task in tasks if (task["dag_id"], task["dag_run_id"]) in runs]
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
         """Return the log of one attempt of a task."""

@@ -9,7 +9,7 @@ import psycopg
 import requests
 
 from catalog.core.setting import Malformed
-from catalog.core.settings import SETTINGS
+from catalog.core.settings import SETTINGS, SLACK_ALERTS, SLACK_NOTIFICATIONS
 from catalog.database import schema
 from catalog.ingestion.provider import broken_providers, provider_classes
 from catalog.local.airflow_api import AirflowApi, ApiError
@@ -59,14 +59,14 @@ def examine(stack: Stack, *, ask_keys: bool = False) -> Iterator[Finding]:
 
 def _database(stack: Stack) -> Iterator[Finding]:
     try:
-        found = schema.status(stack.dsn())
+        status = schema.status(stack.dsn())
     except psycopg.OperationalError as error:
         message = f"not reachable: {str(error).splitlines()[0]}; see ./just logs supervisor"
         yield Finding("catalog database", "wrong", message)
         return
-    fix = "; run ./just catalog db upgrade" if found.pending else ""
-    grade: Grade = "wrong" if found.pending else "note" if found.newer else "ok"
-    yield Finding("catalog schema", grade, f"{found}{fix}")
+    fix = "; run ./just catalog db upgrade" if status.pending else ""
+    grade: Grade = "wrong" if status.pending else "note" if status.newer else "ok"
+    yield Finding("catalog schema", grade, f"{status}{fix}")
 
 
 def _airflow(stack: Stack) -> Iterator[Finding]:
@@ -99,7 +99,7 @@ def _airflow(stack: Stack) -> Iterator[Finding]:
         )
         yield Finding("schedules", "note", f"held: {held}; {advice}")
     yield from _malformed({name: str(found["value"]) for name, found in variables.items()})
-    for connection, use in (("slack_notifications", "reports"), ("slack_alerts", "alerts")):
+    for connection, use in ((SLACK_NOTIFICATIONS, "reports"), (SLACK_ALERTS, "alerts")):
         if connection not in connections and f"AIRFLOW_CONN_{connection.upper()}" not in os.environ:
             yield Finding(f"connection {connection}", "note", f"not set; {use} go to the task logs only")
     yield from _keys(variables)

@@ -148,7 +148,7 @@ def require_dag(
     """Wait for a DAG whose file Airflow has not parsed yet, such as that of a new provider.
 
     Args:
-        api: Of a running stack.
+        api: API of a running stack.
         dag_id: The DAG.
         notify: Called with what is waited for.
         timeout: Seconds.

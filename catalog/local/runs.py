@@ -13,7 +13,7 @@ from catalog.core.errors import Refused
 from catalog.local.airflow_api import FINISHED, AirflowApi, ApiError, may_pass
 from catalog.notifications.lengths import plain
 
-AWAY = 120.0  # seconds for which Airflow's API may be away while runs go on
+MAX_OUTAGE = 120.0  # seconds for which Airflow's API may be unavailable while runs go on
 
 
 class Run(msgspec.Struct):
@@ -42,7 +42,7 @@ def watch(
     """Update runs until all have finished.
 
     Args:
-        api: Of a running stack.
+        api: API of a running stack.
         runs: Runs to wait for; their fields are updated.
         show: Called with all runs at each poll.
         timeout: Seconds.
@@ -63,7 +63,7 @@ def watch(
             _ask(api, runs, asked - began)
         except (ApiError, requests.RequestException) as error:
             # Its database may be starting again; the runs go on.
-            if not may_pass(error) or asked - answered > AWAY:
+            if not may_pass(error) or asked - answered > MAX_OUTAGE:
                 raise
             time.sleep(1)
             continue
@@ -120,7 +120,7 @@ def outcome(api: AirflowApi, run: Run, *, results: bool = True) -> Iterator[tupl
     """Yield, per task of a finished run, its last error if it failed, or what it returned.
 
     Args:
-        api: Of a running stack.
+        api: API of a running stack.
         run: The run.
         results: Whether to yield what tasks returned; errors are yielded anyway.
     """

@@ -255,7 +255,8 @@ def _is_used(path: tuple[str, ...]) -> bool:
 def _fetch(artifact: _Artifact) -> Path:
     """Return the path of an artifact in the local Maven cache; download it from Maven Central if needed.
 
-    One process downloads at a time, because the cache serves a download that another has begun as whole.
+    One process downloads at a time, because the cache serves an unfinished download of another process as
+    if it were complete.
 
     Raises:
         RuntimeError: Its checksum is not the one that is pinned here.

@@ -30,7 +30,7 @@ def trace_record(stack: Stack, client: Elasticsearch, provider: str, live: bool)
 
     Args:
         stack: A running stack.
-        client: Of the stack's search engine.
+        client: Client of the stack's search engine.
         provider: Name of the provider in the catalog.
         live: The records come from the real API, so there is no recording to search.
 
@@ -52,11 +52,11 @@ def trace_record(stack: Stack, client: Elasticsearch, provider: str, live: bool)
     steps.append(Step("catalog database", stored))
     row = _one(stack, API_DB, "select id from image where identifier = %s", record["identifier"])
     steps.append(Step("API database", f"image row {row['id']}" if row else "not there"))
-    found = search(client, "image", record["title"], 100)
+    hits = search(client, "image", record["title"], 100)
     policy = Indexes(client).meta("image").get("tag_policy_digest")
-    steps.append(Step("search index", f"document {identifier} in {found.index}, tag policy {policy}"))
-    rank = next((n for n, hit in enumerate(found.first, 1) if hit.identifier == identifier), None)
-    hit = f"number {rank} of {found.total} for {record['title']!r}" if rank else "not among the first hundred"
+    steps.append(Step("search index", f"document {identifier} in {hits.index}, tag policy {policy}"))
+    rank = next((n for n, hit in enumerate(hits.first, 1) if hit.identifier == identifier), None)
+    hit = f"number {rank} of {hits.total} for {record['title']!r}" if rank else "not among the first hundred"
     steps.append(Step("search hit", hit))
     return steps
 

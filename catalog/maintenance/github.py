@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -102,14 +104,33 @@ class GitHub:
     def newest_tag(self, owner: str, package: str) -> str:
         """Return a tag of the newest tagged version of a container package, other than `latest`.
 
+        GitHub documents no order of the list, so the time at which a version was created decides.
+
         Raises:
             Fatal: No version has such a tag.
+            UnexpectedResponse: A version with such a tag does not say when it was created.
+            CatalogError: As for `call`.
         """
+        tagged: dict[datetime, str] = {}
         for version in self.pages(f"orgs/{owner}/packages/container/{package}/versions"):
             tags: list[str] = version.get("metadata", {}).get("container", {}).get("tags") or []
             if wanted := [t for t in tags if t != "latest"]:
-                return wanted[0]
-        raise Fatal(f"no version of the package {owner}/{package} has a tag besides `latest`; publish one.")
+                try:
+                    created = datetime.fromisoformat(version["created_at"]).astimezone(UTC)
+                except (KeyError, TypeError, ValueError):
+                    text = f"GitHub does not say when version {wanted[0]} of {owner}/{package} was created."
+                    raise UnexpectedResponse(text) from None
+                tagged.setdefault(created, wanted[0])
+        if not tagged:
+            text = f"no version of the package {owner}/{package} has a tag besides `latest`; publish one."
+            raise Fatal(text)
+        return tagged[max(tagged)]
+
+    @property
+    def hosts(self) -> set[str]:
+        """Hosts of the API and of its pages: `api.github.com` and `github.com`; one host of most servers."""
+        host = urlsplit(self._base).hostname or ""
+        return {host, host.removeprefix("api.")}
 
     def _request(self, method: str, url: str, **options: Any) -> tuple[Json, str | None]:
         """Return the decoded response and the URL of the next page."""

@@ -1,5 +1,6 @@
 """Finds entries that silence messages or skip errors although their GitHub issue is closed or missing."""
 
+import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
@@ -10,7 +11,9 @@ from catalog.core.setting import PassedOver, Silencing
 from catalog.maintenance.github import GitHub, Missing
 
 OPEN, CLOSED = "open", "closed"
-MISSING, NO_ISSUE = "no such issue, or the token may not see it", "not the URL of a GitHub issue"
+MISSING = "no such issue, or the token may not see it"
+NO_ISSUE = "not the URL of an issue of the GitHub server that is asked"
+_PATH = re.compile(r"(?:(?:/api/v3)?/repos)?/([\w.-]+)/([\w.-]+)/(?:issues|pulls?)/([0-9]+)/?")
 STALE = (CLOSED, MISSING, NO_ISSUE)  # states after which an entry has to be changed
 
 
@@ -69,7 +72,8 @@ def issue_state(github: GitHub, url: str) -> str:
 
     Args:
         github: Client for the API.
-        url: Address of the issue's page or of its API resource.
+        url: Address of the page or of the API resource of an issue or pull request. An address of another
+            host, or of another form, is none: its number may be that of somebody else's issue.
 
     Returns:
         `OPEN`, or one of `STALE`.
@@ -79,12 +83,13 @@ def issue_state(github: GitHub, url: str) -> str:
         CatalogError: The request failed.
     """
     try:
-        parts = urlsplit(url).path.strip("/").split("/")
+        address = urlsplit(url)
     except ValueError:
         return NO_ISSUE
-    if len(parts) < 4 or not parts[-1].isdigit():
+    path = _PATH.fullmatch(address.path)
+    if address.hostname not in github.hosts or not path:
         return NO_ISSUE
-    owner, repository, number = parts[-4], parts[-3], parts[-1]
+    owner, repository, number = path.groups()
     try:
         found = github.call("GET", f"repos/{owner}/{repository}/issues/{number}")
     except Missing:

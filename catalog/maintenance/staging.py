@@ -7,8 +7,9 @@ from typing import Any, Literal, TypeAlias
 
 from catalog.core.errors import Fatal, Retry
 from catalog.core.jsontypes import JsonObject
-from catalog.core.session import Connection
+from catalog.core.session import Connection, is_same_database
 from catalog.core.setting import Databases, Deploy
+from catalog.core.settings import STAGING_DB
 from catalog.maintenance.github import GitHub
 
 # Tables of API keys; production's must not work in staging.
@@ -66,21 +67,21 @@ class Restore:
 
     def details(self) -> JsonObject:
         """Return the properties that the restored instance must share with staging, as arguments of boto3."""
-        found = self._describe(self._names.staging)
-        if found is None:
+        instance = self._describe(self._names.staging)
+        if instance is None:
             raise Fatal(
                 f"there is no database {self._names.staging}; correct STAGING_RESTORE_DATABASES, or rename "
                 "the old database by hand."
             )
         kept = ("MultiAZ", "AvailabilityZone", "PubliclyAccessible", "DBInstanceClass", "AllocatedStorage")
-        details = {key: found[key] for key in kept if found.get(key) is not None}
+        details = {key: instance[key] for key in kept if instance.get(key) is not None}
         if details.get("MultiAZ"):
             details.pop("AvailabilityZone", None)  # AWS accepts only one of the two
         details["VpcSecurityGroupIds"] = [
-            group["VpcSecurityGroupId"] for group in found.get("VpcSecurityGroups", [])
+            group["VpcSecurityGroupId"] for group in instance.get("VpcSecurityGroups", [])
         ]
-        if found.get("DBSubnetGroup"):
-            details["DBSubnetGroupName"] = found["DBSubnetGroup"]["DBSubnetGroupName"]
+        if instance.get("DBSubnetGroup"):
+            details["DBSubnetGroupName"] = instance["DBSubnetGroup"]["DBSubnetGroupName"]
         return details
 
     def restore(self, snapshot: str, details: JsonObject) -> None:
@@ -245,12 +246,21 @@ def _is_available(instance: JsonObject | None) -> bool:
     return bool(instance and instance["DBInstanceStatus"] == "available")
 
 
-def forget_applications(connection: Connection) -> None:
+def forget_applications(connection: Connection, production: Connection | None = None) -> None:
     """Truncate the tables of applications and their API keys.
 
     Args:
         connection: Connection to the staging database, in autocommit mode.
+        production: Connection to the production database of the API, in autocommit mode, if there is one.
+
+    Raises:
+        Fatal: Both connections lead to the same database.
     """
+    if production and is_same_database(connection, production):
+        raise Fatal(
+            f"the connection {STAGING_DB} leads to the production database of the API, so no keys were "
+            "deleted there; correct it, then clear this task. Until then, production's keys work in staging."
+        )
     connection.execute("set statement_timeout = '5min'")
     connection.execute(f"truncate {', '.join(TRUNCATED)} restart identity cascade")
 

@@ -124,10 +124,10 @@ def _of_status(indexes: Indexes, health: Mapping[str, Any]) -> Iterator[Problem]
         yield Problem("status yellow", text)
 
 
-def _of_nodes(found: int, expected: int | None) -> Iterator[Problem]:
-    if expected is not None and found != expected:
-        are = "node is" if found == 1 else "nodes are"
-        yield Problem(f"nodes {found}", f"{found:,} {are} in the cluster, {expected:,} expected")
+def _of_nodes(nodes: int, expected: int | None) -> Iterator[Problem]:
+    if expected is not None and nodes != expected:
+        are = "node is" if nodes == 1 else "nodes are"
+        yield Problem(f"nodes {nodes}", f"{nodes:,} {are} in the cluster, {expected:,} expected")
 
 
 def _of_disks(client: Elasticsearch, before: Collection[str]) -> Iterator[Problem]:
@@ -181,7 +181,7 @@ def _needed(settings: Mapping[str, str], level: str, total: int) -> float:
     """Return how many bytes of a disk are free at a watermark.
 
     Args:
-        settings: Of the cluster.
+        settings: Settings of the cluster.
         level: A key of `_LEVELS`.
         total: Size of the disk.
 

@@ -5,6 +5,7 @@ from psycopg import sql
 
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
+from catalog.database.estimates import analyzed_rows
 
 COUNTED = 64 * 2**20  # bytes of a table that is counted in a moment
 
@@ -50,7 +51,8 @@ def records(connection: Connection) -> Records:
         exact = _is_small(connection, media_type)
         found = (_counted if exact else _estimated)(connection, media_type)
         by_provider |= {(media_type, provider): Number(number, exact) for provider, number in found}
-        total = sum(number for _, number in found) if exact else _estimated_total(connection, media_type)
+        # PostgreSQL 13 says 0 of a large table that has not been analyzed.
+        total = sum(n for _, n in found) if exact else analyzed_rows(connection, media_type) or None
         totals[media_type] = Number(total, exact)
     return Records(by_provider, totals)
 
@@ -76,10 +78,3 @@ def _estimated(connection: Connection, media_type: MediaType) -> list[tuple[str,
          order by 2 desc
     """
     return connection.execute(query, [media_type]).fetchall()
-
-
-def _estimated_total(connection: Connection, media_type: MediaType) -> int | None:
-    """Return the planner's estimate; None before the table has been analyzed."""
-    query = "select reltuples::bigint from pg_class where oid = to_regclass('public.' || %s)"
-    row = connection.execute(query, [media_type]).fetchone()
-    return row[0] if row and row[0] > 0 else None  # -1 if it is not known; PostgreSQL 13 writes 0

@@ -80,7 +80,7 @@ class TagVerdict(msgspec.Struct, frozen=True):
     Attributes:
         name: Name of the tag, or the JSON of a malformed one.
         provider: Who gave it; "" if it is unknown.
-        accuracy: Of a machine-generated tag; None for others.
+        accuracy: Accuracy of a machine-generated tag; None for others.
         rule: Rule that drops it; "" if it is searched.
     """
 

@@ -13,8 +13,10 @@ import msgspec
 from catalog.core.dates import utc
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
+from catalog.core.wording import join_first
 from catalog.ingestion.provider import broken_providers, provider_classes
-from catalog.monitoring import dataset, loads
+from catalog.ingestion.windows import Window
+from catalog.monitoring import dataset, gaps, loads
 from catalog.monitoring.cluster_state import Cluster, Problem
 from catalog.monitoring.dataset import Published
 from catalog.monitoring.loads import Freshness, Load, Source
@@ -25,6 +27,7 @@ SHRUNK = 0.2  # share of a source's documents that disappeared
 NOTICEABLE = 100  # documents; smaller losses are not a finding
 HALF_LIVE = timedelta(days=1)  # after which a refresh whose tables are live should have promoted its indexes
 LOOK_BACK = timedelta(days=7)  # within which lost documents are noticed
+NAMED_GAPS = 3
 OLD_DATASET = timedelta(days=45)  # of a month and a run of several days
 
 Severity = Literal["error", "warning"]
@@ -38,6 +41,7 @@ Runbook = Literal[
     "held",
     "late",
     "lost-dag",
+    "missed-days",
     "not-whole",
     "partial",
     "quota",
@@ -91,6 +95,7 @@ def of_catalog(
     newest = [(source, some[-1]) for source, some in recent.items() if some]
     found = [
         *of_loads(loads.not_whole(connection, sources, now)),
+        *of_gaps(gaps.gaps(connection, sources, now), scheduled),
         *of_freshness(loads.freshness(connection, sources, now), scheduled),
         *of_quotas(connection, now),
     ]
@@ -151,6 +156,36 @@ def subject(source: Source) -> str:
 
 def page_of(source: Source) -> str:
     return f"providers/{source.provider}"
+
+
+def of_gaps(
+    missed: Mapping[Source, Sequence[Window]], scheduled: Collection[str] | None = None
+) -> list[Finding]:
+    """Return the sources of which days were never pulled.
+
+    Args:
+        missed: Source → times that no pull covers, oldest first.
+        scheduled: Ids of the DAGs whose schedule is on; of the others nobody expects each day. None if that
+            is not known.
+    """
+    return [
+        Finding(
+            "error",
+            subject(source),
+            f"no pull covers {join_first(map(_days, some), NAMED_GAPS)}, although later days were pulled",
+            "missed-days",
+            source.dag_id,
+            page=page_of(source),
+        )
+        for source, some in missed.items()
+        if scheduled is None or source.dag_id in scheduled
+    ]
+
+
+def _days(missed: Window) -> str:
+    """Name the first and the last day, as `airflow backfill` takes them."""
+    last = (missed.end - timedelta.resolution).date()
+    return f"{missed.day}" if missed.day == last else f"{missed.day} to {last}"
 
 
 def of_freshness(
@@ -234,18 +269,18 @@ def of_live(live: Live, connection: Connection, now: datetime) -> list[Finding]:
         connection: Connection to the catalog database, which knows the refreshes.
         now: The current time.
     """
-    found = []
+    findings = []
     for media_type in MEDIA_TYPES:
         history = promoted(connection, media_type, now - LOOK_BACK)
         aliases = [alias for alias in live.aliases if alias.media_type == media_type]
         wrong = list(of_aliases(aliases, promoted=bool(history)))
         documents = live.documents.get(media_type, {})
-        found += wrong or [
+        findings += wrong or [
             *of_documents(history, documents),
             *of_totals(history[:1], sum(documents.values())),
         ]
-        found += of_stages(refreshes(connection, media_type, 1), now)
-    return found
+        findings += of_stages(refreshes(connection, media_type, 1), now)
+    return findings
 
 
 def of_stages(newest: Iterable[Refreshed], now: datetime) -> Iterator[Finding]:
@@ -255,12 +290,14 @@ def of_stages(newest: Iterable[Refreshed], now: datetime) -> Iterator[Finding]:
         newest: The newest refresh of each media type.
         now: The current time.
     """
-    for one in newest:
-        if one.stage == "tables" and (one.ended_for or now - one.begun_on > HALF_LIVE):
-            begun = f"{utc(one.begun_on):%Y-%m-%d %H:%M}"
+    for refresh in newest:
+        if refresh.stage == "tables" and (refresh.ended_for or now - refresh.begun_on > HALF_LIVE):
+            begun = f"{utc(refresh.begun_on):%Y-%m-%d %H:%M}"
             text = f"the tables of the refresh of {begun} are live, its indexes are not"
-            page = refresh_page(one.media_type)
-            yield Finding("error", one.media_type, text, "refresh-failed", one.dag_id, one.run_id, page=page)
+            page = refresh_page(refresh.media_type)
+            yield Finding(
+                "error", refresh.media_type, text, "refresh-failed", refresh.dag_id, refresh.run_id, page=page
+            )
 
 
 def of_aliases(aliases: Iterable[Alias], *, promoted: bool) -> Iterator[Finding]:
@@ -295,20 +332,20 @@ def of_documents(history: Sequence[Refreshed], documents: Mapping[str, int]) -> 
         for source, number in (refresh.documents or {}).items():
             if source not in most or number > most[source][0]:
                 most[source] = number, refresh
-    found = []
+    findings = []
     for source, (number, before) in most.items():
-        left = documents.get(source, 0)
-        if _lost_many(number, left) or (number and not documents):
+        now = documents.get(source, 0)
+        if _lost_many(number, now) or (number and not documents):
             text = (
-                f"{left:,} documents are searched, {number:,} before the refresh of "
+                f"{now:,} documents are searched, {number:,} before the refresh of "
                 f"{utc(before.begun_on):%Y-%m-%d}"
             )
             about = f"{source} ({before.media_type})"
             page = refresh_page(before.media_type)
-            found.append(
+            findings.append(
                 Finding("warning", about, text, "shrinking", before.dag_id, before.run_id, page=page)
             )
-    return found
+    return findings
 
 
 def of_totals(last: Iterable[Refreshed], number: int) -> Iterator[Finding]:
@@ -318,12 +355,14 @@ def of_totals(last: Iterable[Refreshed], number: int) -> Iterator[Finding]:
         last: The last promoted refresh of a media type.
         number: Documents of the media type that are searched now.
     """
-    for one in last:
-        if one.made and (_lost_many(one.made, number) or not number):
-            day = f"{utc(one.begun_on):%Y-%m-%d}"
-            text = f"{number:,} documents are searched, {one.made:,} after the refresh of {day}"
-            page = refresh_page(one.media_type)
-            yield Finding("error", one.media_type, text, "shrinking", one.dag_id, one.run_id, page=page)
+    for refresh in last:
+        if refresh.made and (_lost_many(refresh.made, number) or not number):
+            day = f"{utc(refresh.begun_on):%Y-%m-%d}"
+            text = f"{number:,} documents are searched, {refresh.made:,} after the refresh of {day}"
+            page = refresh_page(refresh.media_type)
+            yield Finding(
+                "error", refresh.media_type, text, "shrinking", refresh.dag_id, refresh.run_id, page=page
+            )
 
 
 def _lost_many(before: int, now: int) -> bool:

@@ -130,7 +130,7 @@ def last_loads(connection: Connection, wanted: Sequence[Source]) -> dict[Source,
          order by s.n, r.finished_on
     """  # noqa: S608 - the columns are a literal of this module
     found: dict[Source, list[Load]] = {source: [] for source in wanted}
-    for row in rows(connection, query, [*_columns_of(wanted), RECENT]):
+    for row in rows(connection, query, [*columns_of(wanted), RECENT]):
         found[wanted[row.pop("n") - 1]].append(_load(row))
     return found
 
@@ -164,6 +164,9 @@ def loads_of(
     return [_load(row) for row in rows(connection, query, [name, media_type, list(moments)])]
 
 
+# Loads that lack something which the provider has or may have. Those of a recording, and those that their
+# conf limits, are not answers of the provider.
+FELL_SHORT = "not replayed and (not complete or (not whole and shortfalls <> '[]'))"
 # Whole pulls that came after a load `i` of a source `s`. Together they cover its window if one of them covers
 # its beginning, and each that ends within it is continued by another one.
 _LATER = """(select window_start, window_end from whole_pull
@@ -189,7 +192,7 @@ def not_whole(connection: Connection, wanted: Sequence[Source], now: datetime) -
          cross join lateral (
              select distinct on (window_start, window_end) {COLUMNS} from ingestion_report i
               where i.provider = s.provider and i.media_type = s.media_type and finished_on >= s.since
-                and not replayed and (not complete or (not whole and shortfalls <> '[]'))
+                and {FELL_SHORT}
                 and not exists (select from {_LATER} w where w.window_start is null)
                 and not (
                     exists (select from {_LATER} w
@@ -202,9 +205,9 @@ def not_whole(connection: Connection, wanted: Sequence[Source], now: datetime) -
               order by window_start, window_end, finished_on desc
          ) r
          order by s.n, r.finished_on desc
-    """  # noqa: S608 - the columns are a literal of this module
+    """  # noqa: S608 - literals of this module
     found: dict[Source, list[Load]] = {}
-    names, types = _columns_of(wanted)
+    names, types = columns_of(wanted)
     since = [now - max(KEPT, allowed_age(source.declaration)) for source in wanted]
     values = {"names": names, "types": types, "since": since}
     for row in rows(connection, query, values):
@@ -237,7 +240,7 @@ def freshness(connection: Connection, wanted: Sequence[Source], now: datetime) -
           ) f on true
     """
     found = {}
-    names, types = _columns_of(wanted)
+    names, types = columns_of(wanted)
     values = {"names": names, "types": types, "until": now + timedelta(days=AHEAD)}
     for row in rows(connection, query, values):
         source, last, first = wanted[row["n"] - 1], row["fresh_on"], row["first_load"]
@@ -247,7 +250,8 @@ def freshness(connection: Connection, wanted: Sequence[Source], now: datetime) -
     return found
 
 
-def _columns_of(wanted: Sequence[Source]) -> list[list[str]]:
+def columns_of(wanted: Sequence[Source]) -> list[list[str]]:
+    """Return the names and the media types of sources, for `unnest`."""
     return [[source.name for source in wanted], [source.media_type for source in wanted]]
 
 

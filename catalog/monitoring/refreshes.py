@@ -9,6 +9,7 @@ from elasticsearch import Elasticsearch, NotFoundError
 
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
+from catalog.core.settings import STAGING_SEARCH
 from catalog.data_refresh.client import ask
 from catalog.data_refresh.identity import filtered_name, is_filtered
 from catalog.data_refresh.search import Indexes, SeveralIndexes
@@ -89,7 +90,7 @@ _REFRESHES = """
                 then basis -> 'documents' -> (plan ->> 'media_type') end as made
       from refresh r join turn t using (number)
      where plan ->> 'media_type' = %(media_type)s
-       and plan ->> 'search' is distinct from 'elasticsearch_http_staging'
+       and plan ->> 'search' is distinct from %(staging)s
        and coalesce(plan ->> 'mode', 'full') not in ('copy', 'alias')
 """
 
@@ -113,7 +114,7 @@ def promoted(connection: Connection, media_type: MediaType, since: datetime) -> 
 
 def _refreshed(connection: Connection, query: str, values: dict[str, Any]) -> list[Refreshed]:
     found = []
-    for row in rows(connection, query, values):
+    for row in rows(connection, query, {**values, "staging": STAGING_SEARCH}):
         before, made = row.pop("documents"), row.pop("made")
         found.append(
             Refreshed(

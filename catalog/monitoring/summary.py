@@ -82,8 +82,8 @@ def summarize(
     if engine is None:
         return known
     with known.part("the search engine", explain):
-        for one in health.of_engine(cluster.examine(engine(), nodes)):
-            (known.unread if one.runbook == "unknown" else known.findings).append(one)
+        for finding in health.of_engine(cluster.examine(engine(), nodes)):
+            (known.unread if finding.runbook == "unknown" else known.findings).append(finding)
     with known.part("the live indexes", explain):
         known.live = refreshes.live(engine())
         with database() as connection:

@@ -4,14 +4,13 @@ import re
 from collections.abc import Mapping, Sequence
 
 from catalog.core.setting import Silencing
+from catalog.core.settings import SLACK_ALERTS, SLACK_NOTIFICATIONS
 from catalog.notifications.messages import Message
-
-NOTIFICATIONS, ALERTS = "slack_notifications", "slack_alerts"
 
 
 def connection_id(message: Message) -> str:
     """Return the id of the Airflow connection that a message is sent to."""
-    return ALERTS if message.alert else NOTIFICATIONS
+    return SLACK_ALERTS if message.alert else SLACK_NOTIFICATIONS
 
 
 def silencing_issue(message: Message, silenced: Mapping[str, Sequence[Silencing]]) -> str | None:

@@ -38,7 +38,7 @@ def collect(connection: Connection, message: Message) -> None:
     else.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         message: The report; its task and origin are known.
     """
     assert message.origin is not None
@@ -61,7 +61,7 @@ def waiting(connection: Connection) -> Iterator[list[Entry]]:
     They stay locked meanwhile, so another digest does not send them, too. Old rows are deleted.
 
     Args:
-        connection: To the catalog database, in autocommit mode.
+        connection: Connection to the catalog database, in autocommit mode.
     """
     with connection.transaction():
         found = connection.execute(

@@ -322,25 +322,25 @@ def malformed_setting(dag_id: str, task_id: str, problem: str) -> Message:
     )
 
 
-def engine_state(dag_id: str, task_id: str, engine: str, found: EngineState, before: str | None) -> Message:
+def engine_state(dag_id: str, task_id: str, engine: str, state: EngineState, before: str | None) -> Message:
     """Build an alert about a search engine whose state has changed.
 
     Args:
         dag_id: The DAG that watches it.
         task_id: The task that watches it.
         engine: Its name, such as `production`.
-        found: Its state.
+        state: Its state.
         before: The state that was reported last; None at the first check.
     """
-    fields = {"Before": before or "not checked", "Now": found.about}
-    lines = _bullets([without_secrets(problem.text) for problem in found.problems], _PROBLEMS)
+    fields = {"Before": before or "not checked", "Now": state.about}
+    lines = _bullets([without_secrets(problem.text) for problem in state.problems], _PROBLEMS)
     return Message(
-        f"Search engine: {found.state}",
+        f"Search engine: {state.state}",
         "Search Engine Health",
         dag_id,
         task_id,
         alert=True,
-        summary=f"The {engine} search engine is {found.state}.",
+        summary=f"The {engine} search engine is {state.state}.",
         fields={name: escaped(value) for name, value in fields.items() if value},
         lines=tuple(lines),
     )

@@ -15,6 +15,7 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
+from catalog.core.sql_files import read_sql
 from catalog.database.names import query_id
 from catalog.ingestion.provider import provider_classes
 from catalog.loading.load import lock_provider
@@ -68,7 +69,7 @@ def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
     A provider whose metric has changed is due, because its rows were scored with the previous metric.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         media_type: Media type of the records.
 
     Returns:
@@ -113,7 +114,7 @@ def refresh_constant(
     afterwards.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         media_type: Media type of the records.
         provider: Name of the provider in the catalog.
         timeout: Maximum seconds for each statement, and to wait for a running load.
@@ -177,7 +178,7 @@ def due(
     A constant without a value is that of an earlier metric, so nothing is scored with it.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         media_type: Media type of the records.
         providers: Names in the catalog.
         force: Also return all other providers that have a constant.
@@ -204,7 +205,7 @@ def note_refreshed(connection: Connection, media_type: MediaType, provider: str,
     """Check that all rows of a provider are scored with the current constant, and store that.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
         media_type: Media type of the records.
         provider: Name of the provider in the catalog.
         timeout: Maximum seconds for each statement.
@@ -282,7 +283,7 @@ def update_conf(
 
 def recreate_functions(connection: Connection, media_type: MediaType) -> None:
     """Recreate the SQL functions in one transaction; scores change at the next refresh."""
-    text = _FUNCTIONS.read_text(encoding="utf-8").replace("{media}", media_type)
+    text = read_sql(_FUNCTIONS).replace("{media}", media_type)
     with connection.transaction():
         connection.execute("set local statement_timeout = '10s'")
         connection.execute(sql.SQL(text))

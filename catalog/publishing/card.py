@@ -94,20 +94,20 @@ def card(manifest: Manifest) -> bytes:
 
 
 def _changes(manifest: Manifest) -> str:
-    found = manifest.changes
-    if found is None:
+    changes = manifest.changes
+    if changes is None:
         return ""
-    if found.lost:
-        lost = f"`{_text(found.lost)}` of version {found.against}"
+    if changes.lost:
+        lost = f"`{_text(changes.lost)}` of version {changes.against}"
         return f"\n\nThere is no change set: {lost} is missing or altered."
     numbers = "; ".join(
-        f"{media_type}: {found.added[media_type]:,} added, {found.changed[media_type]:,} changed, "
-        f"{found.removed[media_type]:,} removed"
-        for media_type in found.files
+        f"{media_type}: {changes.added[media_type]:,} added, {changes.changed[media_type]:,} changed, "
+        f"{changes.removed[media_type]:,} removed"
+        for media_type in changes.files
     )
     return (
-        f"\n\n`changes/*.parquet` has the identifiers that differ from version {found.against} ({numbers}). "
-        "A record counts as changed if its `updated_on` differs."
+        "\n\n`changes/*.parquet` has the identifiers that differ from version "
+        f"{changes.against} ({numbers}). A record counts as changed if its `updated_on` differs."
     )
 
 

@@ -41,7 +41,7 @@ class Damaged(Exception):
     """Files of a version are missing, or are not those that were written.
 
     Attributes:
-        number: Of the version.
+        number: Number of the version.
         files: Path → what is wrong with it.
     """
 
@@ -70,8 +70,8 @@ def compare(
     Args:
         root: The folder of all versions.
         before: Manifest of the version before.
-        number: Of the new version.
-        files: Of the new version.
+        number: Number of the new version.
+        files: Files of the new version.
         bucket_rows: Records of both versions in a bucket, about.
 
     Raises:

@@ -20,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 from upath import UPath
 
 from catalog.core.media import MEDIA_TYPES, MediaType
-from catalog.core.session import SETTINGS
+from catalog.core.session import SETTINGS, settings_statement
 from catalog.publishing.columns import SCHEMA_VERSION, columns, schema
 from catalog.publishing.paths import data_file
 from catalog.publishing.scratch import scratch_folder
@@ -67,8 +67,8 @@ class File(msgspec.Struct, frozen=True):
 
     Attributes:
         path: Relative to the version's folder.
-        media_type: Of its records.
-        provider: Of its records.
+        media_type: Media type of its records.
+        provider: Provider of its records.
         rows: Number of records.
         bytes: Size.
         sha256: Checksum, in hexadecimal.
@@ -103,24 +103,19 @@ def connect(conninfo: str) -> Any:
     snapshot yet, so it can be opened before one is taken, and `read_in` can follow.
 
     Args:
-        conninfo: Of libpq.
+        conninfo: Connection string of libpq.
 
     Returns:
         An ADBC connection in a transaction.
     """
     from adbc_driver_postgresql import dbapi
 
-    settings = {**SETTINGS, "lock_timeout": LOCK_TIMEOUT}
-    apply = sql.SQL(
-        "select pg_catalog.set_config(name, value, false)"
-        " from unnest({}::text[], {}::text[]) as ours (name, value)"
-        " where pg_catalog.current_setting(name, true) is not null"
-    ).format(sql.Literal(list(settings)), sql.Literal(list(settings.values())))
+    settings = settings_statement({**SETTINGS, "lock_timeout": LOCK_TIMEOUT})
     tables = sql.SQL(", ").join(sql.Identifier("public", media_type) for media_type in MEDIA_TYPES)
     connection = dbapi.connect(conninfo, autocommit=False)
     try:
         with connection.cursor() as cursor:
-            cursor.execute(apply.as_string())
+            cursor.execute(settings.as_string())
             cursor.fetchall()
             connection.commit()  # a transaction that has run a query cannot import a snapshot
             cursor.execute("set transaction isolation level repeatable read, read only")
@@ -240,7 +235,7 @@ class PartWriter:
     Args:
         pipeline: Converts and writes row groups.
         folder: The version's folder.
-        media_type: Of the records.
+        media_type: Media type of the records.
         part: Number of the part.
         sensitive: Finds records to leave out; None to keep all.
         file_rows: Rows from which a file is full.
@@ -408,7 +403,7 @@ def parquet_writer(path: Path, of: pa.Schema, sorted_by: str | None = None) -> A
     """Return a writer of a Parquet file of the dataset.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         of: Its schema.
         sorted_by: Column by which each row group is sorted, if any.
     """

@@ -22,7 +22,7 @@ class Provider(msgspec.Struct, frozen=True):
     """Numbers of a provider's records of a media type.
 
     Attributes:
-        media_type: Of the records.
+        media_type: Media type of the records.
         provider: Its name; None for records without one.
         folder: Path of its files in the version's folder.
         files: Number of files.
@@ -177,7 +177,7 @@ def read(root: UPath, number: int, sha256: str | None = None) -> Manifest | None
 
     Args:
         root: The folder of all versions.
-        number: Of the version.
+        number: Number of the version.
         sha256: Checksum in hexadecimal; another manifest is none.
     """
     path = root / version_folder(number) / MANIFEST

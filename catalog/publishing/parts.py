@@ -21,10 +21,10 @@ class Part(msgspec.Struct, frozen=True):
     """A part of a version.
 
     Attributes:
-        number: Of the part in its version.
+        number: Number of the part in its version.
         media_type: The table.
         kind: A provider, or a range of the pages of all other providers.
-        provider: Of a part that is one; None for records without one.
+        provider: Provider of a part that is one; None for records without one.
         lower: First page of a range.
         upper: Page at which a range ends; None for the last range, because the table grows.
     """

@@ -53,10 +53,10 @@ def data_file(media_type: MediaType, provider: str | None, part: int, number: in
     """Return the path of a data file in its version's folder.
 
     Args:
-        media_type: Of its records.
-        provider: Of its records.
+        media_type: Media type of its records.
+        provider: Provider of its records.
         part: The part that it belongs to.
-        number: Of the file in the part.
+        number: Number of the file in the part.
         attempt: Differs for each attempt, so that no attempt writes to a file of another one.
     """
     return f"{media_type}/{provider_folder(provider)}/{part:05}-{number:03}-{attempt}.parquet"

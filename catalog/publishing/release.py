@@ -7,16 +7,17 @@ from typing import Any
 import msgspec
 from upath import UPath
 
+from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Retry
 from catalog.core.session import Connection
+from catalog.core.settings import CATALOG_DB
 from catalog.core.wording import join_first
-from catalog.publishing import changes, manifest, versions
+from catalog.publishing import changes, manifest, part_states, versions
 from catalog.publishing.card import card
 from catalog.publishing.croissant import croissant
 from catalog.publishing.export import File
 from catalog.publishing.manifest import Changes, Manifest
 from catalog.publishing.paths import CARD, CROISSANT, MANIFEST, POINTER, version_folder
-from catalog.publishing.shrinkage import refuse_shrinkage, shrinkage
 from catalog.publishing.storage import (
     Pointer,
     delete_file,
@@ -44,27 +45,27 @@ def newest(root: UPath) -> Manifest | None:
     pointer = read_pointer(root)
     if pointer is None:
         return None
-    found = manifest.read(root, pointer.version, pointer.manifest_sha256)
-    if found is None or found.token != pointer.token:
+    published = manifest.read(root, pointer.version, pointer.manifest_sha256)
+    if published is None or published.token != pointer.token:
         raise Fatal(
             f"{root / POINTER} names version {pointer.version}, whose manifest is missing or is another one. "
             "Restore the folder. If you cannot, delete the pointer, and trigger a run with the conf "
             '{"accept_shrinkage": true}; its version is compared with none.'
         )
-    return found
+    return published
 
 
 def compare(connection: Connection, root: UPath, version: Version) -> Changes | None:
     """Write the change set of a version against the newest one; return None if there is none before.
 
     Raises:
-        Retry: The version is not complete, or has got another state meanwhile. Parts with a file that is
+        Retry: The version is not complete, or has another state by now. Parts with a file that is
             missing or altered count as not written from then on.
         Fatal: See `newest` and `changes.compare`.
     """
     if version.stage == "published":
         return msgspec.convert(version.changes, Changes) if version.changes else None
-    files = versions.files_of(connection, version)
+    files = part_states.files_of(connection, version)
     folder = root / version_folder(version.number)
     if wrong := _wrong_files(folder, files, None):
         raise _forgotten(connection, root, version, wrong)
@@ -72,11 +73,11 @@ def compare(connection: Connection, root: UPath, version: Version) -> Changes | 
     if before is None:
         return None
     try:
-        found = changes.compare(root, before, version.number, files)
+        compared = changes.compare(root, before, version.number, files)
     except changes.Damaged as error:
         raise _forgotten(connection, root, version, list(error.files)) from None
-    versions.note_changes(connection, version, msgspec.to_builtins(found))
-    return found
+    versions.note_changes(connection, version, msgspec.to_builtins(compared))
+    return compared
 
 
 def publish(
@@ -97,7 +98,7 @@ def publish(
         the version is published already.
 
     Raises:
-        Fatal: There are no records, or far fewer than before, or the versions before are away.
+        Fatal: There are no records, or far fewer than before, or the versions before are missing.
         Retry: Parts or files are missing, or are of different states. Parts with such a file count as not
             written from then on.
     """
@@ -109,7 +110,7 @@ def publish(
                 held = versions.note_published(connection, held.number, _stored_summary(root, held))
             pointer = read_pointer(root)
             return {**(held.summary or {}), "newest": pointer.version if pointer else held.number}
-        files = versions.files_of(connection, held)
+        files = part_states.files_of(connection, held)
         compared = msgspec.convert(held.changes, Changes) if held.changes else None
         wrong = _wrong_files(root / version_folder(held.number), files, compared)
         if not wrong:
@@ -122,7 +123,7 @@ def _forgotten(connection: Connection, root: UPath, version: Version, wrong: lis
     with connection.transaction():
         held = versions.held(connection, root, version)
         if held.stage == "writing":
-            versions.forget(connection, held, wrong)
+            part_states.forget(connection, held, wrong)
     return Retry(
         f"files of {root / version_folder(version.number)} are missing or not as written: "
         f"{join_first(wrong)}; clear write_parts with its downstream tasks. Only what is missing is written."
@@ -145,13 +146,17 @@ def _publish(
     made = manifest.make(version, files, compared, datetime.now(UTC).isoformat(timespec="seconds"))
     if not sum(made.rows.values()):
         raise Fatal(
-            "the catalog has no records to publish: is postgres_openledger_upstream the right database? The "
+            f"the catalog has no records to publish: is {CATALOG_DB} the right database? The "
             "version before is still the newest."
         )
     if before is None and not accept_shrinkage:
         _require_first(connection, root)
-    if before and not accept_shrinkage:
-        refuse_shrinkage(shrinkage(before, made))
+    if before and not accept_shrinkage and (losses := _losses(before, made)):
+        raise Fatal(
+            f"the new version is suspiciously small: {join_first(losses, most=20, separator='; ')}. If that "
+            'is right, trigger a run with the conf {"accept_shrinkage": true}. The version before is still '
+            "the newest."
+        )
     folder = root / version_folder(version.number)
     documents = [store_bytes(croissant(made), folder, CROISSANT), store_bytes(card(made), folder, CARD)]
     made = msgspec.structs.replace(made, documents=documents)
@@ -163,10 +168,27 @@ def _publish(
     )
     now = read_pointer(root)
     if now and now.version >= version.number:
-        raise Fatal(f"{root} has got version {now.version} meanwhile; {versions.AGAIN}")
+        raise Fatal(f"{root} has version {now.version} by now; {versions.AGAIN}")
     write_pointer(root, pointer)
     versions.note_published(connection, version.number, summary)
     return {**summary, "newest": version.number}
+
+
+def _losses(before: Manifest, now: Manifest) -> list[str]:
+    """Return what a version has lost beyond the usual, one sentence with both numbers per finding."""
+    findings = [
+        f"{media_type}: {now.rows.get(media_type, 0):,} records, {rows:,} are published"
+        for media_type, rows in sorted(before.rows.items())
+        if loss_limits.lost_too_many(rows, now.rows.get(media_type, 0), loss_limits.TOTAL)
+    ]
+    rows_before, rows_now = (
+        {(one.media_type, one.provider): one.rows for one in version.providers} for version in (before, now)
+    )
+    return findings + [
+        f"{media_type}: {rows_now.get((media_type, provider), 0):,} records of {provider or 'no provider'}, "
+        f"{rows_before[media_type, provider]:,} are published"
+        for media_type, provider in loss_limits.shrunken_sources(rows_before, rows_now)
+    ]
 
 
 def _require_first(connection: Connection, root: UPath) -> None:
@@ -191,7 +213,7 @@ def _wrong_files(folder: UPath, files: list[File], compared: Changes | None) -> 
 
 
 def _delete_unlisted(folder: UPath, made: Manifest) -> None:
-    """Delete what attempts have left that were killed, or whose state was lost."""
+    """Delete what killed attempts, and attempts whose state was lost, have left behind."""
     listed = {file.path for file in made.files} | {file.path for file in made.documents} | {MANIFEST}
     listed |= {file.path for file in made.changes.files.values()} if made.changes else set()
     for name in list(files_in(folder)):

@@ -78,11 +78,11 @@ class Sensitive:
         if not pc.all(ascii_only).as_py():
             others = [self._normal_form(text) for text in texts.filter(pc.invert(ascii_only)).to_pylist()]
             normal = pc.replace_with_mask(normal, pc.invert(ascii_only), pa.array(others, pa.string()))
-        found = pa.repeat(pa.scalar(False), len(texts))
+        mask = pa.repeat(pa.scalar(False), len(texts))
         for pattern in self._likely:
-            found = pc.or_(found, pc.match_substring_regex(normal, pattern))
-        exact = [self._contains_term(text) for text in normal.filter(found).to_pylist()]
-        return pc.replace_with_mask(found, found, pa.array(exact, pa.bool_()))
+            mask = pc.or_(mask, pc.match_substring_regex(normal, pattern))
+        exact = [self._contains_term(text) for text in normal.filter(mask).to_pylist()]
+        return pc.replace_with_mask(mask, mask, pa.array(exact, pa.bool_()))
 
     def _contains_term(self, text: str) -> bool:
         words = self._by_word.keys() & _WORD.findall(text)

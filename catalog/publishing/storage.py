@@ -163,15 +163,15 @@ def read_pointer(root: UPath) -> Pointer | None:
     if data is None:
         return None
     try:
-        found = msgspec.json.decode(data, type=Pointer)
+        pointer = msgspec.json.decode(data, type=Pointer)
     except msgspec.DecodeError:
-        found = None
-    if found is None or found.format != FORMAT or found.folder != version_folder(found.version):
+        pointer = None
+    if pointer is None or pointer.format != FORMAT or pointer.folder != version_folder(pointer.version):
         raise Fatal(
             f"{root / POINTER} is not a pointer of this dataset, so it is not replaced. Give the Variable "
             "DATASET_STORAGE a folder of its own, or restore the file."
         )
-    return found
+    return pointer
 
 
 def write_pointer(root: UPath, pointer: Pointer) -> None:
@@ -183,10 +183,10 @@ def mark_of(root: UPath, number: int) -> Mark | None:
     """Return the mark of a version's manifest; None if the folder has no manifest of ours for the version."""
     data = _read(root / version_folder(number) / MANIFEST)
     try:
-        found = msgspec.json.decode(data, type=Mark) if data else None
+        mark = msgspec.json.decode(data, type=Mark) if data else None
     except msgspec.DecodeError:
         return None
-    return found if found and found.format == FORMAT and found.version == number else None
+    return mark if mark and mark.format == FORMAT and mark.version == number else None
 
 
 def versions_in(root: UPath) -> list[int]:

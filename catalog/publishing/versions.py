@@ -1,13 +1,12 @@
-"""Versions of the dataset and their parts, as the catalog database records them.
+"""Versions of the dataset, as the catalog database records them.
 
-The storage decides what is published: the pointer names the newest version, and is written last. The tables
-say which files are whole, and of which state. A database that was restored may know less than the storage,
-so nothing that the pointer names is ever overwritten or deleted because of the tables.
+The storage decides what is published: the pointer names the newest version, and is written last. A database
+that was restored may know less than the storage, so nothing that the pointer names is ever overwritten or
+deleted because of the tables.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,16 +15,12 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 from upath import UPath
 
-from catalog.core.errors import Fatal, Refused, Retry
+from catalog.core.errors import Fatal, Retry
 from catalog.core.session import Connection
-from catalog.database.row_versions import horizon, written_since
-from catalog.database.snapshots import snapshot
-from catalog.publishing.export import LOCK_TIMEOUT, File, Written
 from catalog.publishing.parts import Part
 from catalog.publishing.storage import mark_of, name_of, read_pointer, versions_in
 
 log = logging.getLogger(__name__)
-STATES = 100  # snapshots of a version: each costs the parts whose rows have changed since the one before
 _LOCK = "publish_dataset"
 AGAIN = "trigger a new run; it takes the next number."
 
@@ -91,18 +86,18 @@ def working(connection: Connection, root: UPath, run_id: str) -> Version:
     Raises:
         Fatal: A newer run has begun, the storage has a newer version, or it is another one than before.
     """
-    found = of_run(connection, run_id)
-    if found is None:
+    version = of_run(connection, run_id)
+    if version is None:
         raise Fatal(f"this run has no version; clear its first task with its downstream tasks, or {AGAIN}")
     with connection.transaction():
-        found = read(connection, found.number, lock=True)
-        _require_root(found, root)
-        found = _reconciled(connection, root, found)
-    if found.stage not in ("writing", "published"):
+        version = read(connection, version.number, lock=True)
+        _require_root(version, root)
+        version = _reconciled(connection, root, version)
+    if version.stage not in ("writing", "published"):
         raise Fatal(
-            f"version {found.number} of this run is {found.stage}, because a newer run began; {AGAIN}"
+            f"version {version.number} of this run is {version.stage}, because a newer run began; {AGAIN}"
         )
-    return found
+    return version
 
 
 def held(connection: Connection, root: UPath, version: Version) -> Version:
@@ -114,18 +109,18 @@ def held(connection: Connection, root: UPath, version: Version) -> Version:
         version: The version, as `working` returned it.
 
     Raises:
-        Retry: The version has another state meanwhile, or is not written any more.
+        Retry: The version has another state by now, or is not written any more.
         Fatal: The storage has a newer version.
     """
-    found = read(connection, version.number, lock=True)
-    if found.stage == "writing":
-        _require_root(found, root)
-        found = _reconciled(connection, root, found)
-    if found.stage == "published":
-        return found
-    if found.stage != "writing" or found.state != version.state:
-        raise Retry(f"version {version.number} is {found.stage}, or has another state than a moment ago.")
-    return found
+    current = read(connection, version.number, lock=True)
+    if current.stage == "writing":
+        _require_root(current, root)
+        current = _reconciled(connection, root, current)
+    if current.stage == "published":
+        return current
+    if current.stage != "writing" or current.state != version.state:
+        raise Retry(f"version {version.number} is {current.stage}, or has another state than a moment ago.")
+    return current
 
 
 def _require_root(version: Version, root: UPath) -> None:
@@ -260,7 +255,7 @@ def note_changes(connection: Connection, version: Version, changes: Mapping[str,
     """Record the change set of a version, with the state that it was computed from.
 
     Raises:
-        Retry: The version has another state meanwhile.
+        Retry: The version has another state by now.
     """
     updated = connection.execute(
         "update dataset_version set changes = %s where number = %s and state = %s and stage = 'writing'",
@@ -268,238 +263,3 @@ def note_changes(connection: Connection, version: Version, changes: Mapping[str,
     ).rowcount
     if not updated:
         raise Retry(f"version {version.number} has another state than when the comparison began.")
-
-
-def forget(connection: Connection, version: Version, files: Sequence[str]) -> None:
-    """Let parts with one of these files, and the change set with one, count as not written."""
-    connection.execute(
-        "update dataset_part set state = null, rows_read = null, files = '[]' where version = %(number)s"
-        " and exists (select from jsonb_array_elements(files) file where file ->> 'path' = any(%(files)s))",
-        {"number": version.number, "files": list(files)},
-    )
-    connection.execute("update dataset_version set changes = null where number = %s", [version.number])
-
-
-_MOVED = """
-    select media_type from dataset_part join dataset_version v on v.number = version
-     where version = %(version)s and kind = 'pages' and dataset_part.state = v.state
-     group by media_type having count(distinct file_node) > 1
-"""  # media types whose ranges were read from different files of the table, in which rows have other pages
-
-
-def forget_moved(connection: Connection, number: int) -> None:
-    """Let ranges of pages count as not written if the table's rows were moved between them."""
-    connection.execute(
-        sql.SQL(
-            "update dataset_part set state = null, rows_read = null, files = '[]'"
-            " where version = %(version)s and kind = 'pages' and media_type in ({})"
-        ).format(sql.SQL(_MOVED)),
-        {"version": number},
-    )
-
-
-def parts_of(connection: Connection, number: int) -> list[Part]:
-    """Return all parts of a version."""
-    rows = connection.execute(
-        "select number, media_type, kind, provider, lower_page, upper_page from dataset_part"
-        " where version = %s order by number",
-        [number],
-    ).fetchall()
-    return [Part(*row) for row in rows]
-
-
-def files_of(connection: Connection, version: Version) -> list[File]:
-    """Return the files of a complete version, whose parts all have one state.
-
-    Raises:
-        Retry: Parts are missing, some are of another state, or a table was rewritten between its parts.
-    """
-    rows = connection.execute(
-        "select number, state, files from dataset_part where version = %s order by number", [version.number]
-    ).fetchall()
-    others = [number for number, state, _ in rows if state is None or state != version.state]
-    if others or not rows:
-        raise Retry(
-            f"{len(others)} of {len(rows)} parts of version {version.number} are missing or of another state "
-            "of the catalog; clear write_parts with its downstream tasks."
-        )
-    moved = connection.execute(_MOVED, {"version": version.number}).fetchall()
-    if moved:
-        raise Retry(
-            f"the table {moved[0][0]} was rewritten (VACUUM FULL, CLUSTER) between parts of version "
-            f"{version.number}; clear write_parts with its downstream tasks."
-        )
-    return [msgspec.convert(file, File) for *_, files in rows for file in files]
-
-
-@contextmanager
-def shared_state(control: Connection, holder: Connection, number: int) -> Iterator[tuple[int, str]]:
-    """Hold the snapshot of a version, together with other sessions; take a new one if nobody holds it.
-
-    Parts of the state before pass to a new one if their rows are the same in both; others are written again.
-
-    Args:
-        control: Connection to the catalog, in autocommit.
-        holder: Another one, which keeps the snapshot.
-        number: Of the version.
-
-    Yields:
-        The number of the state, and the name under which this session has exported the snapshot.
-
-    Raises:
-        Fatal: The snapshot was lost too often.
-        Refused: The version is not written any more.
-    """
-    with ExitStack() as stack:
-        with control.transaction():
-            version = read(control, number, lock=True)
-            if version.stage != "writing":
-                raise Refused(f"version {number} is {version.stage}; {AGAIN}")
-            row = control.execute(
-                "select exported, horizon from dataset_version where number = %s", [number]
-            ).fetchone()
-            assert row
-            oldest = horizon(control)
-            found = stack.enter_context(snapshot(holder, row[0]))
-            # Behind a statement that waits for the reading sessions, this one would wait for them, and they
-            # for it.
-            holder.execute(sql.SQL("set local lock_timeout to {}").format(sql.Literal(LOCK_TIMEOUT)))
-            state = version.state
-            if found.imported and found.contents == version.snapshot:
-                control.execute(
-                    "update dataset_version set exported = exported || %s where number = %s",
-                    [[found.exported], number],
-                )
-            else:
-                state += 1
-                if state > STATES:
-                    raise Fatal(
-                        f"all sessions that held the snapshot of version {number} have ended {STATES} times. "
-                        f"See what ends the tasks write_parts; then {AGAIN}"
-                    )
-                control.execute(
-                    "update dataset_version set state = %s, snapshot = %s, exported = %s, horizon = %s,"
-                    " taken_on = clock_timestamp(), changes = null where number = %s",
-                    [state, found.contents, [found.exported], oldest, number],
-                )
-                if row[1] is not None:
-                    _pass_on(control, holder, version, state, row[1])
-        yield state, found.exported
-
-
-def _pass_on(control: Connection, holder: Connection, version: Version, state: int, since: int) -> None:
-    """Let parts whose rows are the same pass to a new state; forget the files of the others.
-
-    Args:
-        control: In the transaction that records the new state.
-        holder: In the new snapshot.
-        version: With the number of the state before.
-        state: Number of the new state.
-        since: The horizon of the state before.
-    """
-    parts = parts_of(control, version.number)
-    # A row that a dump has restored is not of the transaction that it names, and rows of the tables are of
-    # other transactions as well, so nothing is known about them.
-    whole = control.execute(
-        "select number, rows_read, file_node from dataset_part"
-        " where version = %s and state = %s and transaction = xmin::text::bigint",
-        [version.number, version.state],
-    ).fetchall()
-    same = []
-    for number, rows_read, file_node in whole:
-        part = parts[number]
-        if part.kind == "pages" and file_node != _file_node(holder, part.media_type):
-            continue
-        query = sql.SQL("select count(*), coalesce(bool_or({}), false) from {} where {}").format(
-            written_since(holder, since), sql.Identifier("public", part.media_type), part.condition(parts)
-        )
-        if holder.execute(query).fetchone() == (rows_read, False):
-            same.append(number)
-    control.execute(
-        "update dataset_part set state = %s, transaction = pg_current_xact_id()::text::bigint & 4294967295"
-        " where version = %s and number = any(%s)",
-        [state, version.number, same],
-    )
-    control.execute(
-        "update dataset_part set state = null, rows_read = null, files = '[]'"
-        " where version = %s and state is distinct from %s",
-        [version.number, state],
-    )
-    log.info(
-        "the snapshot of version %s was lost. Of %s parts that were written, %s have the same rows now",
-        version.number,
-        len(whole),
-        len(same),
-    )
-
-
-def is_complete(control: Connection, number: int) -> bool:
-    """Return whether all parts of a version are written, and are of its state."""
-    row = control.execute(
-        "select not exists (select from dataset_part p where p.version = v.number"
-        "  and p.state is distinct from v.state) from dataset_version v where number = %s",
-        [number],
-    ).fetchone()
-    return bool(row and row[0])
-
-
-def claim(control: Connection, number: int, state: int) -> int | None:
-    """Claim a part that no other session is writing, until the transaction ends.
-
-    Args:
-        control: Connection to the catalog, in a transaction.
-        number: Of the version.
-        state: Of the snapshot in which the part will be read.
-
-    Returns:
-        The number of the part, or None if there is none.
-    """
-    row = control.execute(
-        "select number from dataset_part where version = %s and state is distinct from %s"
-        " order by number limit 1 for update skip locked",
-        [number, state],
-    ).fetchone()
-    return row[0] if row else None
-
-
-def record(control: Connection, number: int, state: int, part: Part, written: Written) -> None:
-    """Record a part that has been written.
-
-    Args:
-        control: Connection to the catalog, in the transaction that has claimed the part.
-        number: Of the version.
-        state: Of the snapshot in which the part was read.
-        part: The part.
-        written: What was written.
-
-    Raises:
-        Retry: The version has got another state, or is not written any more; the part does not count.
-    """
-    recorded = control.execute(
-        """
-        with version as (
-            select number from dataset_version
-             where number = %(version)s and state = %(state)s and stage = 'writing' for share
-        )
-        update dataset_part p
-           set state = %(state)s, rows_read = %(rows)s, files = %(files)s,
-               file_node = pg_relation_filenode(to_regclass(%(table)s)),
-               transaction = pg_current_xact_id()::text::bigint & 4294967295
-          from version where p.version = version.number and p.number = %(part)s
-        """,
-        {
-            "version": number,
-            "state": state,
-            "part": part.number,
-            "rows": written.rows_read,
-            "files": Jsonb(msgspec.to_builtins(written.files)),
-            "table": f"public.{part.media_type}",
-        },
-    ).rowcount
-    if not recorded:
-        raise Retry(f"version {number} has another state than that of part {part.number}.")
-
-
-def _file_node(connection: Connection, table: str) -> int | None:
-    row = connection.execute("select pg_relation_filenode(to_regclass(%s))", [f"public.{table}"]).fetchone()
-    return row[0] if row else None

@@ -11,7 +11,7 @@ from upath import UPath
 
 from catalog.core.errors import Interrupted
 from catalog.core.session import Connection, settle
-from catalog.publishing import versions
+from catalog.publishing import part_states
 from catalog.publishing.export import PartWriter, Pipeline, Written, connect, conninfo_of, read_in
 from catalog.publishing.parts import Part
 from catalog.publishing.paths import version_folder
@@ -40,7 +40,7 @@ def write_parts(
         control: Connection to the catalog, in autocommit.
         holder: Another one, which keeps the snapshot.
         root: The folder of all versions.
-        number: Of the version.
+        number: Number of the version.
         sensitive: Finds records to leave out; None to keep all.
         should_stop: Called for each batch of rows.
         progress: Called with the number of rows that this session has written.
@@ -61,8 +61,8 @@ def write_parts(
         if should_stop():
             raise Interrupted(f"asked to stop after {rows:,} rows; the next attempt resumes there.")
 
-    versions.forget_moved(control, number)
-    if versions.is_complete(control, number):
+    part_states.forget_moved(control, number)
+    if part_states.is_complete(control, number):
         return rows
     conninfo = conninfo_of(holder)
     # Arrow's is opened first: it locks the tables before the snapshot is taken, and a password may expire.
@@ -70,10 +70,10 @@ def write_parts(
         arrow = stack.enter_context(closing(connect(conninfo)))
         second = stack.enter_context(psycopg.connect(conninfo, autocommit=True))
         settle(second)
-        state, exported = stack.enter_context(versions.shared_state(control, holder, number))
+        state, exported = stack.enter_context(part_states.shared_state(control, holder, number))
         read_in(arrow, exported)
         pipeline = stack.enter_context(Pipeline())
-        planned = versions.parts_of(control, number)
+        planned = part_states.parts_of(control, number)
 
         def read(part: Part) -> PartWriter:
             writer = PartWriter(pipeline, folder, part.media_type, part.number, sensitive)
@@ -95,7 +95,7 @@ def write_parts(
             check()
             idle = 0 if next(turn) else idle + 1
             if idle >= len(turns):
-                if versions.is_complete(control, number):
+                if part_states.is_complete(control, number):
                     break
                 time.sleep(_POLL)
     return rows
@@ -113,8 +113,8 @@ def _write_in_turns(
 
     Args:
         control: Connection to the catalog, in autocommit, which claims the parts.
-        number: Of the version.
-        state: Of the snapshot.
+        number: Number of the version.
+        state: Number of the state.
         planned: All parts.
         read: Reads a part.
         recorded: Called with what was written and recorded.
@@ -124,12 +124,12 @@ def _write_in_turns(
     """
     while True:
         with control.transaction():
-            claimed = versions.claim(control, number, state)
+            claimed = part_states.claim(control, number, state)
             if claimed is not None:
                 writer = read(planned[claimed])
                 yield True
                 written = writer.written()
-                versions.record(control, number, state, planned[claimed], written)
+                part_states.record(control, number, state, planned[claimed], written)
         if claimed is None:
             yield False
         else:

@@ -79,14 +79,14 @@ def newest_load(connection: Connection) -> datetime | None:
     return utc(row[0]) if row and row[0] else None
 
 
-def give_turns_up(connection: Connection) -> int:
+def release_turns(connection: Connection) -> int:
     """Give up the turns of all runs that began before the restoration, so that they cannot continue.
 
     Later turns get numbers that no lost turn had, because the API database and the search engine may hold
     traces of a refresh with such a number.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
 
     Returns:
         The number of runs that cannot continue.
@@ -110,7 +110,7 @@ def catch_up(
     """Plan how the missing records of each provider are loaded again.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         classes: The providers.
         since: The first missing UTC day. None: for each provider, the day on which its last whole pull ends;
             for a dated provider without one in the last month, the day before the newest load.
@@ -124,7 +124,7 @@ def catch_up(
     """
     if since and since > today:
         raise Refused(f"--since: {since} is in the future; give the first UTC day that is missing.")
-    newest, found = newest_load(connection), []
+    newest, catch_ups = newest_load(connection), []
     usual, last = (newest.date() if newest else today) - timedelta(days=1), today - timedelta(days=1)
     for cls in classes:
         dag_id = f"{cls.name}_workflow"
@@ -135,13 +135,13 @@ def catch_up(
             recent = known and usual - LONG_BROKEN < known <= last
             first = since or (known if known and recent else min(usual, last))
             if first <= last:
-                found.append(CatchUp(dag_id, "days", first, last))
+                catch_ups.append(CatchUp(dag_id, "days", first, last))
         elif cls.since and (first_of_all := since or (known and min(known, last))):
-            found.append(CatchUp(dag_id, "since", first_of_all))
+            catch_ups.append(CatchUp(dag_id, "since", first_of_all))
         else:
-            found.append(CatchUp(dag_id, "everything"))
+            catch_ups.append(CatchUp(dag_id, "everything"))
     order = ("days", "since", "everything")
-    return sorted(found, key=lambda one: order.index(one.how))
+    return sorted(catch_ups, key=lambda one: order.index(one.how))
 
 
 def runs_by_hand(airflow: Connection, since: datetime) -> list[Run]:

@@ -4,7 +4,7 @@ Pulling a provider again gives the same records new identifiers. Links and users
 old identifiers, and the next data refresh would delete those records.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from psycopg import sql
@@ -12,19 +12,22 @@ from psycopg import sql
 from catalog.core.media import MediaType
 from catalog.core.session import Connection, settle
 
+_DAY = timedelta(days=1)  # by which the clock that made a key may be ahead of this one
 _RENAMED = {"set_position": "audio_set_position"}  # catalog column → API column
 
 
 def take_back(catalog: Connection, api: Connection, media_type: MediaType, since: datetime) -> int:
     """Copy records from the API database, as they were at the last data refresh; later pulls update them.
 
-    Records that the catalog holds under any key, and records that were deleted, are not copied.
+    Records that the catalog holds under any key, and records that were deleted, are not copied. Neither are
+    those with random identifiers, which do not tell when they were created: they are of an older generation
+    of the catalog, from before its adoption.
 
     Args:
-        catalog: To the catalog database, in autocommit.
-        api: To the API database, in autocommit.
+        catalog: Connection to the catalog database, in autocommit.
+        api: Connection to the API database, in autocommit.
         media_type: Media type of the records.
-        since: Only records whose identifier was created then or later.
+        since: Only records whose identifier was created then or later; identifiers of version 7 tell when.
 
     Returns:
         The number of copied records.
@@ -38,6 +41,7 @@ def take_back(catalog: Connection, api: Connection, media_type: MediaType, since
         "columns": sql.SQL(", ").join(map(sql.Identifier, shared)),
         "api_columns": sql.SQL(", ").join(map(sql.Identifier, shared.values())),
         "first": sql.Literal(str(_first_key(since))),
+        "end": sql.Literal(str(_first_key(datetime.now(UTC) + _DAY))),
     }
     with catalog.transaction():
         catalog.execute(
@@ -46,7 +50,11 @@ def take_back(catalog: Connection, api: Connection, media_type: MediaType, since
                 " select {columns} from {table} with no data"
             ).format(**names)
         )
-        wanted = sql.SQL("copy (select {api_columns} from {table} where identifier >= {first}) to stdout")
+        # Between the two keys are hardly any random ones, nearly all of which are greater than both.
+        wanted = sql.SQL(
+            "copy (select {api_columns} from {table} where identifier >= {first} and identifier < {end}"
+            " and get_byte(uuid_send(identifier), 6) >> 4 = 7) to stdout"
+        )
         into = sql.SQL("copy taken_back ({columns}) from stdin")
         with (
             api.cursor().copy(wanted.format(**names)) as source,

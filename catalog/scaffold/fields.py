@@ -98,62 +98,62 @@ def fields_of(items: list[Json], media: tuple[MediaType, ...]) -> Fields:
     for item in items:
         for path, value in _leaves(item, places, depth=5 + len(wrapper)):
             values.setdefault(path, []).append(value)
-    found = Fields(wrapper=wrapper)
-    found.license = _first(values, "", lambda v: license_from_url(v) is not None)
+    fields = Fields(wrapper=wrapper)
+    fields.license = _first(values, "", lambda v: license_from_url(v) is not None)
     urls = {
         path: texts for path, texts in values.items() if all(map(_is_url, _given(texts))) and _given(texts)
     }
-    if found.license:
-        del urls[found.license]
+    if fields.license:
+        del urls[fields.license]
     else:
-        _license_name(found, values)
+        _license_name(fields, values)
     files = ((medium, _file(urls, medium, values)) for medium in media)
-    found.url = {medium: path for medium, path in files if path}
-    found.unsure = [
+    fields.url = {medium: path for medium, path in files if path}
+    fields.unsure = [
         path
         for path, at in places.items()
-        if at is None and any(u[: len(path)] == path for u in found.url.values())
+        if at is None and any(u[: len(path)] == path for u in fields.url.values())
     ]
-    pages = {path: texts for path, texts in urls.items() if path not in found.url.values()}
+    pages = {path: texts for path, texts in urls.items() if path not in fields.url.values()}
     others = {path: texts for path, texts in pages.items() if all(map(_extension, _given(texts)))}
     pictures = (path for path, texts in others.items() if any(_extension(url) == "image" for url in texts))
-    found.thumbnail = _first(pages, _SMALL.pattern) or next(pictures, None)
-    pages = {path: texts for path, texts in pages.items() if path not in others and path != found.thumbnail}
-    found.creator_url = _first(pages, _PEOPLE, whole=True)
-    pages.pop(found.creator_url or (), None)
-    found.foreign_landing_url = _first(
+    fields.thumbnail = _first(pages, _SMALL.pattern) or next(pictures, None)
+    pages = {path: texts for path, texts in pages.items() if path not in others and path != fields.thumbnail}
+    fields.creator_url = _first(pages, _PEOPLE, any_key=True)
+    pages.pop(fields.creator_url or (), None)
+    fields.foreign_landing_url = _first(
         pages, "landing|page|permalink|web|www|html|share|link|site|url|self|view"
     )
-    if found.foreign_landing_url is None:
-        found.foreign_landing_url = next(iter(pages), None)
+    if fields.foreign_landing_url is None:
+        fields.foreign_landing_url = next(iter(pages), None)
     no_file = {
         path: v for path, v in values.items() if path not in urls or not any(map(_extension, _given(v)))
     }
-    no_file = {path: v for path, v in no_file.items() if path not in found.url.values()}
-    found.foreign_identifier = _identifier(no_file, len(items), wrapper)
+    no_file = {path: v for path, v in no_file.items() if path not in fields.url.values()}
+    fields.foreign_identifier = _identifier(no_file, len(items), wrapper)
     texts = {
         path: v
         for path, v in values.items()
         if path not in urls and all(isinstance(t, str) for t in _given(v))
     }
     own = {path: v for path, v in texts.items() if _is_own(path)}
-    found.title = _first(own, "title|name|caption|label|headline", whole=True, shallow=True)
-    found.creator = _creator(texts, found.title)
+    fields.title = _first(own, "title|name|caption|label|headline", any_key=True, shallow=True)
+    fields.creator = _creator(texts, fields.title)
     numbers = {path: v for path, v in values.items() if _given(v) and all(map(_is_measure, _given(v)))}
-    found.width, found.height = _first(numbers, "width|w"), _first(numbers, "height|h")
-    if found.width is None or found.height is None:
-        found.size = _first(values, "", lambda v: isinstance(width_and_height(v)[0], int))
-    found.duration = _first(numbers, "duration|length|seconds|playtime|runtime")
-    others = {path: v for path, v in values.items() if path != found.size}
-    found.filesize = _first(others, "file_?size|bytes|size", lambda v: not isinstance(v, dict | list))
-    _tags(found, items)
-    found.medium = _first(
+    fields.width, fields.height = _first(numbers, "width|w"), _first(numbers, "height|h")
+    if fields.width is None or fields.height is None:
+        fields.size = _first(values, "", lambda v: isinstance(width_and_height(v)[0], int))
+    fields.duration = _first(numbers, "duration|length|seconds|playtime|runtime")
+    others = {path: v for path, v in values.items() if path != fields.size}
+    fields.filesize = _first(others, "file_?size|bytes|size", lambda v: not isinstance(v, dict | list))
+    _tags(fields, items)
+    fields.medium = _first(
         texts,
         "type|media|media_?type|kind",
         lambda v: str(v).lower() in ("image", "photo", "audio", "sound", "music"),
     )
-    found.meta_data = _rest(items, found)
-    return found
+    fields.meta_data = _rest(items, fields)
+    return fields
 
 
 def wrapper_of(items: list[Json]) -> Path:
@@ -241,23 +241,25 @@ def _magnitude(file: JsonObject) -> tuple[float, float, int]:
     return pixels, measured("file_?size|bytes|size"), named
 
 
-def _license_name(found: Fields, values: dict[Path, list[Json]]) -> None:
+def _license_name(fields: Fields, values: dict[Path, list[Json]]) -> None:
     """Guess where the name of the license is, and its version, if that is beside the name."""
-    found.license = _first(values, _RIGHTS, lambda v: license_from_name(v) is not None, whole=True)
-    if found.license is None:
+    fields.license = _first(values, _RIGHTS, lambda v: license_from_name(v) is not None, any_key=True)
+    if fields.license is None:
         versions = {path: v for path, v in values.items() if _fits("version", str(path[-1]))}
         number = r"\d(?:\.\d)?"
-        found.license_version = _first(
-            versions, _RIGHTS, lambda v: bool(re.fullmatch(number, str(v))), whole=True
+        fields.license_version = _first(
+            versions, _RIGHTS, lambda v: bool(re.fullmatch(number, str(v))), any_key=True
         )
-        if found.license_version is None:
+        if fields.license_version is None:
             return
-        beside = {p: v for p, v in values.items() if p[:-1] == found.license_version[:-1]}
-        found.license = _first(beside, _RIGHTS, lambda v: license_from_name(v, "4.0") is not None, whole=True)
-        if found.license is None:
-            found.license_version = None
+        beside = {p: v for p, v in values.items() if p[:-1] == fields.license_version[:-1]}
+        fields.license = _first(
+            beside, _RIGHTS, lambda v: license_from_name(v, "4.0") is not None, any_key=True
+        )
+        if fields.license is None:
+            fields.license_version = None
             return
-    found.license_is_name = True
+    fields.license_is_name = True
 
 
 def _is_own(path: Path) -> bool:
@@ -297,7 +299,7 @@ def _first(
     pattern: str,
     accepts: Callable[[Json], bool] = lambda _: True,
     *,
-    whole: bool = False,
+    any_key: bool = False,
     shallow: bool = False,
 ) -> Path | None:
     """Return the best path whose key matches and whose values are accepted.
@@ -306,7 +308,7 @@ def _first(
         values: Values by path.
         pattern: Alternatives for the last key, the best first; "" accepts any key.
         accepts: Judges a value.
-        whole: Match any key of the path.
+        any_key: Match any key of the path.
         shallow: Prefer short paths to good keys.
     """
     ranked = []
@@ -315,7 +317,7 @@ def _first(
         match = [
             n
             for n, word in enumerate(pattern.split("|"))
-            for key in (keys if whole else keys[-1:])
+            for key in (keys if any_key else keys[-1:])
             if _fits(word, key)
         ]
         if match and any(accepts(value) for value in _given(found)):
@@ -393,27 +395,27 @@ def _creator(texts: dict[Path, list[Json]], title: Path | None) -> Path | None:
     return _first(people, "name|displayname|fullname|username|" + _PEOPLE) or next(iter(people), None)
 
 
-def _tags(found: Fields, items: list[Json]) -> None:
+def _tags(fields: Fields, items: list[Json]) -> None:
     """Guess the tags: a list of strings, a list of objects with a name, or a string."""
     for key in ("tags", "tag", "keywords", "keyword", "subjects", "words", "labels", "topics", "categories"):
-        paths = dict.fromkeys(((*found.wrapper, key), (key,)))
+        paths = dict.fromkeys(((*fields.wrapper, key), (key,)))
         for path, value in ((path, dig(item, *path)) for path in paths for item in items):
             if isinstance(value, list) and value and isinstance(value[0], dict):
                 names = [k for k in ("name", "title", "label", "term", "tag", "value") if k in value[0]]
                 if names:
-                    found.tags, found.tag_name = path, names[0]
+                    fields.tags, fields.tag_name = path, names[0]
                     return
             elif value and isinstance(value, str | list):
-                found.tags = path
+                fields.tags = path
                 return
 
 
-def _rest(items: list[Json], found: Fields) -> list[str]:
+def _rest(items: list[Json], fields: Fields) -> list[str]:
     """Return the other keys of the items that say something: descriptions, dates, counts."""
-    wrapper, deep = found.wrapper, len(found.wrapper)
+    wrapper, deep = fields.wrapper, len(fields.wrapper)
     paths = [
-        *(path for path in msgspec.structs.astuple(found) if isinstance(path, tuple)),
-        *found.url.values(),
+        *(path for path in msgspec.structs.astuple(fields) if isinstance(path, tuple)),
+        *fields.url.values(),
     ]
     used = {path[deep] for path in paths if path[:deep] == wrapper and len(path) > deep}
     items = [dig(item, *wrapper) for item in items]

@@ -145,33 +145,33 @@ class MadeUp:
         self._codes: dict[str, str] = {}
         self._used: set[str] = set()
 
-    def value(self, found: Json, path: Path = ()) -> Json:
+    def value(self, original: Json, path: Path = ()) -> Json:
         """Return a made-up value with the structure of a real one; lists are shortened.
 
         Args:
-            found: The real value.
+            original: The real value.
             path: Where it stands in the response.
         """
-        if found is None or isinstance(found, bool) or path in self._keep:
-            return found
-        if isinstance(found, dict):
-            return self._object(found, path)
-        if isinstance(found, list):
-            return [self.value(value, (*path, EACH)) for value in found[: self._longest]]
-        if isinstance(found, int):
-            digits = str(abs(found))[: 18 if found < 0 else 19]  # more may not fit into 64 bits
-            return int(self._number(digits)) * (-1 if found < 0 else 1)
-        if isinstance(found, float):
-            whole, _, rest = f"{abs(found):f}".partition(".")
+        if original is None or isinstance(original, bool) or path in self._keep:
+            return original
+        if isinstance(original, dict):
+            return self._object(original, path)
+        if isinstance(original, list):
+            return [self.value(value, (*path, EACH)) for value in original[: self._longest]]
+        if isinstance(original, int):
+            digits = str(abs(original))[: 18 if original < 0 else 19]  # more may not fit into 64 bits
+            return int(self._number(digits)) * (-1 if original < 0 else 1)
+        if isinstance(original, float):
+            whole, _, rest = f"{abs(original):f}".partition(".")
             number = float(f"{self._number(whole)}.{self._number(rest.rstrip('0') or '0')}")
             number = min(number, sys.float_info.max)
-            return -number if found < 0 else number
-        return self.text(str(found))
+            return -number if original < 0 else number
+        return self.text(str(original))
 
-    def text(self, found: str) -> str:
+    def text(self, original: str) -> str:
         """Return a made-up text of the same kind and length."""
-        if is_structural(found.strip()):
-            return found
+        if is_structural(original.strip()):
+            return original
         replace: dict[str, Callable[[str], str]] = {
             "url": self._url,
             "tag": _tag,
@@ -186,7 +186,7 @@ class MadeUp:
             **self._tokens(),
         }
         # A letter that is written as an entity belongs to its word.
-        return _PIECES.sub(lambda m: replace[str(m.lastgroup)](m.group()), _unescaped(found)[:MAX_TEXT])
+        return _PIECES.sub(lambda m: replace[str(m.lastgroup)](m.group()), _unescaped(original)[:MAX_TEXT])
 
     def _tokens(self) -> dict[str, Callable[[str], str]]:
         return {"code": self._code, "number": self._number, "word": self._word}
@@ -201,24 +201,24 @@ class MadeUp:
             made[name] = self.value(value, (*path, key))
         return made
 
-    def _kept(self, found: JsonObject, path: Path) -> set[str]:
+    def _kept(self, original: JsonObject, path: Path) -> set[str]:
         """Return the keys of an object that name fields."""
-        read = {key for key in found if (*path, key) in self._read}
+        read = {key for key in original if (*path, key) in self._read}
         half = max(2, self._objects[path] / 2)
-        known = read | {key for key in found if self._fields[*path, key] >= half}
-        named = {key for key in found.keys() - known if len(key) <= _LONGEST_NAME and _NAME.fullmatch(key)}
-        if not known and self._is_index(found, path, named):
+        known = read | {key for key in original if self._fields[*path, key] >= half}
+        named = {key for key in original.keys() - known if len(key) <= _LONGEST_NAME and _NAME.fullmatch(key)}
+        if not known and self._is_index(original, path, named):
             return set()
         return known | named
 
-    def _is_index(self, found: JsonObject, path: Path, named: set[str]) -> bool:
+    def _is_index(self, original: JsonObject, path: Path, named: set[str]) -> bool:
         """Return whether the keys of an object are data, although they may look like names."""
-        if self._objects[path] > 1 or len(named) < len(found):
+        if self._objects[path] > 1 or len(named) < len(original):
             return True
-        kinds = {_kind(value) for value in found.values()}
+        kinds = {_kind(value) for value in original.values()}
         if len(kinds) != 1:
             return False
-        fields = [_is_field(key) for key in found]
+        fields = [_is_field(key) for key in original]
         # Numbers and objects are what an index holds; an object of texts is a record if one key is a field.
         return not (any(fields) if kinds & {"str", "NoneType", "list"} else all(fields))
 

@@ -136,37 +136,37 @@ def paging_of(bodies: list[Json], url: Address, requests: Sequence[Recorded] = (
         url: The address of the first one.
         requests: The requests for them, as far as they are recorded.
     """
-    found = Paging(items=items_path(bodies[0]) or "")
-    listed = max(len(dig(body, *steps(found.items)) or []) for body in bodies)
-    scalars = dict(beside(bodies[0], found.items))
+    paging = Paging(items=items_path(bodies[0]) or "")
+    listed = max(len(dig(body, *steps(paging.items)) or []) for body in bodies)
+    scalars = dict(beside(bodies[0], paging.items))
     numbers = ((path, as_count(value, grouped=True)) for path, value in scalars.items())
     counts = {path: number for path, number in numbers if number is not None}
     totals = [path for path, number in counts.items() if _named(_TOTAL, path) and number >= listed]
-    found.total = max(totals, key=lambda path: counts[path], default=None)
-    found.pages = next((p for p in counts if _named(_PAGES, p)), None)
-    found.repeated = next((p for p in counts if _named(_CURRENT, p)), None)
+    paging.total = max(totals, key=lambda path: counts[path], default=None)
+    paging.pages = next((p for p in counts if _named(_PAGES, p)), None)
+    paging.repeated = next((p for p in counts if _named(_CURRENT, p)), None)
     following = next((p for p, value in scalars.items() if value and _named(_NEXT, p)), None)
     value = scalars.get(following or "")
     linked = isinstance(value, str) and bool(re.match(r"https?://|/|\?", value))
     if linked and not url.posted:
-        return msgspec.structs.replace(found, kind="Links", following=following, pages=None)
+        return msgspec.structs.replace(paging, kind="Links", following=following, pages=None)
     if not url.posted and any(next_link(request.headers) for request in requests):
-        return msgspec.structs.replace(found, kind="Links", pages=None)
+        return msgspec.structs.replace(paging, kind="Links", pages=None)
     told = varying(requests)
     if told and (header := _naming(told, requests)):
-        return msgspec.structs.replace(found, kind="Tokens", param=told, following_header=header, pages=None)
+        return msgspec.structs.replace(paging, kind="Tokens", param=told, following_header=header, pages=None)
     if following and isinstance(value, str) and as_count(value) is None and not linked:
         param = re.sub("(?i)^next[-_]?", "", _name(following)) or "cursor"
         param = told or param[0].lower() + param[1:]
-        return msgspec.structs.replace(found, kind="Tokens", following=following, pages=None, param=param)
+        return msgspec.structs.replace(paging, kind="Tokens", following=following, pages=None, param=param)
     if following is None:
         following = next(
             (p for p, flag in scalars.items() if isinstance(flag, bool) and _named(_MORE, p)), None
         )
-    found.more = None if found.pages else following
-    if not (told and _counted(found, told, requests, listed)):
-        _number(found, url, scalars, listed)
-    return found
+    paging.more = None if paging.pages else following
+    if not (told and _counted(paging, told, requests, listed)):
+        _number(paging, url, scalars, listed)
+    return paging
 
 
 def varying(requests: Sequence[Recorded]) -> str | None:
@@ -191,7 +191,7 @@ def _naming(param: str, requests: Sequence[Recorded]) -> str | None:
     )
 
 
-def _counted(found: Paging, param: str, requests: Sequence[Recorded], listed: int) -> bool:
+def _counted(paging: Paging, param: str, requests: Sequence[Recorded], listed: int) -> bool:
     """Take over the parameter by which recorded requests count; return False if they do not count."""
     numbers = [as_count(request.params[param]) for request in requests if param in request.params]
     counted = [number for number in numbers if number is not None]
@@ -202,15 +202,15 @@ def _counted(found: Paging, param: str, requests: Sequence[Recorded], listed: in
     by_items = step > 1 and (_OFFSET.fullmatch(param) is not None or not _PAGE.fullmatch(param))
     if len(counted) == 1 and not _OFFSET.fullmatch(param):
         by_items = counted[0] == listed and not _PAGE.fullmatch(param)
-    found.param = param
+    paging.param = param
     if by_items:
-        found.first, found.step, found.pages = 0 if absent else counted[0], step, None
+        paging.first, paging.step, paging.pages = 0 if absent else counted[0], step, None
     else:
-        found.first = max(0, counted[0] - absent)
+        paging.first = max(0, counted[0] - absent)
     return True
 
 
-def _number(found: Paging, url: Address, scalars: JsonObject, listed: int) -> None:
+def _number(paging: Paging, url: Address, scalars: JsonObject, listed: int) -> None:
     """Guess the parameter that counts: from the address, else from a response that repeats it."""
     repeated = (
         (steps(path)[-1], f"{value}")
@@ -219,18 +219,18 @@ def _number(found: Paging, url: Address, scalars: JsonObject, listed: int) -> No
     )
     stated = next(iter(url.paging.items()), None) or next(repeated, None)
     if stated is None:
-        found.doubt = "the parameter that names the page, for which `page` is assumed" + (
+        paging.doubt = "the parameter that names the page, for which `page` is assumed" + (
             f". It may be `{url.nested[0]}`, but no paginator counts in an object of the body: write a "
             "Paginator of its own"
             if url.nested
             else ""
         )
-    found.param, first = stated or ("page", 1)
-    if _OFFSET.fullmatch(found.param):
+    paging.param, first = stated or ("page", 1)
+    if _OFFSET.fullmatch(paging.param):
         asked = (as_count(value) for name, value in url.params.items() if _SIZE.fullmatch(name))
-        found.first, found.step, found.pages = 0, max(2, next(filter(None, asked), listed)), None
+        paging.first, paging.step, paging.pages = 0, max(2, next(filter(None, asked), listed)), None
     else:
-        found.first = 0 if as_count(first) == 0 else 1
+        paging.first = 0 if as_count(first) == 0 else 1
 
 
 def _named(pattern: re.Pattern[str], path: str) -> bool:

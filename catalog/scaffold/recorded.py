@@ -267,19 +267,19 @@ def write_recording(name: str, url: Address, shape: Shape, folder: Path, about: 
 def _envelope(paging: Paging, endpoint: str, number: int, pages: int, total: int) -> dict[str, Any]:
     """Return the values, by path, that the pages of the recording have beside their items."""
     last, following = number + 1 >= pages, f"page-{number + 2}"
-    found: dict[str, Any] = {}
+    envelope: dict[str, Any] = {}
     if paging.total:
-        found[paging.total] = total
+        envelope[paging.total] = total
     if paging.pages:
-        found[paging.pages] = pages
+        envelope[paging.pages] = pages
     if paging.repeated:
-        found[paging.repeated] = number + paging.first
+        envelope[paging.repeated] = number + paging.first
     if paging.more:
-        found[paging.more] = None if last else number + 2
+        envelope[paging.more] = None if last else number + 2
     if paging.following:
         link = f"{endpoint}?page={number + 2}"
-        found[paging.following] = None if last else link if paging.kind == "Links" else following
-    return found
+        envelope[paging.following] = None if last else link if paging.kind == "Links" else following
+    return envelope
 
 
 def _headers(paging: Paging, url: Address, number: int, pages: int) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """HTTP servers on loopback: a proxy that answers for the made-up providers' hosts, and a Slack webhook.
 
-The proxy counts each page that it has delivered whole. As a fault, an API answers 500, 429 or HTML, or
+The proxy counts each page that it has delivered completely. As a fault, an API answers 500, 429 or HTML, or
 truncates its responses.
 """
 
@@ -66,12 +66,12 @@ class Content:
             return kind if time.monotonic() < until else None
 
     def deliver(self, name: str, offset: int) -> None:
-        """Count a page that was sent whole."""
+        """Count a page that was sent completely."""
         with self._lock:
             self._delivered[name][offset] += 1
 
     def delivered(self, name: str) -> int:
-        """Return the number of pages sent whole so far, repeated ones included."""
+        """Return the number of pages sent completely so far, repeated ones included."""
         with self._lock:
             return sum(self._delivered[name].values())
 
@@ -160,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
         Args:
             status: HTTP status.
             body: Body.
-            content_type: Of the body.
+            content_type: Content type of the body.
             headers: Additional headers.
             sent: Bytes of the body that are sent before the connection is closed; None for all.
         """

@@ -13,7 +13,7 @@ ORACLES: dict[Oracle, str] = {
     "leftovers": "no table, index, file, lock or statement is left over",
     "secrets": "the canary occurs nowhere",
     "states": "states of runs are true",
-    "readers": "readers see whole states",
+    "readers": "readers see consistent states",
     "stack": "the local stack keeps running",
 }
 

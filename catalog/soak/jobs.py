@@ -29,10 +29,10 @@ class Subject(msgspec.Struct):
     """What a run works on, and the state of the workload for it.
 
     Attributes:
-        media_type: Of refreshes and popularity.
+        media_type: Media type of refreshes and popularity.
         source: Provider of pulls and deletions.
         group: Group of records of deletions.
-        query_id: Of updates.
+        query_id: `query_id` of updates.
         generation: Generation that a pull reads.
         pulled: Generation that the last successful pull has read.
         delivered: Pages that the API had delivered before the pull.
@@ -127,7 +127,7 @@ class Jobs:
         return [job for job in self.all if job.state == "open" and kind in (None, job.kind)]
 
     def trigger(self, kind: str, dag_id: str, conf: Conf, subject: Subject | None = None) -> Job:
-        """Trigger a run. While Airflow is away, the call is repeated later; it creates one run only."""
+        """Trigger a run. If Airflow is unavailable, the call is repeated later; it creates one run only."""
         now = time.monotonic()
         job = Job(f"soak-{len(self.all) + 1}-{kind}", kind, dag_id, conf, subject or Subject(), now, now)
         self.all.append(job)
@@ -145,7 +145,7 @@ class Jobs:
         except Exception as error:
             if not is_passing(error):
                 raise
-            self._journal.note("away", f"{job.name} is triggered later: {type(error).__name__}")
+            self._journal.note("unavailable", f"{job.name} is triggered later: {type(error).__name__}")
 
     # polling
 
@@ -281,12 +281,7 @@ class Jobs:
 
     def tasks(self, job: Job) -> list[JsonObject]:
         """Return the task instances of a run."""
-        found: list[JsonObject] = []
-        while True:
-            page = self._world.call("GET", f"{job.path}/taskInstances", limit=100, offset=len(found))
-            found += page["task_instances"]
-            if not page["task_instances"] or len(found) >= page["total_entries"]:
-                return found
+        return self._world.call_list(f"{job.path}/taskInstances", "task_instances")
 
     def reason(self, job: Job, task: JsonObject) -> str:
         """Return the last error in the log of a task's last attempt."""

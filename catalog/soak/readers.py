@@ -1,4 +1,4 @@
-"""Readers of the API's tables and the search aliases, at all times: each must see a whole state, old or new.
+"""Readers of the API's tables and the search aliases: each must always see a consistent state, old or new.
 
 Rows leave a table, and documents an index, only when a moderator deletes them. A new table or index has at
 least what was in the catalog since before the refresh began.

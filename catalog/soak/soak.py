@@ -138,14 +138,14 @@ class Soak:
         time.sleep(max(0.0, POLL_SECONDS - (time.monotonic() - began)))
 
     def _tolerate(self, work: Callable[[], None]) -> None:
-        """Call a function; note an error that is due to a part that is away."""
+        """Call a function; note an error that is due to a part that is unavailable."""
         self._check_stack()
         try:
             work()
         except Exception as error:
             if not is_passing(error):
                 raise
-            self.journal.note("away", f"{type(error).__name__}: {str(error)[:200]}")
+            self.journal.note("unavailable", f"{type(error).__name__}: {str(error)[:200]}")
 
     def _reads(self) -> dict[str, int]:
         return {**self._readers.reads(), "views": self._visitors.count()}
@@ -184,7 +184,7 @@ class Soak:
             findings += content.records_are_right(catalog, source, self._model)
         for query_id, update in self._model.updates.items():
             if update.settled:
-                findings += content.update_is_whole(catalog, query_id, update)
+                findings += content.update_is_complete(catalog, query_id, update)
         findings += content.scores_are_right(catalog)
         findings += content.no_key_twice(catalog, is_catalog=True)
         findings += content.accounts_add_up(catalog)

@@ -140,7 +140,7 @@ class Workload:
         wanted = made_up.pages(source.name, subject.pulled) * passes
         self._report(content.requested_again(job.name, delivered, wanted, tries - subject.tries - passes))
         subject.tries = tries
-        self._check(content.pull_is_whole, job.name, source, subject.pulled, self._model)
+        self._check(content.pull_is_complete, job.name, source, subject.pulled, self._model)
 
     def _tries(self, job: Job, task_id: str) -> int:
         """Return the number of all attempts of a task."""
@@ -169,7 +169,7 @@ class Workload:
     def _update_settled(self, job: Job) -> None:
         update = self._model.updates[job.subject.query_id]
         update.settled = True
-        self._check(content.update_is_whole, job.subject.query_id, update)
+        self._check(content.update_is_complete, job.subject.query_id, update)
 
     # deletions and restores
 

@@ -16,7 +16,7 @@ from catalog.core.errors import Retry
 from catalog.core.session import Connection
 from catalog.data_refresh.client import connect
 from catalog.data_refresh.search import Indexes
-from catalog.local.airflow_api import AirflowApi, ApiError, may_pass
+from catalog.local.airflow_api import AirflowApi, ApiError, JsonObject, may_pass
 from catalog.local.lifecycle import down, reset, up
 from catalog.local.stack import Stack
 from catalog.soak import certificates, made_up
@@ -25,13 +25,13 @@ from catalog.soak.apis import Apis
 T = TypeVar("T")
 CANARY = "soakcanary/Key+0f&tests=9"  # an API key that must not occur anywhere
 START_SECONDS = 600.0  # for the start of the stack on a busy machine
-AWAY_SECONDS = 120.0  # for which a part may be away
-AIRFLOW_AWAY_SECONDS = 40.0  # for Airflow's API; a failed call is repeated later
+OUTAGE_SECONDS = 120.0  # for which a part may be unavailable
+AIRFLOW_OUTAGE_SECONDS = 40.0  # for Airflow's API; a failed call is repeated later
 _PASSING = (psycopg.OperationalError, requests.RequestException, TransportError, Retry)
 
 
 def is_passing(error: BaseException) -> bool:
-    """Return True if an error may be due to a part that is away for a while."""
+    """Return True if an error may be due to a part that is unavailable for a while."""
     if isinstance(error, ApiError):
         return may_pass(error)
     if isinstance(error, EngineError):
@@ -39,8 +39,8 @@ def is_passing(error: BaseException) -> bool:
     return isinstance(error, _PASSING)
 
 
-def persist(call: Callable[[], T], timeout: float = AWAY_SECONDS) -> T:
-    """Repeat a call while a part that it needs is away, and return its result.
+def persist(call: Callable[[], T], timeout: float = OUTAGE_SECONDS) -> T:
+    """Repeat a call while a part that it needs is unavailable, and return its result.
 
     Args:
         call: The call.
@@ -134,7 +134,7 @@ class World:
         values: Sequence[object] | Mapping[str, object] | None = None,
         database: str = "catalog",
     ) -> list[dict[str, Any]]:
-        """Execute a statement, repeatedly while the database is away, and return its rows."""
+        """Execute a statement, repeatedly while the database is unavailable, and return its rows."""
 
         def once() -> list[dict[str, Any]]:
             with self.connect(database) as connection, connection.cursor(row_factory=dict_row) as cursor:
@@ -149,8 +149,12 @@ class World:
         return Indexes(connect(self.stack.search(settings).url, engine="opensearch"), patience=0)
 
     def call(self, method: str, path: str, body: object = None, **params: object) -> Any:
-        """Call Airflow's REST API, repeatedly while it is away, and return the decoded response."""
-        return persist(lambda: self.api.call(method, path, body, **params), AIRFLOW_AWAY_SECONDS)
+        """Call Airflow's REST API, repeatedly while it is unavailable, and return the decoded response."""
+        return persist(lambda: self.api.call(method, path, body, **params), AIRFLOW_OUTAGE_SECONDS)
+
+    def call_list(self, path: str, name: str) -> list[JsonObject]:
+        """Return all items of a list of Airflow's REST API, asked for repeatedly while it is unavailable."""
+        return persist(lambda: self.api.all(path, name), AIRFLOW_OUTAGE_SECONDS)
 
 
 def relations(connection: Connection) -> set[str]:

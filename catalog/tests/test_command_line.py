@@ -298,6 +298,17 @@ def test_the_requests_may_go_to_a_test_server_which_gets_no_key(catalog_command,
     )
 
 
+@pytest.mark.enable_socket
+def test_an_interrupted_day_is_not_resumed_as_another_one(catalog_command, httpserver, tmp_path):
+    page = {"numRecordings": "2", "numPages": 1, "recordings": []}
+    httpserver.expect_request("/api/3/recordings").respond_with_json(page)
+    command = ("ingest", "xeno_canto", "--out", str(tmp_path), "--base-url", httpserver.url_for("/"))
+    for day in ("2024-02-10", "2024-02-11"):
+        assert "0 of 2 announced items came" in " ".join(catalog_command(*command, "--date", day)[2])
+    kept = sorted(path.name for path in tmp_path.glob("*.checkpoint.json"))
+    assert kept == [f"xeno_canto_2024-02-{day}.checkpoint.json" for day in (10, 11)]
+
+
 JAMENDO = {"headers": {"status": "success", "results_fullcount": 5, "results_count": 0}, "results": []}
 
 

@@ -14,9 +14,7 @@ IGNORED = {"tests", "benchmarks", "containers", "local", "scaffold"}
 REGISTRY = CATALOG / "core" / "settings.py"
 BY_A_STRING = re.compile(r"""Variable\.(?:get|set|delete)\(\s*f?["\']""")
 ENVIRONMENT = re.compile(r"""environ(?:\.get\(|\[)\s*"([A-Z_]+)""")
-CONNECTION = re.compile(
-    r""""((?:postgres_openledger|elasticsearch_http|slack)_[a-z_]+|sensitive_terms|aws_default)\""""
-)
+CONNECTION = re.compile(r""""((?:postgres_openledger|elasticsearch_http|slack)_[a-z_]+)\"""")
 
 
 def sources():
@@ -54,8 +52,13 @@ def test_environment():
     assert found | (imported() & declared("environment")) == expected
 
 
-def test_connections_and_pools():
-    assert names(CONNECTION) | {settings.AWS_RDS_CONN_ID.value} == declared("connection")
+def test_connections_are_named_by_their_declaration():
+    read = {value for name in imported() if isinstance(value := getattr(settings, name), str)}
+    assert read | {settings.AWS_RDS_CONN_ID.value} == declared("connection")
+    assert names(CONNECTION) == set()
+
+
+def test_pools():
     from catalog.containers.bootstrap import POOLS
 
     assert {name for name, _, _ in POOLS} == declared("pool")

@@ -11,7 +11,7 @@ from upath import UPath
 from catalog.core.connections import arguments_of
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
-from catalog.core.settings import SENSITIVE_TERMS_URL
+from catalog.core.settings import API_DB, CATALOG_DB, SEARCH, SENSITIVE_TERMS, SENSITIVE_TERMS_URL, STAGING_DB
 from catalog.dags.common.iam import with_token
 from catalog.dags.common.secrets import mask, mask_address
 from catalog.dags.common.variables import value_of
@@ -21,12 +21,6 @@ from catalog.ingestion.download import download
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import SharedThrottle
 
-CATALOG_DB, API_DB, STAGING_DB = (
-    "postgres_openledger_upstream",
-    "postgres_openledger_api",
-    "postgres_openledger_api_staging",
-)
-SEARCH, STAGING_SEARCH = "elasticsearch_http_production", "elasticsearch_http_staging"
 DATABASES = {
     CATALOG_DB: "the catalog database",
     API_DB: "the API database",
@@ -42,12 +36,12 @@ def database_connection(conn_id: str, autocommit: bool = False) -> Connection:
         autocommit: Whether each statement is its own transaction.
     """
     try:
-        found = AirflowConnection.get(conn_id)
+        airflow_connection = AirflowConnection.get(conn_id)
     except AirflowNotFoundException:
         raise AirflowFailException(
             f"there is no connection {conn_id}; make one to {DATABASES.get(conn_id, 'a database')}."
         ) from None
-    arguments = with_token(arguments_of(found, application_name="catalog"), found)
+    arguments = with_token(arguments_of(airflow_connection, application_name="catalog"), airflow_connection)
     connection = psycopg.connect(**arguments, autocommit=True)
     settle(connection)
     connection.autocommit = autocommit
@@ -79,8 +73,8 @@ class SearchConnection(NamedTuple):
 
     Attributes:
         client: Its client.
-        shards: Of a new index; None for the usual number.
-        replicas: Of each shard.
+        shards: Number of shards of a new index; None for the usual number.
+        replicas: Number of replicas of each shard.
     """
 
     client: Any
@@ -106,17 +100,19 @@ def search_connection(conn_id: str = SEARCH) -> SearchConnection:
     from catalog.data_refresh.client import connect_to
 
     try:
-        found = AirflowConnection.get(conn_id)
+        connection = AirflowConnection.get(conn_id)
     except AirflowNotFoundException:
         raise AirflowFailException(
             f"there is no connection {conn_id}; make one (type http) to the search engine."
         ) from None
-    extra = dict(found.extra_dejson or {})
-    for value in (found.password, extra.get("api_key")):
+    extra = dict(connection.extra_dejson or {})
+    for value in (connection.password, extra.get("api_key")):
         if value:
             mask(str(value))
     return SearchConnection(
-        connect_to(found), int(extra["shards"]) if "shards" in extra else None, int(extra.get("replicas", 1))
+        connect_to(connection),
+        int(extra["shards"]) if "shards" in extra else None,
+        int(extra.get("replicas", 1)),
     )
 
 
@@ -132,11 +128,11 @@ def sensitive_terms() -> list[str]:
     """
     options: dict[str, Any] = {}
     try:
-        found = AirflowConnection.get("sensitive_terms")
+        connection = AirflowConnection.get(SENSITIVE_TERMS)
     except AirflowNotFoundException:
         url = value_of(SENSITIVE_TERMS_URL)
     else:
-        url, options = _address_of(found), _request_options(found)
+        url, options = _address_of(connection), _request_options(connection)
     if not url:
         raise AirflowFailException(
             "no list of sensitive terms: set the Variable SENSITIVE_TERMS_URL or the connection "
@@ -160,7 +156,7 @@ def unchanged_terms(digest: str) -> list[str]:
     """Fetch the list of sensitive terms again, in a later task of a run.
 
     Args:
-        digest: Of the list when the run began; "" in a plan of an earlier release.
+        digest: Digest of the list when the run began; "" in a plan of an earlier release.
 
     Raises:
         Fatal: The list has changed. What the run has made so far belongs to the former list.
@@ -174,24 +170,24 @@ def unchanged_terms(digest: str) -> list[str]:
     return terms
 
 
-def _address_of(found: Any) -> str:
+def _address_of(connection: Any) -> str:
     """Return the URL of an HTTP connection. Its schema is the protocol (as in HttpHook) or the path."""
-    host, schema = found.host or "", found.schema or ""
+    host, schema = connection.host or "", connection.schema or ""
     is_protocol = schema in ("http", "https")
     if "://" not in host:
         host = f"{schema if is_protocol else 'https'}://{host}"
-    port = f":{found.port}" if found.port else ""
+    port = f":{connection.port}" if connection.port else ""
     path = "" if is_protocol else schema.lstrip("/")
     return f"{host}{port}/{path}" if path or port else host
 
 
-def _request_options(found: Any) -> dict[str, Any]:
+def _request_options(connection: Any) -> dict[str, Any]:
     """Return login and extras of an HTTP connection as arguments of `download`.
 
     As in Airflow's `HttpHook`, extras that are not arguments are headers. The hook itself does not accept a
     connection whose schema is a path.
     """
-    extra = dict(found.extra_dejson or {})
+    extra = dict(connection.extra_dejson or {})
     proxies = extra.pop("proxy", None)
     options = {
         name: extra.pop(name)
@@ -200,8 +196,8 @@ def _request_options(found: Any) -> dict[str, Any]:
     }
     if proxies and "proxies" not in options:
         options["proxies"] = proxies if isinstance(proxies, dict) else {"http": proxies, "https": proxies}
-    if found.login:
-        options["login"] = (found.login, found.password or "")
+    if connection.login:
+        options["login"] = (connection.login, connection.password or "")
     return {**options, "headers": {name: str(value) for name, value in extra.items()}}
 
 

@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 from catalog.core.media import MEDIA_TYPES
-from catalog.dags.common.connections import API_DB, SEARCH, STAGING_DB, STAGING_SEARCH
+from catalog.core.settings import API_DB, SEARCH, STAGING_DB, STAGING_SEARCH
 
 
 class Environment(NamedTuple):

@@ -8,16 +8,16 @@ instead of adding to it, and passes extras to libpq that libpq refuses.
 from typing import Any
 
 
-def with_token(arguments: dict[str, Any], found: Any) -> dict[str, Any]:
+def with_token(arguments: dict[str, Any], connection: Any) -> dict[str, Any]:
     """Replace the password of a connection by a token if its extra has `"iam": true`.
 
     Args:
-        arguments: Of `psycopg.connect`.
-        found: The Airflow connection that they come from.
+        arguments: Arguments of `psycopg.connect`.
+        connection: The Airflow connection that they come from.
     """
-    if not (found.extra_dejson or {}).get("iam"):
+    if not (connection.extra_dejson or {}).get("iam"):
         return arguments
     from airflow.providers.postgres.hooks.postgres import PostgresHook  # takes a while to import
 
-    login, password, port = PostgresHook(found.conn_id).get_iam_token(found)
+    login, password, port = PostgresHook(connection.conn_id).get_iam_token(connection)
     return {**arguments, "user": login, "password": password, "port": port}

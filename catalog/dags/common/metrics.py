@@ -111,12 +111,12 @@ def send_freshness(connection: Connection) -> None:
     These are times, because an age would not grow while nothing sends it.
 
     Args:
-        connection: To the catalog database, in autocommit.
+        connection: Connection to the catalog database, in autocommit.
     """
-    for source, found in loads.freshness(connection, loads.sources(), datetime.now(UTC)).items():
-        if found.last and found.due:
-            _send(metrics.FRESH, int(found.last.timestamp()), source.name, source.media_type)
-            _send(metrics.DUE, int(found.due.timestamp()), source.name, source.media_type)
+    for source, freshness in loads.freshness(connection, loads.sources(), datetime.now(UTC)).items():
+        if freshness.last and freshness.due:
+            _send(metrics.FRESH, int(freshness.last.timestamp()), source.name, source.media_type)
+            _send(metrics.DUE, int(freshness.due.timestamp()), source.name, source.media_type)
 
 
 @_log_errors

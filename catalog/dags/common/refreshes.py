@@ -36,10 +36,10 @@ def begin_refresh(plan: Callable[[int], Plan]) -> Refresh:
     """
     with catalog_connection(autocommit=True) as catalog:
         turn = current_turn(catalog)
-        found = refreshes.begun(catalog, turn) or refreshes.begin(catalog, turn, plan(turn.number))
-    into = ", ".join(found.plan.aliases.values()) or found.plan.index
-    log.info("refresh %d, into %s", found.number, into)
-    return found
+        current = refreshes.begun(catalog, turn) or refreshes.begin(catalog, turn, plan(turn.number))
+    into = ", ".join(current.plan.aliases.values()) or current.plan.index
+    log.info("refresh %d, into %s", current.number, into)
+    return current
 
 
 def current_refresh(*stages: Stage) -> Refresh:
@@ -49,10 +49,10 @@ def current_refresh(*stages: Stage) -> Refresh:
         Refused: The run has lost its turn, or the refresh is at none of these stages.
     """
     with catalog_connection(autocommit=True) as catalog:
-        found = refreshes.read(catalog, current_turn(catalog))
-    if stages and found.stage not in stages:
-        raise Refused(f"refresh {found.number} is not where this task belongs: {REMEDY[found.stage]}.")
-    return found
+        current = refreshes.read(catalog, current_turn(catalog))
+    if stages and current.stage not in stages:
+        raise Refused(f"refresh {current.number} is not where this task belongs: {REMEDY[current.stage]}.")
+    return current
 
 
 def is_complete(uuid: str) -> bool | None:
@@ -89,11 +89,11 @@ def replan(refresh: Refresh, plan: Plan) -> Refresh:
 def complete(refresh: Refresh) -> None:
     """Record a refresh as promoted, with the state that the next one can continue."""
     with catalog_connection(autocommit=True) as catalog:
-        found = refreshes.read(catalog, current_turn(catalog))
-        if state := completed(found):
+        current = refreshes.read(catalog, current_turn(catalog))
+        if state := completed(current):
             record(catalog, state)
         else:
-            refreshes.reach(catalog, found, "promoted")
+            refreshes.reach(catalog, current, "promoted")
 
 
 def reach(refresh: Refresh, stage: Stage) -> None:

@@ -38,7 +38,7 @@ def hint(text: str, *kinds: type[Exception]) -> Iterator[None]:
 
     Args:
         text: The sentence.
-        kinds: Of errors; all of the library's by default.
+        kinds: Kinds of errors; all of the library's by default.
     """
     try:
         yield

@@ -18,10 +18,10 @@ class TaskStateCheckpoint:
         self._store, self._max_tries, self._key = context["task_state_store"], context["ti"].max_tries, key
 
     def load(self) -> dict[str, Any] | None:
-        found = self._store.get(self._key, default=None)
-        if isinstance(found, dict) and _DONE_WITH in found:
-            return found["state"] if found[_DONE_WITH] == self._max_tries else None
-        return found  # type: ignore[no-any-return]
+        state = self._store.get(self._key, default=None)
+        if isinstance(state, dict) and _DONE_WITH in state:
+            return state["state"] if state[_DONE_WITH] == self._max_tries else None
+        return state  # type: ignore[no-any-return]
 
     def save(self, state: dict[str, Any]) -> None:
         self._store.set(self._key, state, retention=timedelta(days=400))

@@ -46,10 +46,10 @@ def batched_job(connection: Connection, query_id: str, update: Update, **options
     """Check an update against the server and return it as a job of the current run.
 
     Args:
-        connection: To the catalog database, in autocommit mode.
+        connection: Connection to the catalog database, in autocommit mode.
         query_id: Names the table of selected rows.
         update: The parsed statement.
-        options: Of `BatchedUpdate`.
+        options: Options of `BatchedUpdate`.
     """
     verify(connection, update)
     return BatchedUpdate(connection, query_id, run_name(), update, **options)
@@ -68,8 +68,8 @@ def run_batched_update(query_id: str, update: Update, *, select: bool = True, **
         query_id: Names the table of selected rows.
         update: The parsed statement.
         select: False if the rows must have been selected before. Otherwise it must be possible to apply the
-            statement again: rows that a run left which was given up are selected again.
-        options: Of `BatchedUpdate`.
+            statement again: rows that an abandoned run has left behind are selected again.
+        options: Options of `BatchedUpdate`.
 
     Returns:
         Totals over all attempts.
@@ -94,7 +94,7 @@ def run_cleaning(rule: Rule, media: MediaType, **options: Any) -> tuple[Progress
     Args:
         rule: The rule.
         media: The media table.
-        options: Of `CleaningJob`.
+        options: Options of `CleaningJob`.
 
     Returns:
         Totals over all attempts, and what the rule leaves of the selected rows. The latter is empty if an
@@ -120,7 +120,7 @@ def run_merge(labels: LabelRun, **options: Any) -> Outcome:
 
     Args:
         labels: The run.
-        options: Of `LabelRun.merge`.
+        options: Options of `LabelRun.merge`.
     """
     variable = ProgressVariable(QUERY_ID)
     with hint(_what_next(QUERY_ID), Fatal, Retry, Interrupted):

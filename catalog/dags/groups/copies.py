@@ -81,10 +81,10 @@ def begin_copy(
         index = engine.resolve_alias(origin) or origin
         if not engine.exists(index):
             raise Refused(f"origin: there is no index or alias {origin}; look for it with GET _cat/indices.")
-        found = engine.require(index)
-        if (there := found.meta.get("media_type")) != media_type:
+        identity = engine.require(index)
+        if (there := identity.meta.get("media_type")) != media_type:
             raise Refused(f"origin: the documents of {index} are of {there}, not of {media_type}.")
-        if is_complete(found.uuid) is False:
+        if is_complete(identity.uuid) is False:
             raise Refused(f"origin: {index} was never complete, or belongs to tables that are not live.")
         name = f"{media_type}-{suffix or f'{number}-{uuid4().hex[:12]}'}"
         if is_filtered(name):
@@ -104,10 +104,10 @@ def begin_copy(
             "",
             name,
             {},
-            found.meta.get("tag_policy") or {},
+            identity.meta.get("tag_policy") or {},
             EVER,
             mode="copy",
-            copy=copy(index, found.uuid),
+            copy=copy(index, identity.uuid),
         )
 
     rehearse(media_type, [], environment.search, filtered=False)

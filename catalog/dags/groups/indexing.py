@@ -22,11 +22,11 @@ from catalog.core.settings import (
     DATA_REFRESH_EXECUTOR,
     DATA_REFRESH_INDEX_TASKS,
     ES_INDEX_THROTTLING_RATE,
+    SEARCH,
     TAG_POLICY,
 )
 from catalog.dags.common.assets import FILTERED, INDEX, note_written
 from catalog.dags.common.connections import (
-    SEARCH,
     database_connection,
     is_configured,
     search_connection,
@@ -46,7 +46,7 @@ from catalog.dags.common.refreshes import (
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import environment, value_of
-from catalog.dags.operators.turns import kept_turn
+from catalog.dags.operators.turns import holding_turn
 from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.mapping import SHARDS
 from catalog.data_refresh.refresh import Refresh
@@ -109,7 +109,7 @@ def rehearse(
     """Try tag policy, sensitive terms, and every request to the search engine, which would fail hours later.
 
     Args:
-        media_type: Of the indexes.
+        media_type: Media type of the indexes.
         aliases: The aliases that the run moves.
         conn_id: Airflow connection of the search engine.
         filtered: Whether the run creates an index without sensitive media.
@@ -207,8 +207,8 @@ def check_index(
     refresh = current_refresh("working")
     plan, own = refresh.plan, indexes_of(refresh)
     uuid, ranges = refresh.made(plan.index).uuid, [IdRange(**part) for part in parts]
-    indexed = [msgspec.convert(one, Indexed) for one in done]
-    rejected = [Counter(one.rejected) for one in indexed]
+    indexed = [msgspec.convert(result, Indexed) for result in done]
+    rejected = [Counter(result.rejected) for result in indexed]
     with (
         database_connection(plan.api, autocommit=True) as api,
         hint("Clear index_range and all tasks after it to fill the index again."),
@@ -216,7 +216,7 @@ def check_index(
         if plan.table == plan.media_type:  # moderators delete rows of the live table meanwhile
             own.follow_moderation(api, plan.index)
         own.engine.refresh(plan.index)
-        numbers = [one.total() for one in rejected]
+        numbers = [reasons.total() for reasons in rejected]
         wrong = find_count_mismatches(
             api, own.engine, plan.index, plan.table, ranges, rejected=numbers, uuid=uuid
         )
@@ -227,24 +227,23 @@ def check_index(
         documents: int = own.engine.count(plan.index)
         own.refuse_shrinkage(
             plan.index,
-            documents,
             accepted=bool(params.get("accept_shrinkage")),
             left_out={
-                "removed from their source": sum(one.removed for one in indexed),
+                "removed from their source": sum(result.removed for result in indexed),
                 "rejected": sum(numbers),
             },
             why=partial(removed_by_checks, refresh),
         )
-        listed = [one.partition(":")[0] for done_ in indexed for one in done_.examples]
+        listed = [example.partition(":")[0] for result in indexed for example in result.examples]
         everything = len(listed) == sum(numbers)
         note_index(refresh, plan.index, uuid, documents, rejected=listed if everything else None)
-    for example in [text for one in indexed for text in one.examples][:EXAMPLES]:
+    for example in [text for result in indexed for text in result.examples][:EXAMPLES]:
         log.warning("rejected: %s", example)
     checked = Checked(
         documents,
-        removed=sum(one.removed for one in indexed),
+        removed=sum(result.removed for result in indexed),
         rejected=dict(sum(rejected, Counter[str]())),
-        tags=dict(sum((Counter(one.tags) for one in indexed), Counter[str]())),
+        tags=dict(sum((Counter(result.tags) for result in indexed), Counter[str]())),
     )
     return msgspec.to_builtins(checked)  # type: ignore[no-any-return]
 
@@ -285,7 +284,6 @@ def fill_filtered() -> dict[str, int]:
     accepted = bool(context["params"].get("accept_shrinkage"))
     own.refuse_shrinkage(
         plan.filtered,
-        documents,
         accepted=accepted,
         left_out={"sensitive": hidden},
         why=partial(removed_by_checks, refresh),
@@ -341,10 +339,10 @@ def open_for_search(refresh: Refresh) -> None:
     indexes_of(refresh).open(search_connection(refresh.plan.search).replicas)
 
 
-def require_whole(refresh: Refresh) -> None:
+def require_complete(refresh: Refresh) -> None:
     """Check that the indexes of a refresh are complete. Raises Refused or Fatal."""
     with database_connection(refresh.plan.api, autocommit=True) as api:
-        indexes_of(refresh).require_whole(api)
+        indexes_of(refresh).require_complete(api)
 
 
 def make_live(refresh: Refresh) -> None:
@@ -353,7 +351,7 @@ def make_live(refresh: Refresh) -> None:
     if refresh.stage == "promoted":
         own.require_live()
     else:
-        with kept_turn():
+        with holding_turn():
             with database_connection(refresh.plan.api, autocommit=True) as api:
                 own.point_aliases(api)
             complete(refresh)
@@ -381,9 +379,9 @@ def delete_old_indexes(refresh: Refresh, made_by: list[str]) -> list[str]:
 
     Args:
         refresh: The refresh, which is live.
-        made_by: Ids of the DAGs whose left-over indexes are deleted.
+        made_by: Ids of the DAGs whose leftover indexes are deleted.
     """
-    return indexes_of(refresh).delete_replaced() + delete_left_overs(refresh, made_by)
+    return indexes_of(refresh).delete_replaced() + delete_leftovers(refresh, made_by)
 
 
 @task
@@ -398,7 +396,7 @@ def delete_old_index(params: Params = GIVEN) -> list[str]:
     return [old]
 
 
-def delete_left_overs(refresh: Refresh, made_by: list[str], *, all_but_promoted: bool = False) -> list[str]:
+def delete_leftovers(refresh: Refresh, made_by: list[str], *, all_but_promoted: bool = False) -> list[str]:
     """Delete the indexes without an alias that other refreshes have left; return their names.
 
     Args:
@@ -408,4 +406,4 @@ def delete_left_overs(refresh: Refresh, made_by: list[str], *, all_but_promoted:
             deleted them since.
     """
     keep = promoted_indexes() if all_but_promoted else set()
-    return indexes_of(refresh).delete_left_overs(made_by, keep)
+    return indexes_of(refresh).delete_leftovers(made_by, keep)

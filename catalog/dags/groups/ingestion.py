@@ -31,10 +31,10 @@ def skip_when_fresh(provider: str, days: int, dag_run: DagRun = GIVEN) -> None:
     if is_manual(dag_run):
         return
     with catalog_connection(autocommit=True) as connection:
-        found = last_whole(connection, provider_class(provider).catalog_names)
-    if found and found > datetime.now(UTC) - timedelta(days=days):
+        newest = last_whole(connection, provider_class(provider).catalog_names)
+    if newest and newest > datetime.now(UTC) - timedelta(days=days):
         raise AirflowSkipException(
-            f"a whole pull was loaded on {utc(found):%Y-%m-%d}, less than {days} days ago."
+            f"a whole pull was loaded on {utc(newest):%Y-%m-%d}, less than {days} days ago."
         )
 
 

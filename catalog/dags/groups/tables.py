@@ -13,15 +13,15 @@ from airflow.sdk.exceptions import AirflowSkipException
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
 from catalog.core.settings import (
+    API_DB,
     DATA_REFRESH_COPY_TASKS,
     DATA_REFRESH_FULL_AFTER_DAYS,
     DATA_REFRESH_LIMIT,
     DATA_REFRESH_MOST_CHANGED,
+    SEARCH,
 )
 from catalog.dags.common.assets import API, note_written
 from catalog.dags.common.connections import (
-    API_DB,
-    SEARCH,
     api_connection,
     catalog_connection,
     sensitive_terms,
@@ -39,8 +39,8 @@ from catalog.dags.common.refreshes import (
 )
 from catalog.dags.common.retries import hint
 from catalog.dags.common.variables import value_of
-from catalog.dags.groups.indexing import MAX_DURATION, indexes, require_whole, tag_policy
-from catalog.dags.operators.turns import kept_turn
+from catalog.dags.groups.indexing import MAX_DURATION, indexes, require_complete, tag_policy
+from catalog.dags.operators.turns import holding_turn
 from catalog.data_refresh import progress
 from catalog.data_refresh.apply import COPIED_COMPLETELY, apply_changes
 from catalog.data_refresh.basis import inputs, source_columns
@@ -51,13 +51,13 @@ from catalog.data_refresh.copy import TABLES, TableCopy
 from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.index_building import build_indexes as build
 from catalog.data_refresh.modes import choose, most_changes
-from catalog.data_refresh.promotion import drop_left_overs, promote
+from catalog.data_refresh.promotion import drop_leftovers, promote
 from catalog.data_refresh.ranges import sessions
-from catalog.data_refresh.record_copy import estimated_rows
 from catalog.data_refresh.refresh import Plan, Refresh
 from catalog.data_refresh.sensitive import digest_of
 from catalog.data_refresh.shape import check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
+from catalog.database.estimates import analyzed_rows
 from catalog.database.row_versions import horizon
 
 log = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> 
     counts, should_stop, limit = [], sigterm_flag(), value_of(DATA_REFRESH_LIMIT)
     with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api:
         for table in TABLES[media_type]:
-            meter = Meter(f"rows of {table}", estimated_rows(upstream, table))
+            meter = Meter(f"rows of {table}", analyzed_rows(upstream, table) or 0)
 
             def progress(copied: Copied, meter: Meter = meter) -> None:
                 meter(copied.rows)
@@ -192,7 +192,7 @@ def _copy_changes(media_type: MediaType, refresh: Refresh) -> list[dict[str, Any
                 copied = TableCopy(*values, expected=expected, should_stop=should_stop).run()
             else:
                 job = ChangesCopy(*values, expected=expected, should_stop=should_stop)
-                most = most_changes(estimated_rows(api, table), value_of(DATA_REFRESH_MOST_CHANGED))
+                most = most_changes(analyzed_rows(api, table) or 0, value_of(DATA_REFRESH_MOST_CHANGED))
                 copied = job.copy(previous.horizon, rejected=previous.rejected, most=most)
             counts.append(msgspec.to_builtins(copied))
             log.info("%s", copied)
@@ -209,7 +209,7 @@ def _continue_full(media_type: MediaType, refresh: Refresh, reason: str) -> Refr
     """Make an incremental refresh a full one."""
     log.info("a full refresh instead: %s", reason)
     with api_connection(autocommit=True) as api:
-        drop_left_overs(api, TABLES[media_type])
+        drop_leftovers(api, TABLES[media_type])
     names = _new_names(media_type, refresh.number)
     plan = msgspec.structs.replace(
         refresh.plan,
@@ -249,7 +249,7 @@ def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, i
     if refresh.plan.mode == "incremental":
         if refresh.stage == "working":  # before the live tables change, whose documents need the list
             unchanged_terms(refresh.plan.terms)
-        with api_connection(autocommit=True) as api, hint("The tables were not changed."), kept_turn():
+        with api_connection(autocommit=True) as api, hint("The tables were not changed."), holding_turn():
             own = {table: progress.own_columns(api, table) for table in TABLES[media_type]}
             applied = apply_changes(
                 api,
@@ -270,8 +270,8 @@ def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, i
             note_written(API[media_type], mode=refresh.plan.mode, refresh=refresh.number, **changes)
         return msgspec.to_builtins(applied)  # type: ignore[no-any-return]
     with api_connection(autocommit=True) as api, hint("The old tables are still live."):
-        require_whole(refresh)
-        with kept_turn():
+        require_complete(refresh)
+        with holding_turn():
             promoted = promote(
                 api,
                 TABLES[media_type],

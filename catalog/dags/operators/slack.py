@@ -227,23 +227,23 @@ def _webhook(conn_id: str) -> Any:
     take.
     """
     try:
-        found = Connection.get(conn_id)
+        connection = Connection.get(conn_id)
     except AirflowNotFoundException:
         return None
-    if found.password:
+    if connection.password:
         from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
 
-        mask(found.password)
-        given = "timeout" in (found.extra_dejson or {})
+        mask(connection.password)
+        given = "timeout" in (connection.extra_dejson or {})
         return SlackWebhookHook(slack_webhook_conn_id=conn_id, timeout=None if given else TIMEOUT).client
     from slack_sdk import WebhookClient
 
-    host = found.host or ""
+    host = connection.host or ""
     if "://" not in host:
-        host = f"{found.conn_type if found.conn_type in ('http', 'https') else 'https'}://{host}"
-    url = host + (f":{found.port}" if found.port else "") + "/" + (found.schema or "")
+        host = f"{connection.conn_type if connection.conn_type in ('http', 'https') else 'https'}://{host}"
+    url = host + (f":{connection.port}" if connection.port else "") + "/" + (connection.schema or "")
     mask(url)
-    return WebhookClient(url, timeout=TIMEOUT, proxy=(found.extra_dejson or {}).get("proxy"))
+    return WebhookClient(url, timeout=TIMEOUT, proxy=(connection.extra_dejson or {}).get("proxy"))
 
 
 def alert_on_failure(context: Any) -> None:

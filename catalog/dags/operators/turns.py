@@ -70,14 +70,14 @@ def current_turn(catalog: Connection) -> Turn:
     return current(catalog, run.dag_id, run.run_id)
 
 
-def prove_turn() -> None:
+def require_turn() -> None:
     """Fail, without retries, if another run has begun since this one failed."""
     with catalog_connection(autocommit=True) as catalog:
         current_turn(catalog)
 
 
 @contextmanager
-def kept_turn() -> Iterator[None]:
+def holding_turn() -> Iterator[None]:
     """Keep other runs from giving up this run's turn inside the block. Raises Refused if one has already."""
     with catalog_connection(autocommit=True) as catalog, kept(catalog, current_turn(catalog)):
         yield

@@ -37,7 +37,7 @@ class ProviderRun:
 
         Args:
             provider: Its name.
-            context: Of the task.
+            context: Context of the task.
             day_shift: Days before the first day of the run's interval, for a reingestion.
 
         Raises:

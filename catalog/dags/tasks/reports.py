@@ -64,10 +64,10 @@ def report_aggregate_reingestion_errors(
     ti = get_current_context()["ti"]
     failed: dict[int, str | None] = {}
     for name, state in task_states().items():
-        found = re.fullmatch(r"(?P<task>(?P<group>.+)\.(?:pull|load)_.+_data)_(?P<index>\d+)", name)
-        if found and state == "failed":
-            index = int(found["index"])
-            failed[lists[found["group"]][index]] = log_link(ti.log_url, found["task"], index)
+        match = re.fullmatch(r"(?P<task>(?P<group>.+)\.(?:pull|load)_.+_data)_(?P<index>\d+)", name)
+        if match and state == "failed":
+            index = int(match["index"])
+            failed[lists[match["group"]][index]] = log_link(ti.log_url, match["task"], index)
     if not failed:
         raise AirflowSkipException("no day failed.")
     cls, replay = provider_class(provider), replay_of(provider, params.get("replay"))

@@ -12,7 +12,7 @@ _WIDER = {"varchar": _TEXTS, "_varchar": ("_varchar", "_text"), "int4": ("int4",
 
 def column_refusals(inventory: Inventory) -> list[str]:
     """Return a sentence for each missing or unsuitable column of the catalog's tables, with its remedy."""
-    found = []
+    refusals = []
     for table in TABLES:
         columns = inventory.columns.get(table)
         if columns is None:
@@ -26,20 +26,20 @@ def column_refusals(inventory: Inventory) -> list[str]:
         for name, column in wanted.items():
             if name not in columns:
                 if column.required or name in keys:
-                    found.append(
+                    refusals.append(
                         f"{table} has no column {name}, which every older catalog has: check the address of "
                         "the database, or add the column."
                     )
             else:
-                found += _of_another_type(table, column, columns[name])
+                refusals += _of_another_type(table, column, columns[name])
         if table in MEDIA + METRICS:
-            found += [
+            refusals += [
                 f"{table}.{name} is NOT NULL without a default, and no record has it: "
                 f"alter table {table} alter {name} set default …, or drop not null."
                 for name, column in columns.items()
                 if name not in wanted and column.required and not column.has_default
             ]
-    return found
+    return refusals
 
 
 def _of_another_type(table: str, wanted: Column, column: ExistingColumn) -> list[str]:

@@ -76,7 +76,7 @@ def statement(kind: Kind, name: str) -> str:
 @cache
 def columns(table: str) -> dict[str, Column]:
     """Return the columns of a table of the first revision by name, in order."""
-    found: dict[str, Column] = {}
+    by_name: dict[str, Column] = {}
     for raw in parse_sql(FILE.read_text(encoding="utf-8")):
         node: Any = raw.stmt
         if not isinstance(node, ast.CreateStmt) or node.relation.relname != table:  # type: ignore[union-attr]
@@ -84,11 +84,11 @@ def columns(table: str) -> dict[str, Column]:
         elements: tuple[Any, ...] = node.tableElts or ()
         for element in elements:
             if isinstance(element, ast.TableLikeClause):
-                found |= columns(element.relation.relname)  # type: ignore[union-attr]
+                by_name |= columns(element.relation.relname)  # type: ignore[union-attr]
             elif isinstance(element, ast.ColumnDef):
                 column = _column(element)
-                found[column.name] = column
-    return found
+                by_name[column.name] = column
+    return by_name
 
 
 @cache

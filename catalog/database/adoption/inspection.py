@@ -135,18 +135,18 @@ def _inspect(connection: Connection, move_duplicates: bool, notify: Callable[[st
 
 
 def _objects(inventory: Inventory, counts: Counts) -> list[Object]:
-    found = []
+    objects = []
     for name in (*TABLES, *REPLACED_VIEWS):
         if relation := inventory.relations.get(name):
             rows = counts.rows.get(name, max(0, relation.rows))
-            found.append(Object(name, relation.kind, rows, relation.bytes, _outcome(relation)))
+            objects.append(Object(name, relation.kind, rows, relation.bytes, _outcome(relation)))
     for name in REPLACED_FUNCTIONS:
-        found += [
+        objects += [
             Object(f"{name}({f.arguments})", "function", 0, 0, "replaced")
             for f in inventory.functions
             if f.name == name
         ]
-    return found
+    return objects
 
 
 def _outcome(relation: Relation) -> str:

@@ -97,11 +97,15 @@ def _create_deleted(draft: Draft, media: str) -> None:
 def _alter_deleted(draft: Draft, widths: Widths, media: str) -> None:
     """Plan the changes of a table of deleted media, so that it accepts each record of the media table."""
     table = f"deleted_{media}"
-    found, wanted, own = draft.inventory.columns[table], draft.inventory.columns[media], _own_columns(table)
-    missing = [planned(c) for name, c in wanted.items() if name not in found and not c.generated]
-    missing += [planned(c) for name, c in own.items() if name not in found and not c.required]
+    existing, wanted, own = (
+        draft.inventory.columns[table],
+        draft.inventory.columns[media],
+        _own_columns(table),
+    )
+    missing = [planned(c) for name, c in wanted.items() if name not in existing and not c.generated]
+    missing += [planned(c) for name, c in own.items() if name not in existing and not c.required]
     nullable = []
-    for name, column in found.items():
+    for name, column in existing.items():
         model = own.get(name) or wanted.get(name)
         if column.required and not column.has_default and not (model and model.required):
             nullable.append(name)
@@ -113,14 +117,14 @@ def _alter_deleted(draft: Draft, widths: Widths, media: str) -> None:
         titles += [f"{', '.join(nullable)} may be NULL, as in {media}"] if nullable else []
         titles += [f"as wide as {media}"] if widened else []
         draft.add_alteration("; ".join(titles), table, changes)
-        found |= {column.name: column for column in missing}
+        existing |= {column.name: column for column in missing}
         for name in nullable:
-            found[name] = msgspec.structs.replace(found[name], required=False)
+            existing[name] = msgspec.structs.replace(existing[name], required=False)
     draft.obstacles += [
         f"{table}.{name} is of type {column.sql_type}, narrower than {media}.{name}, and cannot be widened "
         f"because of {', '.join(draft.inventory.pinned.get((table, name), []))}: drop that, adopt, then "
         "create it again."
-        for name, column in found.items()
+        for name, column in existing.items()
         if name in wanted and is_narrower(column, wanted[name])
     ]
 

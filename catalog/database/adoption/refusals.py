@@ -34,20 +34,20 @@ def refusals(inventory: Inventory) -> list[str]:
                 f"{revision}, whose objects all exist), then run `catalog db upgrade`."
             )
         ]
-    found = [*unreadable(inventory), *_names_taken(inventory), *_losing(inventory)]
-    found += [
+    texts = [*unreadable(inventory), *_names_taken(inventory), *_losing(inventory)]
+    texts += [
         f"event trigger {name} fires on statements of adoption: alter event trigger {name} disable, adopt, "
         "then enable it."
         for name in inventory.hazards.event_triggers
     ]
     for name, dependents in inventory.dependents.items():
         kind = inventory.relations[name].kind if inventory.has(name) else "function"
-        found += [
+        texts += [
             f"{dependent} depends on the {kind} {name}, which is replaced: keep its definition, drop it, "
             "adopt, then create it again."
             for dependent in dependents
         ]
-    return found
+    return texts
 
 
 def lost_revision(inventory: Inventory) -> str:
@@ -91,30 +91,30 @@ def _losing(inventory: Inventory) -> list[str]:
 
 
 def _session(inventory: Inventory) -> list[str]:
-    session, found = inventory.session, []
+    session, texts = inventory.session, []
     if session.server < 130_000:
-        found.append(f"the server is PostgreSQL {session.server // 10_000}: upgrade it to 13 or a newer one.")
+        texts.append(f"the server is PostgreSQL {session.server // 10_000}: upgrade it to 13 or a newer one.")
     if session.encoding != "UTF8":
-        found.append(
+        texts.append(
             f"the encoding is {session.encoding}: dump the database, and restore it into one with the "
             "encoding UTF8."
         )
     if session.read_only:
-        found.append(
+        texts.append(
             "the database is read-only (a standby, or default_transaction_read_only is on): connect to the "
             "primary."
         )
     if not session.may_create:
-        found.append(
+        texts.append(
             f"role {session.user} may not create objects in the schema public: "
             f"grant create on schema public to {session.user}."
         )
     if not session.may_create_temporary:
-        found.append(
+        texts.append(
             f"role {session.user} may not create temporary tables: "
             f"grant temporary on database … to {session.user}."
         )
-    return found
+    return texts
 
 
 def _database(inventory: Inventory) -> list[str]:
@@ -138,34 +138,34 @@ def of_another_kind(inventory: Inventory) -> list[str]:
 
 
 def _relations(inventory: Inventory) -> list[str]:
-    found = of_another_kind(inventory)
+    texts = of_another_kind(inventory)
     for name in TABLES:
         relation = inventory.relations.get(name)
         if relation and relation.kind == "table" and not relation.standalone:
-            found.append(f"{name} is a table with children or a parent: replace it with a plain table.")
+            texts.append(f"{name} is a table with children or a parent: replace it with a plain table.")
         if relation and relation.hides_rows and relation.owned:
-            found.append(
+            texts.append(
                 f"row-level security of {name} applies to {inventory.session.user} as well, so that rows are "
                 f"hidden: alter table {name} no force row level security."
             )
     for name in REPLACED_VIEWS:
         relation = inventory.relations.get(name)
         if relation and relation.kind not in ("view", "materialized view"):
-            found.append(f"{name} is a {relation.kind}; adoption creates a view of that name: rename it.")
-    found += [
+            texts.append(f"{name} is a {relation.kind}; adoption creates a view of that name: rename it.")
+    texts += [
         f"{f.name}({f.arguments}) is {_ROUTINES[f.kind]}; adoption creates a function of that name: "
         "rename or drop it."
         for f in inventory.functions
         if f.name in REPLACED_FUNCTIONS and f.kind in _ROUTINES
     ]
-    return found + _owners(inventory)
+    return texts + _owners(inventory)
 
 
 def _owners(inventory: Inventory) -> list[str]:
     """Refuse objects of other roles. The remedy is never `grant <owner> to <role>`: it may be a superuser."""
     user = inventory.session.user
     owners = {inventory.relations[t].owner for t in MEDIA if inventory.has(t)} - {user}
-    found = [
+    texts = [
         f"the media tables belong to {owner}, but objects that {user} creates would not: connect as {owner}, "
         f"or set the role with PGOPTIONS='-c role={owner}'."
         for owner in sorted(owners)
@@ -181,11 +181,11 @@ def _owners(inventory: Inventory) -> list[str]:
         for f in inventory.functions
         if f.name in REPLACED_FUNCTIONS and not f.owned
     ]
-    found += [
+    texts += [
         f"{name} belongs to {owner}: as {owner}, alter {kind} {name} owner to {user}."
         for kind, name, owner in others
     ]
-    return found
+    return texts
 
 
 def _names_taken(inventory: Inventory) -> list[str]:

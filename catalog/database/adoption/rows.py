@@ -10,6 +10,7 @@ from catalog.core.session import Connection
 from catalog.database.adoption.duplicates import Duplicates, different_records, find_duplicates
 from catalog.database.adoption.inventory import DELETED, MEDIA, METRICS, SET_KEY, Inventory
 from catalog.database.adoption.uniqueness import IDENTIFIER, UNIQUE, URL, column_of
+from catalog.database.estimates import planned_rows
 
 LONGEST_ENTRY = 2_684  # bytes: a third of a page (2,704), without the headers of an entry
 SAMPLE = 50_000  # rows that are searched for unexpected values
@@ -86,7 +87,7 @@ def count_rows(connection: Connection, inventory: Inventory, notify: Callable[[s
         notify: Called with a sentence for each table that is read completely.
     """
     rows = {
-        table: estimated_rows(connection, table)
+        table: planned_rows(connection, table)
         for table in (*MEDIA, *DELETED, *METRICS)
         if inventory.columns.get(table)
     }
@@ -144,13 +145,6 @@ def find_unexpected(connection: Connection, inventory: Inventory, rows: dict[str
 def _first_column(test: str) -> str:
     words = test.replace("(", " ").replace(")", " ").split()
     return next(word for word in words if word not in ("not", "jsonb_typeof", "isfinite"))
-
-
-def estimated_rows(connection: Connection, table: str) -> int:
-    """Return the planner's estimate of the rows, which follows from the current number of pages."""
-    query = sql.SQL("explain (format json) select from {}").format(sql.Identifier("public", table))
-    row = connection.execute(query).fetchone()
-    return int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
 
 
 def _too_long(connection: Connection, table: str) -> int:

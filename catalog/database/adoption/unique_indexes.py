@@ -95,16 +95,16 @@ def _plan_duplicates(draft: Draft, table: str, missing: list[tuple[str, ...]], *
     )
 
 
-def _refusal(found: Duplicates) -> str:
+def _refusal(duplicates: Duplicates) -> str:
     remedy = (
         "delete the wrong rows"
-        if found.table in METRICS
+        if duplicates.table in METRICS
         else "check them; --duplicates newest keeps the newest of each and moves the others to another table"
     )
     return (
-        f"{found.table}: {found.rows:,} duplicate row{'s have' if found.rows > 1 else ' has'} the same "
-        f"{', '.join(found.keys)}, in {found.groups:,} group{'s' * (found.groups > 1)}, such as "
-        f"{'; '.join(found.examples)}: {remedy}."
+        f"{duplicates.table}: {duplicates.rows:,} duplicate row{'s have' if duplicates.rows > 1 else ' has'} "
+        f"the same {', '.join(duplicates.keys)}, in {duplicates.groups:,} "
+        f"group{'s' * (duplicates.groups > 1)}, such as {'; '.join(duplicates.examples)}: {remedy}."
     )
 
 

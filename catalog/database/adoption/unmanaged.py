@@ -32,29 +32,29 @@ _LEFTOVERS = (
 
 def unmanaged_objects(inventory: Inventory) -> list[str]:
     """Return a description of each object that adoption does not change, for people."""
-    found = _relations(inventory)
-    found += [
+    objects = _relations(inventory)
+    objects += [
         f"column {table}.{name}: not the catalog's"
         for table in TABLES
         for name in inventory.columns.get(table, {})
         if name not in first_revision.columns(table)
     ]
-    found += [
+    objects += [
         f"function {f.name}({f.arguments}): not the catalog's"
         for f in inventory.functions
         if f.name not in REPLACED_FUNCTIONS
     ]
-    found += [f"type {name}: not the catalog's" for name in inventory.types]
-    found += [f"{text}: kept" for text in inventory.attached]
-    found += [f"{text}: kept" for text in inventory.schemas]
-    found += [f"extension {name}: kept" for name in inventory.extensions]
-    found += [
+    objects += [f"type {name}: not the catalog's" for name in inventory.types]
+    objects += [f"{text}: kept" for text in inventory.attached]
+    objects += [f"{text}: kept" for text in inventory.schemas]
+    objects += [f"extension {name}: kept" for name in inventory.extensions]
+    objects += [
         f"metric of {provider} in {table}: kept"
         for table in METRICS
         for provider in inventory.providers.get(table, [])
         if provider not in _providers(table)
     ]
-    return found
+    return objects
 
 
 def _relations(inventory: Inventory) -> list[str]:
@@ -67,7 +67,7 @@ def _relations(inventory: Inventory) -> list[str]:
     }
     of_tables = {index.name: index for indexes in inventory.indexes.values() for index in indexes}
     managed |= {name for name, index in of_tables.items() if _is_required(index)}
-    found = []
+    objects = []
     for relation in inventory.relations.values():
         if relation.name in managed:
             continue
@@ -75,8 +75,8 @@ def _relations(inventory: Inventory) -> list[str]:
             continue  # it belongs to a table that is listed itself
         texts = (text for pattern, text in _LEFTOVERS if pattern.fullmatch(relation.name))
         description = next(texts, "not the catalog's")
-        found.append(f"{relation.kind} {relation.name}: {description}")
-    return found
+        objects.append(f"{relation.kind} {relation.name}: {description}")
+    return objects
 
 
 def _is_required(index: Index) -> bool:

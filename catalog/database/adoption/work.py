@@ -83,41 +83,43 @@ def adopt(
         settle(connection)
         work = _Work(connection, dsn, notify, progress, max_wait)
         with work.alone():
-            found = inspect(connection, move_duplicates=move_duplicates, notify=notify, max_wait=max_wait)
-            check(found)
-            for number, step in enumerate(found.steps, 1):
-                notify(f"{number}/{len(found.steps)} {step.title}")
+            inspection = inspect(
+                connection, move_duplicates=move_duplicates, notify=notify, max_wait=max_wait
+            )
+            check(inspection)
+            for number, step in enumerate(inspection.steps, 1):
+                notify(f"{number}/{len(inspection.steps)} {step.title}")
                 began = time.monotonic()
                 work.do(step)
-                notify(f"{number}/{len(found.steps)} done in {time.monotonic() - began:.1f} s")
+                notify(f"{number}/{len(inspection.steps)} done in {time.monotonic() - began:.1f} s")
                 done(step)
     return schema.upgrade(dsn, notify=notify, max_wait=max_wait)
 
 
-def check(found: Inspection) -> None:
+def check(inspection: Inspection) -> None:
     """Check that an inspected database can be adopted.
 
     Raises:
         Blocked: It is an older catalog, but an obstacle prevents its adoption.
         Refused: It is not an older catalog.
     """
-    if found.state == "current" and found.revision not in first_revision.names_by_revision():
+    if inspection.state == "current" and inspection.revision not in first_revision.names_by_revision():
         raise Refused(
-            f"catalog_version names the revision {found.revision}, which this release does not know: use the "
-            "newer release that stored it, or rename the table if it is not the catalog's."
+            f"catalog_version names the revision {inspection.revision}, which this release does not know: "
+            "use the newer release that stored it, or rename the table if it is not the catalog's."
         )
-    if found.state == "current":
+    if inspection.state == "current":
         raise Refused(
-            f"the database is a current catalog already, at revision {found.revision}: `catalog db upgrade` "
-            "applies pending revisions."
+            f"the database is a current catalog already, at revision {inspection.revision}: "
+            "`catalog db upgrade` applies pending revisions."
         )
-    if found.state == "none":
+    if inspection.state == "none":
         raise Refused(
             "the schema public has neither a table image nor a table audio, so there is nothing to adopt: "
             "`catalog db upgrade` creates an empty catalog."
         )
-    if found.obstacles:
-        raise Blocked(found.obstacles)
+    if inspection.obstacles:
+        raise Blocked(inspection.obstacles)
 
 
 class _Work:

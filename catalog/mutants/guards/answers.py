@@ -15,8 +15,8 @@ GUARDS = (
         holds="A response without its list is an error, not an empty page.",
         row=7,
         file=ANSWERS,
-        find="    if isinstance(found, list):\n        return found\n    there",
-        replace="    if isinstance(found, list) or found is None:\n        return found or []\n    there",
+        find="    if isinstance(value, list):\n        return value\n    there",
+        replace="    if isinstance(value, list) or value is None:\n        return value or []\n    there",
         tests=(
             "ingestion/test_whole.py::test_an_answer_without_its_list_is_no_empty_page",
             "ingestion/test_pagination.py::test_what_an_answer_lacks_is_an_error",
@@ -27,8 +27,8 @@ GUARDS = (
         holds="A number that may be a fraction or thousands is not read.",
         row=15,
         file="catalog/core/numbers.py",
-        find="    if mark in _DOUBTFUL and mark not in alone and not (found",
-        replace="    if False and not (found",
+        find="    if mark in _DOUBTFUL and mark not in alone and not (match",
+        replace="    if False and not (match",
         tests=("ingestion/test_values.py::test_what_is_no_size_or_may_be_two_is_returned_as_it_is",),
     ),
     Guard(

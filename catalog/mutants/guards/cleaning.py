@@ -37,7 +37,7 @@ GUARDS = (
         holds="A value with characters that PostgreSQL refuses stays, and does not fail the whole rule.",
         row=37,
         file="catalog/cleaning/rule.py",
-        find="        for column in [name for name, value in found.changes.items() if not _is_storable(value)]:\n",
+        find="        for column in [name for name, value in cleaned.changes.items() if not _is_storable(value)]:\n",
         replace="        for column in list[str]():\n",
         tests=(f"{TEST_RULES}::test_a_value_that_cannot_be_cleaned_is_counted_and_kept",),
     ),

@@ -165,7 +165,7 @@ GUARDS = (
         tests=(f"{TEST_UPDATE}::test_rows_that_move_or_are_deleted_meanwhile",),
     ),
     Guard(
-        name="left-overs",
+        name="leftovers",
         holds="Locked rows are updated in a later pass, or reported.",
         row=21,
         file=UPDATE,

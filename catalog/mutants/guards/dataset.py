@@ -2,9 +2,10 @@
 
 from catalog.mutants.guard import Guard
 
-TESTS, VERSIONS, RELEASE, CHANGES = (
+TESTS, VERSIONS, PART_STATES, RELEASE, CHANGES = (
     "publishing/test_versions.py",
     "catalog/publishing/versions.py",
+    "catalog/publishing/part_states.py",
     "catalog/publishing/release.py",
     "catalog/publishing/changes.py",
 )
@@ -14,7 +15,7 @@ GUARDS = (
         name="dataset-of-one-state",
         holds="Parts of another snapshot are not published.",
         row=1,
-        file=VERSIONS,
+        file=PART_STATES,
         find="    others = [number for number, state, _ in rows if state is None or state != version.state]\n",
         replace="    others = [number for number, state, _ in rows if state is None]\n",
         tests=(f"{TESTS}::test_parts_of_two_states_are_not_published",),
@@ -23,7 +24,7 @@ GUARDS = (
         name="dataset-part-of-its-state",
         holds="A session whose snapshot was lost does not record a part for another one.",
         row=1,
-        file=VERSIONS,
+        file=PART_STATES,
         find="             where number = %(version)s and state = %(state)s and stage = 'writing' for share\n",
         replace="             where number = %(version)s and stage = 'writing' for share\n",
         tests=(f"{TESTS}::test_a_part_of_another_state_is_not_recorded",),
@@ -81,7 +82,7 @@ GUARDS = (
         holds="After a file of the new version was lost, clearing write_parts writes it again.",
         row=1,
         file=RELEASE,
-        find="            versions.forget(connection, held, wrong)\n",
+        find="            part_states.forget(connection, held, wrong)\n",
         replace="            pass\n",
         tests=(
             f"{TESTS}::test_lost_files_of_the_new_version_are_written_again_as_the_message_says",

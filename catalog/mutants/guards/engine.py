@@ -163,6 +163,15 @@ GUARDS = (
         tests=(f"{TEST_INDEXING}::test_a_document_without_a_row_is_noticed",),
     ),
     Guard(
+        name="rows-in-no-range",
+        holds="Rows that a table has got since it was split into ranges are not left out of the index.",
+        row=44,
+        file=INDEXING,
+        find="    if row and row[0]:\n",
+        replace="    if False:\n",
+        tests=(f"{TEST_INDEXING}::test_a_row_outside_all_ranges_is_noticed",),
+    ),
+    Guard(
         name="engine-makes-no-index",
         holds="Sending to a deleted index does not create one with a guessed mapping.",
         row=25,
@@ -179,7 +188,7 @@ GUARDS = (
         holds="An index that the catalog did not create is neither filled nor given an alias.",
         row=25,
         file=SEARCH,
-        find="""        if not found.dag_id:
+        find="""        if not identity.dag_id:
             raise Fatal(
                 f"the catalog did not create""",
         replace="""        if False:
@@ -192,7 +201,7 @@ GUARDS = (
         holds="Another index of the same name is not mistaken for the filled one.",
         row=26,
         file=SEARCH,
-        find="        if uuid and found.uuid != uuid:\n",
+        find="        if uuid and identity.uuid != uuid:\n",
         replace="        if False:\n",
         tests=(f"{TEST_SEARCH}::test_the_creator_of_an_index",),
     ),
@@ -246,8 +255,8 @@ GUARDS = (
         holds="An index with missing replicas is not made live.",
         row=25,
         file="catalog/data_refresh/readiness.py",
-        find='    if found["status"] == "green" and not found["timed_out"]:\n',
-        replace="    if found:\n",
+        find='    if health["status"] == "green" and not health["timed_out"]:\n',
+        replace="    if health:\n",
         tests=(
             f"{TEST_SEARCH}::test_replicas_that_are_never_allocated",
             f"{TEST_SEARCH}::test_waiting_for_an_index_uses_short_requests",
@@ -279,8 +288,8 @@ GUARDS = (
         holds="A decision that the engine refuses fails the task.",
         row=35,
         file=MODERATION,
-        find="    for one in sent.rejections:\n",
-        replace="    for one in sent.rejections[:0]:\n",
+        find="    for rejection in sent.rejections:\n",
+        replace="    for rejection in sent.rejections[:0]:\n",
         tests=(f"{TEST_MODERATION}::test_an_engine_that_refuses_a_decision",),
     ),
     Guard(
@@ -342,7 +351,7 @@ GUARDS = (
         holds="A data stream named like an alias is found at once.",
         row=25,
         file=PREFLIGHT,
-        find='    if any(alias not in about["aliases"] for about in found.values()):\n',
+        find='    if any(alias not in about["aliases"] for about in indices.values()):\n',
         replace="    if False:\n",
         tests=(f"{TEST_TEMPLATES}::test_a_data_stream_named_like_an_alias",),
     ),
@@ -357,7 +366,7 @@ GUARDS = (
     ),
     Guard(
         name="kept-indexes",
-        holds="An index that was promoted is not deleted as a left-over of a failed run.",
+        holds="An index that was promoted is not deleted as a leftover of a failed run.",
         row=44,
         file=SEARCH,
         find="            and i.uuid not in kept\n",

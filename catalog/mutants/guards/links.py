@@ -10,8 +10,8 @@ GUARDS = (
         holds="A file is gone only if a GET says so, too.",
         row=36,
         file="catalog/links/web.py",
-        find='            if found.outcome == "there" or found.reason in FINAL:\n',
-        replace='            if found.outcome != "unclear" or found.reason in FINAL:\n',
+        find='            if verdict.outcome == "there" or verdict.reason in FINAL:\n',
+        replace='            if verdict.outcome != "unclear" or verdict.reason in FINAL:\n',
         tests=(f"{WEB}::test_a_head_that_does_not_say_there_is_tried_by_a_get",),
     ),
     Guard(
@@ -19,8 +19,8 @@ GUARDS = (
         holds="A redirect to a path that robots.txt forbids is not followed.",
         row=36,
         file="catalog/links/web.py",
-        find="            if found := self._refusal(url):\n",
-        replace="            if url == first and (found := self._refusal(url)):\n",
+        find="            if refusal := self._refusal(url):\n",
+        replace="            if url == first and (refusal := self._refusal(url)):\n",
         tests=(f"{WEB}::test_robots_txt_is_obeyed_on_each_hop",),
     ),
     Guard(
@@ -55,8 +55,8 @@ GUARDS = (
         holds="A task that waits for its slot does not request a host that has asked another task to wait.",
         row=36,
         file="catalog/links/slots.py",
-        find="        return self._pauses.left(host)  # another",
-        replace="        return left  # another",
+        find="        return self._pauses.remaining(host)  # another",
+        replace="        return remaining  # another",
         tests=("links/test_slots.py::test_a_pause_that_begins_while_a_task_waits_for_its_slot_is_kept",),
     ),
     Guard(
@@ -73,7 +73,7 @@ GUARDS = (
         holds="A redirect's target that asks to wait pauses itself, not the host that led to it.",
         row=36,
         file="catalog/links/visits.py",
-        find="            about = self._host(found.host or link.host)\n",
+        find="            about = self._host(verdict.host or link.host)\n",
         replace="            about = self._host(link.host)\n",
         tests=(
             "links/test_visits.py::test_the_host_that_did_not_answer_is_paused_and_not_the_one_that_led_to_it",

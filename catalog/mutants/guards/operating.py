@@ -348,4 +348,22 @@ GUARDS = (
             "monitoring/test_health.py::test_only_a_later_whole_load_of_the_window_brings_what_was_missing",
         ),
     ),
+    Guard(
+        name="days-that-were-never-pulled",
+        holds="Days between two whole pulls that no pull covers are a finding, however fresh the source is.",
+        row=55,
+        file="catalog/monitoring/gaps.py",
+        find="         where g.start < g.until and",
+        replace="         where g.start > g.until and",
+        tests=("monitoring/test_gaps.py::test_days_that_were_never_pulled",),
+    ),
+    Guard(
+        name="days-before-the-first-pull",
+        holds="Days before the first run of a source's schedule are not missed.",
+        row=55,
+        file="catalog/monitoring/gaps.py",
+        find=" and ({_BEGUN})\n",
+        replace=" and ({_BEGUN}) is distinct from false\n",
+        tests=("monitoring/test_gaps.py::test_days_before_the_first_pull_of_the_schedule",),
+    ),
 )

@@ -12,6 +12,7 @@ COPY, EXCHANGE, PROMOTION, PROGRESS, SHAPE, CATCH_UP = (
 )
 TEST, TEST_SESSIONS = "data_refresh/test_copy.py", "data_refresh/test_sessions.py"
 TEST_INCREMENTAL, TEST_BASIS = "data_refresh/test_incremental.py", "data_refresh/test_basis.py"
+TEST_LOSSES = "data_refresh/test_losses.py"
 
 GUARDS = (
     Guard(
@@ -150,10 +151,7 @@ GUARDS = (
         holds="An exchange waits only seconds for its lock, so readers do not queue behind it.",
         row=22,
         file="catalog/data_refresh/table_locks.py",
-        find=(
-            '    api.execute("select set_config(\'lock_timeout\', %s, true)", [f"{max(1, '
-            'int(seconds * 1000))}ms"])\n'
-        ),
+        find="    set_lock_timeout(api, seconds, in_transaction=True)\n",
         replace="",
         tests=(f"{TEST}::test_a_table_that_somebody_holds",),
     ),
@@ -180,16 +178,34 @@ GUARDS = (
         holds="A second exchange of a run changes nothing.",
         row=27,
         file=PROMOTION,
-        find="    if not progress.exists(api, temp_name(table)):\n        return None\n",
-        replace="",
+        find="        return None\n    if not state.copied.done:\n",
+        replace="    if not state.copied.done:\n",
         tests=(f"{TEST}::test_a_repeated_promotion_changes_nothing",),
+    ),
+    Guard(
+        name="copy-that-is-gone",
+        holds="A copy that somebody has dropped is not taken for promoted.",
+        row=27,
+        file=PROMOTION,
+        find="        if number is not None and (promoted is None or promoted.number != number):\n",
+        replace="        if False:\n",
+        tests=(f"{TEST_LOSSES}::test_a_copy_that_is_gone_is_not_taken_for_promoted",),
+    ),
+    Guard(
+        name="index-without-a-source",
+        holds="A new index without a source that the live one has is not promoted, however small the source is.",
+        row=12,
+        file="catalog/data_refresh/refresh_indexes.py",
+        find="        if problems := shrunken_alias(alias, before, now, limit):\n",
+        replace="        if problems := shrunken_alias(alias, before, now, limit)[:0]:\n",
+        tests=("data_refresh/test_removals.py::test_an_index_without_a_small_source_is_refused",),
     ),
     Guard(
         name="migration-during-a-refresh",
         holds="A migration of the API's table during a refresh is not undone.",
         row=37,
         file=SHAPE,
-        find='            found += [f"{table}: {difference}" for difference in differences(before, now)]\n',
+        find='            changed += [f"{table}: {difference}" for difference in differences(before, now)]\n',
         replace="",
         tests=("data_refresh/test_promotion.py::test_a_migration_between_the_copy_and_the_exchange_is_kept",),
     ),
@@ -244,10 +260,13 @@ GUARDS = (
         name="records-that-updates-hide",
         holds="A record that an update hides from searches counts as lost.",
         row=49,
-        file="catalog/data_refresh/apply.py",
+        file="catalog/data_refresh/shrinkage.py",
         find='sql.SQL("not {}.removed_from_source" if marked else "true")',
-        replace='sql.SQL("{}.title is not distinct from {}.title" if False else "true")',
-        tests=(f"{TEST_INCREMENTAL}::test_records_that_updates_hide_are_counted_as_lost",),
+        replace='sql.SQL("true")',
+        tests=(
+            f"{TEST_INCREMENTAL}::test_records_that_updates_hide_are_counted_as_lost",
+            f"{TEST_LOSSES}::test_a_source_whose_records_are_all_removed_is_not_promoted",
+        ),
     ),
     Guard(
         name="changed-documents-are-bounded",
@@ -310,7 +329,7 @@ GUARDS = (
         holds="Records may exchange unique values.",
         row=49,
         file="catalog/data_refresh/apply.py",
-        find="        one.release_unique_values()\n",
+        find="        changes.release_unique_values()\n",
         replace="",
         tests=(f"{TEST_INCREMENTAL}::test_records_exchange_a_unique_value",),
     ),
@@ -346,7 +365,7 @@ GUARDS = (
         holds="Changes that would remove much are not applied until somebody accepts them.",
         row=49,
         file="catalog/data_refresh/apply.py",
-        find="        refuse_shrinkage([problem for one in found.values() for problem in one.shrinkage()], why)\n",
+        find="        refuse_shrinkage([problem for changes in changed.values() for problem in changes.shrinkage()], why)\n",
         replace="        pass\n",
         tests=(f"{TEST_INCREMENTAL}::test_a_refresh_that_would_remove_much_is_refused",),
     ),

@@ -65,8 +65,8 @@ GUARDS = (
         holds="A refresh with far fewer records than the live table is not promoted.",
         row=12,
         file="catalog/data_refresh/shrinkage.py",
-        find="    if now >= total * (1 - most):\n",
-        replace="    if now >= 0:\n",
+        find="    if loss_limits.lost_too_many(total, remaining, most):\n",
+        replace="    if left < 0:\n",
         tests=(f"{TEST_REFRESH}::test_suspiciously_few",),
     ),
     Guard(

@@ -26,7 +26,7 @@ GUARDS = (
         holds="No alias of a filtered index is pointed at an index with sensitive media.",
         row=26,
         file="catalog/data_refresh/pointing.py",
-        find="    if is_filtered(alias) and not is_filtered(found.name):\n",
+        find="    if is_filtered(alias) and not is_filtered(identity.name):\n",
         replace="    if False:\n",
         tests=("data_refresh/test_pointing.py::test_an_index_that_is_refused",),
     ),

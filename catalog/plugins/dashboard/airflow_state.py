@@ -9,12 +9,15 @@ from airflow.models.dagrun import DagRun
 from airflow.models.errors import ParseImportError
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.state import State
-from sqlalchemy import case, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from catalog.dags.operators.watcher import WATCHER
 
 FAILED = "failed"
+# Keys of a conf by which a pull asks the provider for nothing, or for a part only.
+_NARROWED = ("replay", "limit", "initial_query_params", "query_params_list")
+_NOTHING = ("", "0", "[]", "{}")  # values by which it does not
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -100,7 +103,7 @@ def schedules(session: Session, readable: Collection[str]) -> dict[str, Schedule
 def newest_runs(session: Session, dag_ids: Collection[str]) -> list[Run]:
     """Return the run of each DAG that ended last: one that waits or runs says nothing yet.
 
-    The success of a replay does not either: the provider was not asked.
+    The success of a replay does not either, because the provider was not asked, nor that of a limited pull.
     """
     latest = func.row_number().over(
         partition_by=DagRun.dag_id, order_by=(DagRun.end_date.desc(), DagRun.id.desc())
@@ -108,11 +111,16 @@ def newest_runs(session: Session, dag_ids: Collection[str]) -> list[Run]:
     ended = (
         select(DagRun.id, latest.label("n"))
         .where(DagRun.dag_id.in_(dag_ids), DagRun.state.in_(State.finished_dr_states))
-        .where(or_(DagRun.state == FAILED, DagRun.conf["replay"].as_string().is_(None)))
+        .where(or_(DagRun.state == FAILED, and_(*map(_is_unset, _NARROWED))))
         .subquery()
     )
     newest = select(ended.c.id).where(ended.c.n == 1)
     return [_run(row) for row in session.execute(_RUNS.where(DagRun.id.in_(newest)))]
+
+
+def _is_unset(key: str) -> ColumnElement[bool]:
+    value = DagRun.conf[key].as_string()
+    return or_(value.is_(None), value.in_(_NOTHING))
 
 
 def active_dags(session: Session, dag_ids: Collection[str]) -> set[str]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import HTMLResponse
 
 from catalog.core.media import MediaType
-from catalog.core.settings import DASHBOARD_THUMBNAILS, TAG_POLICY
+from catalog.core.settings import API_DB, CATALOG_DB, DASHBOARD_THUMBNAILS, TAG_POLICY
 from catalog.data_refresh.tag_policy import policy_from
 from catalog.monitoring import explore
 from catalog.monitoring.attribution import attribution
@@ -38,7 +38,7 @@ def index(
     with sources.part(shown.problems, "the search engine"):
         found = explore.find(sources.engine(), wanted)
     if found:
-        with sources.part(shown.problems, "the catalog database"), sources.database(sources.CATALOG) as c:
+        with sources.part(shown.problems, "the catalog database"), sources.database(CATALOG_DB) as c:
             rows = explore.of_identifiers(c, media, list(found.documents))
     return shown.render(
         "explore.html",
@@ -56,7 +56,7 @@ def index(
 def record(media: MediaType, key: UUID, hidden: HiddenDags) -> HTMLResponse:
     """Show a record: fields, tags and what the policy does to them, its way into the index, moderation."""
     page, found, in_api, indexed, verdicts = Page(), None, None, {}, None
-    with sources.part(page.problems, "the catalog database"), sources.database(sources.CATALOG) as connection:
+    with sources.part(page.problems, "the catalog database"), sources.database(CATALOG_DB) as connection:
         found = explore.record(connection, media, key)
     if page.problems:
         raise HTTPException(503, f"The {media} {key} could not be read: {page.problems[0]}")
@@ -65,7 +65,7 @@ def record(media: MediaType, key: UUID, hidden: HiddenDags) -> HTMLResponse:
     with sources.part(page.problems, TAG_POLICY.name):
         policy = policy_from(sources.value_of(TAG_POLICY, page.problems))
         verdicts = explore.tags(found.fields["tags"], policy)
-    with sources.part(page.problems, "the API database"), sources.database(sources.API) as api:
+    with sources.part(page.problems, "the API database"), sources.database(API_DB) as api:
         in_api = explore.in_api(api, media, key)
     with sources.part(page.problems, "the search engine"):
         indexed = explore.documents(sources.engine(), media, key)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from catalog.core.setting import Setting
 from catalog.core.settings import (
+    CATALOG_DB,
     HELD_SCHEDULES,
     SEARCH_ENGINE_NODES,
     SILENCED_SLACK_NOTIFICATIONS,
@@ -72,12 +73,7 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
     with airflow.part(SEARCH_ENGINE_NODES.name, sources.explained):
         nodes = _value_of(SEARCH_ENGINE_NODES, airflow.unread).production
     known = summarize(
-        lambda: sources.database(sources.CATALOG),
-        sources.engine,
-        sources.explained,
-        page.now,
-        scheduled,
-        nodes,
+        lambda: sources.database(CATALOG_DB), sources.engine, sources.explained, page.now, scheduled, nodes
     )
     unread = [*airflow.unread, *known.unread]
     visible = [one for one in (*known.findings, *airflow.findings) if one.dag_id not in hidden]
@@ -96,16 +92,16 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
 
 def lost(session: Session) -> list[Finding]:
     """Return the files and DAGs that Airflow cannot run."""
-    found = []
+    findings = []
     for file in airflow_state.failed_imports(session):
         text = "Airflow cannot import its DAGs; the error is on Airflow's first page"
         if file.endswith(BROKEN):
             text = "Airflow cannot import a provider, whose DAG is missing; its first page has the error"
-        found.append(Finding("error", file, text, "lost-dag"))
+        findings.append(Finding("error", file, text, "lost-dag"))
     for dag_id in sorted(airflow_state.stale_dags(session)):
         text = "Airflow no longer finds this DAG, so it does not run; delete it there if it was removed"
-        found.append(Finding("error", dag_id, text, "lost-dag", dag_id))
-    return found
+        findings.append(Finding("error", dag_id, text, "lost-dag", dag_id))
+    return findings
 
 
 def held(session: Session, schedules: dict[str, Any]) -> list[Finding]:
@@ -143,21 +139,25 @@ def stale(silenced: Iterable[Silenced]) -> list[Finding]:
     text = "an entry of {} refers to no open issue ({}): {}"
     return [
         Finding(
-            "warning", one.dag_id, text.format(one.variable, one.state, one.issue), "silenced", one.dag_id
+            "warning",
+            entry.dag_id,
+            text.format(entry.variable, entry.state, entry.issue),
+            "silenced",
+            entry.dag_id,
         )
-        for one in silenced
-        if one.state in STALE
+        for entry in silenced
+        if entry.state in STALE
     ]
 
 
-def merged(found: list[Finding], failed: dict[tuple[str, str], Finding]) -> list[Finding]:
+def merged(findings: list[Finding], failed: dict[tuple[str, str], Finding]) -> list[Finding]:
     """Add the failed runs that no other error explains, and their logs to the errors that explain them."""
-    explained = {(one.dag_id, one.run_id) for one in found if one.severity == "error"}
+    explained = {(finding.dag_id, finding.run_id) for finding in findings if finding.severity == "error"}
     every = [run for key, run in failed.items() if key not in explained]
-    for one in found:
-        run = failed.get((one.dag_id, one.run_id)) if one.severity == "error" else None
+    for finding in findings:
+        run = failed.get((finding.dag_id, finding.run_id)) if finding.severity == "error" else None
         every.append(
-            msgspec.structs.replace(one, task_id=run.task_id, map_index=run.map_index) if run else one
+            msgspec.structs.replace(finding, task_id=run.task_id, map_index=run.map_index) if run else finding
         )
     return in_order(every)
 

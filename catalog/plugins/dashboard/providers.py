@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 
 from catalog.core.dates import utc
+from catalog.core.settings import CATALOG_DB
 from catalog.ingestion.overview import facts
 from catalog.ingestion.parts import Parts, pull_key
 from catalog.ingestion.provider import Provider, dag_ids, provider_classes
@@ -99,7 +100,7 @@ def index(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HT
     schedules: dict[str, Schedule] | None = None
     with sources.part(page.problems, "Airflow's database"):
         schedules = airflow_state.schedules(session, readable)
-    with sources.part(page.problems, "the catalog database"), sources.database(sources.CATALOG) as connection:
+    with sources.part(page.problems, "the catalog database"), sources.database(CATALOG_DB) as connection:
         everything = [one for one in loads.sources() if hidden.isdisjoint(dag_ids(one.declaration))]
         records, fresh = counts.records(connection), loads.freshness(connection, everything, page.now)
         newest = loads.last_loads(connection, everything)
@@ -155,7 +156,7 @@ def provider(
     own = [source for source in loads.sources() if source.provider == name]
     with sources.part(page.problems, "Airflow's database"):
         schedules = airflow_state.schedules(session, readable)
-    with sources.part(page.problems, "the catalog database"), sources.database(sources.CATALOG) as connection:
+    with sources.part(page.problems, "the catalog database"), sources.database(CATALOG_DB) as connection:
         records, fresh = counts.records(connection), loads.freshness(connection, own, page.now)
         metrics, gone = popularity.metrics(connection), links.newest(connection, own)
         for source in own:

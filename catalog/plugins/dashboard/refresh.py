@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.setting import Malformed
-from catalog.core.settings import TAG_POLICY
+from catalog.core.settings import API_DB, CATALOG_DB, TAG_POLICY
 from catalog.data_refresh import policy_diff
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.tag_policy import DEFAULT, RULES, built_with, policy_from
@@ -49,14 +49,18 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
     history: list[Refreshed] | None = None
     metrics: list[Popularity] | None = None
     last: Refreshed | None = None
-    with sources.part(page.problems, "the catalog database"), sources.database(sources.CATALOG) as connection:
+    with sources.part(page.problems, "the catalog database"), sources.database(CATALOG_DB) as connection:
         metrics = popularity.metrics(connection)
-        history = [one for one in refreshes.refreshes(connection, media, HISTORY) if one.dag_id not in hidden]
+        history = [
+            refresh
+            for refresh in refreshes.refreshes(connection, media, HISTORY)
+            if refresh.dag_id not in hidden
+        ]
         last = next(iter(refreshes.promoted(connection, media, page.now)), None)
     runs: dict[tuple[str, str], Run] | None = None
     steps: dict[tuple[str, str], list[Step]] = {}
     with sources.part(page.problems, "Airflow's database"):
-        keys = [(one.dag_id, one.run_id) for one in history or ()]
+        keys = [(refresh.dag_id, refresh.run_id) for refresh in history or ()]
         runs = airflow_state.runs(session, keys)
         steps = {key: airflow_state.steps(session, runs[key]) for key in keys[:TIMELINES] if key in runs}
     live: Live | None = None
@@ -72,7 +76,8 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
         timelines=None
         if history is None
         else [
-            Timeline(one, known.get(key := (one.dag_id, one.run_id)), steps.get(key, [])) for one in history
+            Timeline(refresh, known.get(key := (refresh.dag_id, refresh.run_id)), steps.get(key, []))
+            for refresh in history
         ],
         promoted=last is not None,
         runs_known=runs is not None,
@@ -118,7 +123,7 @@ def policy(
         built = built_with(Indexes(sources.engine(), patience=0).live_meta(media))
         old = built or DEFAULT
     if new and old:
-        with sources.part(page.problems, "the API database"), sources.database(sources.API) as api:
+        with sources.part(page.problems, "the API database"), sources.database(API_DB) as api:
             diff = policy_diff.compare(policy_diff.sample(api, media, rows), old, new)
     return page.render(
         "policy.html",

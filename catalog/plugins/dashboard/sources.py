@@ -16,7 +16,7 @@ from catalog.core.errors import CatalogError
 from catalog.core.secrets import without_secrets
 from catalog.core.session import Connection
 from catalog.core.setting import Malformed, Setting
-from catalog.core.settings import OBJECT_STORAGE
+from catalog.core.settings import OBJECT_STORAGE, SEARCH
 from catalog.dags.common.iam import with_token
 from catalog.data_refresh.client import connect_to
 
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-CATALOG, API, SEARCH = (
-    "postgres_openledger_upstream",
-    "postgres_openledger_api",
-    "elasticsearch_http_production",
-)
 SECONDS = 5  # of a statement or a request
 
 

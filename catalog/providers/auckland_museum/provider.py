@@ -2,8 +2,9 @@
 
 The license is read from the copyright text of each record, which other records use to reserve all rights.
 The API is a search that is asked by POST and shows at most 10,000 records of one search. So all records with
-an image are divided by the time of their last change until each part is shown completely. Records outside
-these times are searched as well. With a date, only records that were changed since that day are pulled.
+an image are divided by the time of their last change until each part is shown completely. The last part is
+open, because records that change during the pull move into it. Records outside these times are searched as
+well. With a date, only records that were changed since that day are pulled.
 
 1,000 requests a day are allowed. When they are used up, the pull waits for the next day and resumes
 automatically. Many of the images are also in Wikimedia Commons.
@@ -53,10 +54,16 @@ def check(body: Json) -> None:
         )
 
 
-def query(window: Window, *, outside: bool = False) -> JsonObject:
-    """Return the query for records with an image that were changed in a window, or for all others."""
-    times = {CHANGED: {"gte": f"{window.start:%Y-%m-%dT%H:%M:%S}", "lt": f"{window.end:%Y-%m-%dT%H:%M:%S}"}}
-    image, changed = {"exists": {"field": "primaryRepresentation"}}, {"range": times}
+def query(start: datetime, end: datetime | None = None, *, outside: bool = False) -> JsonObject:
+    """Return the query for records with an image that were changed since `start`, or for all others.
+
+    Args:
+        start: The earliest time.
+        end: The time before which they were changed; None for no end.
+        outside: All other records instead, such as those without a time.
+    """
+    times = {"gte": f"{start:%Y-%m-%dT%H:%M:%S}"} | ({"lt": f"{end:%Y-%m-%dT%H:%M:%S}"} if end else {})
+    image, changed = {"exists": {"field": "primaryRepresentation"}}, {"range": {CHANGED: times}}
     if outside:
         return {"bool": {"must": [image], "must_not": changed}}
     return {"bool": {"must": [image, changed]}}
@@ -88,12 +95,18 @@ class AucklandMuseum(Provider):
             body = client.get_json(SEARCH, {"size": 0}, json={"query": asked}, check=check)
             return count_at(body, "hits.total")
 
-        tomorrow = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-        times = Window(window.start if window else FIRST, tomorrow)
-        parts = narrowed(times, lambda part: count(query(part)), MAX_SHOWN - SIZE)
-        queries = [query(part) for part in parts]
-        if window is None and count(query(times, outside=True)):
-            queries.append(query(times, outside=True))
+        # The last part has no end, and is searched last: records that change during the pull move into it.
+        start, now = window.start if window else FIRST, datetime.now(UTC).replace(microsecond=0)
+
+        def of(part: Window) -> JsonObject:
+            return query(part.start, part.end if part.end < now else None)
+
+        parts = narrowed(Window(start, now), lambda part: count(of(part)), MAX_SHOWN - SIZE)
+        if not parts or parts[-1].end < now:
+            parts.append(Window(parts[-1].end if parts else start, now))
+        queries = [of(part) for part in parts]
+        if window is None:
+            queries.append(query(start, outside=True))
         return [{"query": asked} for asked in queries]
 
     def record(self, raw: Raw) -> RecordResult:

@@ -60,11 +60,11 @@ class BrooklynMuseum(Provider):
 
         def is_object(body: Json) -> None:
             check(body)
-            found = values_at(body, "data")
-            if str(found.get("id")) != str(number) or not entries(found.get("images")):
+            data = values_at(body, "data")
+            if str(data.get("id")) != str(number) or not entries(data.get("images")):
                 raise UnexpectedResponse(
-                    f"object {number} and its images were requested; the response is of {found.get('id')!r} "
-                    f"and has {len(entries(found.get('images')))} images; {describe(found)}"
+                    f"object {number} and its images were requested; the response is of {data.get('id')!r} "
+                    f"and has {len(entries(data.get('images')))} images; {describe(data)}"
                 )
 
         try:

@@ -5,17 +5,19 @@ Every step can be repeated, and resumes what an earlier attempt began.
 Layout of the files: https://github.com/inaturalist/inaturalist-open-data/tree/documentation/Metadata
 """
 
-from typing import LiteralString
+from pathlib import Path
 
 from upath import UPath
 
 from catalog.core.dates import utc
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
+from catalog.core.sql_files import read_sql
 from catalog.ingestion.completeness import accepting
 from catalog.provider_api import PDM, License, license_from_pair
 from catalog.providers.inaturalist.dump_files import token
-from catalog.providers.inaturalist.progress import statement
+from catalog.providers.inaturalist.photo_batches import batches_of_whole_load
+from catalog.providers.inaturalist.progress import LOADED, difference, require
 
 # Share of the last whole load's photos that a dump must hold, and share of its photos that must be usable.
 MIN_SHARE = 0.5
@@ -34,13 +36,12 @@ def is_loaded(connection: Connection, token: str) -> bool:
 
 
 def prepare(connection: Connection, token: str) -> None:
-    """Create empty tables for the dump; keep those of the same dump from an earlier attempt."""
+    """Create empty tables for the dump; keep those of an earlier attempt that hold what it loaded of it."""
     with connection.transaction():
-        if connection.execute("select to_regclass('inaturalist.dump')").fetchone() != (None,):
-            if connection.execute("select token from inaturalist.dump").fetchone() == (token,):
-                return
-            connection.execute("drop schema inaturalist cascade")
-        connection.execute(statement("tables.sql"))
+        if difference(connection, token, counted=True) is None:
+            return
+        connection.execute("drop schema if exists inaturalist cascade")
+        connection.execute(read_sql(Path(__file__).with_name("tables.sql")))
         connection.execute("insert into inaturalist.dump values (%s)", [token])
         rows = [(code, found.slug, found.version, found.url) for code in _CODES if (found := _license(code))]
         connection.cursor().executemany("insert into inaturalist.licenses values (%s, %s, %s, %s)", rows)
@@ -66,9 +67,9 @@ def check(
     """Check whether the dump is whole, after its files were loaded and taxa were named.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         root: The folder of the dump.
-        prepared: Token of the dump in the tables.
+        prepared: Token of the dump that the run has prepared.
         run: Ids of DAG and run.
         replayed: The dump is a recording; it is compared with recordings instead of real dumps.
         accept: Accept a shortfall.
@@ -77,15 +78,19 @@ def check(
         Descriptions of what is missing; empty for a whole dump.
 
     Raises:
-        Fatal: Something is missing and not accepted, or the files changed while they were read.
+        Fatal: Something is missing and not accepted, the files changed while they were read, or the tables
+            do not hold what was loaded.
     """
     if token(root) != prepared:
         raise Fatal(f"the dump at {root} has changed while it was read; clear all tasks of the run.")
     with connection.transaction():
-        found = [text for text in (_shrunk(connection, run, replayed), _unusable(connection)) if text]
-    if found and not accept:
-        raise Fatal(f"the dump is NOT WHOLE, and nothing of it was loaded: {'; '.join(found)}. {accepting()}")
-    return found
+        require(connection, prepared, LOADED, counted=True)
+        problems = [text for text in (_shrunk(connection, run, replayed), _unusable(connection)) if text]
+    if problems and not accept:
+        raise Fatal(
+            f"the dump is NOT WHOLE, and nothing of it was loaded: {'; '.join(problems)}. {accepting()}"
+        )
+    return problems
 
 
 def _shrunk(connection: Connection, run: tuple[str, str], replayed: bool) -> str | None:
@@ -99,7 +104,7 @@ def _shrunk(connection: Connection, run: tuple[str, str], replayed: bool) -> str
         """,
         [*run, replayed],
     ).fetchone()
-    photos = _one(connection, "select count(*) from inaturalist.photos")
+    photos = _photos(connection)
     if last is None or photos >= MIN_SHARE * last[0]:
         return None
     return (
@@ -110,8 +115,8 @@ def _shrunk(connection: Connection, run: tuple[str, str], replayed: bool) -> str
 
 def _unusable(connection: Connection) -> str | None:
     """Describe a dump most of whose photos lack an observation, taxon or observer; return None otherwise."""
-    step = max(1, _one(connection, "select count(*) from inaturalist.photos") // SAMPLE)
-    found = connection.execute(statement("usable.sql"), {"step": step}).fetchone()
+    step = max(1, _photos(connection) // SAMPLE)
+    found = connection.execute(read_sql(Path(__file__).with_name("usable.sql")), {"step": step}).fetchone()
     assert found
     photos, usable = found
     if usable >= MIN_SHARE * photos:
@@ -119,19 +124,35 @@ def _unusable(connection: Connection) -> str | None:
     return f"only {usable:,} of {photos:,} sampled photos have an observation, a taxon and an observer"
 
 
-def _one(connection: Connection, query: LiteralString) -> int:
-    row = connection.execute(query).fetchone()
+def _photos(connection: Connection) -> int:
+    """Return the number of photos that were loaded."""
+    row = connection.execute("select rows from inaturalist.loaded where name = 'photos'").fetchone()
     assert row
     return int(row[0])
 
 
-def finish(connection: Connection, token: str, *, drop: bool) -> None:
-    """Record that the dump was loaded; drop its tables if `drop` is true."""
+def finish(connection: Connection, token: str, run: tuple[str, str], *, drop: bool) -> None:
+    """Record that the dump was loaded; can be repeated.
+
+    Args:
+        connection: To the catalog database.
+        token: Token of the dump.
+        run: Ids of DAG and run.
+        drop: Drop the tables, unless they hold another dump by now.
+
+    Raises:
+        Fatal: The run has not loaded all of this dump.
+    """
     with connection.transaction():
+        if batches_of_whole_load(connection, token, run) is None:
+            raise Fatal(
+                f"this run has not loaded all of the dump {token}; "
+                "clear check_for_file_updates and all tasks after it."
+            )
         connection.execute(
             "insert into source_dump values ('inaturalist', %s) "
             "on conflict (provider) do update set token = excluded.token, loaded_on = now()",
             [token],
         )
-        if drop:
-            connection.execute("drop schema if exists inaturalist cascade")
+        if drop and difference(connection, token) is None:
+            connection.execute("drop schema inaturalist cascade")

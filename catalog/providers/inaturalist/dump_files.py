@@ -54,26 +54,28 @@ def token(root: UPath) -> str:
     return sha256("\n".join(facts).encode()).hexdigest()[:32]
 
 
-def load_file(connection: Connection, root: UPath, name: str) -> int:
+def load_file(connection: Connection, root: UPath, name: str, token: str) -> int:
     """Load a file of the dump into its table, unless an earlier attempt has loaded it.
 
     Malformed lines are skipped and counted.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         root: The folder of the dump.
         name: One of `FILES`.
+        token: Token of the dump that the run has prepared.
 
     Returns:
         The number of rows.
 
     Raises:
-        Fatal: The file lacks a column, or more than 1 % of its lines cannot be read.
+        Fatal: The file lacks a column, more than 1 % of its lines cannot be read, or the tables are no longer
+            those of this dump.
         Retry: The file is damaged or ends too early.
     """
     path = root / f"{name}.csv.gz"
     with connection.transaction():
-        if (known := rows_loaded(connection, name)) is not None:
+        if (known := rows_loaded(connection, token, name)) is not None:
             return known
         with damage(path.name):
             rows, unreadable = _copy(connection, path, name)
@@ -154,4 +156,4 @@ def damage(name: str) -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
-        raise Retry(f"{name} is damaged, or did not come whole: {error}") from None
+        raise Retry(f"{name} is damaged, or was not received completely: {error}") from None

@@ -5,16 +5,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 from psycopg import sql
 
 from catalog.core.columns import COLUMNS
-from catalog.core.errors import Interrupted
+from catalog.core.errors import Fatal, Interrupted
 from catalog.core.session import Connection, raise_memory
+from catalog.core.sql_files import read_sql
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.load import Load, LoadReport, RunKey
-from catalog.providers.inaturalist.progress import statement
+from catalog.providers.inaturalist.progress import LOADED, require
 
 log = logging.getLogger(__name__)
 BATCH = 500_000  # photos
@@ -58,14 +60,14 @@ def load_batches(
     shortfalls: Sequence[str] = (),
     progress: Callable[[Batch, int, LoadReport], None] = lambda *_: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> None:
+) -> int:
     """Load all photos into the catalog; each batch has its own transaction and report.
 
     The reports are marked as whole after the last batch.
 
     Args:
-        connection: To the catalog database.
-        token: Token of the dump in the tables.
+        connection: Connection to the catalog database.
+        token: Token of the dump that the run has prepared.
         run: Ids of DAG and run; batches that this run has committed are skipped.
         size: Number of photos per batch.
         include_deleted: Restore photos that were deleted from the catalog.
@@ -74,16 +76,25 @@ def load_batches(
         progress: Called after each batch with the batch, the number of batches, and its report.
         should_stop: Called after each batch; True raises Interrupted.
 
+    Returns:
+        The number of batches.
+
     Raises:
+        Fatal: The tables do not hold all of this dump, or no photos.
         Interrupted: `should_stop` returned True; the next attempt resumes at the next batch.
     """
     with connection.transaction():
+        if whole := batches_of_whole_load(connection, token, run):
+            return whole
         reports = connection.execute(
             "select day_shift from ingestion_report where (dag_id, run_id, manifest_token) = (%s, %s, %s)",
             [*run, token],
         ).fetchall()
+        require(connection, token, LOADED, counted=True)
+        wanted = batches(connection, size)
+    if not wanted:
+        raise Fatal("the dump holds no photos; look into its photos.csv.gz, and trigger a new run.")
     done = {number for (number,) in reports}
-    wanted = batches(connection, size)
     load = _BatchLoad(connection, token, run, include_deleted, replayed, list(shortfalls))
     for batch in wanted:
         if batch.number in done:
@@ -99,6 +110,23 @@ def load_batches(
             "update ingestion_report set whole = true where (dag_id, run_id, manifest_token) = (%s, %s, %s)",
             [*run, token],
         )
+    return len(wanted)
+
+
+def batches_of_whole_load(connection: Connection, token: str, run: tuple[str, str]) -> int | None:
+    """Return the number of batches in which a run has loaded a whole dump; None if it has not.
+
+    Args:
+        connection: Connection to the catalog database.
+        token: Token of the dump.
+        run: Ids of DAG and run.
+    """
+    found = connection.execute(
+        "select count(*) from ingestion_report where (dag_id, run_id, manifest_token) = (%s, %s, %s)"
+        " having bool_and(complete and whole)",
+        [*run, token],
+    ).fetchone()
+    return found[0] if found else None
 
 
 class _BatchLoad(msgspec.Struct):
@@ -147,9 +175,12 @@ class _BatchLoad(msgspec.Struct):
     def _select(self, batch: Batch) -> Counts:
         """Select the rows of a batch into a temporary table and count its photos."""
         with self.connection.transaction():
+            require(self.connection, self.token, LOADED)
             raise_memory(self.connection, "work_mem", "256MB")
             self.connection.execute("drop table if exists inaturalist_batch")
-            self.connection.execute(statement("batch.sql"), {"first": batch.first, "end": batch.end})
+            self.connection.execute(
+                read_sql(Path(__file__).with_name("batch.sql")), {"first": batch.first, "end": batch.end}
+            )
             found = self.connection.execute(
                 "select reason, count(*), count(*) filter (where no_width), count(*) filter (where no_height)"
                 "  from inaturalist_batch group by 1"

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
+from pathlib import Path
 from typing import IO
 
 from psycopg import sql
@@ -15,9 +16,11 @@ from upath import UPath
 from catalog.core.errors import Fatal
 from catalog.core.files import is_local
 from catalog.core.session import Connection, raise_memory
+from catalog.core.sql_files import read_sql
 from catalog.loading.delimited import Unreadable, bounded_lines, fault
 from catalog.providers.inaturalist.dump_files import CHUNK, damage, header, missing_columns
-from catalog.providers.inaturalist.progress import note_loaded, rows_loaded, statement
+from catalog.providers.inaturalist.progress import note_loaded, require, rows_loaded
+from catalog.providers.inaturalist.provider import FILES
 
 log = logging.getLogger(__name__)
 _NAMES = {
@@ -26,24 +29,26 @@ _NAMES = {
 }
 
 
-def load_names(connection: Connection, archive: UPath | None) -> dict[str, int]:
+def load_names(connection: Connection, archive: UPath | None, token: str) -> dict[str, int]:
     """Load common names from the Catalogue of Life's archive (a ZIP in the format ColDP).
 
     Columns are selected by name, because the columns of the export change from time to time.
 
     Args:
-        connection: To the catalog database.
+        connection: Connection to the catalog database.
         archive: The archive; None loads no names.
+        token: Token of the dump that the run has prepared.
 
     Returns:
         Table → number of rows.
 
     Raises:
-        Fatal: The file is not such an archive, or more than 1 % of the lines of a member are malformed.
+        Fatal: The file is not such an archive, more than 1 % of the lines of a member are malformed, or the
+            tables are no longer those of this dump.
         Retry: The archive is damaged.
     """
     with connection.transaction():
-        if rows_loaded(connection, "names") is not None or archive is None:
+        if rows_loaded(connection, token, "names") is not None or archive is None:
             return {}
         found, unreadable = {}, 0
         with damage(archive.name), _local(archive) as packed, zipfile.ZipFile(packed) as files:
@@ -98,13 +103,25 @@ def _copy_names(connection: Connection, files: zipfile.ZipFile, table: str) -> t
         return cursor.rowcount, seen.number
 
 
-def name_taxa(connection: Connection) -> int:
-    """Compute title and tags of each taxon, after files and names were loaded; return the number of taxa."""
+def name_taxa(connection: Connection, token: str) -> int:
+    """Compute title and tags of each taxon, after files and names were loaded.
+
+    Args:
+        connection: To the catalog database.
+        token: Token of the dump that the run has prepared.
+
+    Returns:
+        The number of taxa.
+
+    Raises:
+        Fatal: The tables do not hold what was loaded of this dump.
+    """
     with connection.transaction():
-        if (known := rows_loaded(connection, "taxa_named")) is not None:
+        if (known := rows_loaded(connection, token, "taxa_named")) is not None:
             return known
+        require(connection, token, FILES, counted=True)
         raise_memory(connection, "work_mem", "512MB")
-        connection.execute(statement("taxa.sql"))
+        connection.execute(read_sql(Path(__file__).with_name("taxa.sql")))
         taxa = connection.execute("select count(*) from inaturalist.taxa_named").fetchone()
         assert taxa
         note_loaded(connection, "taxa_named", taxa[0], 0)

@@ -3,7 +3,7 @@
 https://metmuseum.github.io/
 """
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from catalog.core.errors import UnexpectedResponse
 from catalog.provider_api import (
@@ -66,7 +66,12 @@ class Objects(Paginator):
 
 
 def changed(client: Client, params: Params) -> list[Json]:
-    """Return the objects that changed on a day; if they are few, also those that changed later."""
+    """Return the objects that changed on a day; if they are few, also those that changed later.
+
+    Raises:
+        UnexpectedResponse: More objects changed later, or the API ignores the day: then the lists of all days
+            are the same, as if nothing had changed on any.
+    """
     found = identifiers(client.get_json(OBJECTS, params, check=check_list))
     if len(found) <= MANY:
         return found
@@ -78,6 +83,14 @@ def changed(client: Client, params: Params) -> list[Json]:
         raise UnexpectedResponse(
             f"more objects ({len(later):,}) changed since {following} than since the day before"
         )
+    if len(later) == len(found):
+        never = datetime.now(UTC).date() + timedelta(days=2)
+        if listed := identifiers(
+            client.get_json(OBJECTS, {**params, "metadataDate": f"{never}"}, check=check_list)
+        ):
+            raise UnexpectedResponse(
+                f"`metadataDate` is ignored: {len(listed):,} objects are said to have changed since {never}"
+            )
     known = {repr(identifier) for identifier in later}
     return [identifier for identifier in found if repr(identifier) not in known]
 

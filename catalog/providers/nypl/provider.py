@@ -97,10 +97,10 @@ class Nypl(Provider):
             body = client.get_json(url, asked, check=described)
             new = [capture for capture in captures_of(body) if capture not in captures]
             captures += new
-            if len(captures) >= (whole := announced(body) or 0):
+            if len(captures) >= (total := announced(body) or 0):
                 return {**raw, "mods": dig(body, "nyplAPI", "response", "mods"), "captures": captures}
             if not new or page >= MAX_PAGES:
-                raise UnexpectedResponse(f"{len(captures)} of {whole} captures came")
+                raise UnexpectedResponse(f"{len(captures)} of {total} captures came")
             page += 1
 
     def record(self, raw: Raw) -> RecordResult:

@@ -72,12 +72,12 @@ class Census:
         common = [(b, b) for (_, a), (b, _) in pairwise(parts) if a == b]
         return sum(counts) - sum(map(self.count, common))
 
-    def cut(self, years: Years, whole: int) -> tuple[list[Years], int]:
+    def cut(self, years: Years, total: int) -> tuple[list[Years], int]:
         """Divide a range into ranges that the API returns completely, and count their objects.
 
         Args:
             years: The range.
-            whole: Total number of objects.
+            total: Total number of objects.
 
         Raises:
             UnexpectedResponse: The API ignores the range.
@@ -85,11 +85,11 @@ class Census:
         number, parts = self.count(years), halves(years)
         if number <= MAX_OBJECTS or not parts:
             return [years], number
-        if number == whole:
+        if number == total:
             raise UnexpectedResponse(
                 f"the years {years[0]} to {years[1]} hold all objects: dates are ignored"
             )
-        (first, left), (second, right) = (self.cut(part, whole) for part in parts)
+        (first, left), (second, right) = (self.cut(part, total) for part in parts)
         return first + second, self.together(parts, (left, right))
 
     def rounds(self, final: int) -> list[RoundParams]:
@@ -97,9 +97,9 @@ class Census:
 
         An object with several dates may be counted in two ranges, so there may be more objects outside.
         """
-        whole, begin = self.count(), list(year_ranges(final))
-        cuts = [self.cut(years, whole) for years in begin]
-        outside = whole - self.together(begin, [number for _, number in cuts])
+        total, begin = self.count(), list(year_ranges(final))
+        cuts = [self.cut(years, total) for years in begin]
+        outside = total - self.together(begin, [number for _, number in cuts])
         ranges = [years for found, _ in cuts for years in found]
         rounds = [asked(years) for years in ranges]
         if outside > 0:

@@ -66,9 +66,9 @@ class Searches(Counted):
                 raise
             return None
         except Retry as error:
-            whole = {key: value for key, value in params.items() if key not in FILTERS}
+            unfiltered = {key: value for key, value in params.items() if key not in FILTERS}
             try:  # does the API respond at all?
-                super().fetch(client, {self.param: self.first}, whole)
+                super().fetch(client, {self.param: self.first}, unfiltered)
             except Retry:
                 raise error from None
             text = f"{what} is never answered, up to {PAGE_SIZE} objects are missing: {error}"

@@ -36,9 +36,9 @@ def pixels(medium: Raw) -> tuple[Json, Json]:
             continue
         if file.get("width") and file.get("height"):
             return file["width"], file["height"]
-        found = _PIXELS.search(label)
-        if found and found[1] != found[2]:
-            return found[1], found[2]
+        match = _PIXELS.search(label)
+        if match and match[1] != match[2]:
+            return match[1], match[2]
     return None, None
 
 

@@ -14,7 +14,7 @@ from catalog.soak.oracles.rows import first_keys, rows
 _METRICS = "{}_popularity_metrics"
 
 
-def pull_is_whole(
+def pull_is_complete(
     connection: Connection, run_id: str, source: Source, generation: int, model: Model
 ) -> Findings:
     """After a successful pull: its report adds up, and all records that are not deleted are there."""
@@ -45,7 +45,7 @@ def records_are_right(connection: Connection, source: Source, model: Model) -> F
     return [Finding("content", f"{source.catalog_name} {problem}") for problem in problems]
 
 
-def update_is_whole(connection: Connection, query_id: str, update: Update) -> Findings:
+def update_is_complete(connection: Connection, query_id: str, update: Update) -> Findings:
     """A batched update has changed each of its rows once, whatever was cleared, and no other row."""
     source = update.source
     counts = rows(
@@ -74,17 +74,17 @@ def update_is_whole(connection: Connection, query_id: str, update: Update) -> Fi
 
 def group_is_deleted(connection: Connection, source: Source, group: str) -> Findings:
     """After a successful deletion: all records of a group are in the table of deleted ones only."""
-    return _moved(connection, source, group, away=source.media_type, to=f"deleted_{source.media_type}")
+    return _moved(connection, source, group, gone_from=source.media_type, to=f"deleted_{source.media_type}")
 
 
 def group_is_restored(connection: Connection, source: Source, group: str) -> Findings:
     """After a restore: all records of a group are in the catalog table only."""
-    return _moved(connection, source, group, away=f"deleted_{source.media_type}", to=source.media_type)
+    return _moved(connection, source, group, gone_from=f"deleted_{source.media_type}", to=source.media_type)
 
 
-def _moved(connection: Connection, source: Source, group: str, *, away: str, to: str) -> Findings:
+def _moved(connection: Connection, source: Source, group: str, *, gone_from: str, to: str) -> Findings:
     wanted, findings = set(source.identifiers(group)), Findings()
-    for table, expected in ((away, set[str]()), (to, wanted)):
+    for table, expected in ((gone_from, set[str]()), (to, wanted)):
         stored = rows(
             connection,
             "select foreign_identifier from {table} where provider = %s and foreign_identifier = any(%s)",
@@ -137,7 +137,7 @@ def no_key_twice(connection: Connection, *, is_catalog: bool) -> Findings:
     """No identifier and no pair of provider and foreign identifier occurs twice.
 
     Args:
-        connection: Of the catalog or the API database.
+        connection: Connection to the catalog or the API database.
         is_catalog: The database has tables of deleted records; a record is in one of the two tables.
     """
     messages: list[str] = []
@@ -207,7 +207,7 @@ def requested_again(run_id: str, delivered: int, wanted: int, more_tries: int) -
 
     Args:
         run_id: Run of the pull.
-        delivered: Pages that were delivered whole.
+        delivered: Pages that were delivered completely.
         wanted: Pages of all passes of the pull.
         more_tries: Attempts beyond one per pass.
     """

@@ -20,8 +20,8 @@ def api_is_the_catalog(
     """After an undisturbed refresh: the API's table has the catalog's records, except moderated ones.
 
     Args:
-        catalog: Of the catalog database.
-        api: Of the API database.
+        catalog: Connection to the catalog database.
+        api: Connection to the API database.
         media_type: Table to compare.
         deleted: Identifiers that moderators have deleted.
     """
@@ -45,7 +45,7 @@ def visits_are_kept(
     """Data that only the API has survive every refresh: views and lists, except of moderated media.
 
     Args:
-        api: Of the API database.
+        api: Connection to the API database.
         media_type: Table to check.
         visits: Views that were made.
         listed: Identifiers that were put on a list.
@@ -75,8 +75,8 @@ def index_is_the_table(
     """Documents are the rows; the filtered index has all but the sensitive ones; marks are in both.
 
     Args:
-        api: Of the API database.
-        indexes: Of the search engine.
+        api: Connection to the API database.
+        indexes: Indexes of the search engine.
         media_type: Table and aliases to compare.
         marked: Identifiers that moderators have marked as mature.
         terms: Sensitive terms.

@@ -19,7 +19,7 @@ def nothing_left(connection: Connection, database: str, before: set[str], now: s
     """No relation was added or lost, no advisory lock is held, and no statement is running.
 
     Args:
-        connection: Of the database.
+        connection: Connection to the database.
         database: Its name, for messages.
         before: Its relations when the soak began.
         now: Its relations now.
@@ -82,16 +82,16 @@ def canary_is_nowhere(
         messages: Messages to search.
     """
     forms = _forms(canary)
-    found: list[str] = [str(path) for path in files if _contains(_content(path), forms)]
+    paths: list[str] = [str(path) for path in files if _contains(_content(path), forms)]
     for name, connection in connections:
         tables = rows(connection, "select tablename from pg_tables where schemaname = 'public'")
         for (table,) in tables:
             stored = rows(connection, "select t::text from {table} t", table=table)
             if any(_contains(str(row).encode("utf-8", "replace"), forms) for (row,) in stored):
-                found.append(f"the table {table} of {name}")
+                paths.append(f"the table {table} of {name}")
     if any(_contains(message.encode("utf-8", "replace"), forms) for message in messages):
-        found.append("a message")
-    return [Finding("secrets", f"the canary is in {place}") for place in found]
+        paths.append("a message")
+    return [Finding("secrets", f"the canary is in {place}") for place in paths]
 
 
 def _forms(canary: str) -> list[bytes]:
@@ -119,7 +119,7 @@ def states_are_true(airflow: Connection) -> Findings:
     """No run has succeeded with a failed task, and no run is active.
 
     Args:
-        airflow: Of Airflow's metadata database.
+        airflow: Connection to Airflow's metadata database.
     """
     failed = rows(
         airflow,

@@ -15,7 +15,7 @@ def rows(
     """Return all rows of a query.
 
     Args:
-        connection: Of any of the databases.
+        connection: Connection to any of the databases.
         query: Statement with `{name}` placeholders for identifiers.
         values: Parameters of the statement.
         names: Identifiers by placeholder.

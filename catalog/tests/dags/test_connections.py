@@ -9,6 +9,7 @@ import pytest
 from werkzeug import Response
 
 from catalog.core.errors import Fatal, Retry
+from catalog.core.settings import CATALOG_DB
 from catalog.data_refresh.sensitive import digest_of
 
 DAGS = Path(__file__).parents[2] / "dags"
@@ -164,7 +165,7 @@ def test_only_the_first_tasks_of_a_run_take_the_list_as_it_is():
 @pytest.mark.parametrize("autocommit", [True, False])
 def test_a_connection_of_a_task_has_fixed_settings(dsn, monkeypatch, autocommit):
     """It has them whatever the database's defaults are, and after the first transaction was rolled back."""
-    from catalog.dags.common.connections import CATALOG_DB, catalog_connection
+    from catalog.dags.common.connections import catalog_connection
 
     with psycopg.connect(dsn, autocommit=True) as connection:
         name = connection.info.dbname

@@ -32,7 +32,7 @@ def refresh(catalog, api, *tables, run="run", **options):
         build_indexes(api, table)
         catch_up(api, table)
     promoted = promotion.promote(api, tables, run, accept_shrinkage=True)
-    promotion.drop_left_overs(api, tables)
+    promotion.drop_leftovers(api, tables)
     return copied, promoted
 
 

@@ -64,7 +64,7 @@ def refresh(catalog, api, table="image", run="run"):
     TableCopy(catalog, api, table, run).run()
     build_indexes(api, table)
     promotion.promote(api, [table], run)
-    promotion.drop_left_overs(api, [table])
+    promotion.drop_leftovers(api, [table])
 
 
 CARRIED = {

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
+from catalog.core import loss_limits
 from catalog.core.errors import Fatal
-from catalog.data_refresh import changes, changes_copy, key_groups, promotion, shrinkage
+from catalog.data_refresh import changes, changes_copy, key_groups, promotion
 from catalog.data_refresh.apply import apply_changes
 from catalog.data_refresh.changes import TooManyChanges
 from catalog.data_refresh.changes_copy import ChangesCopy
@@ -43,13 +44,13 @@ class Refreshes:
             TableCopy(self.catalog, self.api, table, str(self.number)).run()
             build_indexes(self.api, table)
         promotion.promote(self.api, self.tables, str(self.number), number=self.number, accept_shrinkage=True)
-        promotion.drop_left_overs(self.api, self.tables)
+        promotion.drop_leftovers(self.api, self.tables)
         self.horizon = began
 
     def incremental(self, most=1000, accept=True, why=str):
         following = horizon(self.catalog)
         applied = self.apply(self.copy(most), accept, why)
-        promotion.drop_left_overs(self.api, self.tables)
+        promotion.drop_leftovers(self.api, self.tables)
         self.horizon = following
         return applied
 
@@ -79,7 +80,7 @@ class Refreshes:
         job.run()
         build_indexes(self.api, table)
         rows = self.rows(f"temp_import_{table}")
-        promotion.drop_left_overs(self.api, [table])
+        promotion.drop_leftovers(self.api, [table])
         return rows
 
     def rows(self, table):
@@ -326,7 +327,7 @@ def test_audio_sets(audio, statement):
     for table in audio.tables:
         TableCopy(audio.catalog, audio.api, table, "expected").run()
     expected = {table: audio.rows(f"temp_import_{table}") for table in audio.tables}
-    promotion.drop_left_overs(audio.api, audio.tables)
+    promotion.drop_leftovers(audio.api, audio.tables)
     assert {table: audio.rows(table) for table in audio.tables} == expected
     assert all(one == type(one)() for one in audio.incremental().values())
 
@@ -399,8 +400,8 @@ def test_a_refresh_that_would_remove_much_is_refused(image):
 
 
 def test_a_source_that_loses_half_of_its_records_is_refused(image, monkeypatch):
-    monkeypatch.setattr(shrinkage, "SOURCE_SIZE", 10)
-    monkeypatch.setattr(shrinkage, "TOTAL", 0.9)
+    monkeypatch.setattr(loss_limits, "SOURCE_SIZE", 10)
+    monkeypatch.setattr(loss_limits, "TOTAL", 0.9)
     (source, rows) = image.api.execute(
         "select source, count(*) from image group by 1 having count(*) >= 10 order by 2 limit 1"
     ).fetchone()
@@ -421,7 +422,7 @@ def test_a_source_that_loses_half_of_its_records_is_refused(image, monkeypatch):
 )
 def test_records_that_updates_hide_are_counted_as_lost(image, monkeypatch, change, match):
     """They stay in the table, but searches do not find them any more, or not in their source."""
-    monkeypatch.setattr(shrinkage, "SOURCE_SIZE", 5)
+    monkeypatch.setattr(loss_limits, "SOURCE_SIZE", 5)
     before = image.rows("image")
     image.catalog.execute(f"update image {change}")
     with pytest.raises(Fatal, match=f"suspiciously small: .*{match}"):
@@ -431,7 +432,7 @@ def test_records_that_updates_hide_are_counted_as_lost(image, monkeypatch, chang
 
 
 def test_the_refusal_says_why_records_are_missing(image, monkeypatch):
-    monkeypatch.setattr(shrinkage, "SOURCE_SIZE", 5)
+    monkeypatch.setattr(loss_limits, "SOURCE_SIZE", 5)
     image.catalog.execute("delete from image where identifier in (select identifier from image limit 10)")
     image.catalog.execute(
         "update image set removed_from_source = true"
@@ -508,7 +509,7 @@ def test_two_records_exchange_unique_values(image, what):
 
 
 def test_many_orphans_are_refused(image, monkeypatch):
-    monkeypatch.setattr(shrinkage, "TOTAL", 0.9)
+    monkeypatch.setattr(loss_limits, "TOTAL", 0.9)
     image.api.execute("""
         insert into imagelist_images (imagelist_id, image_id)
         select (select min(id) from imagelist), id from image on conflict do nothing

@@ -90,6 +90,19 @@ def test_a_document_without_a_row_is_noticed(filled, search):
     ]
 
 
+@pytest.mark.parametrize("row", [1, 500])
+def test_a_row_outside_all_ranges_is_noticed(filled, search, row):
+    """The table was copied again, or has grown, since it was split."""
+    filled.execute("delete from imagelist_images")
+    filled.execute(f"create temp table later as select * from image where id = {row}")
+    filled.execute(f"delete from image where id = {row}")
+    parts, _ = fill(filled, search, "image-a", number=2)
+    filled.execute("insert into image select * from later")
+    assert find_count_mismatches(filled, search, "image-a", "image", parts) == [
+        "1 rows outside all ranges; clear split_ranges and all tasks after it instead"
+    ]
+
+
 def test_an_empty_table(api, search):
     make(search, "image-a")
     assert ranges(api, "image", 8) == []

@@ -4,10 +4,11 @@ import re
 
 import pytest
 
+from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Refused
 from catalog.data_refresh.pointing import losses, media_type_of, require_target
 from catalog.data_refresh.refresh import CreatedIndex, begin, is_complete, note_index, reach
-from catalog.data_refresh.shrinkage import SOURCE_SIZE, shrunken_alias
+from catalog.data_refresh.shrinkage import shrunken_alias
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.data_refresh.test_filtered import titled
 from catalog.tests.data_refresh.test_refresh import plan, turn
@@ -103,7 +104,7 @@ def test_more_sources_than_the_engine_counts(search, monkeypatch):
 
 
 def test_a_source_that_is_lost_in_a_large_index():
-    before = {"flickr": 100_000, "met": SOURCE_SIZE, "small": SOURCE_SIZE - 1}
+    before = {"flickr": 100_000, "met": loss_limits.SOURCE_SIZE, "small": loss_limits.SOURCE_SIZE - 1}
     assert shrunken_alias("image", before, before, 0.1) == []
     [finding] = shrunken_alias("image", before, {**before, "met": 5, "small": 0}, 0.1)
     assert finding.startswith("documents of met: 5 instead of 1,000 that are live")

@@ -17,7 +17,7 @@ from catalog.data_refresh.refresh import (
     reach,
     read,
 )
-from catalog.data_refresh.shrinkage import shrunk
+from catalog.data_refresh.shrinkage import shrunken_alias, shrunken_index
 from catalog.database.turns import Turn, take
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -86,13 +86,13 @@ def test_a_recreated_index_was_never_counted(catalog):
     with pytest.raises(Refused, match="has not made image-1; clear create_index"):
         read(catalog, mine).made("image-1")
     note_index(catalog, read(catalog, mine), "image-1", CreatedIndex("uuid-1"))
-    with pytest.raises(Refused, match="never found to be whole"):
+    with pytest.raises(Refused, match="never found to be complete"):
         read(catalog, mine).counted("image-1")
     note_index(catalog, read(catalog, mine), "image-1", CreatedIndex("uuid-1", 7))
     note_index(catalog, read(catalog, mine), "image-1-filtered", CreatedIndex("uuid-2", 3))
     assert read(catalog, mine).counted("image-1") == 7
     note_index(catalog, read(catalog, mine), "image-1", CreatedIndex("uuid-3"))
-    with pytest.raises(Refused, match="never found to be whole"):
+    with pytest.raises(Refused, match="never found to be complete"):
         read(catalog, mine).counted("image-1")
     assert read(catalog, mine).counted("image-1-filtered") == 3
 
@@ -117,8 +117,8 @@ def test_stages(catalog):
     ],
 )
 def test_suspiciously_few(before, now, suspicious):
-    text = shrunk("documents of image", before, now, 0.1)
-    assert (text is not None) is suspicious
-    if text:
-        assert f"{now:,} instead of {sum(before.values()):,}" in text
-        assert '{"accept_shrinkage": true}' in text
+    findings = shrunken_alias("image", before, {"met": now}, 0.1)
+    assert bool(findings) is suspicious
+    if findings:
+        assert f"documents of image: {now:,} instead of {sum(before.values()):,}" in findings[0]
+        assert shrunken_index(findings).count('{"accept_shrinkage": true}') == 1

@@ -55,7 +55,7 @@ def test_open_removals_since_the_last_refresh_are_counted(catalog):
 def test_a_smaller_index_is_refused_with_what_was_left_out(catalog):
     documents = {"image": {"met": 900, "flickr": 100}}
     now = refresh(catalog, "now", documents=documents, aliases={"image": "image-a"})
-    own = RefreshIndexes(now, Mock())
+    own = RefreshIndexes(now, Mock(sources=lambda _: {"met": 600, "flickr": 100}))
     left_out = {"removed from their source": 1300, "rejected": 0}
     remove(catalog, "met", 300)
     match = (
@@ -65,6 +65,18 @@ def test_a_smaller_index_is_refused_with_what_was_left_out(catalog):
     )
     with pytest.raises(Refused, match=match):
         own.refuse_shrinkage(
-            "image-a", 700, accepted=False, left_out=left_out, why=lambda: removed_by_checks(catalog, now)
+            "image-a", accepted=False, left_out=left_out, why=lambda: removed_by_checks(catalog, now)
         )
-    own.refuse_shrinkage("image-a", 700, accepted=True)
+    own.refuse_shrinkage("image-a", accepted=True)
+
+
+MET_IS_GONE = r"^documents of met: 0 instead of 2,000 that are live\. If that is right"
+
+
+def test_an_index_without_a_small_source_is_refused(catalog):
+    documents = {"image": {"flickr": 100_000, "met": 2000}}
+    now = refresh(catalog, "now", documents=documents, aliases={"image": "image-a"})
+    own = RefreshIndexes(now, Mock(sources=lambda _: {"flickr": 100_000}))
+    match = r"^documents of met: 0 instead of 2,000 that are live\. If that is right"
+    with pytest.raises(Refused, match=match):
+        own.refuse_shrinkage("image-a", accepted=False)

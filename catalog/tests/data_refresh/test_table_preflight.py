@@ -122,3 +122,13 @@ def test_leftovers_of_a_failed_refresh_are_no_obstacle(filled):
     left = shape(api, "temp_import_image")
     preflight_tables(api, catalog, ["image"])
     assert shape(api, "temp_import_image") == left
+
+
+def test_one_database_behind_both_connections_is_refused(filled, pair):
+    """A refresh would replace the catalog's tables by those of the API."""
+    catalog, _ = filled
+    with (
+        psycopg.connect(pair[0], autocommit=True) as api,
+        pytest.raises(Fatal, match=r"postgres_openledger_upstream and \S+ lead to the same database"),
+    ):
+        preflight_tables(api, catalog, ["image"])

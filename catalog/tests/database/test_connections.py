@@ -53,7 +53,7 @@ def test_what_libpq_does_not_know_is_named_and_no_field_is_replaced(caplog):
 def test_both_places_that_connect_use_it(file):
     text = (Path(__file__).parents[2] / file).read_text()
     assert re.search(
-        r"arguments = with_token\(arguments_of\(found, .*\n.*psycopg\.connect\(\*\*arguments,", text
+        r"arguments = with_token\(arguments_of\(\w+, .*\n.*psycopg\.connect\(\*\*arguments,", text
     )
 
 

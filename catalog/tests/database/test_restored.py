@@ -1,7 +1,8 @@
 """A restored catalog database, older than the state of Airflow, the API and the search engine."""
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from psycopg.types.json import Jsonb
@@ -18,8 +19,8 @@ from catalog.recovery.restored import (
     CatchUp,
     Run,
     catch_up,
-    give_turns_up,
     newest_load,
+    release_turns,
     runs_by_hand,
     unfinished,
 )
@@ -43,14 +44,14 @@ def test_no_run_continues_from_lost_state(catalog):
     """A restarted refresh is distinguished from the lost one whose tables are left in the API database."""
     first = taken(catalog)
     lost = begin(catalog, first, plan()).identity
-    assert give_turns_up(catalog) == 1
+    assert release_turns(catalog) == 1
     with pytest.raises(Refused, match=r"the restoration of the catalog database began after .* cannot go on"):
         current(catalog, "image_data_refresh", "r")
     again = taken(catalog)
     assert again.number > first.number + 100_000
     assert begin(catalog, again, plan()).identity != lost
-    assert give_turns_up(catalog) == 1  # it may be run again
-    assert give_turns_up(catalog) == 0
+    assert release_turns(catalog) == 1  # it may be run again
+    assert release_turns(catalog) == 0
 
 
 def whole(catalog, provider, until, media_type="image", days=1):
@@ -250,3 +251,20 @@ def test_records_come_back_under_their_keys(catalog, api):
     assert catalog.execute("select count(*) from image where title = 'older'").fetchone() == (3,)
     assert take_back(catalog, api, "image", backup) == 0
     assert take_back(catalog, api, "audio", backup) == 0
+
+
+def test_random_identifiers_do_not_tell_when_they_were_created(catalog, api):
+    """An adopted catalog has millions of them; they are neither copied nor taken for newer ones."""
+    since = datetime.now(UTC) - timedelta(days=1)
+    key = catalog.execute("select time_ordered_uuid()").fetchone()[0]
+    random = UUID(int=key.int & ~(0xF << 76) | 4 << 76)  # of the same place in the index
+    future = UUID(int=key.int + (30 * 86_400_000 << 80))
+    largest = UUID("ffffffff-ffff-4fff-bfff-ffffffffffff")
+    assert (key.version, random.version, future.version) == (7, 4, 7)
+    api.cursor().executemany(
+        "insert into image (created_on, updated_on, identifier, license, removed_from_source, url, provider,"
+        " foreign_identifier) values ('2020-01-01', now(), %s, 'by', false, %s, 'flickr', %s)",
+        [(one, f"https://example.org/{one}", f"{one}") for one in (random, largest, future, key)],
+    )
+    assert take_back(catalog, api, "image", since) == 1
+    assert catalog.execute("select identifier from image").fetchall() == [(key,)]

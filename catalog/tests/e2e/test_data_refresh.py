@@ -395,7 +395,7 @@ def test_a_refresh_waits_for_a_filtered_index(bench, media):
 
 
 def test_the_full_staging_index(bench, media):
-    """The old one is kept unless it is to be deleted; left-overs of failed runs are deleted."""
+    """The old one is kept unless it is to be deleted; leftovers of failed runs are deleted."""
     search, kept = bench.search(), []
     make(search, "image-full-0-failed", dag_id="recreate_full_staging_index")
     for delete_old in (False, False, True):

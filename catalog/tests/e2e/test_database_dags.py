@@ -131,7 +131,7 @@ SLOW = "(SELECT count(*) FROM generate_series(1, 4000) g WHERE md5(g::text || ti
 STAGES = {
     "select": "query like '%create table%_rows_to_update%'",
     "batches": "query like 'update \"image\" set%'",
-    "left-overs": "query like '%for no key update%'",
+    "leftovers": "query like '%for no key update%'",
 }
 
 
@@ -146,7 +146,7 @@ def test_an_update_is_stopped_at_a_stage(bench, images, stage, how):
         conf["select_query"] = f"{UPDATE['select_query']} AND {SLOW}"
         conf["update_query"] = f"SET title = CASE WHEN {SLOW} THEN title || '!' END"
         with psycopg.connect(bench.stack.dsn()) as holder:
-            if stage == "left-overs":
+            if stage == "leftovers":
                 holder.execute("select from image where provider = 'made_up' and title like '%7' for update")
             run_id = bench.api.trigger("batched_update", conf)
             process = bench.process_behind(STAGES[stage])

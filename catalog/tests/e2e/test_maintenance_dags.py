@@ -104,7 +104,7 @@ def test_silenced_entries_are_checked(bench, github):
     github.issues = {("owner", 1): "open", ("owner/name", 1): "open", ("owner/name", 2): "closed"}
     entries = {
         "no_dag": [
-            {"issue": f"https://github.com/owner/name/issues/{n}", "predicate": f"p{n}"} for n in (1, 2, 3)
+            {"issue": f"https://localhost/owner/name/issues/{n}", "predicate": f"p{n}"} for n in (1, 2, 3)
         ]
     }
     bench.slack.clear()

@@ -2,7 +2,7 @@
 
 import re
 import resource
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 
 import msgspec
@@ -19,7 +19,10 @@ from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.state import MemoryCheckpoint, Options
 from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN
+from catalog.ingestion.transport import BaseUrlTransport
+from catalog.ingestion.windows import day_window
 from catalog.provider_api import CC0, Counted, Image, Links, Page, Paginator, Provider, Skip, Tokens
+from catalog.tests.values import present
 
 
 class Scripted(Paginator):
@@ -79,11 +82,12 @@ def image(name, license_=CC0):
     )
 
 
-def pull(folder, provider_, checkpoint=None, **options):
-    more = {k: options.pop(k) for k in ("fence", "should_stop", "progress") if k in options}
+def pull(folder, provider_, checkpoint=None, client=None, **options):
+    more = {k: options.pop(k) for k in ("window", "fence", "should_stop", "progress") if k in options}
     parts = Parts(UPath(folder), "example", datetime(2024, 1, 1, tzinfo=UTC), None)
+    chosen = Options(**options)
     return Pull(
-        provider_, Client(), parts, run_id="r", options=Options(**options), checkpoint=checkpoint, **more
+        provider_, client or Client(), parts, run_id="r", options=chosen, checkpoint=checkpoint, **more
     )
 
 
@@ -209,6 +213,74 @@ def test_a_kill_between_the_part_and_the_checkpoint_counts_nothing_twice(tmp_pat
     assert second.pages.asked == [2, 3, 4]
     assert rows(resumed) == ["p0", "p1", "p2 is another now", "p3", "p4"]
     assert manifest.counts["image"].written == 5
+
+
+DAY, NEXT = day_window(date(2024, 2, 10)), day_window(date(2024, 2, 11))
+HERE = BaseUrlTransport("example.org", "http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("other", "attributes", "said"),
+    [
+        ({"window": NEXT}, {}, r"window: \['2024-02-10T00:00:00Z', .*\], not \['2024-02-11"),
+        ({"client": Client(transport=HERE)}, {}, "source: None, not http://127.0.0.1:1"),
+        ({"limit": 5}, {}, "limit: None, not 5"),
+        ({"additional_query_params": {"z": 1}}, {}, "additional_query_params: None, not {'z': 1}"),
+        ({"initial_query_params": {"q": "x"}}, {}, "initial_query_params: None, not {'q': 'x'}"),
+        ({"query_params_list": [{"page": 0}]}, {}, "query_params_list: None, not"),
+        ({}, {"params": {"size": 2}}, "params: {}, not {'size': 2}"),
+        ({}, {"name": "other"}, "provider: example, not other"),
+    ],
+)
+def test_a_state_of_another_pull_is_not_resumed(tmp_path, caplog, other, attributes, said):
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(Interrupted):
+        pull(tmp_path, provider([["a"], ["b"]]), checkpoint, window=DAY, should_stop=lambda: True).run()
+    again = pull(tmp_path, provider([["x"], ["y"]], **attributes), checkpoint, **{"window": DAY, **other})
+    again.run()
+    assert again.provider.pages.asked[0] == 0
+    assert "a" not in rows(again)
+    assert re.search(rf"STARTING OVER: .* it is of another pull \({said}", caplog.text)
+
+
+def test_the_manifest_of_a_pull_that_starts_over_lists_nothing_of_another_pull(tmp_path):
+    """Its API is down, so the other pull's state is still the stored one."""
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(Interrupted):
+        pull(tmp_path, provider([["a"], ["b"]]), checkpoint, window=DAY, should_stop=lambda: True).run()
+    failing = pull(tmp_path, provider([Retry("down")]), checkpoint, window=NEXT)
+    with pytest.raises(Retry):
+        failing.run()
+    manifest = present(failing.parts.load())
+    assert (manifest.pages, manifest.counts, manifest.error) == (0, {}, "Retry: down")
+
+
+@pytest.mark.parametrize(
+    "other", [{"skip_errors": True}, {"skip_predicates": ("x",)}, {"accept_shortfall": True}]
+)
+def test_options_that_change_no_request_leave_the_state_as_it_is(tmp_path, other):
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(Interrupted):
+        pull(tmp_path, provider([["a"], ["b"]]), checkpoint, window=DAY, should_stop=lambda: True).run()
+    again = pull(tmp_path, provider([["a"], ["b"]]), checkpoint, window=DAY, **other)
+    again.run()
+    assert again.provider.pages.asked == [1]
+
+
+def test_a_state_of_a_release_that_did_not_note_its_pull_is_resumed(tmp_path):
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(Interrupted):
+        pull(tmp_path, provider([["a"], ["b"]]), checkpoint, should_stop=lambda: True).run()
+    added = ("of", "restarted")
+    old = {key: value for key, value in present(checkpoint.state).items() if key not in added}
+    old |= {
+        "failed": False,
+        "rounds": [{"params": {}, "cursor": None, "only": False, "rest": False, "read": 0}],
+    }
+    again = pull(tmp_path, provider([["a"], ["b"]]), MemoryCheckpoint(old))
+    again.run()
+    assert again.provider.pages.asked == [1]
+    assert rows(again) == ["a", "b"]
 
 
 def test_a_pull_that_fails_leaves_what_it_read_and_says_why(tmp_path):

@@ -1,11 +1,16 @@
 """When a pull counts as whole: totals, gaps, what a later attempt reads, accepted shortfalls."""
 
+import contextlib
 from datetime import UTC, datetime
+from itertools import count
+from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from catalog.core.errors import Fatal, NotWhole, QuotaExhausted, Retry, SkippedErrors
+from catalog.core.errors import Fatal, Interrupted, NotWhole, QuotaExhausted, Retry, SkippedErrors
 from catalog.ingestion.state import MemoryCheckpoint
 from catalog.ingestion.tally import SEEN
 from catalog.provider_api import Page, Paginator, Skip, Tokens
@@ -165,6 +170,158 @@ def test_pages_that_are_too_short_where_no_total_is_announced(tmp_path, pages, w
             pulled.run()
 
 
+DOWN: tuple[Retry, None] = (Retry("down"), None)  # a page that fails
+
+
+def test_a_round_with_a_failed_page_is_compared_once_that_page_is_read(tmp_path):
+    checkpoint = MemoryCheckpoint()
+    first = pull(
+        tmp_path, provider(Announced((["a", "b"], 6), DOWN, (["d"], 6))), checkpoint, skip_errors=True
+    )
+    with pytest.raises(SkippedErrors, match="Only then are their lists compared with the announced totals"):
+        first.run()
+    assert present(first.parts.load()).announced is None  # the round has not ended
+
+    again = pull(tmp_path, provider(Announced((["a", "b"], 6), (["c"], 6), (["d"], 6))), checkpoint)
+    with pytest.raises(NotWhole, match="4 of 6 announced items came"):
+        again.run()
+    assert again.provider.pages.asked == [1]
+
+    third = pull(tmp_path, provider(Announced((["a", "b"], 6), (["c"], 6), (["d", "e", "f"], 6))), checkpoint)
+    manifest = third.run()
+    assert rows(third) == ["a", "b", "d", "c", "e", "f"]
+    assert (manifest.whole, manifest.announced, manifest.shortfalls) == (True, 6, [])
+
+
+def test_failed_pages_of_a_round_and_its_last_one_count_together(tmp_path):
+    """Also when one of them fails again, and the pull is stopped in between."""
+    checkpoint, good = (
+        MemoryCheckpoint(),
+        [(["a", "b"], 7), (["c"], 7), (["d"], 7), (["e", "f"], 7), (["g"], 7)],
+    )
+    for failing, stop, error in (
+        ({1, 3, 4}, False, SkippedErrors),
+        ({3}, True, Interrupted),
+        ({3}, False, SkippedErrors),
+    ):
+        pages = provider(Announced(*(DOWN if n in failing else page for n, page in enumerate(good))))
+        with pytest.raises(error):
+            pull(tmp_path, pages, checkpoint, skip_errors=True, should_stop=lambda s=stop: s).run()
+    last = pull(tmp_path, provider(Announced(*good)), checkpoint)
+    assert last.run().announced == 7
+    assert last.provider.pages.asked == [3]
+    assert sorted(rows(last)) == list("abcdefg")
+
+
+def test_a_failed_page_that_brings_known_items_fills_no_gap(tmp_path):
+    """Meanwhile, the items have moved to other pages."""
+    checkpoint = MemoryCheckpoint()
+    pages = Announced((["a", "b"], 5), DOWN, (["e"], 5))
+    with pytest.raises(SkippedErrors):
+        pull(tmp_path, provider(pages), checkpoint, skip_errors=True).run()
+    with pytest.raises(NotWhole, match="4 of 5 announced items came"):
+        pull(tmp_path, provider(Announced((["c", "x"], 5), (["a", "d"], 5), (["e"], 5))), checkpoint).run()
+
+
+def test_a_stopped_pull_recognises_what_its_round_has_read(tmp_path):
+    """The API's order changes while the pull is stopped; its pages are full, but hold known items."""
+    checkpoint, pages = MemoryCheckpoint(), [(["a", "b"], 4), (["c", "d"], 4)]
+    with pytest.raises(Interrupted):
+        pull(tmp_path, provider(Announced(*pages)), checkpoint, should_stop=lambda: True).run()
+    with pytest.raises(NotWhole, match="2 of 4 announced items came"):
+        pull(tmp_path, provider(Announced((["c", "d"], 4), (["a", "b"], 4))), checkpoint).run()
+    again = pull(tmp_path, provider(Announced(*pages)), checkpoint)
+    assert again.run().whole
+    assert set(rows(again)) == set("abcd")
+
+
+def test_a_stopped_round_that_begins_again_counts_its_items_again(tmp_path):
+    class Rebuilt(Announced):
+        def fetch(self, client, cursor, params):
+            page = super().fetch(client, cursor, params)
+            page.restarted = cursor["page"] == 1
+            return page
+
+    checkpoint, pages = MemoryCheckpoint(), [(["a", "b"], 3), (["a"], 3), (["b"], 3), (["c"], 3)]
+    for _ in range(len(pages)):
+        with pytest.raises(Interrupted):
+            pull(tmp_path, provider(Rebuilt(*pages)), checkpoint, should_stop=lambda: True).run()
+    last = pull(tmp_path, provider(Rebuilt(*pages)), checkpoint)
+    assert last.run().announced == 3
+    assert last.provider.pages.asked == [], "nothing was missing"
+
+
+class Builds(Paginator):
+    """Pages of (items, number of the build); where the build changes, the round begins again."""
+
+    def __init__(self, *pages, skips):
+        self.pages, self.skips = pages, skips
+
+    def start(self, params):
+        return {"page": 0}
+
+    def fetch(self, client, cursor, params):
+        number = cursor["page"]
+        items, restarted = self.pages[number]
+        if isinstance(items, Exception):
+            raise items
+        following = {"page": number + 1} if number + 1 < len(self.pages) else None
+        return Page(items, following, 3, restarted=restarted)
+
+    def skip(self, cursor):
+        return {"page": cursor["page"] + 1} if self.skips else None
+
+
+def test_failed_pages_of_an_earlier_build_are_not_missing(tmp_path):
+    pages = Builds((["a"], False), DOWN, (["a", "b"], True), (["c"], False), skips=True)
+    assert pull(tmp_path, provider(pages), skip_errors=True).run().announced == 3
+
+
+def test_items_of_an_earlier_build_do_not_make_up_for_missing_ones(tmp_path):
+    checkpoint = MemoryCheckpoint()
+    old = Builds((["a", "b"], False), DOWN, skips=False)
+    with pytest.raises(SkippedErrors):
+        pull(tmp_path, provider(old), checkpoint, skip_errors=True).run()
+    new = Builds((["a", "b"], False), (["b"], True), (["c"], False), skips=False)
+    with pytest.raises(NotWhole, match="2 of 3 announced items came"):
+        pull(tmp_path, provider(new), checkpoint).run()
+
+
+ITEMS = 8  # on four pages
+an_attempt = st.tuples(
+    st.permutations(range(ITEMS)), st.sets(st.integers(0, 3), max_size=2), st.sampled_from([None, 1, 2])
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(attempts=st.lists(an_attempt, max_size=5), withheld=st.integers(0, 2))
+def test_only_a_pull_with_all_announced_items_is_whole(tmp_path_factory, attempts, withheld):
+    """Whichever pages fail, wherever it is stopped, and however the order changes between attempts."""
+    folder, checkpoint = tmp_path_factory.mktemp("pull"), MemoryCheckpoint()
+    undisturbed: tuple[list[int], set[int], None] = (list(range(ITEMS)), set(), None)
+    for order, failing, stop in [*attempts, undisturbed, undisturbed, undisturbed]:
+        walked_again = b'"written":[' in orjson.dumps(checkpoint.state)
+        pages: list[tuple[Any, int | None]] = [
+            ([f"i{item}" for item in order[n : n + 2]], ITEMS + withheld) for n in range(0, ITEMS, 2)
+        ]
+        if not walked_again:  # what that walk does not write again, because it is known, is not recognised
+            pages = [DOWN if n in failing else page for n, page in enumerate(pages)]
+        calls = count(1)
+        pulled = pull(
+            folder,
+            provider(Announced(*pages)),
+            checkpoint,
+            skip_errors=True,
+            should_stop=lambda c=calls, s=None if walked_again else stop: next(c) == s,
+        )
+        with contextlib.suppress(Interrupted, SkippedErrors, NotWhole):
+            assert pulled.run().whole
+            assert not withheld
+            assert set(rows(pulled)) == {f"i{item}" for item in range(ITEMS)}
+            return
+    assert withheld, "an API that gives everything ends in a whole pull"
+
+
 def test_what_came_before_fills_no_gap(tmp_path):
     """A page that repeats items, and differs only in a counter, does not make up for missing items."""
 
@@ -314,6 +471,9 @@ GOOD = {
         {**GOOD, "announced": [1]},
         {k: v for k, v in GOOD.items() if k != "token"},
         {**GOOD, "round": 1},  # at its end, and nothing had come
+        {**GOOD, "rounds": [{"params": {}, "of": 1}]},
+        {**GOOD, "failed": True},  # of a release that did not note of which round a failed page is
+        {**GOOD, "rounds": [{"params": {}, "cursor": {"page": 1}, "rest": True, "read": 3}]},
     ],
     ids=repr,
 )

@@ -28,7 +28,7 @@ def test_tasks_share_the_pause_of_a_host_and_remember_it(catalog):
         one = Survey("run", "image", "b", number, 2)
         plan(catalog, one, now=clock.now(), size=0, again=0)
         pauses = Pauses(PauseTable(lambda: catalog, str(one)), str(one), clock.now)
-        check = checker(clock, paused=pauses.left).check
+        check = checker(clock, paused=pauses.remaining).check
         check_links(
             catalog, one, check, pauses, now=clock.now, clock=clock.time, sleep=clock.sleep, workers=1
         )
@@ -60,7 +60,7 @@ def test_records_that_are_not_asked_are_not_checked_and_never_gone(catalog):
         one = Survey("run", "image", "b")
         plan(catalog, one, now=clock.now(), size=10, again=0)
         pauses = Pauses(PauseTable(lambda: catalog, "run"), "run", clock.now)
-        check = checker(clock, paused=pauses.left).check
+        check = checker(clock, paused=pauses.remaining).check
         check_links(
             catalog, one, check, pauses, now=clock.now, clock=clock.time, sleep=clock.sleep, workers=1
         )

@@ -27,7 +27,7 @@ class Hosts:
     def check(self, url):
         self.clock.sleep(0.1)
         found = self.reply(url, self.clock.time())
-        if left := self.pauses.left(found.host or url[0]):  # as `Web` does before a request
+        if left := self.pauses.remaining(found.host or url[0]):  # as `Web` does before a request
             return unclear(answers.PAUSED, None, left, found.host)
         self.asked[url].append(self.clock.time())
         return found
@@ -181,11 +181,11 @@ def test_a_pause_that_a_host_asks_for_holds_for_all_surveys_and_another_one_does
     one, other = (Pauses(kept, name, clock.now) for name in ("one", "other"))
     one.begin("fails", asked=False)
     one.begin("asks", asked=True, least=1e9)
-    assert (one.left("fails"), other.left("fails")) == (LENGTHS[0], 0)
+    assert (one.remaining("fails"), other.remaining("fails")) == (LENGTHS[0], 0)
     assert Pauses(kept, "one", clock.now).own() == {"fails": LENGTHS[0]}
-    assert one.left("asks") == other.left("asks") == LONGEST  # however much more it asks for
+    assert one.remaining("asks") == other.remaining("asks") == LONGEST  # however much more it asks for
     other.answered("asks")  # to a request that was sent before
-    assert other.left("asks") == LONGEST
+    assert other.remaining("asks") == LONGEST
     assert other.begin("asks", asked=True) == one.begin("asks", asked=True)  # it goes on; no other one begins
     clock.sleep(LONGEST)
     assert other.begin("asks", asked=True).number == 2

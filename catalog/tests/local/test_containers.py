@@ -320,6 +320,83 @@ def test_variables_with_a_default(monkeypatch):
     assert not [m for _, m in found.values() if "](" in m or "`" in m]
 
 
+RELEASES = """
+import dataclasses, json, sqlalchemy
+from airflow import settings
+from airflow.models import Variable
+from airflow.models.base import Base
+from catalog.containers import bootstrap
+from catalog.core.settings import DATA_REFRESH_COPY_TASKS, DATA_REFRESH_INDEX_TASKS, DATASET_TASKS, SETTINGS
+
+def rows():
+    with settings.Session() as session:
+        return {row.key: (row.val, row.description) for row in session.scalars(sqlalchemy.select(Variable))}
+
+engine = settings.get_engine()
+Base.metadata.create_all(engine)
+bootstrap.show_variables()
+first = rows()
+index, copy, dataset = DATA_REFRESH_INDEX_TASKS, DATA_REFRESH_COPY_TASKS, DATASET_TASKS
+# A person has set the default itself, and removed the description of another Variable.
+Variable.set(index.name, "8", description=first[index.name][1])
+Variable.set(copy.name, "4")
+# An earlier release has stored defaults; a person has changed one of them since.
+old = {name: (value, meaning) for name, value, meaning in bootstrap.defaults()}
+Variable.set("LINK_CHECK_RATE", *old["LINK_CHECK_RATE"])
+Variable.set("ENVIRONMENT", "production", old["ENVIRONMENT"][1])
+# Airflow's key was lost.
+with engine.begin() as connection:
+    connection.execute(sqlalchemy.text(
+        "update variable set val = 'sealed', is_encrypted = true where key = 'PROBE_HTTPS'"
+    ))
+bootstrap.SETTINGS = [
+    dataclasses.replace(one, value=16) if one in (index, dataset) else one for one in SETTINGS
+]
+bootstrap.show_variables()
+with engine.connect() as connection:
+    [(sealed,)] = connection.execute(sqlalchemy.text("select val from variable where key = 'PROBE_HTTPS'"))
+print(json.dumps([first, rows(), sealed]))
+"""
+
+
+@pytest.mark.airflow
+@pytest.mark.database
+def test_defaults_of_a_later_release_take_effect_and_what_people_have_set_stays(server, tmp_path):
+    address = database_of_its_own(server, "empty").replace("postgresql:", "postgresql+psycopg2:")
+    own = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_VAR_")},
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": address,
+        "AIRFLOW__CORE__FERNET_KEY": "cGxlYXNlIGRvIG5vdCB1c2UgdGhpcyBvbmUgLi4uLi4=",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", RELEASES], env=own, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, later, sealed = json.loads(done.stdout.splitlines()[-1])
+    assert {value for value, _ in first.values()} == {""}
+    assert first["DATASET_TASKS"] == ["", "tasks that write the dataset, at most 32; empty: 2"]
+    assert later["DATASET_TASKS"] == ["", "tasks that write the dataset, at most 32; empty: 16"]
+    assert later["DATA_REFRESH_INDEX_TASKS"] == ["8", "tasks that fill an index, at most 64; empty: 8"]
+    assert later["DATA_REFRESH_COPY_TASKS"] == ["4", None]
+    assert later["LINK_CHECK_RATE"] == first["LINK_CHECK_RATE"]
+    assert later["ENVIRONMENT"][0] == "production"
+    assert sealed == "sealed"
+    changed = {name for name, row in later.items() if row != first[name]}
+    assert changed == {
+        "DATASET_TASKS",
+        "DATA_REFRESH_INDEX_TASKS",
+        "DATA_REFRESH_COPY_TASKS",
+        "ENVIRONMENT",
+        "PROBE_HTTPS",
+    }
+
+
+def test_an_empty_variable_is_not_set():
+    for setting in SETTINGS:
+        assert setting.decode("") == (setting.value, None)
+
+
 def test_users_of_the_search_engine(httpserver):
     """They are created by the engine's superuser; the dashboard's user may only read."""
     answers = httpserver.expect_request(re.compile("/_security/.*"), method="PUT")

@@ -92,12 +92,12 @@ def test_a_run_is_watched_while_the_api_is_away_for_a_moment(httpserver, monkeyp
     assert watch(api, [Run("d", "r")], lambda _: None)[0].state == "success"
     httpserver.clear()
     httpserver.expect_request(run).respond_with_json(away, status=500)
-    monkeypatch.setattr("catalog.local.runs.AWAY", 0)
+    monkeypatch.setattr("catalog.local.runs.MAX_OUTAGE", 0)
     with pytest.raises(ApiError, match=r"^500: Database error$"):
         watch(api, [Run("d", "r")], lambda _: None)
     httpserver.clear()
     httpserver.expect_request(run).respond_with_json({"detail": "no such run"}, status=404)
-    monkeypatch.setattr("catalog.local.runs.AWAY", 120)
+    monkeypatch.setattr("catalog.local.runs.MAX_OUTAGE", 120)
     with pytest.raises(ApiError, match="404: no such run"):
         watch(api, [Run("d", "r")], lambda _: None)
 

@@ -9,7 +9,7 @@ from catalog.core.secrets import Secret
 from catalog.core.setting import PassedOver, Reviews, Silencing
 from catalog.maintenance.github import GitHub
 from catalog.maintenance.reviews import MARKER, due, urgency_of, weekdays_since, write
-from catalog.maintenance.silenced import MISSING, NO_ISSUE, closed_issues
+from catalog.maintenance.silenced import MISSING, NO_ISSUE, OPEN, closed_issues, issue_state
 from catalog.notifications.messages import stale_entries
 from catalog.tests.maintenance.github_server import FakeGitHub, json_response
 
@@ -159,7 +159,7 @@ def test_urgency():
     assert urgency_of([]) is None
 
 
-ISSUES = "https://github.com/owner/name/issues"
+ISSUES = "https://localhost/owner/name/issues"  # of the server that the tests start
 
 
 def test_closed_issues(fake, github):
@@ -179,19 +179,54 @@ def test_closed_issues(fake, github):
     message = stale_entries("check_silenced_dags", "t", "SKIPPED_INGESTION_ERRORS", found)
     assert message.username == "Silenced DAG Check"
     assert message.text.splitlines()[1] == (
-        "  - <https://github.com/owner/name/issues/2|flickr_workflow (pull.*): 'TimeOut &lt;b&gt;'>"
+        "  - <https://localhost/owner/name/issues/2|flickr_workflow (pull.*): 'TimeOut &lt;b&gt;'>"
     )
     assert closed_issues(github, {}) == []
 
 
-@pytest.mark.parametrize("issue", ["", "x", "https://github.com/owner", f"{ISSUES}/x", "https://[/1/2/3/4"])
+@pytest.mark.parametrize(
+    "issue",
+    [
+        "",
+        "x",
+        "https://localhost/owner",
+        f"{ISSUES}/x",
+        "https://[/1/2/3/4",
+        "https://gitlab.example.com/owner/name/issues/1",
+        "https://github.com/owner/name/issues/1",  # another server than the enterprise's
+        "https://localhost/owner/name/-/issues/1",
+        "https://localhost/group/owner/name/issues/1",
+        "https://localhost/owner/name/discussions/1",
+        "/owner/name/issues/1",
+    ],
+)
 def test_an_entry_without_an_issue_affects_no_other(fake, github, issue):
     """The alert has it and the others."""
-    fake.issues = {("owner/name", 2): "closed"}
+    fake.issues = {("owner/name", 1): "open", ("owner/name", 2): "closed"}
     found = closed_issues(github, {"a": [Silencing(issue, "x"), Silencing(f"{ISSUES}/2", "y")]})
     assert [(c.predicate, c.note) for c in found] == [("x", NO_ISSUE), ("y", "")]
     text = stale_entries("d", "t", "V", found).text
     assert f"a: 'x'{'>' if issue.startswith('https') else ''} ({NO_ISSUE})" in text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{ISSUES}/1#issuecomment-5",
+        "http://LOCALHOST:80/owner/name/pull/1/",
+        "https://localhost/repos/owner/name/pulls/1",
+        "https://localhost/api/v3/repos/owner/name/issues/1",
+    ],
+)
+def test_addresses_of_pages_and_of_the_api(fake, github, url):
+    fake.issues = {("owner/name", 1): "open"}
+    assert issue_state(github, url) == OPEN
+
+
+def test_the_hosts_of_a_server():
+    assert GitHub().hosts == {"api.github.com", "github.com"}
+    assert GitHub(base="https://github.example.com/api/v3").hosts == {"github.example.com"}
+    assert GitHub(base="https://api.octo.ghe.com/").hosts == {"api.octo.ghe.com", "octo.ghe.com"}
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import boto3
 import msgspec
+import psycopg
 import pytest
 import requests
 from botocore.stub import Stubber
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
-from catalog.core.errors import Fatal, Retry
+from catalog.core.errors import Fatal, Retry, UnexpectedResponse
 from catalog.core.secrets import Secret
 from catalog.core.setting import Databases, Deploy
 from catalog.database import sample_data
@@ -255,17 +256,36 @@ def test_applications_are_forgotten(api):
     assert api.execute("select count(*) from image").fetchone() == (20,)
 
 
+def test_production_s_applications_are_kept(api, api_dsn):
+    """Even if the connection to staging leads there."""
+    sample_data.fill(api, "api", 20)
+    api.execute("insert into api_oauth2registration (name, description, email) values ('a', 'b', 'c')")
+    with (
+        psycopg.connect(api_dsn, autocommit=True) as production,
+        pytest.raises(Fatal, match="leads to the production database of the API, so no keys were deleted"),
+    ):
+        forget_applications(api, production)
+    assert api.execute("select count(*) from api_oauth2registration").fetchone() == (1,)
+    with psycopg.connect(api_dsn, dbname="postgres", autocommit=True) as another:
+        forget_applications(api, another)
+    assert api.execute("select count(*) from api_oauth2registration").fetchone() == (0,)
+
+
+def version(*tags, created_at="2024-03-03T00:00:00Z"):
+    return {"created_at": created_at, "metadata": {"container": {"tags": list(tags)}}}
+
+
 def test_the_deployment(httpserver: HTTPServer):
-    """The newest version may have no tag; versions come in pages."""
+    """The newest version may have no tag; versions come in pages, and in any order."""
     path = "/orgs/owner/packages/container/api/versions"
     second = [
-        {"metadata": {"container": {"tags": ["latest", "v2"]}}},
-        {"metadata": {"container": {"tags": ["v1"]}}},
+        version("v1", created_at="2024-03-01T00:00:00Z"),
+        version("latest", "v2", created_at="2024-03-02T00:00:00+00:00"),
     ]
     httpserver.expect_request(path, query_string={"per_page": "100", "page": "2"}).respond_with_json(second)
     link = f'<{httpserver.url_for(path)}?per_page=100&page=2>; rel="next"'
     httpserver.expect_request(path, query_string={"per_page": "100"}).respond_with_json(
-        [{"metadata": {"container": {"tags": []}}}], headers={"Link": link}
+        [version(), version("v0", created_at="2024-02-29T00:00:00Z")], headers={"Link": link}
     )
     dispatch = "/repos/owner/infrastructure/actions/workflows/deploy.yml/dispatches"
     wanted = {"ref": "main", "inputs": {"tag": "v2"}}
@@ -274,6 +294,15 @@ def test_the_deployment(httpserver: HTTPServer):
     ).respond_with_data("", 204)
     target = Deploy("owner/infrastructure", "deploy.yml", "api", httpserver.url_for("").rstrip("/"))
     assert deploy(target, GitHub(Secret("key"), target.api)) == "v2"
+
+
+@pytest.mark.parametrize("created_at", [None, 5, "yesterday"])
+def test_a_version_that_does_not_say_when_it_was_created_is_not_deployed(httpserver: HTTPServer, created_at):
+    versions = [version("v1"), version("v2", created_at=created_at)]
+    httpserver.expect_request(VERSIONS).respond_with_json(versions)
+    github = GitHub(None, httpserver.url_for("").rstrip("/"))
+    with pytest.raises(UnexpectedResponse, match="when version v2 of owner/api was created"):
+        github.newest_tag("owner", "api")
 
 
 @pytest.mark.parametrize(
@@ -309,7 +338,7 @@ def dispatch(httpserver: HTTPServer):
     """Return a function that deploys, where a handler answers the request for the deployment."""
 
     def dispatch(handler):
-        httpserver.expect_request(VERSIONS).respond_with_json([{"metadata": {"container": {"tags": ["v2"]}}}])
+        httpserver.expect_request(VERSIONS).respond_with_json([version("v2")])
         httpserver.expect_request(DISPATCH, "POST").respond_with_handler(handler)
         target = Deploy("owner/x", "deploy.yml", "api", httpserver.url_for("").rstrip("/"))
         return deploy(target, GitHub(Secret("key"), target.api))

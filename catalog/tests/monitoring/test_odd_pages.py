@@ -76,20 +76,36 @@ def odd(server, engine, tmp_path_factory) -> Iterator[Odd]:
             dag("stocksnap_workflow"),
             dag("image_data_refresh"),
             dag("wordpress_workflow"),
+            dag("smk_workflow"),
         ]
         failed = run(hidden, "hidden", "failed", now - timedelta(hours=2), now, pull_image_data="failed")
         earlier, later = now - timedelta(hours=2), now - timedelta(hours=1)
         ended = run("stocksnap_workflow", "ended", "failed", earlier, later, pull_image_data="failed")
         queued = run("stocksnap_workflow", "queued", "queued", later, now)
         replay = run("stocksnap_workflow", "replay", "success", later, now) | {"conf": {"replay": "folder"}}
+        narrowed = [
+            run("stocksnap_workflow", key, "success", later, now) | {"conf": {key: value}}
+            for key, value in (
+                ("limit", 100),
+                ("initial_query_params", {"page": 3}),
+                ("query_params_list", [{"page": 3}]),
+            )
+        ]
+        smk = run("smk_workflow", "failed", "failed", earlier, later, pull_image_data="failed")
+        conf: dict[str, Any] = {
+            "limit": 0,
+            "initial_query_params": None,
+            "query_params_list": [],
+            "date": None,
+        }
+        unlimited = run("smk_workflow", "unlimited", "success", later, now) | {"conf": conf}
         cleared = run("wordpress_workflow", "cleared", "failed", earlier, now, pull_image_data="failed")
         newer = run("wordpress_workflow", "newer", "success", earlier, later)
         folder = tmp_path_factory.mktemp("odd")
         try:
             variables = {"HIDDEN_DAGS": hidden, "AIRFLOW_VAR_HELD_SCHEDULES": HELD}
-            with website(
-                folder, connections, dags, [failed, ended, queued, replay, cleared, newer], variables
-            ) as site:
+            runs = [failed, ended, queued, replay, *narrowed, smk, unlimited, cleared, newer]
+            with website(folder, connections, dags, runs, variables) as site:
                 yield Odd(site, catalog, search, keys)
         finally:
             search.client.indices.delete(index="image-*,audio-*", ignore_unavailable=True)
@@ -312,8 +328,10 @@ def test_an_older_run_that_was_cleared_and_failed_again_is_a_finding(odd):
 
 
 def test_a_failure_is_shown_until_a_newer_run_has_ended(odd):
-    """One that waits says nothing yet, and one that replays a recording does not ask the provider."""
-    assert "stocksnap_workflow : the newest run failed in pull_image_data" in odd.text("/")
+    """One that waits says nothing yet; one that replays a recording, or is limited, does not ask for all."""
+    shown = odd.text("/")
+    assert "stocksnap_workflow : the newest run failed in pull_image_data" in shown
+    assert "smk_workflow : the newest run failed" not in shown
 
 
 def test_an_alias_on_two_indexes_is_a_finding_and_the_rest_is_shown(odd):

@@ -9,7 +9,7 @@ from catalog.plugins.dashboard.issues import UNKNOWN, Issues
 from catalog.tests.waiting import until
 
 pytestmark = pytest.mark.airflow
-ISSUE = "https://github.com/owner/name/issues/1"
+ISSUE = "https://localhost/owner/name/issues/1"
 
 
 def test_states_of_issues_never_keep_the_page_waiting():

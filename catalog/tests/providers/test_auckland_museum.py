@@ -38,7 +38,9 @@ class Museum(Site):
         assert request.method == "POST"
         clauses = orjson.loads(request.body)["query"]["bool"]
         limits = (clauses.get("must_not") or clauses["must"][1])["range"]["lastModifiedOn"]
-        start, end = (datetime.fromisoformat(limits[key]).replace(tzinfo=UTC) for key in ("gte", "lt"))
+        start, end = (
+            datetime.fromisoformat(limits.get(key, "9999-12-31")).replace(tzinfo=UTC) for key in ("gte", "lt")
+        )
         outside = "must_not" in clauses
         found = [r for at, r in self.records if (at is not None and start <= at < end) is not outside]
 
@@ -73,6 +75,28 @@ def test_more_records_of_one_second_than_are_shown_are_reported(tmp_path):
     assert "10,000 of 10,500 announced items came" in present(pulled.error)
     assert not pulled.manifest.complete
     assert len(pulled.rows) == 10_001, "what follows is read nevertheless"
+
+
+@pytest.mark.parametrize("since", [None, datetime(2020, 1, 1, tzinfo=UTC)])
+@pytest.mark.parametrize("hours", [0, 13, 48])
+def test_a_record_that_changes_during_the_pull_is_read(tmp_path, monkeypatch, since, hours):
+    """Before its part is searched, in a part that was empty until then, in any time zone and after days."""
+
+    class Edited(Museum):
+        def send(self, request, *_, **__):
+            if b'"from"' not in (request.body or b"") and "from=0" in request.url and not self.edited:
+                self.edited = True
+                self.records[0] = (datetime.now(UTC) + timedelta(hours=hours), self.records[0][1])
+            return super().send(request)
+
+        edited = False
+
+    monkeypatch.setattr("catalog.providers.auckland_museum.provider.MAX_SHOWN", 1500)
+    times = [datetime(2021, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(3000)]
+    museum = Edited([*times, None])
+    pulled = Pulled(AucklandMuseum(), museum, tmp_path, window=day_window(since.date()) if since else None)
+    assert museum.edited
+    assert len(set(pulled.ids())) == len(times) + (since is None)
 
 
 def test_since_a_day_only_what_was_changed_is_searched(tmp_path):

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import signal
 import zipfile
 from operator import itemgetter
 from uuid import UUID
@@ -13,7 +14,9 @@ from psycopg.rows import dict_row
 from upath import UPath
 
 from catalog.core.errors import Fatal, Interrupted, Retry
+from catalog.database import schema
 from catalog.ingestion.provider import FOLDER
+from catalog.local.postgres import Postgres
 from catalog.providers.inaturalist import dump, dump_files, photo_batches, taxa
 from catalog.providers.inaturalist.provider import FILES
 from catalog.scaffold.rows import expected_file
@@ -111,15 +114,21 @@ def connection(dsn):
         yield connection
 
 
-def prepare(connection, root):
-    """The steps of the DAG before its check."""
+def prepared(connection, root):
+    """The first step of the DAG: empty tables."""
     token = dump_files.token(root)
     dump.prepare(connection, token)
+    return token
+
+
+def prepare(connection, root):
+    """The steps of the DAG before its check."""
+    token = prepared(connection, root)
     archive = root / "catalogue_of_life.zip"
-    taxa.load_names(connection, archive if archive.exists() else None)
+    taxa.load_names(connection, archive if archive.exists() else None, token)
     for name in FILES:
-        dump_files.load_file(connection, root, name)
-    taxa.name_taxa(connection)
+        dump_files.load_file(connection, root, name, token)
+    taxa.name_taxa(connection, token)
     return token
 
 
@@ -193,7 +202,7 @@ def test_the_same_dump_again_is_unchanged_and_known(connection, tmp_path):
     root = write_dump(tmp_path / "dump")
     token = load(connection, root)
     assert not dump.is_loaded(connection, token)
-    dump.finish(connection, token, drop=True)
+    dump.finish(connection, token, RUN, drop=True)
     assert dump.is_loaded(connection, token)
     with connection.transaction():
         assert connection.execute("select to_regnamespace('inaturalist')").fetchone() == (None,)
@@ -289,11 +298,11 @@ def test_unreadable_rows_of_all_kinds(connection, tmp_path):
 def test_too_many_unreadable_rows(connection, tmp_path, name):
     root = write_dump(tmp_path / "dump")
     spoil(root, [name], list(BAD)[:6])
-    dump.prepare(connection, dump_files.token(root))
+    token = prepared(connection, root)
     with pytest.raises(
         Fatal, match=rf"{name}.csv.gz: 12 of \d+ lines cannot be read, more than 1%; the last one: "
     ):
-        dump_files.load_file(connection, root, name)
+        dump_files.load_file(connection, root, name, token)
 
 
 def write_names(root, vernacular, usage=b"T1\tHylidae\n"):
@@ -328,13 +337,13 @@ def test_a_damaged_file_is_read_again_later(connection, tmp_path):
     whole = {name: (root / name).read_bytes() for name in ("taxa.csv.gz", "catalogue_of_life.zip")}
     for name, data in whole.items():
         (root / name).write_bytes(data[:-20])
-    dump.prepare(connection, dump_files.token(root))
-    with pytest.raises(Retry, match=r"taxa\.csv\.gz is damaged, or did not come whole"):
-        dump_files.load_file(connection, root, "taxa")
+    token = prepared(connection, root)
+    with pytest.raises(Retry, match=r"taxa\.csv\.gz is damaged, or was not received completely"):
+        dump_files.load_file(connection, root, "taxa", token)
     with pytest.raises(Retry, match=r"catalogue_of_life\.zip is damaged"):
-        taxa.load_names(connection, root / "catalogue_of_life.zip")
+        taxa.load_names(connection, root / "catalogue_of_life.zip", token)
     (root / "taxa.csv.gz").write_bytes(whole["taxa.csv.gz"])
-    assert dump_files.load_file(connection, root, "taxa") == len(TAXA)
+    assert dump_files.load_file(connection, root, "taxa", token) == len(TAXA)
 
 
 def test_sizes_that_cannot_be_true_are_left_out(connection, tmp_path):
@@ -467,6 +476,162 @@ def test_it_is_whole_when_the_last_batch_is_in(connection, tmp_path):
     assert whole_fetched(connection) == 10
 
 
+def emptied(connection):
+    """Empty the tables as PostgreSQL does when it recovers from a crash."""
+    with connection.transaction():
+        tables = connection.execute(
+            "select relname, relpersistence from pg_class"
+            " where relnamespace = 'inaturalist'::regnamespace and relkind = 'r'"
+        ).fetchall()
+        assert {persistence for _, persistence in tables} == {"u"}  # all of them, or none
+        connection.execute("truncate " + ", ".join(f"inaturalist.{name}" for name, _ in tables))
+
+
+AGAIN = "; clear check_for_file_updates and all tasks after it"
+LATER = {
+    "load_photos": lambda c, root, token: dump_files.load_file(c, root, "photos", token),
+    "load_names": lambda c, root, token: taxa.load_names(c, root / "catalogue_of_life.zip", token),
+    "name_taxa": lambda c, root, token: taxa.name_taxa(c, token),
+    "check_dump": lambda c, root, token: dump.check(c, root, token, RUN),
+    "load_image_data": lambda c, root, token: photo_batches.load_batches(c, token, RUN, size=4),
+}
+
+
+class TestWhatTheTablesHold:
+    """A task that is cleared or retried finds other tables than those that its run has filled."""
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        return write_dump(tmp_path / "dump")
+
+    def stopped(self, connection, root):
+        """Load the first of three batches."""
+        with pytest.raises(Interrupted):
+            load(connection, root, should_stop=lambda: True)
+        return dump_files.token(root)
+
+    def assert_nothing_more(self, connection, token):
+        assert [(r["day_shift"], r["whole"]) for r in reports(connection)] == [(0, False)]
+        with pytest.raises(Fatal, match=f"has not loaded all of the dump {token}{AGAIN}"):
+            dump.finish(connection, token, RUN, drop=True)
+        assert not dump.is_loaded(connection, token)
+
+    def assert_loaded_again(self, connection, root):
+        token = load(connection, root)
+        dump.finish(connection, token, RUN, drop=True)
+        assert [(r["day_shift"], r["whole"]) for r in reports(connection)] == [(n, True) for n in range(3)]
+        assert set(images(connection)) == {101, 102, 103, 305}
+        assert dump.is_loaded(connection, token)
+
+    def test_the_server_crashes_between_two_batches(self, world_readable, root):
+        server = Postgres(world_readable / "crash", "test")
+        pid = server.start(("catalog",))
+        try:
+            schema.upgrade(server.dsn("catalog"))
+            with psycopg.connect(server.dsn("catalog")) as connection:
+                token = self.stopped(connection, root)
+            os.kill(pid, signal.SIGQUIT)  # like `pg_ctl stop -m immediate`
+            server.stop()  # waits until it has ended
+            server.start()
+            with psycopg.connect(server.dsn("catalog")) as connection:
+                assert len(images(connection)) == 3
+                with pytest.raises(Fatal, match=f"are empty: PostgreSQL empties them after a crash{AGAIN}"):
+                    LATER["load_image_data"](connection, root, token)
+                self.assert_nothing_more(connection, token)
+                self.assert_loaded_again(connection, root)
+        finally:
+            server.stop()
+
+    @pytest.mark.parametrize("step", LATER)
+    def test_no_step_believes_empty_tables(self, connection, root, step):
+        token = self.stopped(connection, root)
+        emptied(connection)
+        with pytest.raises(Fatal, match=f"are empty: PostgreSQL empties them after a crash{AGAIN}"):
+            LATER[step](connection, root, token)
+        self.assert_nothing_more(connection, token)
+        self.assert_loaded_again(connection, root)
+
+    @pytest.mark.parametrize("step", LATER)
+    def test_no_step_uses_the_tables_of_another_dump(self, connection, root, tmp_path, step):
+        """Neither is mixed with the other, whichever run goes on first."""
+        token = self.stopped(connection, root)
+        other = write_dump(tmp_path / "other", [photo(n, 1) for n in range(500, 510)])
+        held = prepared(connection, other)
+        message = rf"hold another one \({held}\) than this run's \({token}\){AGAIN}"
+        with pytest.raises(Fatal, match=message):
+            LATER[step](connection, root, token)
+        self.assert_nothing_more(connection, token)
+        assert load(connection, other, run=(RUN[0], "other")) == held
+        with pytest.raises(Fatal, match=message):
+            LATER[step](connection, root, token)
+        assert set(images(connection)) == {101, 102, 103, *range(500, 510)}
+        load(connection, root)
+        assert set(images(connection)) == {101, 102, 103, 305, *range(500, 510)}
+
+    def test_tables_that_are_replaced_between_two_batches(self, connection, root, dsn):
+        """The same dump, of which nothing is loaded yet."""
+        token = dump_files.token(root)
+
+        def replace(*_):
+            with psycopg.connect(dsn) as second:
+                emptied(second)
+                dump.prepare(second, token)
+
+        with pytest.raises(Fatal, match=f"lack photos, observations, taxa, observers, taxa_named{AGAIN}"):
+            load(connection, root, progress=replace)
+        self.assert_nothing_more(connection, token)
+        self.assert_loaded_again(connection, root)
+
+    @pytest.mark.parametrize("step", ["name_taxa", "check_dump", "load_image_data"])
+    def test_a_file_that_is_not_loaded(self, connection, root, step):
+        token = prepared(connection, root)
+        for name in FILES[1:]:
+            dump_files.load_file(connection, root, name, token)
+        with pytest.raises(Fatal, match=rf"dump lack photos(, taxa_named)?{AGAIN}"):
+            LATER[step](connection, root, token)
+
+    @pytest.mark.parametrize("table", ["photos", "observers", "scientific_names", "taxa_named"])
+    def test_rows_that_somebody_has_deleted(self, connection, root, table):
+        token = self.stopped(connection, root)
+        with connection.transaction():
+            connection.execute(f"delete from inaturalist.{table} where ctid = '(0,1)'")
+        for step in ("check_dump", "load_image_data"):
+            with pytest.raises(Fatal, match=rf"dump hold \d+ of \d+ rows of \w+{AGAIN}"):
+                LATER[step](connection, root, token)
+        self.assert_nothing_more(connection, token)
+        self.assert_loaded_again(connection, root)
+
+    def test_cleared_tasks_of_a_finished_load(self, connection, root, tmp_path):
+        """The dump is in the catalog, whatever has become of its tables."""
+        token = load(connection, root)
+        for _ in range(2):
+            dump.finish(connection, token, RUN, drop=True)
+            assert LATER["load_image_data"](connection, root, token) == 3
+        with pytest.raises(Fatal, match=f"do not exist{AGAIN}"):
+            LATER["name_taxa"](connection, root, token)
+        with pytest.raises(Fatal, match=f"has not loaded all of the dump other{AGAIN}"):
+            dump.finish(connection, "other", RUN, drop=True)
+        with pytest.raises(Fatal, match="has not loaded all"):
+            dump.finish(connection, token, (RUN[0], "another run"), drop=True)
+        other = prepare(connection, write_dump(tmp_path / "other", PHOTOS[:5]))
+        dump.finish(connection, token, RUN, drop=True)  # cleared, and the tables are another run's
+        photo_batches.load_batches(connection, other, (RUN[0], "another run"))
+        assert len(reports(connection)) == 4
+
+    def test_tables_that_were_kept_serve_a_second_run(self, connection, root):
+        token = load(connection, root)
+        dump.finish(connection, token, RUN, drop=False)
+        for name in FILES:
+            (root / f"{name}.csv.gz").write_bytes(b"")
+        dump.prepare(connection, token)
+        dump_files.load_file(connection, root, "photos", token)
+        assert photo_batches.load_batches(connection, token, (RUN[0], "forced"), size=4) == 3
+
+    def test_a_dump_without_photos_is_not_loaded(self, connection, tmp_path):
+        with pytest.raises(Fatal, match=r"the dump holds no photos; look into its photos\.csv\.gz"):
+            load(connection, write_dump(tmp_path / "dump", []))
+
+
 def test_without_common_names_the_scientific_one_is_the_title(connection, tmp_path):
     root = write_dump(tmp_path / "dump")
     (root / "catalogue_of_life.zip").unlink()
@@ -477,25 +642,25 @@ def test_without_common_names_the_scientific_one_is_the_title(connection, tmp_pa
 
 def test_what_is_missing_is_named(connection, tmp_path):
     root = write_dump(tmp_path / "dump")
-    dump.prepare(connection, dump_files.token(root))
+    token = prepared(connection, root)
     with zipfile.ZipFile(root / "catalogue_of_life.zip", "w") as files:
         files.writestr("VernacularName.tsv", "taxonID\tlanguage\n")
     with pytest.raises(
         Fatal, match=r"VernacularName.tsv has no column country, name; it has taxonID, language"
     ):
-        taxa.load_names(connection, root / "catalogue_of_life.zip")
+        taxa.load_names(connection, root / "catalogue_of_life.zip", token)
     with zipfile.ZipFile(root / "catalogue_of_life.zip", "w") as files:
         files.writestr("Taxon.tsv", "")
     with pytest.raises(Fatal, match=r"has no VernacularName.tsv; is it the Catalogue of Life"):
-        taxa.load_names(connection, root / "catalogue_of_life.zip")
+        taxa.load_names(connection, root / "catalogue_of_life.zip", token)
     write(root, "observations", ("observation_uuid", "observer_id", "taxon"), [])
     with pytest.raises(
         Fatal, match=r"observations.csv.gz has no column taxon_id; it has observation_uuid, obs"
     ):
-        dump_files.load_file(connection, root, "observations")
+        dump_files.load_file(connection, root, "observations", token)
     (root / "observations.csv.gz").write_bytes(gzip.compress(b"\xff\xfe\n"))
     with pytest.raises(Fatal, match=r"observations.csv.gz has no header"):
-        dump_files.load_file(connection, root, "observations")
+        dump_files.load_file(connection, root, "observations", token)
     (root / "taxa.csv.gz").unlink()
     with pytest.raises(Fatal, match=r"taxa.csv.gz; the dump should hold photos.csv.gz"):
         dump_files.token(root)
@@ -521,9 +686,9 @@ def test_the_real_extract(connection):
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
 def test_batches_hold_each_photo_once_and_no_empty_range(connection, tmp_path, size):
     root = write_dump(tmp_path / "dump")
-    dump.prepare(connection, dump_files.token(root))
+    token = prepared(connection, root)
     assert photo_batches.batches(connection, size) == []
-    dump_files.load_file(connection, root, "photos")
+    dump_files.load_file(connection, root, "photos", token)
     found = photo_batches.batches(connection, size)
     ids = sorted(p[1] for p in PHOTOS)
     assert [[i for i in ids if b.first <= i < b.end] for b in found] != [[]]

@@ -1,6 +1,6 @@
 """The Met's peculiarities: one list for all, single requests for objects, a firewall, a leaking host."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from upath import UPath
@@ -261,3 +261,20 @@ def test_a_later_list_that_is_longer_is_not_believed():
     api = client(lambda url, params: listing(*lists[params["metadataDate"]]))
     with pytest.raises(Retry, match="more objects \\(2,099\\) changed since 2024-02-11"):
         walk(MetropolitanMuseum(), api, window=DAY)
+
+
+def test_a_list_that_ignores_the_day_proves_no_empty_day(tmp_path):
+    """All days have the same list, so nothing seems to have changed on any."""
+    with pytest.raises(
+        Retry, match="`metadataDate` is ignored: 3,000 objects are said to have changed since"
+    ):
+        pull(tmp_path, museum(listing(*range(3000))))
+
+
+def test_a_day_far_back_on_which_nothing_changed(tmp_path):
+    future = f"{datetime.now(UTC).date() + timedelta(days=1)}"
+
+    def answer(url, params):
+        return listing(*range(3000)) if params["metadataDate"] <= future else {"total": 0, "objectIDs": None}
+
+    assert pull(tmp_path, answer)[0] == []

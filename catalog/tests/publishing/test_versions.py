@@ -12,7 +12,7 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.core.licenses import PATH_BY_PAIR
-from catalog.publishing import changes, manifest, release, storage, versions
+from catalog.publishing import changes, manifest, part_states, release, storage, versions
 from catalog.publishing.export import Written
 from catalog.publishing.paths import POINTER
 from catalog.tests.database.media import fill, killed_until_done
@@ -93,7 +93,7 @@ def test_a_cleared_task_writes_only_what_is_missing(catalog, publisher):
     with pytest.raises(Interrupted):
         publisher.write(should_stop=stop_after(3))
     before = whole(catalog)
-    assert 1 < len(before) < len(versions.parts_of(catalog, 1))
+    assert 1 < len(before) < len(part_states.parts_of(catalog, 1))
     publisher.begin()
     publisher.write()
     after = whole(catalog)
@@ -161,7 +161,7 @@ def test_sessions_share_one_state(catalog, publisher):
     with (
         publisher.connected() as control,
         publisher.connected() as holder,
-        versions.shared_state(control, holder, 1) as (state, _),
+        part_states.shared_state(control, holder, 1) as (state, _),
     ):
         catalog.execute("update image set title = 'later'")
         fill(catalog, 5, providers=("new",))
@@ -178,13 +178,13 @@ def test_a_part_of_another_state_is_not_recorded(catalog, publisher):
     fill(catalog, 100)
     publisher.begin()
     with publisher.connected() as control, publisher.connected() as holder:
-        with versions.shared_state(control, holder, 1) as (state, _):
+        with part_states.shared_state(control, holder, 1) as (state, _):
             pass  # the snapshot ends here, but the session works on, as one does that was declared dead
         with control.transaction():
-            part = versions.parts_of(control, 1)[present(versions.claim(control, 1, state))]
+            part = part_states.parts_of(control, 1)[present(part_states.claim(control, 1, state))]
             catalog.execute("update dataset_version set state = state + 1")
             with pytest.raises(Retry, match="another state"):
-                versions.record(control, 1, state, part, Written([], 0))
+                part_states.record(control, 1, state, part, Written([], 0))
     assert whole(catalog) == {}
 
 
@@ -201,7 +201,7 @@ def test_parts_of_two_states_are_not_published(catalog, publisher):
 def test_a_snapshot_that_is_lost_too_often(catalog, publisher, monkeypatch):
     fill(catalog, 100)
     publisher.begin()
-    monkeypatch.setattr(versions, "STATES", 2)
+    monkeypatch.setattr(part_states, "STATES", 2)
     for _ in range(2):
         with pytest.raises(Interrupted):
             publisher.write(should_stop=lambda: True)
@@ -309,7 +309,7 @@ def test_a_run_that_a_newer_one_has_replaced_does_not_go_on(catalog, publisher):
         publisher.connected() as control,
         publisher.connected() as holder,
         pytest.raises(Refused, match="deleted"),
-        versions.shared_state(control, holder, 1),
+        part_states.shared_state(control, holder, 1),
     ):
         pass
 

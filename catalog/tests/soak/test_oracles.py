@@ -85,7 +85,7 @@ def pulled(catalog, model):
 
 
 def whole(catalog, model):
-    return content.pull_is_whole(catalog, RUN, NAPPY, 0, model)
+    return content.pull_is_complete(catalog, RUN, NAPPY, 0, model)
 
 
 def named(found):
@@ -183,12 +183,12 @@ def test_an_update(pulled, statement, right):
         " where (foreign_identifier like 'corex%%3' and "
         f"{statement.partition(' or ')[0]}) or {statement.partition(' or ')[2] or 'false'}"
     )
-    found = content.update_is_whole(pulled, "q", Update(NAPPY, 3))
+    found = content.update_is_complete(pulled, "q", Update(NAPPY, 3))
     assert named(found) == ([] if right else ["content"])
     pulled.execute(
         "update image set meta_data = jsonb_build_object('q', 2) where foreign_identifier = 'corex00003'"
     )
-    assert "content" in named(content.update_is_whole(pulled, "q", Update(NAPPY, 3)))  # one was changed twice
+    assert "content" in named(content.update_is_complete(pulled, "q", Update(NAPPY, 3)))  # changed twice
 
 
 def test_scores(pulled):

@@ -1,0 +1,34 @@
+"""How many records new tables, indexes and datasets may lack compared with those before them."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+Name = TypeVar("Name")
+TOTAL = 0.10  # share of all records that may be missing
+SOURCE = 0.5  # share of a source's records that may be missing
+SOURCE_SIZE = 1000  # records from which a source is checked
+
+
+def lost_too_many(before: int, now: int, share: float) -> bool:
+    """Return whether more than a share of the records is missing.
+
+    Args:
+        before: Their number before.
+        now: Their number now.
+        share: Share that may be missing.
+    """
+    return now < (1 - share) * before
+
+
+def shrunken_sources(before: Mapping[Name, int], now: Mapping[Name, int]) -> list[Name]:
+    """Return the sources that have lost at least `SOURCE` of their records, in the order of `before`.
+
+    Args:
+        before: Records by source before.
+        now: Records by source now.
+    """
+    return [
+        name
+        for name, number in before.items()
+        if number >= SOURCE_SIZE and now.get(name, 0) <= (1 - SOURCE) * number
+    ]
