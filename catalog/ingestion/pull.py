@@ -359,10 +359,9 @@ class Pull:
         raise NotWhole(text) if short else SkippedErrors(text)
 
     def _uncovered(self, state: State) -> str | None:
-        """Describe what no round covers. Rounds that were read again have no sum to compare."""
-        once = not state.unannounced and all(round_.is_complete() for round_ in state.rounds)
+        """Describe what no round covers."""
         rounds = [round_.params for round_ in state.rounds]
-        return self.provider.uncovered(self.client, rounds, state.total if once else None)
+        return self.provider.uncovered(self.client, rounds, state.total if state.is_announced() else None)
 
     def _is_everything(self) -> bool:
         """Return whether the pull covers everything, or all of its window; one since a date does not."""

@@ -84,8 +84,13 @@ def test_a_limited_pull_is_not_compared(tmp_path):
     assert not asked
 
 
-def test_a_pull_with_a_failed_page_is_not_compared(tmp_path):
-    made, asked = parted(4, broken="b")
+def test_a_pull_with_a_failed_page_is_compared_once_it_was_read(tmp_path):
+    checkpoint = MemoryCheckpoint()
+    made, asked = parted(6, broken="b")
     with pytest.raises(SkippedErrors, match="this part fails"):
-        pull(tmp_path, made, skip_errors=True).run()
+        pull(tmp_path, made, checkpoint, skip_errors=True).run()
     assert not asked
+    made, asked = parted(6)
+    with pytest.raises(NotWhole, match="the parts by part hold 4 items, the collection 6"):
+        pull(tmp_path, made, checkpoint).run()
+    assert [announced for _, announced in asked] == [4]
