@@ -359,7 +359,9 @@ class Pull:
         raise NotWhole(text) if short else SkippedErrors(text)
 
     def _uncovered(self, state: State) -> str | None:
-        """Describe what no round covers."""
+        """Describe what no round covers. A recording does not hold the whole collection."""
+        if self.client.replayed:
+            return None
         rounds = [round_.params for round_ in state.rounds]
         return self.provider.uncovered(self.client, rounds, state.total if state.is_announced() else None)
 

@@ -87,7 +87,7 @@ class MuseumVictoria(Provider):
         if announced is None:
             return None
         whole, reserved = count(client), count(client, RESERVED)
-        if whole is None or reserved is None:
+        if whole is None or not reserved:  # many images are reserved; none means that the value is renamed
             return None
         return uncovered(announced + reserved, whole, "license", NOT_IMAGES)
 
