@@ -25,7 +25,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Param, task
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog.core.media import MEDIA_TYPES
 from catalog.dags.common.assets import CATALOG, note_written
@@ -146,7 +146,12 @@ def update_batches(params: Params = GIVEN) -> dict[str, int]:
 
 
 @task
-def notify_updated_count(counts: dict[str, int], params: Params = GIVEN) -> str:
+def notify_updated_count(counts: dict[str, int] | None, params: Params = GIVEN) -> str:
+    if counts is None:
+        raise AirflowFailException(
+            "update_batches was marked as success by hand, so it is not known what was updated; clear it "
+            "with its downstream tasks."
+        )
     deleted = f"; {counts['gone']:,} were deleted meanwhile" if counts["gone"] else ""
     return notify(
         "Rows updated",

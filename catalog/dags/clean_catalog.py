@@ -23,6 +23,7 @@ import json
 import logging
 from collections.abc import Iterable
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -30,7 +31,7 @@ from airflow.sdk import Param, chain, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.cleaning.rules import RULES
-from catalog.cleaning.survey import Example, survey
+from catalog.cleaning.survey import Example, Survey, survey
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
@@ -74,6 +75,7 @@ def _form() -> dict[str, Param]:
 
 def _clean(rule: str, media: MediaType, params: Params = GIVEN) -> dict[str, Any]:
     """Clean a table by a rule; return the numbers of rows changed and left. A dry run only counts them."""
+    result: Survey | None
     if rule not in params["rules"] or media not in params["tables"]:
         raise AirflowSkipException(f"this run does not clean {media} by the rule {rule}.")
     if params["dry_run"]:
@@ -90,10 +92,13 @@ def _clean(rule: str, media: MediaType, params: Params = GIVEN) -> dict[str, Any
         log.info("%s: %s\nrows changed: %s", media, RULES[rule].about, f"{changed:,}")
         if changed:
             note_written(CATALOG[media], rule=rule, updated=changed)
+    counts = {"rule": rule, "media": media, "changed": changed}
+    if result is None:
+        return {**counts, "left": None}
     for reason, number in result.left.items():
         log.info("%s rows stay: %s", f"{number:,}", reason)
         _show(result.left_examples[reason])
-    return {"rule": rule, "media": media, "changed": changed, "left": result.left}
+    return {**counts, "left": result.left}
 
 
 def _show(examples: Iterable[Example]) -> None:
@@ -110,8 +115,17 @@ def report(results: Any, params: Params = GIVEN) -> str:
     verb = "would change" if params["dry_run"] else "changed"
     lines = []
     for counts in cleanings:
-        left = "".join(f"; {number:,} stay: {reason}" for reason, number in counts["left"].items())
+        if counts["left"] is None:
+            left = "; the report of an earlier attempt says what stays"
+        else:
+            left = "".join(f"; {number:,} stay: {reason}" for reason, number in counts["left"].items())
         lines.append(f"  - {counts['media']}, {counts['rule']}: {counts['changed']:,}{left}")
+    reported = {(counts["media"], counts["rule"]) for counts in cleanings}
+    lines += [
+        f"  - {media}, {rule}: no numbers, because its task failed or was marked as success by hand"
+        for media, rule in product(params["tables"], params["rules"])
+        if (media, rule) not in reported
+    ]
     text = f"{changed:,} rows {verb}, a row being counted for each rule."
     subject = "Catalog cleaning, dry run" if params["dry_run"] else "Catalog cleaned"
     return notify_end(subject, SENDER, text, lines=lines, completion=not params["dry_run"])

@@ -19,9 +19,9 @@ DOC = """
 {about}
 
 Each run reads the {name} engine (connection `{search}`): the status of the cluster, shards without a node,
-the number of nodes (compared with the Variable `SEARCH_ENGINE_NODES`), the watermarks of the disks, and
-blocks that make an index or the cluster read-only. Indexes of the catalog without an alias, which are being
-built, do not count. A status that is not green gets 20 seconds to become green.
+the number of nodes (compared with the Variable `SEARCH_ENGINE_NODES`), the watermarks of the disks, blocks of
+the cluster, and indexes that are read-only, closed or blocked. Indexes of the catalog without an alias, which
+are being built, do not count. A status that is not green gets 20 seconds to become green.
 
 An alert is sent when the state, or the list of what is wrong, differs from the one that was reported last,
 also when everything is well again. An engine that does not answer is `unreachable`, and a part that cannot be

@@ -29,6 +29,7 @@ from typing import Any
 
 import msgspec
 from airflow.sdk import Param, chain, task
+from airflow.sdk.exceptions import AirflowFailException
 
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.settings import DATASET_INCLUDE_SENSITIVE, DATASET_TASKS, DATASET_VERSIONS
@@ -131,10 +132,15 @@ def delete_old_versions() -> list[int]:
 
 
 @task
-def report(summary: dict[str, Any], deleted: list[int]) -> str:
+def report(summary: dict[str, Any] | None, deleted: list[int] | None) -> str:
     """Report the numbers of the version by media type."""
     from humanize import naturalsize
 
+    if summary is None:
+        raise AirflowFailException(
+            "publish_version was marked as success by hand, so it is not known what was published; clear it "
+            "with its downstream tasks."
+        )
     if summary["newest"] != summary["version"]:
         text = f"Version {summary['version']} was published before; {summary['newest']} is the newest."
         return notify("Dataset unchanged", SENDER, text, completion=True)

@@ -22,6 +22,13 @@ PATIENCE = 30.0  # seconds for which requests are repeated if the engine does no
 MARGIN = 0.02  # share of a disk that must be free beyond a watermark until it counts as left
 # Ids of the engine's blocks of an index that is read-only; the second one is set at the flood stage.
 _READ_ONLY = {"5": "read-only", "12": "read-only, because a disk is or was full"}
+# Others, which people set. Only an index with an alias counts: one without may be kept closed for later.
+_BLOCKED = {
+    "4": "closed: searches of it fail",
+    "7": "blocked for reading (index.blocks.read): searches of it fail",
+    "8": "blocked for writing (index.blocks.write): decisions of moderators and refreshes fail",
+    "9": "blocked for changes of its settings (index.blocks.metadata): refreshes fail",
+}
 FLOOD = "flood_stage"
 _LEVELS = {  # watermark → what the engine does there; the highest first
     FLOOD: "makes the indexes on it read-only",
@@ -116,12 +123,13 @@ def _of_status(indexes: Indexes, health: Mapping[str, Any]) -> Iterator[Problem]
     counted = {name: one for name, one in wrong.items() if name not in aside}
     shards = sum(one["unassigned_shards"] + one["initializing_shards"] for one in counted.values())
     names = join_first(sorted(counted), most=5)
+    which = " ".join(sorted(counted))  # so that another index that fails later is a change
     if any(one["status"] == "red" for one in counted.values()):
         text = f"the status is red: documents cannot be searched; {shards:,} shards have no node ({names})"
-        yield Problem("status red", text, critical=True)
+        yield Problem(f"status red {which}", text, critical=True)
     elif counted:
         text = f"the status is yellow: replicas are missing; {shards:,} shards have no node ({names})"
-        yield Problem("status yellow", text)
+        yield Problem(f"status yellow {which}", text)
 
 
 def _of_nodes(nodes: int, expected: int | None) -> Iterator[Problem]:
@@ -204,14 +212,25 @@ def _size(text: str) -> float | None:
 
 
 def _of_blocks(client: Elasticsearch) -> Iterator[Problem]:
-    """Yield blocks of the whole cluster, and indexes that are read-only."""
+    """Yield blocks of the whole cluster, and indexes that cannot be read or written."""
     blocks = ask(client.cluster.state, metric="blocks")["blocks"]
     for number, block in sorted(blocks.get("global", {}).items()):
         text = f"the whole cluster is blocked: {block['description']}"
         yield Problem(f"block {number}", text, critical=True)
-    for name, own in sorted(blocks.get("indices", {}).items()):
-        for number, what in _READ_ONLY.items():
-            if number in own:
-                text = f"the index {name} is {what}"
-                yield Problem(f"read-only {name}", text, critical=True, runbook="engine-disk")
-                break
+    blocked = blocks.get("indices", {})
+    aliases = _aliases(client) if blocked else {}
+    for name, numbers in sorted(blocked.items()):
+        if what := next((what for number, what in _READ_ONLY.items() if number in numbers), None):
+            yield Problem(
+                f"read-only {name}", f"the index {name} is {what}", critical=True, runbook="engine-disk"
+            )
+        for number, what in _BLOCKED.items() if public(aliases.get(name, ()), name) else ():
+            if number in numbers:
+                yield Problem(f"block {number} of {name}", f"the index {name} is {what}", critical=True)
+
+
+def _aliases(client: Elasticsearch) -> dict[str, list[str]]:
+    """Return the aliases of all indexes, from the cluster's state: an index may refuse to tell its own."""
+    wanted = "metadata.indices.*.aliases"
+    found = ask(client.cluster.state, metric="metadata", filter_path=wanted)["metadata"]["indices"]
+    return {name: about["aliases"] for name, about in found.items()}

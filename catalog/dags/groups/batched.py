@@ -88,7 +88,7 @@ def run_batched_update(query_id: str, update: Update, *, select: bool = True, **
     return progress
 
 
-def run_cleaning(rule: Rule, media: MediaType, **options: Any) -> tuple[Progress, Survey]:
+def run_cleaning(rule: Rule, media: MediaType, **options: Any) -> tuple[Progress, Survey | None]:
     """Clean a table by a rule, or resume that.
 
     Args:
@@ -97,8 +97,8 @@ def run_cleaning(rule: Rule, media: MediaType, **options: Any) -> tuple[Progress
         options: Options of `CleaningJob`.
 
     Returns:
-        Totals over all attempts, and what the rule leaves of the selected rows. The latter is empty if an
-        earlier attempt has dropped the selection.
+        Totals over all attempts, and what the rule leaves of the selected rows; None if an earlier attempt
+        has dropped the selection.
     """
     name = name_of(rule, media)
     variable = ProgressVariable(name)
@@ -107,7 +107,7 @@ def run_cleaning(rule: Rule, media: MediaType, **options: Any) -> tuple[Progress
             connection, run_name(), rule, media, progress=variable, should_stop=sigterm_flag(), **options
         )
         progress = job.run(job.claim(replace=True) or job.select())
-        left = Survey()
+        left = None
         if not job.finished(progress):
             left = survey(connection, [rule], media, selected=selection(rule, media))[rule.name]
         job.finish()

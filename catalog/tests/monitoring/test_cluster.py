@@ -50,7 +50,7 @@ def test_replicas_without_a_node(roomy):
     assert (found.state, found.problems) == ("well", ())
     roomy.swap_aliases({"image": "image-a"})
     found = look(roomy.client, None)
-    assert (found.state, keys(found)) == ("degraded", ["status yellow"])
+    assert (found.state, keys(found)) == ("degraded", ["status yellow image-a"])
     assert found.problems[0].text.endswith("1 shards have no node (image-a)")
 
 
@@ -62,8 +62,49 @@ def test_documents_without_a_node(roomy):
         index="image-by-hand", settings=nowhere, timeout="1s", wait_for_active_shards="0"
     )
     found = look(roomy.client, 1)
-    assert (found.state, keys(found)) == ("critical", ["status red"])
+    assert (found.state, keys(found)) == ("critical", ["status red image-by-hand"])
     assert [(one.severity, one.runbook) for one in of_engine(found)] == [("error", "engine-status")]
+
+
+def test_another_index_that_turns_yellow_is_a_change(roomy):
+    for name, alias in (("image-a", "image"), ("audio-a", "audio")):
+        make(roomy, name)
+        roomy.swap_aliases({alias: name})
+    replicas = {"index": {"number_of_replicas": 1}}
+    roomy.client.indices.put_settings(index="image-a", settings=replicas)
+    before = known(look(roomy.client, 1))
+    assert not differs(look(roomy.client, 1), before)
+    roomy.client.indices.put_settings(index="audio-a", settings=replicas)
+    assert differs(look(roomy.client, 1), before)
+
+
+@pytest.mark.parametrize(
+    ("number", "what"), [("4", "closed"), ("7", "reading"), ("8", "writing"), ("9", "its settings")]
+)
+def test_a_live_index_that_cannot_be_used(roomy, number, what):
+    """An index without an alias may be closed, or locked, for later."""
+    indices = roomy.client.indices
+    for name in ("image-a", "image-b"):
+        make(roomy, name)
+    roomy.swap_aliases({"image": "image-a"})
+    kinds = {"7": "read", "8": "write", "9": "metadata"}
+
+    def block(name):
+        if number == "4":
+            indices.close(index=name)
+        else:
+            indices.put_settings(index=name, settings={f"index.blocks.{kinds[number]}": True})
+
+    block("image-b")
+    try:
+        assert look(roomy.client, 1).problems == ()
+        block("image-a")
+        found = look(roomy.client, 1)
+    finally:
+        for name in ("image-a", "image-b") if number != "4" else ():
+            indices.put_settings(index=name, settings={f"index.blocks.{kinds[number]}": None})
+    assert (found.state, keys(found)) == ("critical", [f"block {number} of image-a"])
+    assert what in found.problems[0].text
 
 
 def test_the_number_of_nodes(roomy):
