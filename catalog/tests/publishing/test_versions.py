@@ -363,7 +363,7 @@ def test_a_pointer_that_moves_meanwhile_is_not_replaced(catalog, publisher, monk
         return real(*given)
 
     monkeypatch.setattr(release, "store_bytes", overtaken)
-    with pytest.raises(Fatal, match="version 7 meanwhile"):
+    with pytest.raises(Fatal, match="version 7 by now"):
         publisher.publish()
     assert publisher.pointer() == 7
 
