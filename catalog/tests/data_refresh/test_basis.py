@@ -275,6 +275,7 @@ WITHOUT_INFLUENCE = {
     "core.wording",
     "data_refresh.progress",
     "data_refresh.shape",
+    "database.estimates",
 }
 
 
