@@ -14,7 +14,7 @@ and repeated at any later time: it does what is still to be done, or nothing, or
 is staging does not restore another one; trigger a new run for that.
 """
 
-from contextlib import ExitStack
+from contextlib import nullcontext
 from datetime import date, timedelta
 from typing import Any
 
@@ -139,10 +139,9 @@ def truncate_applications() -> None:
     """Remove production's applications and keys, which must not work in staging."""
     require_turn()
     _restore().require_exchanged()
-    with ExitStack() as stack:
-        staging = stack.enter_context(database_connection(STAGING_DB, autocommit=True))
-        production = api_connection(autocommit=True) if is_configured(API_DB) else None
-        forget_applications(staging, stack.enter_context(production) if production else None)
+    production = api_connection(autocommit=True) if is_configured(API_DB) else nullcontext()
+    with production as api, database_connection(STAGING_DB, autocommit=True) as staging:
+        forget_applications(staging, api)
 
 
 @task

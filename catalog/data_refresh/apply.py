@@ -16,7 +16,13 @@ from catalog.data_refresh.catch_up import leave_out_deleted
 from catalog.data_refresh.columns import changes_name, matching, names, public, set_to_null, temp_name
 from catalog.data_refresh.ddl import compose
 from catalog.data_refresh.shape import Facts, Shape, check_shape, shape
-from catalog.data_refresh.shrinkage import refuse_shrinkage, shown, shrunken_sources, too_many_orphans
+from catalog.data_refresh.shrinkage import (
+    refuse_shrinkage,
+    shown,
+    shrunken_sources,
+    source_of,
+    too_many_orphans,
+)
 from catalog.data_refresh.table_locks import lock_live_tables, retry_while_held
 
 _SHORTEST = 40  # characters that a temporary value of a unique column may have
@@ -158,10 +164,6 @@ def _unique_columns(api: Connection, table: str) -> list[list[str]]:
     return [columns for (columns,) in api.execute(query, [public(table)])]
 
 
-def _source(column: sql.Composable | None) -> sql.Composable:
-    return sql.SQL("coalesce({}::text, '')").format(column) if column else sql.SQL("''")
-
-
 class _Table:
     """Changes of one live table.
 
@@ -239,11 +241,6 @@ class _Table:
         A record that gets another source, or that is marked as removed from its source, is lost like a
         deleted one: searches do not find it there any more.
         """
-        source = next((name for name in ("source", "provider") if name in self._shape["column"]), None)
-
-        def column(table: str) -> sql.Composable:
-            return _source(sql.Identifier(table, source) if source else None)
-
         statement = """
             select source, sum(lost)::bigint, sum(gained)::bigint from (
                 select {old_source} as source, 1 as lost, 0 as gained
@@ -255,14 +252,13 @@ class _Table:
             ) changed group by 1
         """
         parts = {
-            "old_source": column("l"),
-            "new_source": column("t"),
+            "old_source": source_of(self._shape, "l"),
+            "new_source": source_of(self._shape, "t"),
             "was_shown": shown(self._shape, "l"),
             "is_shown": shown(self._shape, "t"),
         }
         changed = self._api.execute(compose(statement, **self._parts, **parts)).fetchall()
-        counted_rows = shown(self._shape, self._table)
-        findings = shrunken_sources(self._api, self._table, column(self._table), counted_rows, changed)
+        findings = shrunken_sources(self._api, self._table, self._shape, changed)
         if findings:
             counted = """
                 select (select count(*) from {live} l join {deleted} d using (id) where {was_shown}),

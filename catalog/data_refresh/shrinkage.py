@@ -66,6 +66,13 @@ def shown(definition: Shape, alias: str) -> sql.Composable:
     return sql.SQL("not {}.removed_from_source" if marked else "true").format(sql.Identifier(alias))
 
 
+def source_of(definition: Shape, alias: str) -> sql.Composable:
+    """Return the expression for the source of a row; arguments as those of `shown`."""
+    columns = definition.get("column", {})
+    name = next((name for name in ("source", "provider") if name in columns), None)
+    return sql.SQL("coalesce({}::text, '')").format(sql.Identifier(alias, name)) if name else sql.SQL("''")
+
+
 def _by_source(api: Connection, table: str) -> list[str]:
     definition = shape(api, table)
     before, now = (_counts(api, name, definition) for name in (table, temp_name(table)))
@@ -79,11 +86,7 @@ def _by_source(api: Connection, table: str) -> list[str]:
 
 
 def shrunken_sources(
-    api: Connection,
-    table: str,
-    source: sql.Composable,
-    shown: sql.Composable,
-    changed: Iterable[tuple[str, int, int]],
+    api: Connection, table: str, definition: Shape, changed: Iterable[tuple[str, int, int]]
 ) -> list[str]:
     """Return findings about a live table whose rows are changed in place.
 
@@ -92,20 +95,20 @@ def shrunken_sources(
     Args:
         api: Connection to the API database, before the change.
         table: Name of the table.
-        source: Expression for the source of a row.
-        shown: Condition of the rows that are counted.
+        definition: Its definition.
         changed: Source, and how many of its rows are lost and gained; of the sources that change.
     """
+    counted, source = shown(definition, table), source_of(definition, table)
     findings, all_lost = [], 0
     for name, lost, gained in sorted(changed):
         all_lost += (less := lost - gained)
         many = round(less / loss_limits.SOURCE)  # a source with more rows loses a smaller share
         if many >= loss_limits.SOURCE_SIZE:
-            condition = sql.SQL("{} and {} = {}").format(shown, source, sql.Literal(name))
+            condition = sql.SQL("{} and {} = {}").format(counted, source, sql.Literal(name))
             if loss_limits.SOURCE_SIZE <= (rows := _count(api, table, condition, many + 1)) <= many:
                 findings.append(f"{table}: {rows - less:,} rows of {name}, {rows:,} are live")
     many = round(all_lost / loss_limits.TOTAL)
-    if (rows := _count(api, table, shown, max(many, 0))) < many:
+    if (rows := _count(api, table, counted, max(many, 0))) < many:
         findings.insert(0, f"{table}: {rows - all_lost:,} rows, {rows:,} are live")
     return findings
 
@@ -121,11 +124,8 @@ def _count(api: Connection, table: str, condition: sql.Composable, most: int) ->
 
 def _counts(api: Connection, table: str, definition: Shape) -> dict[str, int]:
     """Return the number of rows that searches find, by source."""
-    source = next((name for name in ("source", "provider") if name in definition.get("column", {})), None)
-    query = sql.SQL("select coalesce({}::text, ''), count(*) from {} t where {} group by 1").format(
-        sql.Identifier(source) if source else sql.SQL("''"),
-        sql.Identifier("public", table),
-        shown(definition, "t"),
+    query = sql.SQL("select {}, count(*) from {} t where {} group by 1").format(
+        source_of(definition, "t"), sql.Identifier("public", table), shown(definition, "t")
     )
     return dict(api.execute(query).fetchall())
 

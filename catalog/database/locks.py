@@ -222,7 +222,7 @@ def lock_tables(connection: Connection, modes: Mapping[str, str]) -> None:
         [list(modes)],
     ).fetchall()
     existing = {name for (name,) in rows}
-    limit = wait_without_deadlock(connection)
+    limit = wait_without_deadlock(connection) if len(existing) > 1 else 0.0
     began = None
     for table in (table for table in modes if table in existing):
         if began is not None:

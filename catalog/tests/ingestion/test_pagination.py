@@ -284,7 +284,7 @@ def test_a_token_that_names_its_own_page_ends():
 @pytest.mark.parametrize("total", [None, "total"])
 @pytest.mark.parametrize("kind", ["token", "link"])
 def test_a_next_page_that_is_not_named_once(kind, total):
-    """Without a total, the response is requested again; a total shows by itself that items are missing."""
+    """Without a total, the response is requested again; a total alone shows that items are missing."""
     asked: list[str] = []
 
     def answer(url, params):

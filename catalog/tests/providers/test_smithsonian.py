@@ -32,7 +32,7 @@ def row(n, unit="NPM", **described):
 
 
 def smithsonian(rows, codes=tuple(SOURCES), most=1000, without_hash=0):
-    """A site that has all rows below the first prefix, except some, and gives out so many a page."""
+    """A site that has all rows below the first prefix, except some; a page has at most `most`."""
 
     def answer(method, url, params):
         if url.endswith("/terms/unit_code"):
