@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
 from catalog.publishing.columns import TYPES
+from catalog.publishing.plain_tags import plain_tags
 
 _ROW = pa.schema([("tags", TYPES["tags"])])
 _BLOCK = 1 << 20  # bytes that a thread parses at a time
@@ -19,13 +20,18 @@ _FEW = 64  # values, which are parsed one by one faster
 def parse_tags(texts: pa.StringArray) -> pa.ListArray:
     """Parse the tags of many records.
 
-    Arrow's parser reads all lines in C++. It refuses them all for a value of another form than ingestion
-    writes, which an adopted catalog may contain. Then each half is tried, and a few values are parsed one by
-    one; what is not a tag with a name is left out.
+    Tags as ingestion writes them need no parser. Arrow's, which reads all lines in C++, also accepts other
+    keys. It refuses them all for a value of another form, which an adopted catalog may contain. Then each
+    half is tried, and a few values are parsed one by one; what is not a tag with a name is left out.
 
     Args:
         texts: JSON texts, or null.
     """
+    found = plain_tags(texts)
+    return _parse(texts) if found is None else found
+
+
+def _parse(texts: pa.StringArray) -> pa.ListArray:
     if not len(texts):
         return pa.array([], TYPES["tags"])
     found = _in_bulk(texts)
@@ -61,7 +67,7 @@ def _by_halves(texts: pa.StringArray) -> pa.ListArray:
     half = len(texts) // 2
     if half < _FEW:
         return _one_by_one(texts)
-    return pa.concat_arrays([parse_tags(texts.slice(0, half)), parse_tags(texts.slice(half))])
+    return pa.concat_arrays([_parse(texts.slice(0, half)), _parse(texts.slice(half))])
 
 
 def _one_by_one(texts: pa.StringArray) -> pa.ListArray:

@@ -21,6 +21,7 @@ from catalog.data_refresh.normal_form import normal_form
 from catalog.database import sample_data
 from catalog.publishing import export
 from catalog.publishing.columns import TYPES, columns
+from catalog.publishing.plain_tags import plain_tags
 from catalog.publishing.sensitive import Sensitive
 from catalog.publishing.tags import _tags, parse_tags
 from catalog.tests.aws_server import aws_server
@@ -185,6 +186,50 @@ def test_tags_in_bulk_are_those_one_by_one(values, first):
     texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
     found = parse_tags(pa.array(texts, pa.string()).slice(first)).to_pylist()
     assert found == pa.array([_tags(text) for text in texts[first:]], TYPES["tags"]).to_pylist()
+
+
+def as_jsonb(value: Any) -> str | None:
+    """Return a value as PostgreSQL writes `jsonb`: shorter keys first, numbers without an exponent."""
+    if isinstance(value, dict):
+        items = sorted(value.items(), key=lambda item: (len(item[0]), item[0]))
+        return "{" + ", ".join(f"{json.dumps(key)}: {as_jsonb(inner)}" for key, inner in items) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(str(as_jsonb(inner)) for inner in value) + "]"
+    return f"{value:f}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+
+
+QUOTED = st.sampled_from(
+    ['"', "\\", '\\"', ', "', '"}, {"name": "', "{", "]", "\n", "\0x", "é", "\U0001f989"]
+)
+NAME = st.text(max_size=3) | st.lists(QUOTED, max_size=3).map("".join)
+INGESTED = st.fixed_dictionaries(
+    {"name": NAME},
+    optional={"provider": NAME, "accuracy": st.floats(0, 1) | st.sampled_from([0, 1, 10**300])},
+)
+
+
+@example([[{"name": "a"}], [{"name": "b"}, {"provider": "c"}]], 0)
+@example(
+    [[{"name": "a"}, "b"], {"name": "c"}, [[{"name": "d"}]], [{"name": ["e"]}], [{"x": {"name": "f"}}]], 0
+)
+@example([[{"name": "a", "accuracy": 0.5}, 7], [{"name": "a", "accuracy": 0.5}]], 0)
+@given(st.lists(st.none() | st.lists(INGESTED | TAG, max_size=4) | JSON, max_size=8), st.integers(0, 3))
+def test_tags_without_a_parser_are_those_one_by_one(values, first):
+    texts = [None if value is None else as_jsonb(value) for value in values]
+    found = plain_tags(pa.array(texts, pa.string()).slice(first))
+    if found is not None:
+        found.validate(full=True)
+        assert (
+            found.to_pylist() == pa.array([_tags(text) for text in texts[first:]], TYPES["tags"]).to_pylist()
+        )
+
+
+@given(st.lists(st.none() | st.lists(INGESTED, max_size=4), max_size=30))
+def test_ingested_tags_need_no_parser(values):
+    assume(any(values))
+    texts = [None if value is None else as_jsonb(value) for value in values]
+    found = present(plain_tags(pa.array(texts, pa.string())))
+    assert found.to_pylist() == pa.array([_tags(text) for text in texts], TYPES["tags"]).to_pylist()
 
 
 def test_tags_of_another_form():
