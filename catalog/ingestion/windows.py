@@ -74,7 +74,8 @@ class Slicing(msgspec.Struct, frozen=True):
 
     A day with fewer than `max_records` records is one slice. Otherwise the records of each hour are counted:
     below `max_records`, the hour is one slice; below `division_threshold`, it is divided into
-    `min_divisions`, else into `max_divisions`.
+    `min_divisions`, else into `max_divisions`. A count of 0 may be a temporary error, so such a slice is
+    there, too: its page confirms it.
     """
 
     max_records: int
@@ -83,21 +84,17 @@ class Slicing(msgspec.Struct, frozen=True):
     max_divisions: int = 12
 
     def slices(self, window: Window, count: Callable[[Window], int]) -> list[Window]:
-        """Return the slices that contain records, in order; `count` requests the total of a window."""
-        total = count(window)
-        if total == 0:
-            return []
-        if total < self.max_records:
+        """Return the slices of a window, in order; `count` requests the total of a window."""
+        if count(window) < self.max_records:
             return [window]
         windows: list[Window] = []
         for hour in window.divide(max(1, (window.end - window.start) // HOUR)):
             records = count(hour)
-            if records >= self.max_records:
-                windows += hour.divide(
-                    self.min_divisions if records < self.division_threshold else self.max_divisions
-                )
-            elif records:
+            if records < self.max_records:
                 windows.append(hour)
+            else:
+                few = records < self.division_threshold
+                windows += hour.divide(self.min_divisions if few else self.max_divisions)
         return windows
 
 
@@ -110,11 +107,11 @@ def narrowed(window: Window, count: Callable[[Window], int], most: int) -> list[
         most: Records that the API shows of one search.
 
     Returns:
-        The parts that hold records, in order. A part of one second may still hold more than `most`.
+        The parts, in order, also those that hold no records by their count, which may be a temporary error.
+        A part of one second may still hold more than `most`.
     """
-    records = count(window)
-    if records <= most or window.end - window.start < 2 * SECOND:
-        return [window] if records else []
+    if count(window) <= most or window.end - window.start < 2 * SECOND:
+        return [window]
     middle = window.start + (window.end - window.start) // SECOND // 2 * SECOND
     halves = Window(window.start, middle), Window(middle, window.end)
     return [part for half in halves for part in narrowed(half, count, most)]

@@ -102,8 +102,6 @@ class AucklandMuseum(Provider):
             return query(part.start, part.end if part.end < now else None)
 
         parts = narrowed(Window(start, now), lambda part: count(of(part)), MAX_SHOWN - SIZE)
-        if not parts or parts[-1].end < now:
-            parts.append(Window(parts[-1].end if parts else start, now))
         queries = [of(part) for part in parts]
         if window is None:
             queries.append(query(start, outside=True))

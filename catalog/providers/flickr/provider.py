@@ -92,8 +92,7 @@ class Flickr(Provider):
 
         def count(part: Window) -> int:
             body = client.get_json(ENDPOINT, {**self.params, **dates(part), "page": 0}, check=check_total)
-            # 0 may be a temporary error, so such a slice is read, too: its page confirms it.
-            return max(count_at(body, "photos.total"), 1)
+            return count_at(body, "photos.total")
 
         return [dates(part) for part in self.slicing.slices(window, count)]
 
