@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable, Iterator
 from itertools import islice
 
+import msgspec
+
 from catalog.core.errors import CatalogError, HttpStatus
 from catalog.core.jsontypes import JsonObject
 from catalog.core.media import MediaType
@@ -20,6 +22,22 @@ from catalog.ingestion.urls import UrlCleaner
 log = logging.getLogger(__name__)
 MAX_REMEMBERED = 200_000  # records of a round that are remembered; 15 MB
 _MESSAGE = 80  # characters of an error message that are kept in a reason
+
+
+class Came(msgspec.Struct, frozen=True):
+    """What a page brought, compared with what its round had read before.
+
+    An item whose records have no identifier is neither new nor known.
+
+    Attributes:
+        new: Items with a record that the round had not read.
+        again: Items of which the round had read all records.
+        known: Records of the round that are remembered, with those of the page.
+    """
+
+    new: int
+    again: int
+    known: int
 
 
 class PageWriter:
@@ -86,7 +104,7 @@ class PageWriter:
 
     def write(
         self, page: Page, number: int, counts: dict[str, Counts], *, repeated: bool, room: int | None
-    ) -> int:
+    ) -> Came:
         """Write and count the rows and rejects of a page.
 
         Args:
@@ -97,12 +115,12 @@ class PageWriter:
             room: Number of rows that may still be written; None for no limit.
 
         Returns:
-            The number of items that the round has read before; they do not count towards the announced total.
+            How many of its items the round has read before. They do not count towards the announced total.
 
         Raises:
             Fenced: Another attempt has taken over; nothing is written.
         """
-        tally, again = Tally(counts), 0
+        tally, new, again = Tally(counts), 0, 0
         records: list[tuple[Raw, Media]] = []
         for raw in page.items:
             if room is not None and len(records) >= room:
@@ -111,8 +129,11 @@ class PageWriter:
                 tally.skip(self._first, REPEATED)
             else:
                 mapped = self._map(raw, tally)
-                if page.total is not None:  # otherwise the result is not used
-                    again += self._came_before([record for _, record in mapped])
+                keys = {
+                    self._key(record) for _, record in mapped if record.foreign_identifier not in (None, "")
+                }
+                known = self._came_before(keys)
+                new, again = new + (bool(keys) and not known), again + known
                 records += mapped
         for _, record in records[room:] if room is not None else ():  # of an item with several records
             tally.pass_over(self._provider.media_type(record), OVER_LIMIT)
@@ -126,11 +147,10 @@ class PageWriter:
                 self._parts.write(media_type, number, written)
         if tally.rejects:
             self._parts.write_rejects(number, tally.rejects, self._client.redact)
-        return again
+        return Came(new, again, len(self._met))
 
-    def _came_before(self, records: list[Media]) -> bool:
-        """Return whether all records of an item were written earlier in this round, as far as remembered."""
-        keys = {self._key(record) for record in records}
+    def _came_before(self, keys: set[tuple[str, int]]) -> bool:
+        """Return whether all records of an item were read earlier in this round, as far as remembered."""
         known = bool(keys) and keys <= self._met
         if len(self._met) < MAX_REMEMBERED:
             self._met |= keys
