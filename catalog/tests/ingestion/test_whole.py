@@ -235,6 +235,23 @@ def test_a_stopped_pull_recognises_what_its_round_has_read(tmp_path):
     assert set(rows(again)) == set("abcd")
 
 
+def test_a_stopped_pull_recognises_what_its_round_has_passed_over(tmp_path):
+    """A reject and, on the second walk through the round, all that the first one wrote."""
+    checkpoint = MemoryCheckpoint()
+    short = [(["a", "unlicensed"], 4), (["c", "a"], 4)]
+    with pytest.raises(Interrupted):
+        pull(tmp_path, provider(Announced(*short)), checkpoint, should_stop=lambda: True).run()
+    with pytest.raises(NotWhole, match="2 of 4 announced items came"):
+        pull(tmp_path, provider(Announced(short[1], (["unlicensed", "a"], 4))), checkpoint).run()
+    with pytest.raises(Interrupted):  # walks through the round again
+        pull(tmp_path, provider(Announced(*short)), checkpoint, should_stop=lambda: True).run()
+    with pytest.raises(NotWhole, match="3 of 4 announced items came"):
+        pull(tmp_path, provider(Announced(short[1], (["unlicensed", "c"], 4))), checkpoint).run()
+    again = pull(tmp_path, provider(Announced((["a", "unlicensed"], 4), (["c", "d"], 4))), checkpoint)
+    assert again.run().whole
+    assert set(rows(again)) == set("acd")
+
+
 def test_a_stopped_round_that_begins_again_counts_its_items_again(tmp_path):
     class Rebuilt(Announced):
         def fetch(self, client, cursor, params):
