@@ -354,7 +354,9 @@ class Pull:
         gaps = [*state.gaps]
         if self._is_everything():
             dated, proved = self.provider.dated, not state.unannounced
-            if text := completeness.nothing(state.fetched(), state.written(), windows=dated, proved=proved):
+            if text := completeness.nothing(
+                state.fetched(), state.written(), windows=dated, proved=proved, said=bool(state.rounds)
+            ):
                 gaps.append(Gap(Round({}), text, short=True))
             if not gaps and (text := self._uncovered(state)):
                 gaps.append(Gap(Round({}), text, short=True))

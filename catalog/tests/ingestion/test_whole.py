@@ -140,6 +140,11 @@ def test_nothing_at_all_is_not_whole(tmp_path):
     assert rows(again) == ["a"]
 
 
+def test_a_whole_collection_of_which_the_api_says_that_it_is_empty(tmp_path):
+    with pytest.raises(NotWhole, match="nothing came at all: the API says that it has no items"):
+        pull(tmp_path, provider(Announced(([], 0)))).run()
+
+
 def test_nothing_that_could_be_kept_is_not_whole(tmp_path):
     with pytest.raises(NotWhole, match="none of the 3 items that came could be kept"):
         pull(tmp_path, provider([["skip", "poison", "skip"]])).run()
