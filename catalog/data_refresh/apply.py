@@ -78,7 +78,7 @@ def apply_changes(
 ) -> dict[str, Applied]:
     """Make the live tables equal to the catalog, where their records have changed.
 
-    It does nothing, and returns nothing, if an earlier attempt has applied the changes.
+    If an earlier attempt has applied the changes, it does nothing, and returns what that one has changed.
 
     Args:
         api: Connection to the API database, in autocommit.
@@ -107,7 +107,7 @@ def apply_changes(
             lock_live_tables(api, tables, "share row exclusive", table_locks.LOCK_SECONDS)
             check_shape(api, tables, expected, locked=True)
             if all((found := mark(api, table)) and found.number == number for table in tables):
-                return {}
+                return _applied_before(api, tables)
             return _apply(api, tables, number, own, accept_shrinkage, why)
 
     return retry_while_held(
@@ -149,7 +149,14 @@ def _apply(
         refuse_shrinkage([problem for changes in changed.values() for problem in changes.orphaned])
     for table in tables:
         set_mark(api, table, number, progress.began(api, table))
+        progress.note_result(api, table, changed[table].applied)
     return {table: changes.applied for table, changes in changed.items()}
+
+
+def _applied_before(api: Connection, tables: Sequence[str]) -> dict[str, Applied]:
+    """Return the numbers of an earlier attempt, which may have been ended before it could report them."""
+    noted = {table: progress.result(api, table) for table in tables}
+    return {table: msgspec.convert(found, Applied) for table, found in noted.items() if found}
 
 
 def _unique_columns(api: Connection, table: str) -> list[list[str]]:

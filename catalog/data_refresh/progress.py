@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from catalog.core.errors import Retry
+from catalog.core.jsontypes import JsonObject
 from catalog.core.session import Connection
 from catalog.data_refresh.columns import Copied, progress_name, public
 from catalog.data_refresh.shape import Shape
@@ -118,6 +119,31 @@ def rejects(api: Connection, table: str) -> list[tuple[str, str]]:
     query = sql.SQL("select rejects from {progress}").format(progress=_name(table))
     row = api.execute(query).fetchone() if exists(api, progress_name(table)) else None
     return [(identifier, reason) for identifier, reason in row[0]] if row else []
+
+
+def note_result(api: Connection, table: str, result: object) -> None:
+    """Record what a refresh has done to the live table, in the transaction that does it.
+
+    An attempt that was ended before it could report would leave the next one nothing to report.
+
+    Args:
+        api: Connection to the API database, in a transaction.
+        table: Name of the live table.
+        result: Anything that JSON can represent.
+    """
+    api.execute(
+        sql.SQL("update {progress} set state = state || jsonb_build_object('result', %s)").format(
+            progress=_name(table)
+        ),
+        [Jsonb(msgspec.to_builtins(result))],
+    )
+
+
+def result(api: Connection, table: str) -> JsonObject | None:
+    """Return what `note_result` has recorded; None if an earlier release has changed the table."""
+    query = sql.SQL("select state -> 'result' from {progress}").format(progress=_name(table))
+    row = api.execute(query).fetchone() if exists(api, progress_name(table)) else None
+    return row[0] if row else None
 
 
 def snapshots(api: Connection, table: str) -> list[str]:

@@ -46,7 +46,9 @@ def promote(
     accept_shrinkage: bool = False,
     number: int | None = None,
 ) -> Promoted:
-    """Exchange all tables of a media type in one transaction. It does nothing for a run that is promoted.
+    """Exchange all tables of a media type in one transaction.
+
+    For a run that is promoted, it does nothing, and returns the result of the attempt that has done it.
 
     Args:
         api: Connection to the API database, in autocommit.
@@ -66,10 +68,11 @@ def promote(
     settle(api)
     if number is not None:
         create_marks(api)
+    tables = list(tables)
     began = {table: state for table in tables if (state := _copy_of(api, table, run_id, number))}
     wanted = list(began)
     if not wanted:
-        return Promoted()
+        return msgspec.convert(progress.result(api, tables[0]) or {}, Promoted)
     shapes = {table: (expected or {}).get(table, state.shape) for table, state in began.items()}
     check_shape(api, wanted, shapes)
     if not accept_shrinkage:
@@ -163,8 +166,10 @@ def _exchange_all(
             orphans |= exchange(api, table, shape(api, table))
             if number is not None:
                 set_mark(api, table, number)
-    promoted.orphans = orphans
-    promoted.carried = {table: promoted.carried[table] + rows for table, rows in carried.items()}
+        result = Promoted(orphans, {table: promoted.carried[table] + rows for table, rows in carried.items()})
+        for table in tables:
+            progress.note_result(api, table, result)
+    promoted.orphans, promoted.carried = result.orphans, result.carried
 
 
 def leftovers(api: Connection, tables: Iterable[str], run_id: str) -> list[str]:

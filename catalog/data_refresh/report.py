@@ -113,11 +113,14 @@ def incremental_report(
         media_type: Media type of the refresh.
         before: Number of documents by source, when it began.
         after: Number of live documents by source.
-        applied: Numbers of changed rows by table; empty if an earlier attempt has applied them.
+        applied: Numbers of changed rows by table; empty if they are not known, because the task that changed
+            the rows did not return them.
         updated: Numbers of changed documents.
         digest: Digest of the tag policy.
     """
     first, *lines = record_differences(before, after)
+    if not applied:
+        lines.append("Changed rows: not known, because promote_tables ended before it could report them")
     for table, one in applied.items():
         lines.append(
             f"`{table}`: {one.inserted:,} rows inserted, {one.updated:,} updated, {one.deleted:,} deleted"

@@ -67,6 +67,16 @@ class Progress(msgspec.Struct):
     def begun(self) -> bool:
         return self.next_row > 1 or self.stripe > 0
 
+    def looked_at(self) -> int:
+        """Return the number of rows that were dealt with, also those that need no change.
+
+        >>> Progress("q", 90, next_row=41, stripe=2, batch_size=20, stripes=4, updated=9).looked_at()
+        50
+        """
+        within = self.batch_size * self.stripe // self.stripes if self.stripe else 0
+        reached = min(self.next_row - 1 + within, self.total) - self.waiting
+        return max(reached, self.updated + self.missing)
+
 
 class State(msgspec.Struct, frozen=True):
     """A row of `batched_update`: run, table, statement and progress of a selection."""

@@ -107,15 +107,18 @@ def short_page(largest: int, smallest: int | None) -> str | None:
     )
 
 
-def nothing(fetched: int, kept: int, *, windows: bool, proved: bool) -> str | None:
+def nothing(fetched: int, kept: int, *, windows: bool, proved: bool, said: bool = False) -> str | None:
     """Describe why a pull without errors is too empty to be whole; return None if it is not.
 
     Args:
         fetched: Items that were read.
         kept: Records that were written.
         windows: The pull covers a window, which may hold no items, or none that can be kept.
-        proved: The API announced that there are no items.
+        proved: The API announced that there are no items, or that there is nothing to request.
+        said: The API announced it in the responses of at least one round.
     """
+    if not fetched and not windows and proved and said:
+        return "nothing came at all: the API says that it has no items, which no whole collection has"
     if not fetched and not (windows and proved):
         return "nothing came at all, and the API did not say that there is nothing"
     if fetched and not kept and not windows:

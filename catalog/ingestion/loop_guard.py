@@ -9,6 +9,8 @@ from catalog.core.errors import LoopDetected
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.ingestion.records import Raw
 
+STALE_PAGES = 10  # pages in a row that bring nothing new; items that are added meanwhile shift some pages
+
 
 class LoopGuard:
     """Detects an API that loops: a page or cursor that comes again, or too many pages."""
@@ -32,6 +34,7 @@ class LoopGuard:
         self._pages: set[bytes] = set()
         self._cursors: set[bytes] = set()
         self._repeats = 0
+        self._stale_pages = self._stale_items = 0  # since the last page with a new record
 
     def repeated(self, cursor: JsonObject, items: Sequence[Raw]) -> bool:
         """Return whether a page with the same items was read before in this round.
@@ -64,6 +67,33 @@ class LoopGuard:
                 f"{self._cause(cursor)}"
             )
         return True
+
+    def require_news(self, cursor: JsonObject, *, new: int, again: int, least: int) -> None:
+        """Require that records come that the round has not read before.
+
+        A field that changes with each request, such as a number of views, hides that a page is repeated. But
+        its records have the same identifiers. Items that are added to the front of a list while it is read
+        shift known items to the next pages, but never more than were read. Rejects have no identifier, so
+        they are no evidence.
+
+        Args:
+            cursor: The cursor of the page, which is not the last one.
+            new: Items of the page that the round had not read before.
+            again: Items of the page that the round had read before.
+            least: Known items in a row that prove the loop: at least the records of the round.
+
+        Raises:
+            LoopDetected: `STALE_PAGES` in a row, with `least` items or more, brought only known items.
+        """
+        if new or not again:
+            self._stale_pages = self._stale_items = 0
+            return
+        self._stale_pages, self._stale_items = self._stale_pages + 1, self._stale_items + again
+        if self._stale_pages >= STALE_PAGES and self._stale_items >= least:
+            raise LoopDetected(
+                f"the last {self._stale_pages:,} pages, up to the one at {cursor}, brought no new record: "
+                f"{self._stale_items:,} items had come before; the pull stopped there.{self._cause(cursor)}"
+            )
 
     def _cause(self, cursor: JsonObject) -> str:
         """Name the parameters that the API may ignore; the address of a page is none."""

@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
+
+import msgspec
 
 from catalog.core.errors import CatalogError, HttpStatus
 from catalog.core.jsontypes import JsonObject
@@ -20,6 +22,22 @@ from catalog.ingestion.urls import UrlCleaner
 log = logging.getLogger(__name__)
 MAX_REMEMBERED = 200_000  # records of a round that are remembered; 15 MB
 _MESSAGE = 80  # characters of an error message that are kept in a reason
+
+
+class Came(msgspec.Struct, frozen=True):
+    """What a page brought, compared with what its round had read before.
+
+    An item whose records have no identifier is neither new nor known.
+
+    Attributes:
+        new: Items with a record that the round had not read.
+        again: Items of which the round had read all records.
+        known: Records of the round that are remembered, with those of the page.
+    """
+
+    new: int
+    again: int
+    known: int
 
 
 class PageWriter:
@@ -58,12 +76,10 @@ class PageWriter:
         self._seen.update(self._written(manifest, pages))
 
     def recognise(self, manifest: Manifest, pages: range) -> None:
-        """Read the identifiers that the round wrote before, so that its records do not count twice.
-
-        Records that were read but not written (rejects, records of earlier rounds) are not recognised.
-        """
+        """Read the identifiers that the round read before, so that its records do not count twice."""
+        passed = ((media, hash(name)) for media, name in self._parts.passed(manifest, pages))
         room = max(0, MAX_REMEMBERED - len(self._met))
-        self._met.update(islice(self._written(manifest, pages), room))
+        self._met.update(islice(chain(self._written(manifest, pages), passed), room))
 
     def _written(self, manifest: Manifest, pages: range) -> Iterator[tuple[str, int]]:
         """Yield the keys of the records in the parts of some pages."""
@@ -86,7 +102,7 @@ class PageWriter:
 
     def write(
         self, page: Page, number: int, counts: dict[str, Counts], *, repeated: bool, room: int | None
-    ) -> int:
+    ) -> Came:
         """Write and count the rows and rejects of a page.
 
         Args:
@@ -97,12 +113,12 @@ class PageWriter:
             room: Number of rows that may still be written; None for no limit.
 
         Returns:
-            The number of items that the round has read before; they do not count towards the announced total.
+            How many of its items the round has read before. They do not count towards the announced total.
 
         Raises:
             Fenced: Another attempt has taken over; nothing is written.
         """
-        tally, again = Tally(counts), 0
+        tally, new, again = Tally(counts), 0, 0
         records: list[tuple[Raw, Media]] = []
         for raw in page.items:
             if room is not None and len(records) >= room:
@@ -111,14 +127,15 @@ class PageWriter:
                 tally.skip(self._first, REPEATED)
             else:
                 mapped = self._map(raw, tally)
-                if page.total is not None:  # otherwise the result is not used
-                    again += self._came_before([record for _, record in mapped])
+                keys = {self._key(record) for _, record in mapped if _has_identifier(record)}
+                known = self._came_before(keys)
+                new, again = new + (bool(keys) and not known), again + known
                 records += mapped
         for _, record in records[room:] if room is not None else ():  # of an item with several records
             tally.pass_over(self._provider.media_type(record), OVER_LIMIT)
         records = records[:room]
         self._ask_sizes([record for _, record in records if record.filesize is None])
-        lines = self._encode(records, tally)
+        lines, passed = self._encode(records, tally)
         self._fence()
         for media_type, written in lines.items():
             tally.write(media_type, len(written), self._encoders[media_type].cleaned)
@@ -126,11 +143,12 @@ class PageWriter:
                 self._parts.write(media_type, number, written)
         if tally.rejects:
             self._parts.write_rejects(number, tally.rejects, self._client.redact)
-        return again
+        if passed and page.total is not None:  # otherwise an attempt that resumes does not need them
+            self._parts.write_passed(number, passed)
+        return Came(new, again, len(self._met))
 
-    def _came_before(self, records: list[Media]) -> bool:
-        """Return whether all records of an item were written earlier in this round, as far as remembered."""
-        keys = {self._key(record) for record in records}
+    def _came_before(self, keys: set[tuple[str, int]]) -> bool:
+        """Return whether all records of an item were read earlier in this round, as far as remembered."""
         known = bool(keys) and keys <= self._met
         if len(self._met) < MAX_REMEMBERED:
             self._met |= keys
@@ -138,7 +156,7 @@ class PageWriter:
 
     def _key(self, record: Media) -> tuple[str, int]:
         """Return the key of a record within the pull: its media type and the hash of its identifier."""
-        return self._provider.media_type(record), hash(tidy(str(record.foreign_identifier)))
+        return self._provider.media_type(record), hash(_identifier(record))
 
     def _map(self, raw: Raw, tally: Tally) -> list[tuple[Raw, Media]]:
         if isinstance(raw, FailedItem):
@@ -173,16 +191,24 @@ class PageWriter:
     def _size(self, record: Media) -> int | None:
         return self._client.file_size(record.url) if isinstance(record.url, str) else None
 
-    def _encode(self, records: list[tuple[Raw, Media]], tally: Tally) -> dict[MediaType, list[str]]:
-        """Encode records as lines of each media type; count those that are skipped or rejected."""
+    def _encode(
+        self, records: list[tuple[Raw, Media]], tally: Tally
+    ) -> tuple[dict[MediaType, list[str]], list[tuple[MediaType, str]]]:
+        """Encode records as lines of each media type; count those that are skipped or rejected.
+
+        Returns:
+            The lines, and media type and identifier of the records without a line.
+        """
         lines: dict[MediaType, list[str]] = {m: [] for m in self._encoders}
+        passed: list[tuple[MediaType, str]] = []
         for raw, record in records:
             media_type = self._provider.media_type(record)
-            key = None
+            before, key = len(lines[media_type]), None
             if self._seen is not None:
                 key = self._key(record)
                 if key in self._seen:
                     tally.pass_over(media_type, SEEN)
+                    passed.append((media_type, _identifier(record)))
                     continue
             try:
                 lines[media_type].append(self._encoders[media_type].line(record))
@@ -196,7 +222,9 @@ class PageWriter:
             else:
                 if key and self._seen is not None:
                     self._seen.add(key)
-        return lines
+            if len(lines[media_type]) == before and _has_identifier(record):
+                passed.append((media_type, _identifier(record)))
+        return lines, passed
 
     def _cause(self, what: str, error: Exception) -> str:
         """Return the reason of a reject; log the traceback of the first one with this reason."""
@@ -205,6 +233,14 @@ class PageWriter:
             self._shown.add(cause)
             log.debug("%s", cause, exc_info=error)
         return cause
+
+
+def _identifier(record: Media) -> str:
+    return tidy(str(record.foreign_identifier))
+
+
+def _has_identifier(record: Media) -> bool:
+    return record.foreign_identifier not in (None, "")
 
 
 def _cause(what: str, error: Exception) -> str:

@@ -6,7 +6,7 @@ taken over. The manifest says which attempt wrote which pages. Files are written
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from hashlib import sha256
 
@@ -20,7 +20,7 @@ from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.media import MediaType
 from catalog.ingestion.windows import Window
 
-_PART = re.compile(r"_(\d{6,})(?:-(\d+))?\.(?:tsv|rejects\.jsonl)$")  # page, attempt
+_PART = re.compile(r"_(\d{6,})(?:-(\d+))?\.(?:tsv|(?:rejects|passed)\.jsonl)$")  # page, attempt
 _MANIFEST = re.compile(r"manifest(?:-(\d+))?\.json$")
 
 
@@ -143,6 +143,23 @@ class Parts:
         path = self.folder / f"{self._prefix}_{self._suffix}_{number:06}{self._by}.rejects.jsonl"
         text = b"".join(json_line(r) for r in rejects).decode()
         write_atomically(path, redact(text).encode())
+
+    def write_passed(self, number: int, records: list[tuple[MediaType, str]]) -> None:
+        """Write media type and identifier of the records of a page that were read, but not written."""
+        path = self.folder / f"{self._prefix}_{self._suffix}_{number:06}{self._by}.passed.jsonl"
+        write_atomically(
+            path, b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
+        )
+
+    def passed(self, manifest: Manifest, pages: range) -> Iterator[tuple[MediaType, str]]:
+        """Yield the records of `write_passed` of some pages, of the attempts that wrote these pages."""
+        for path in self._files():
+            match = _PART.search(path.name)
+            if not match or not path.name.endswith(".passed.jsonl"):
+                continue
+            page, attempt = int(match.group(1)), int(match.group(2) or 0)
+            if page in pages and attempt == manifest.attempt_of(page):
+                yield from (tuple(orjson.loads(line)) for line in path.read_bytes().splitlines())
 
     def discard_from(self, number: int) -> None:
         """Delete this and earlier attempts' parts from page `number` on, and earlier attempts' manifests."""

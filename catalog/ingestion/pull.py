@@ -20,7 +20,7 @@ from catalog.core.jsontypes import JsonObject, Params
 from catalog.ingestion import completeness
 from catalog.ingestion.client import Client
 from catalog.ingestion.loop_guard import LoopGuard
-from catalog.ingestion.page_writer import PageWriter
+from catalog.ingestion.page_writer import MAX_REMEMBERED, Came, PageWriter
 from catalog.ingestion.pagination import Cursor, Page
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider
@@ -286,11 +286,13 @@ class Pull:
         if page.restarted:
             state.restart_round()
             self._writer.count_again()
-        repeats = self._writer.write(page, state.pages, state.counts, repeated=repeated, room=room)
+        came = self._writer.write(page, state.pages, state.counts, repeated=repeated, room=room)
+        if page.next is not None and not repeated:
+            self._guard.require_news(cursor, new=came.new, again=came.again, least=self._provably(page, came))
         state.pages += 1
         state.skipped_in_a_row = 0
         if not repeated:
-            state.read += len(page.items) - repeats
+            state.read += len(page.items) - came.again
             if page.items or page.next:  # an empty page may end a round
                 state.sizes = state.sizes.after(len(page.items))
         if page.more_rounds:
@@ -303,6 +305,16 @@ class Pull:
             round_ = state.rounds[state.round]
             again = Round(round_.params, cursor, single_page=True, written=(state.pages - 1, state.pages))
             self._add_gap(state, Gap(again, page.withheld, short=True))
+
+    def _provably(self, page: Page, came: Came) -> int:
+        """Return how many known items in a row prove that an API only repeats itself.
+
+        A provider that declares `deduplicate` may list the same record many times in a row, as often as it
+        announces.
+        """
+        if not self.provider.deduplicate:
+            return came.known
+        return max(came.known, MAX_REMEMBERED if page.total is None else page.total)
 
     def _end_round(self, state: State) -> None:
         """Compare a round with its announced total once no page of it is missing, and begin the next one."""
@@ -342,7 +354,9 @@ class Pull:
         gaps = [*state.gaps]
         if self._is_everything():
             dated, proved = self.provider.dated, not state.unannounced
-            if text := completeness.nothing(state.fetched(), state.written(), windows=dated, proved=proved):
+            if text := completeness.nothing(
+                state.fetched(), state.written(), windows=dated, proved=proved, said=bool(state.rounds)
+            ):
                 gaps.append(Gap(Round({}), text, short=True))
             if not gaps and (text := self._uncovered(state)):
                 gaps.append(Gap(Round({}), text, short=True))

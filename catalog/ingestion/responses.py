@@ -122,7 +122,9 @@ def count_at(body: Json, path: str) -> int:
     """
     found = dig(body, *steps(path))
     if (number := as_count(found, grouped=True)) is None:
-        raise UnexpectedResponse(lacks(body, path, f"should be a number of items but is {_kind(found)}"))
+        number_like = isinstance(found, int | float) and not isinstance(found, bool)
+        shown = str(found)[:40] if number_like else _kind(found)
+        raise UnexpectedResponse(lacks(body, path, f"should be a number of items but is {shown}"))
     return number
 
 

@@ -136,7 +136,7 @@ class Load:
         if isinstance(self._source, sql.Composable):
             what, rows, remedy = "the query", self._select(self._source), "clear the task"
         else:
-            what, rows = f"{len(self._source)} parts", self._copy_parts(self._source, expected)
+            what, rows = f"{len(self._source)} parts", self._copy_files(self._source, expected)
             remedy = "if files are missing or altered, clear the pull with its downstream tasks"
         if rows + self._rejects.counts.total() != expected:
             raise Fatal(
@@ -151,6 +151,16 @@ class Load:
     def _select(self, query: sql.Composable) -> int:
         statement = sql.SQL("insert into {loading} ({columns}) {query}").format(**self._names, query=query)
         return self._connection.execute(statement).rowcount
+
+    def _copy_files(self, parts: list[UPath], expected: int) -> int:
+        """Copy all parts; they may be deleted after they were listed."""
+        try:
+            return self._copy_parts(parts, expected)
+        except FileNotFoundError as error:
+            raise Fatal(
+                f"{error.filename or error} was deleted; nothing was loaded: clear the pull with its "
+                "downstream tasks."
+            ) from error
 
     def _copy_parts(self, parts: list[UPath], expected: int) -> int:
         """Copy all parts at once, or check each line if PostgreSQL does not read each line as one row."""

@@ -134,7 +134,7 @@ def not_ready(stack: Stack) -> str:
     unparsed = _unparsed(found)
     if not unparsed:
         return ""
-    return f"{unparsed[0]} and {len(unparsed) - 1} others, see {stack.logs / 'dag-processor.log'}"
+    return f"{join_first(unparsed, most=1)}, see {stack.logs / 'dag-processor.log'}"
 
 
 def require_dag(

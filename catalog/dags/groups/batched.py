@@ -29,7 +29,7 @@ class ProgressVariable:
         self.name, self._meter = f"batched_update_start_{query_id}", Meter("rows", every=INTERVAL)
 
     def __call__(self, progress: Progress) -> None:
-        if self._meter(progress.updated + progress.missing, progress.total):
+        if self._meter(progress.looked_at(), progress.total):
             Variable.set(
                 self.name,
                 str(progress.next_row),

@@ -261,7 +261,7 @@ def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, i
                 why=partial(removed_by_checks, refresh),
             )
         reach(refresh, "tables")
-        log.info("%s", applied or "an earlier attempt has applied the changes")
+        log.info("changed rows, also if an earlier attempt has changed them: %s", applied or "not known")
         changes = {
             name: sum(getattr(one, name) for one in applied.values())
             for name in ("inserted", "updated", "deleted")

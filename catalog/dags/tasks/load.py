@@ -51,7 +51,7 @@ def load(
     parts, name = job.parts(), job.provider.catalog_names[media_type]
     manifest = parts.load()
     if pulled:
-        _require_all(manifest, parts, pulled)
+        require_all(manifest, parts, pulled)
     if manifest is None or not (manifest.pages or manifest.complete):
         raise AirflowSkipException("the pull left nothing to load.")
     if not manifest.complete:
@@ -89,9 +89,23 @@ def load(
     return msgspec.to_builtins(report)  # type: ignore[no-any-return]
 
 
-def _require_all(manifest: Manifest | None, parts: Parts, pulled: Mapping[str, Any]) -> None:
-    """Raise Fatal if a pull has succeeded, and this worker does not see all that it wrote."""
+def require_all(manifest: Manifest | None, parts: Parts, pulled: Mapping[str, Any]) -> None:
+    """Require that this worker sees all that a successful pull wrote, and nothing else.
+
+    Args:
+        manifest: The manifest in the folder, if there is one.
+        parts: The folder.
+        pulled: What the pull returned; by releases before this comparison, without `token`.
+
+    Raises:
+        Fatal: The folder holds less, or another pull.
+    """
     there = manifest.pages if manifest else 0
+    if manifest and pulled.get("token", manifest.token) != manifest.token:
+        raise Fatal(
+            f"{parts.folder} does not hold the pull that has ended, but one that began at "
+            f"{manifest.started:%Y-%m-%d %H:%M}; clear the pull with its downstream tasks."
+        )
     if manifest is None or not manifest.complete or there != pulled["pages"]:
         raise Fatal(
             f"the pull has read {pulled['pages']:,} pages, but {parts.folder} has {there:,} of them. All "

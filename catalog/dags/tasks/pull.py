@@ -101,6 +101,7 @@ class _LogProgress:
 def _summary(manifest: Manifest) -> dict[str, Any]:
     counts = manifest.counts
     summary = {
+        "token": manifest.token,
         "pages": manifest.pages,
         "seconds": manifest.seconds,
         "replayed": manifest.replayed,

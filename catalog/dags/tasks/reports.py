@@ -2,9 +2,10 @@
 
 import logging
 import re
+from collections import Counter
 
 from airflow.sdk import get_current_context, task
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog.dags.common import metrics
 from catalog.dags.common.connections import catalog_connection
@@ -26,12 +27,15 @@ def report_load_completion(
 ) -> str:
     """Report the run in one message, and in the XCom `summary`; skipped if nothing was loaded.
 
-    It also sends the freshness of all providers, because it ends each run of each of them.
+    It also sends the freshness of all providers, because it ends each run of each of them. It fails if a pull
+    or a load was marked as success, because the run would be successful although records are missing.
     """
+    marked = marked_by_hand(ti)
     with catalog_connection(autocommit=True) as connection:
         metrics.send_freshness(connection)
         reports = reports_of(connection, dag_run.dag_id, dag_run.run_id)
     if not reports:
+        _refuse(marked)
         raise AirflowSkipException("nothing was loaded.")
     windows = [(r["window_start"], r["window_end"]) for r in reports if r["window_start"]]
     message = load_completion(
@@ -46,7 +50,33 @@ def report_load_completion(
     flags = "".join(f" {word}" for word in dict.fromkeys(map(flags_of, reports)) if word)
     ti.xcom_push(key="summary", value=summary + flags)
     log.info("summary: %s%s", summary, flags)
+    _refuse(marked)
     return message.text
+
+
+def marked_by_hand(ti: TaskInstance) -> list[str]:
+    """Return the pulls and loads of the run that are successful, but have never reached their end.
+
+    Each returns something at its end, so one without a value was marked as success by hand.
+
+    Args:
+        ti: The task that asks.
+    """
+    successful: Counter[str] = Counter()
+    for name, state in task_states().items():
+        match = re.fullmatch(r"(?P<task>(?:.+\.)?(?:pull|load)_\w+_data)(?:_\d+)?", name)
+        if match and state == "success":
+            successful[match["task"]] += 1
+    ended = {name: [v for v in ti.xcom_pull(task_ids=[name]) if v is not None] for name in successful}
+    return [name for name, number in successful.items() if number > len(ended[name])]
+
+
+def _refuse(marked: list[str]) -> None:
+    if marked:
+        raise AirflowFailException(
+            f"marked as success by hand before its end: {', '.join(marked)}. What was read until then may be "
+            "loaded; the rest is missing. Clear it with its downstream tasks; a pull resumes."
+        )
 
 
 @task(trigger_rule="all_done")

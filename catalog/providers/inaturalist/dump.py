@@ -17,7 +17,7 @@ from catalog.ingestion.completeness import accepting
 from catalog.provider_api import PDM, License, license_from_pair
 from catalog.providers.inaturalist.dump_files import token
 from catalog.providers.inaturalist.photo_batches import batches_of_whole_load
-from catalog.providers.inaturalist.progress import LOADED, difference, require
+from catalog.providers.inaturalist.progress import LOADED, difference, note_checked, require
 
 # Share of the last whole load's photos that a dump must hold, and share of its photos that must be usable.
 MIN_SHARE = 0.5
@@ -86,6 +86,7 @@ def check(
     with connection.transaction():
         require(connection, prepared, LOADED, counted=True)
         problems = [text for text in (_shrunk(connection, run, replayed), _unusable(connection)) if text]
+        note_checked(connection, accept or not problems)
     if problems and not accept:
         raise Fatal(
             f"the dump is NOT WHOLE, and nothing of it was loaded: {'; '.join(problems)}. {accepting()}"

@@ -16,10 +16,13 @@ from catalog.core.session import Connection, raise_memory
 from catalog.core.sql_files import read_sql
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.load import Load, LoadReport, RunKey
-from catalog.providers.inaturalist.progress import LOADED, require
+from catalog.providers.inaturalist.progress import CHECKED, LOADED, require
 
 log = logging.getLogger(__name__)
 BATCH = 500_000  # photos
+# The manifest token of a batch is that of the dump and the size of the batches: they are known by number, and
+# with another size, a number means other photos. Releases before this had the token only.
+_OF_DUMP = sql.SQL("(dag_id, run_id, split_part(manifest_token, '/', 1)) = (%s, %s, %s)")
 UNREADABLE = "unreadable row"
 
 
@@ -69,7 +72,7 @@ def load_batches(
         connection: Connection to the catalog database.
         token: Token of the dump that the run has prepared.
         run: Ids of DAG and run; batches that this run has committed are skipped.
-        size: Number of photos per batch.
+        size: Number of photos per batch, unless an earlier attempt has begun with another one.
         include_deleted: Restore photos that were deleted from the catalog.
         replayed: The dump is a recording.
         shortfalls: Accepted shortfalls.
@@ -80,22 +83,24 @@ def load_batches(
         The number of batches.
 
     Raises:
-        Fatal: The tables do not hold all of this dump, or no photos.
+        Fatal: The tables do not hold all of this dump or were not checked, or it has no photos.
         Interrupted: `should_stop` returned True; the next attempt resumes at the next batch.
     """
     with connection.transaction():
         if whole := batches_of_whole_load(connection, token, run):
             return whole
         reports = connection.execute(
-            "select day_shift from ingestion_report where (dag_id, run_id, manifest_token) = (%s, %s, %s)",
+            sql.SQL("select day_shift, manifest_token from ingestion_report where {}").format(_OF_DUMP),
             [*run, token],
         ).fetchall()
-        require(connection, token, LOADED, counted=True)
+        require(connection, token, (*LOADED, CHECKED), counted=True)
+        label = next((label for _, label in reports), f"{token}/{size}")
+        size = int(label.partition("/")[2] or size)
         wanted = batches(connection, size)
     if not wanted:
         raise Fatal("the dump holds no photos; look into its photos.csv.gz, and trigger a new run.")
-    done = {number for (number,) in reports}
-    load = _BatchLoad(connection, token, run, include_deleted, replayed, list(shortfalls))
+    done = {number for number, _ in reports}
+    load = _BatchLoad(connection, token, label, run, include_deleted, replayed, list(shortfalls))
     for batch in wanted:
         if batch.number in done:
             continue
@@ -107,8 +112,7 @@ def load_batches(
             )
     with connection.transaction():
         connection.execute(
-            "update ingestion_report set whole = true where (dag_id, run_id, manifest_token) = (%s, %s, %s)",
-            [*run, token],
+            sql.SQL("update ingestion_report set whole = true where {}").format(_OF_DUMP), [*run, token]
         )
     return len(wanted)
 
@@ -122,8 +126,9 @@ def batches_of_whole_load(connection: Connection, token: str, run: tuple[str, st
         run: Ids of DAG and run.
     """
     found = connection.execute(
-        "select count(*) from ingestion_report where (dag_id, run_id, manifest_token) = (%s, %s, %s)"
-        " having bool_and(complete and whole)",
+        sql.SQL("select count(*) from ingestion_report where {} having bool_and(complete and whole)").format(
+            _OF_DUMP
+        ),
         [*run, token],
     ).fetchone()
     return found[0] if found else None
@@ -134,6 +139,7 @@ class _BatchLoad(msgspec.Struct):
 
     connection: Connection
     token: str
+    label: str
     run: tuple[str, str]
     include_deleted: bool
     replayed: bool
@@ -148,7 +154,7 @@ class _BatchLoad(msgspec.Struct):
             window=None,
             replayed=self.replayed,
             started=datetime.now(UTC),
-            token=self.token,
+            token=self.label,
             pages=batch.number + 1,
             seconds=round(time.monotonic() - began, 3),
             counts={"image": counts},

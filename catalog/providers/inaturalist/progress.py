@@ -9,6 +9,9 @@ from catalog.core.session import Connection
 from catalog.providers.inaturalist.provider import FILES
 
 LOADED = (*FILES, "taxa_named")  # the parts of a dump that its check and its batches read
+CHECKED = (
+    "the check"  # noted in `loaded` like a part, so that the check of one dump does not count for another
+)
 _TABLES = {name: (name,) for name in LOADED} | {"names": ("vernacular_names", "scientific_names")}
 
 
@@ -44,6 +47,7 @@ def difference(
     loaded = dict(connection.execute("select name, rows from inaturalist.loaded").fetchall())
     if missing := [part for part in parts if part not in loaded]:
         return f"the tables of iNaturalist's dump lack {', '.join(missing)}"
+    loaded.pop(CHECKED, None)
     for part, rows in loaded.items() if counted else ():
         if (found := sum(_count(connection, table) for table in _TABLES[part])) != rows:
             return f"the tables of iNaturalist's dump hold {found:,} of {rows:,} rows of {part}"
@@ -77,3 +81,10 @@ def rows_loaded(connection: Connection, token: str, name: str) -> int | None:
 def note_loaded(connection: Connection, name: str, rows: int, unreadable: int) -> None:
     """Record a part of the dump as loaded, in the transaction that loaded it."""
     connection.execute("insert into inaturalist.loaded values (%s, %s, %s)", [name, rows, unreadable])
+
+
+def note_checked(connection: Connection, passed: bool) -> None:
+    """Record whether the dump has passed its check, in the transaction that checked it."""
+    connection.execute("delete from inaturalist.loaded where name = %s", [CHECKED])
+    if passed:
+        note_loaded(connection, CHECKED, 0, 0)

@@ -50,6 +50,7 @@ def touched(connection):
 def test_rows_that_differ_are_written_once_and_no_others(dsn, images, size):
     progress = clean(dsn, "texts", batch_size=size)
     assert (progress.updated, progress.missing) == (1800, 0)
+    assert progress.looked_at() == progress.total  # rows that need no change are progress, too
     assert touched(images) == (1800, 1800)
     assert sum(t.startswith("A & Title") for t in titles(images)) == 1800
     assert clean(dsn, "texts").updated == 0

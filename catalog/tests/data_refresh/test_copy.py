@@ -255,10 +255,11 @@ def test_a_repeated_promotion_changes_nothing(filled):
     catalog, api = filled
     TableCopy(catalog, api, "image", "run").run()
     build_indexes(api, "image")
-    promotion.promote(api, ["image"], "run")
+    promoted = promotion.promote(api, ["image"], "run")
+    assert promoted.orphans
     ids = api.execute("select identifier, id from image order by 1").fetchall()
     assert catch_up(api, "image") == 0
-    promotion.promote(api, ["image"], "run")
+    assert promotion.promote(api, ["image"], "run") == promoted
     assert api.execute("select identifier, id from image order by 1").fetchall() == ids
 
 

@@ -142,8 +142,8 @@ def test_a_copy_that_is_gone_is_not_taken_for_promoted(filled):
     catalog, api = filled
     TableCopy(catalog, api, "image", "run").run()
     build_indexes(api, "image")
-    promotion.promote(api, ["image"], "run", number=4)
-    assert promotion.promote(api, ["image"], "run", number=4) == promotion.Promoted()
+    promoted = promotion.promote(api, ["image"], "run", number=4)
+    assert promotion.promote(api, ["image"], "run", number=4) == promoted
     with pytest.raises(Fatal, match=r"the copy of image is gone, .* clear copy_tables"):
         promotion.promote(api, ["image"], "run", number=5)
     promotion.drop_leftovers(api, ["image"])

@@ -61,6 +61,11 @@ def test_a_full_refresh_says_why_it_is_not_incremental():
     assert "A full refresh, because there was no refresh before." in text_of(found)
 
 
+def test_numbers_that_are_not_known_are_not_zero():
+    found = incremental_report("image", {"met": 1}, {"met": 1}, applied={}, updated={}, digest="d")
+    assert "Changed rows: not known, because promote_tables ended before it" in text_of(found)
+
+
 def test_an_incremental_refresh():
     found = incremental_report(
         "audio",

@@ -12,6 +12,7 @@ from catalog.tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 STOCKSNAP, JAMENDO = "stocksnap_workflow", "jamendo_workflow"
+REPORT = "report_load_completion"
 PULL, LOAD = "ingest_data.pull_image_data", "ingest_data.load_image_data"
 
 
@@ -77,6 +78,32 @@ def test_a_pull_that_shrinks_is_loaded_but_fails_and_is_not_fresh_until_it_is_ac
     assert (report["whole"], report["accepted"], report["shortfalls"]) == (True, True, [text])
     counted_as_real(run_id)
     assert stocksnap(bench).last > loaded
+
+
+def test_a_pull_that_is_marked_as_success_does_not_end_its_run_well(bench, tmp_path):
+    """What it had read is loaded, but the run is green only when the pull has read the rest."""
+    folder = snap_recording(tmp_path / "marked", "MARKED", pages=4, missing=3)
+    run_id, state = bench.run(STOCKSNAP, {"replay": str(folder)})
+    assert (state, bench.tasks(STOCKSNAP, run_id)[PULL]) == ("failed", "failed")
+    path = f"/api/v2/dags/{STOCKSNAP}/dagRuns/{run_id}/taskInstances/{PULL}"
+    bench.api.call("PATCH", path, {"new_state": "success"})
+    # Airflow asks no task, and calls the run successful.
+    until(lambda: bench.api.run(STOCKSNAP, run_id)["state"] == "success")
+    bench.api.clear(STOCKSNAP, run_id, [LOAD])
+    until(lambda: bench.api.run(STOCKSNAP, run_id)["state"] != "success")
+    state, tasks = bench.api.wait(STOCKSNAP, run_id, 300), bench.tasks(STOCKSNAP, run_id)
+    assert (state, tasks) == (
+        "failed",
+        {PULL: "success", LOAD: "success", REPORT: "failed", "watcher": "failed"},
+    )
+    (last,) = [t for t in bench.api.tasks(STOCKSNAP, run_id) if t["task_id"] == REPORT]
+    assert f"marked as success by hand before its end: {PULL}" in bench.api.last_error(last)
+
+    snap_recording(folder, "MARKED", pages=4)
+    bench.api.clear(STOCKSNAP, run_id, [PULL])
+    until(lambda: bench.api.run(STOCKSNAP, run_id)["state"] != "failed")
+    assert bench.api.wait(STOCKSNAP, run_id, 300) == "success"
+    assert len(bench.photos("MARKED")) == 20
 
 
 def test_a_limited_run_and_a_replay_are_not_fresh(bench, tmp_path, counted_as_real):

@@ -80,6 +80,14 @@ def test_windows_are_held_against_the_smallest_of_several():
     assert unusual(outcome(1), near[:4], DAYS) == []  # too few to know how much they vary
 
 
+def test_nothing_where_the_api_says_so():
+    """A total of 0 for a whole collection is a lie, but the API has said it."""
+    text = nothing(0, 0, windows=False, proved=True, said=True)
+    assert text == "nothing came at all: the API says that it has no items, which no whole collection has"
+    assert nothing(0, 0, windows=True, proved=True, said=True) is None
+    assert "did not say" in str(nothing(0, 0, windows=False, proved=True))
+
+
 def test_nothing_where_that_never_happened():
     assert (
         "nothing came at all, which never happened in the 1 windows"

@@ -113,7 +113,7 @@ def test_offsets_grow_by_what_came(cap):
         (None, "the response is null"),
         ({"items": [1]}, "`total` is missing; the response has `items`"),
         ({"items": [1], "total": None}, "`total` should be a number of items but is null"),
-        ({"items": [1], "total": -1}, "`total` should be a number of items but is of type int"),
+        ({"items": [1], "total": -1}, "`total` should be a number of items but is -1"),
         ({"items": [1, 2], "total": 1}, "`total` is 1, but the response lists 2 items"),
         ({"items": [1], "total": True}, "`total` should be a number of items but is of type bool"),
     ],

@@ -22,6 +22,7 @@ from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN
 from catalog.ingestion.transport import BaseUrlTransport
 from catalog.ingestion.windows import day_window
 from catalog.provider_api import CC0, Counted, Image, Links, Page, Paginator, Provider, Skip, Tokens
+from catalog.tests.providers.fake_api import client as api_client
 from catalog.tests.values import present
 
 
@@ -431,6 +432,96 @@ def test_the_parameter_that_an_api_ignores_is_named(pages, hint):
     said = f"the page at {cursor} is the same as an earlier one; the pull stopped there.{hint}"
     assert str(raised.value).startswith(said)
     assert bool(hint) == ("ignore" in str(raised.value))
+
+
+def repeating_api(url, params):
+    """Always the same two items, of which a field and the address or token of the next page change."""
+    number = next(requests_)
+    items = [{"id": name, "views": number} for name in ("a", "b")] + [{"id": "unlicensed", "views": number}]
+    following = {"token": f"t{number}", "link": f"https://x.example/a?p={number}"}
+    return {"items": items, "more": True, **following}
+
+
+requests_ = count(1)
+
+
+@pytest.mark.parametrize(
+    ("pages", "asked", "hint"),
+    [
+        (Counted("https://x.example/a", items="items", more="more"), 11, "ignore `page`: request two pages"),
+        (Counted("https://x.example/a", items="items", param="at", step=3), 11, "ignore `at`: request two"),
+        (Tokens("https://x.example/a", items="items", param="t", following="token"), 11, "ignore `t`: "),
+        (Links("https://x.example/a", items="items", following="link"), 11, "stopped there.$"),
+    ],
+)
+def test_a_page_that_repeats_with_other_values_is_caught(tmp_path, pages, asked, hint):
+    class Viewed(Example):
+        def record(self, raw):
+            return super().record(raw["id"])
+
+    Viewed.pages = pages
+    api = api_client(repeating_api)
+    pulled = pull(tmp_path, Viewed(), client=api)
+    with pytest.raises(LoopDetected, match=f"the last 10 pages, .*: 30 items had come before.*{hint}"):
+        pulled.run()
+    assert len(api._transport.requests) == asked
+    assert set(rows(pulled)) == {"a", "b"}  # what came is loaded
+    assert present(pulled.parts.load()).error.startswith("LoopDetected: the last 10 pages")
+
+
+def as_pages(items, size):
+    return [items[at : at + size] for at in range(0, len(items), size)]
+
+
+@pytest.mark.parametrize(
+    ("items", "attributes"),
+    [
+        # More items are added to the front than fit on ten pages, while the list is read.
+        ([f"i{n}" for n in (*range(60), *range(10, 60), *range(60, 80))], {}),
+        # Ten pages of known items, but the list holds more others.
+        ([f"i{n}" for n in (*range(60), *range(55), *range(60, 80))], {}),
+        # One record is listed with a hundred items.
+        (["a"] * 100 + ["b"], {"deduplicate": True}),
+    ],
+)
+def test_items_that_come_again_in_a_list_with_others_are_no_loop(tmp_path, items, attributes):
+    class Viewed(Example):
+        def record(self, raw):
+            return super().record(raw[0])
+
+    for name, value in attributes.items():
+        setattr(Viewed, name, value)
+    Viewed.pages = Scripted(as_pages([(name, number) for number, name in enumerate(items)], 5))
+    pulled = pull(tmp_path, Viewed())
+    assert pulled.run().complete
+    assert set(rows(pulled)) == set(items)
+
+
+def test_items_without_an_identifier_are_no_loop(tmp_path):
+    class Nameless(Example):
+        def record(self, raw):
+            return image(None)
+
+    with pytest.raises(NotWhole, match="none of the 40 items that came could be kept"):
+        pull(tmp_path, type("Made", (Nameless,), {"pages": Scripted(as_pages([*range(40)], 2))})()).run()
+
+
+def test_a_deduplicating_provider_that_listed_more_than_it_announced_is_a_loop(tmp_path):
+    class Viewed(Example):
+        deduplicate = True
+
+        def record(self, raw):
+            return super().record(raw[0])
+
+    class Again(Scripted):
+        def fetch(self, client, cursor, params):
+            page = super().fetch(client, cursor, params)
+            page.total = 60
+            return page
+
+    Viewed.pages = Again(as_pages([("a", number) for number in range(200)], 5))
+    with pytest.raises(LoopDetected, match=r"the last 12 pages, .*: 60 items had come"):
+        pull(tmp_path, Viewed()).run()
 
 
 def test_a_repetition_that_is_known_of_is_counted(tmp_path):

@@ -140,6 +140,11 @@ def test_nothing_at_all_is_not_whole(tmp_path):
     assert rows(again) == ["a"]
 
 
+def test_a_whole_collection_of_which_the_api_says_that_it_is_empty(tmp_path):
+    with pytest.raises(NotWhole, match="nothing came at all: the API says that it has no items"):
+        pull(tmp_path, provider(Announced(([], 0)))).run()
+
+
 def test_nothing_that_could_be_kept_is_not_whole(tmp_path):
     with pytest.raises(NotWhole, match="none of the 3 items that came could be kept"):
         pull(tmp_path, provider([["skip", "poison", "skip"]])).run()
@@ -233,6 +238,23 @@ def test_a_stopped_pull_recognises_what_its_round_has_read(tmp_path):
     again = pull(tmp_path, provider(Announced(*pages)), checkpoint)
     assert again.run().whole
     assert set(rows(again)) == set("abcd")
+
+
+def test_a_stopped_pull_recognises_what_its_round_has_passed_over(tmp_path):
+    """A reject and, on the second walk through the round, all that the first one wrote."""
+    checkpoint = MemoryCheckpoint()
+    short = [(["a", "unlicensed"], 4), (["c", "a"], 4)]
+    with pytest.raises(Interrupted):
+        pull(tmp_path, provider(Announced(*short)), checkpoint, should_stop=lambda: True).run()
+    with pytest.raises(NotWhole, match="2 of 4 announced items came"):
+        pull(tmp_path, provider(Announced(short[1], (["unlicensed", "a"], 4))), checkpoint).run()
+    with pytest.raises(Interrupted):  # walks through the round again
+        pull(tmp_path, provider(Announced(*short)), checkpoint, should_stop=lambda: True).run()
+    with pytest.raises(NotWhole, match="3 of 4 announced items came"):
+        pull(tmp_path, provider(Announced(short[1], (["unlicensed", "c"], 4))), checkpoint).run()
+    again = pull(tmp_path, provider(Announced((["a", "unlicensed"], 4), (["c", "d"], 4))), checkpoint)
+    assert again.run().whole
+    assert set(rows(again)) == set("acd")
 
 
 def test_a_stopped_round_that_begins_again_counts_its_items_again(tmp_path):

@@ -1,16 +1,18 @@
 """TSV parts into a real PostgreSQL: merging, classifying, rejecting, reporting, repeating."""
 
 import threading
+from datetime import UTC, datetime
 
 import orjson
 import psycopg
 import pytest
+from upath import UPath
 
 from catalog.core.columns import COLUMNS
 from catalog.core.errors import Fatal
-from catalog.ingestion.parts import Counts
+from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.records import AudioSet
-from catalog.loading.load import DELETED, LoadReport
+from catalog.loading.load import DELETED, Load, LoadReport, RunKey
 from catalog.tests.loading.loader import Loader, audio, delete, image, jpg, outcome
 
 pytestmark = pytest.mark.database
@@ -352,6 +354,16 @@ def test_counts_that_do_not_add_up_are_refused(load, catalog):
     with pytest.raises(Fatal, match="2 rows came from 1 parts, but the manifest lists 3"):
         load([image(1), image(2)], counts=Counts(fetched=3, written=3))
     assert catalog.execute("select count(*) from image").fetchone() == (0,)
+
+
+def test_a_part_that_was_deleted_after_it_was_listed_is_named(catalog, tmp_path):
+    gone = UPath(tmp_path) / "gone.tsv"
+    manifest = Manifest(
+        "p", "r", None, False, datetime(2024, 1, 1, tzinfo=UTC), "t", counts={"image": Counts(1, 1)}
+    )
+    loading = Load(catalog, "image", "p", [gone], manifest, RunKey("d", "r"))
+    with pytest.raises(Fatal, match=r"gone.tsv was deleted; nothing was loaded: clear the pull"):
+        loading.run()
 
 
 def test_counts_that_leave_an_item_out_are_refused(load, catalog):

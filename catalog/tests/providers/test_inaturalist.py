@@ -224,6 +224,30 @@ def test_it_goes_on_at_the_batch_it_had_come_to(connection, tmp_path):
     assert set(images(connection)) == {101, 102, 103, 305}
 
 
+def test_it_goes_on_with_the_size_it_has_begun_with(connection, tmp_path):
+    """The batches of a release with another size hold other photos under the same numbers."""
+    root = write_dump(tmp_path / "dump")
+    with pytest.raises(Interrupted, match="after batch 1 of 3"):
+        load(connection, root, should_stop=lambda: True)
+    token = load(connection, root, size=6)
+    assert [(r["day_shift"], r["whole"]) for r in reports(connection)] == [(n, True) for n in range(3)]
+    assert set(images(connection)) == {101, 102, 103, 305}
+    dump.finish(connection, token, RUN, drop=True)
+    assert photo_batches.load_batches(connection, token, RUN, size=6) == 3
+
+
+def test_batches_of_a_release_that_did_not_note_their_size(connection, tmp_path):
+    root = write_dump(tmp_path / "dump")
+    with pytest.raises(Interrupted, match="after batch 1 of 3"):
+        load(connection, root, should_stop=lambda: True)
+    with connection.transaction():
+        connection.execute("update ingestion_report set manifest_token = split_part(manifest_token, '/', 1)")
+    seen = []
+    load(connection, root, progress=lambda batch, *_: seen.append(batch.number))
+    assert seen == [1, 2]
+    assert all(r["whole"] for r in reports(connection))
+
+
 def test_a_changed_dump_starts_anew(connection, tmp_path):
     root = write_dump(tmp_path / "dump")
     before = load(connection, root)
@@ -587,8 +611,26 @@ class TestWhatTheTablesHold:
         token = prepared(connection, root)
         for name in FILES[1:]:
             dump_files.load_file(connection, root, name, token)
-        with pytest.raises(Fatal, match=rf"dump lack photos(, taxa_named)?{AGAIN}"):
+        with pytest.raises(Fatal, match=rf"dump lack photos(, taxa_named(, the check)?)?{AGAIN}"):
             LATER[step](connection, root, token)
+
+    def test_the_check_of_another_dump_does_not_count(self, connection, root, tmp_path):
+        """Its tasks were cleared without check_dump, and the files have changed."""
+        self.stopped(connection, root)
+        token = prepare(connection, write_dump(tmp_path / "other", [photo(501, 1)]))
+        with pytest.raises(Fatal, match=f"the tables of iNaturalist's dump lack the check{AGAIN}"):
+            photo_batches.load_batches(connection, token, RUN, size=4)
+
+    def test_a_check_that_the_dump_passes_no_longer(self, connection, root, monkeypatch):
+        token = prepare(connection, root)
+        monkeypatch.setattr(dump, "_unusable", lambda _: "something is missing")
+        assert dump.check(connection, root, token, RUN, accept=True) == ["something is missing"]
+        with pytest.raises(Interrupted):
+            photo_batches.load_batches(connection, token, RUN, size=4, should_stop=lambda: True)
+        with pytest.raises(Fatal, match="NOT WHOLE"):
+            dump.check(connection, root, token, RUN)
+        with pytest.raises(Fatal, match=f"lack the check{AGAIN}"):
+            photo_batches.load_batches(connection, token, RUN, size=4)
 
     @pytest.mark.parametrize("table", ["photos", "observers", "scientific_names", "taxa_named"])
     def test_rows_that_somebody_has_deleted(self, connection, root, table):
@@ -613,7 +655,9 @@ class TestWhatTheTablesHold:
             dump.finish(connection, "other", RUN, drop=True)
         with pytest.raises(Fatal, match="has not loaded all"):
             dump.finish(connection, token, (RUN[0], "another run"), drop=True)
-        other = prepare(connection, write_dump(tmp_path / "other", PHOTOS[:5]))
+        other_root = write_dump(tmp_path / "other", PHOTOS[:5])
+        other = prepare(connection, other_root)
+        dump.check(connection, other_root, other, (RUN[0], "another run"))
         dump.finish(connection, token, RUN, drop=True)  # cleared, and the tables are another run's
         photo_batches.load_batches(connection, other, (RUN[0], "another run"))
         assert len(reports(connection)) == 4

@@ -9,6 +9,7 @@ from catalog.tests.providers.mapped import records_of
 from catalog.tests.providers.site import Pulled, Reply, Site
 from catalog.tests.values import present
 
+NONE = {"shortName": ""}
 DEEDS = {"cc by": "by/4.0", "cc by-nd": "by-nd/4.0", "cc by-sa": "by-sa/4.0"}
 
 
@@ -42,7 +43,7 @@ def museum(records, known="imagelicence", renamed=None, totals=False):
             r
             for r in records
             if wanted is None
-            or any(m["licence"]["shortName"].lower() == wanted != renamed for m in r["media"])
+            or any((m["licence"] or NONE)["shortName"].lower() == wanted != renamed for m in r["media"])
         ]
         page = max(page, 1)  # it counts pages from 1
         shown = found[(page - 1) * size : page * size]
@@ -79,7 +80,31 @@ def test_a_license_that_is_renamed_is_no_license_without_records(tmp_path):
     single = [{**r, "media": r["media"][:1]} for r in records]
     pulled = Pulled(MuseumVictoria(), museum(single, renamed="cc by", totals=True), tmp_path)
     assert len(pulled.ids()) == 10
-    assert "the parts by license hold 20 items, the collection 30" in present(pulled.error)
+    said = "the parts by license hold 20 items, the collection 30; images under cc by are in none of them"
+    assert said in present(pulled.error)
+
+
+def test_a_license_that_is_not_on_the_list_is_named(tmp_path):
+    records = [record(n) for n in range(200)] + [record(n, "cc by") for n in range(200, 400)]
+    for raw in records[200:]:
+        (medium, _) = raw["media"]
+        if raw["id"].endswith(("1", "2")):
+            medium["licence"]["shortName"] = "CC BY 5"
+        raw["media"] = [medium]
+    pulled = Pulled(MuseumVictoria(), museum(records, totals=True), tmp_path)
+    assert "the collection 400; images under cc by 5 are in none of them" in present(pulled.error)
+
+
+@pytest.mark.parametrize("licence", [None, {"shortName": "Orphan Work", "uri": "https://example.org/rights"}])
+def test_records_whose_images_have_no_free_license_are_no_shortfall(tmp_path, licence):
+    """Nothing of them could be kept, however many there are."""
+    records = [record(n, "cc by") for n in range(20)] + [record(20)]
+    others = [record(n) for n in range(21, 300)]
+    for raw in others:
+        raw["media"] = [{**raw["media"][0], "licence": licence}]
+    pulled = Pulled(MuseumVictoria(), museum(records + others, totals=True), tmp_path)
+    assert pulled.whole
+    assert len(pulled.ids()) == 20
 
 
 def test_single_records_that_changed_since_they_were_indexed_are_no_error(tmp_path):
