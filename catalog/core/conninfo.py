@@ -71,7 +71,8 @@ def _of_uri(uri: str) -> str:
     fields = fields_of(uri)  # raises ValueError for a bad port, which libpq reports much later
     if dict(parse_qsl(parts.query)).keys() <= KNOWN:
         arguments = conninfo_to_dict(f"postgresql://{rest}")
-        if " " not in (options := str(arguments.get("options", ""))):  # Airflow writes spaces as +
+        options = str(arguments.get("options", ""))
+        if "+" in options and " " not in options:  # Airflow writes spaces as +
             arguments["options"] = options.replace("+", " ")
         return make_conninfo("", **{**KEEPALIVE_OPTIONS, **arguments})
     return _of_fields(fields)

@@ -1,14 +1,15 @@
 """Watches a search engine, and sends an alert when its state changes."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from airflow.sdk import Variable, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
+from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.settings import SEARCH_ENGINE_NODES
-from catalog.dags.common.connections import is_configured, search_connection
-from catalog.dags.common.environments import ENVIRONMENTS, Environment
+from catalog.dags.common.connections import catalog_connection, is_configured, search_connection
+from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import try_to_send
@@ -21,7 +22,8 @@ DOC = """
 Each run reads the {name} engine (connection `{search}`): the status of the cluster, shards without a node,
 the number of nodes (compared with the Variable `SEARCH_ENGINE_NODES`), the watermarks of the disks, blocks of
 the cluster, and indexes that are read-only, closed or blocked. Indexes of the catalog without an alias, which
-are being built, do not count. A status that is not green gets 20 seconds to become green.
+are being built, do not count. A status that is not green gets 20 seconds to become green. In production, each
+alias of a media type that was refreshed must lead to its index.
 
 An alert is sent when the state, or the list of what is wrong, differs from the one that was reported last,
 also when everything is well again. An engine that does not answer is `unreachable`, and a part that cannot be
@@ -49,7 +51,18 @@ def _look(environment: Environment, before: Known | None) -> Cluster:
     if not is_configured(environment.search):
         return Cluster("not configured")
     expected = getattr(value_of(SEARCH_ENGINE_NODES), environment.name)
-    return look(search_connection(environment.search).client, expected, before)
+    client = search_connection(environment.search).client
+    return look(client, expected, before, promoted=_promoted if environment == PRODUCTION else None)
+
+
+def _promoted() -> list[MediaType]:
+    """Return the media types of which a refresh has been promoted: readers use their aliases."""
+    from catalog.monitoring.refreshes import promoted
+
+    with catalog_connection() as connection:
+        return [
+            media_type for media_type in MEDIA_TYPES if promoted(connection, media_type, datetime.now(UTC))
+        ]
 
 
 @task(execution_timeout=timedelta(minutes=10))

@@ -261,7 +261,10 @@ class BatchedUpdate(StripedUpdate):
             updated += self._execute(
                 change + "and {table}.xmin <> pg_current_xact_id()::xid", these=these
             ).rowcount
-        return updated, wanted - updated, 0
+        left = 0
+        if updated < wanted:  # a trigger may have suppressed the change of some; the others were deleted
+            left = self._execute(statement("postpone_locked"), these=these).rowcount
+        return updated, wanted - updated - left, left
 
     def _update_unlocked(
         self, these: sql.Composable, wanted: int, _first: int, _last: int

@@ -26,6 +26,7 @@ from catalog.database.estimates import correct_estimate
 from catalog.database.selection_lock import SelectionLock
 from catalog.database.sql_files import statement as sql_file
 from catalog.database.statements import SELECT, plain, row_errors
+from catalog.database.suppression import free_rows, suppressors
 
 log = logging.getLogger(__name__)
 LOCK_TIMEOUT = 60  # seconds to wait for a table lock
@@ -377,6 +378,13 @@ class Selection:
                     "the next attempt resumes."
                 )
             time.sleep(self._pause)
+        left = sql.SQL("select left_identifier from {}").format(self._names["left"])
+        free = free_rows(self._connection, self._table, left)
+        if free and (names := suppressors(self._connection, self._table)):
+            raise Fatal(
+                f"{free:,} rows of {self._table} are not locked, but they stay as they are: its {names} "
+                "suppresses the change. All other rows are done. Exclude these rows, or change the table."
+            )
         raise Retry(
             f"{progress.waiting:,} rows stayed locked by other sessions in {PASSES} passes; "
             "all other rows are done."

@@ -13,13 +13,15 @@ from catalog.core.wording import join_first
 from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN
 
 DELETED = "deleted from the catalog"  # reason of skips by the load
+SUPPRESSED = "left unchanged by a trigger or rule of the table"  # reason of skips by the load
 URL_TAKEN = "URL belongs to another record"  # reason of rejects by the load
 URL_TAKEN_HINT = (
     "Each of these items has the URL of another record and is rejected until that record has another URL. "
     "The load's rejects name that record (`belongs_to`). If the provider no longer lists it, it is the same "
     "record under its earlier identifier. Do not delete it: the URL of a deleted record stays deleted."
 )
-OWN_SKIPS = frozenset((OVER_LIMIT, REPEATED, SEEN, DELETED))  # skips that say nothing about the API
+# Skips that say nothing about the API.
+OWN_SKIPS = frozenset((OVER_LIMIT, REPEATED, SEEN, DELETED, SUPPRESSED))
 SHOWN = 20  # shortfalls that a manifest and a report keep
 NEIGHBOURS = 5  # windows needed to say what is usual
 USUAL_REJECTS = 0.2  # share of rejected items that is usual for any provider

@@ -1,7 +1,8 @@
-"""Rounds that divide a collection by a fixed list of values, and what is in none of them.
+"""Rounds that divide a collection by a list of values or by time, and what is in none of them.
 
 A value that the API renames, or does not have on our list, finds nothing, which looks like a part without
-records. So at the end of a pull the parts are compared with a count that does not depend on the list.
+records; so does a part whose count is wrong. So at the end of a pull the parts are compared with a count of
+the whole.
 """
 
 from catalog.ingestion.completeness import DRIFT

@@ -9,7 +9,7 @@ import inspect
 import re
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, timedelta
 from functools import cache, cached_property
 from importlib import import_module
@@ -220,16 +220,16 @@ class Provider:
         """
         return Window(window.start - self.overlap, window.end) if window else None
 
-    def uncovered(self, client: Client, rounds: Sequence[RoundParams], announced: int | None) -> str | None:
+    def uncovered(self, client: Client, window: Window | None, announced: int | None) -> str | None:
         """Describe what none of the rounds covers; None if they cover everything.
 
         Called at the end of a pull of everything, or of all of its window. For rounds by a fixed list of
-        values, which may change; see `partition.uncovered`.
+        values, which may change, or by counts, which may be wrong; see `partition.uncovered`.
 
         Args:
             client: Sends requests, such as for a count without the value; one or two, because of quotas.
-            rounds: The parameters of the pull's rounds.
-            announced: Sum of their totals; None if the API did not announce each of them.
+            window: The window that was requested, if the pull has one.
+            announced: Sum of the rounds' totals; None if the API did not announce each of them.
         """
         return None
 

@@ -376,8 +376,8 @@ class Pull:
         """Describe what no round covers. A recording does not hold the whole collection."""
         if self.client.replayed:
             return None
-        rounds = [round_.params for round_ in state.rounds]
-        return self.provider.uncovered(self.client, rounds, state.total if state.is_announced() else None)
+        requested = self.provider.requested(self.window)
+        return self.provider.uncovered(self.client, requested, state.total if state.is_announced() else None)
 
     def _is_everything(self) -> bool:
         """Return whether the pull covers everything, or all of its window; one since a date does not."""

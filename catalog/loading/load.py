@@ -24,7 +24,8 @@ from catalog.core.media import MediaType
 from catalog.core.session import Connection, raise_memory
 from catalog.core.sql_files import read_sql
 from catalog.database.estimates import correct_estimate
-from catalog.ingestion.completeness import DELETED, URL_TAKEN, Expectations, unusual
+from catalog.database.suppression import suppressors
+from catalog.ingestion.completeness import DELETED, SUPPRESSED, URL_TAKEN, Expectations, unusual
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.columns import columns, updated
 from catalog.loading.copy import LineCopy, chunks, copy_exactly, lines_of
@@ -33,7 +34,7 @@ from catalog.loading.lines import LineCheck
 from catalog.loading.rejects import LIMIT, Rejects
 from catalog.loading.report import LoadReport, RunKey, find, save
 
-__all__ = ["DELETED", "URL_TAKEN", "Load", "LoadReport", "RunKey", "lock_provider"]
+__all__ = ["DELETED", "SUPPRESSED", "URL_TAKEN", "Load", "LoadReport", "RunKey", "lock_provider"]
 
 log = logging.getLogger(__name__)
 _STATEMENTS = Path(__file__).parent / "sql"
@@ -232,7 +233,17 @@ class Load:
         )
         counted["new"] = self._run("insert")
         updated_ = self._run("update")
-        counted["deleted"] += counted["changed"] - updated_  # deleted after they were classified
+        if updated_ < counted["changed"]:
+            suppressed = self._run("suppressed")
+            if suppressed:
+                log.warning(
+                    "%s rows stay as they are: a trigger or rule of %s suppresses the update (%s).",
+                    f"{suppressed:,}",
+                    self._media_type,
+                    suppressors(self._connection, self._media_type),
+                )
+            counted["suppressed"] = suppressed
+            counted["deleted"] += counted["changed"] - updated_ - suppressed  # after they were classified
         counted["changed"] = updated_
         return counted
 
@@ -256,6 +267,8 @@ class Load:
         skipped = Counter(self._counts.skipped)
         if written["deleted"]:
             skipped[DELETED] += written["deleted"]
+        if written["suppressed"]:
+            skipped[SUPPRESSED] += written["suppressed"]
         report = LoadReport(
             provider=self._provider,
             media_type=self._media_type,

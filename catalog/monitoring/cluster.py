@@ -8,14 +8,17 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+import psycopg
 from elasticsearch import Elasticsearch, NotFoundError
 
 from catalog.core.errors import CatalogError, Fatal
+from catalog.core.media import MediaType
 from catalog.core.wording import join_first
 from catalog.data_refresh.client import ask
 from catalog.data_refresh.identity import identity_of, public
 from catalog.data_refresh.search import Indexes
 from catalog.monitoring.cluster_state import Cluster, Known, Problem, State
+from catalog.monitoring.refreshes import aliases
 
 WAIT = 20  # seconds for a status that is only briefly not green, as while an index is created
 PATIENCE = 30.0  # seconds for which requests are repeated if the engine does not answer
@@ -36,7 +39,13 @@ _LEVELS = {  # watermark → what the engine does there; the highest first
     "low": "puts no more replicas there",
 }
 _WATERMARK = "cluster.routing.allocation.disk.watermark"
+# What reading a part of the state may raise: an answer of the engine or the catalog database may be anything.
+_UNREADABLE = (
+    *(CatalogError, NotFoundError, psycopg.Error),
+    *(LookupError, TypeError, ValueError, ArithmeticError),
+)
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)(b|kb|mb|gb|tb|pb)", re.IGNORECASE)
+Promoted = Callable[[], Collection[MediaType]]
 _UNITS = {"b": 0, "kb": 1, "mb": 2, "gb": 3, "tb": 4, "pb": 5}
 
 
@@ -45,12 +54,13 @@ def look(
     expected: int | None,
     before: Known | None = None,
     *,
+    promoted: Promoted | None = None,
     patience: float = PATIENCE,
     wait: float = WAIT,
 ) -> Cluster:
     """Return the state of a cluster, as `examine` does, but an engine that does not answer is a state too."""
     try:
-        return examine(client, expected, before, patience=patience, wait=wait)
+        return examine(client, expected, before, promoted=promoted, patience=patience, wait=wait)
     except (CatalogError, NotFoundError) as error:
         return Cluster("unreachable", (Problem("unreachable", str(error)),))
 
@@ -60,6 +70,7 @@ def examine(
     expected: int | None = None,
     before: Known | None = None,
     *,
+    promoted: Promoted | None = None,
     patience: float = 0.0,
     wait: float = 0.0,
 ) -> Cluster:
@@ -69,6 +80,7 @@ def examine(
         client: Client of the engine.
         expected: Number of nodes; None if any number is right.
         before: The state that was reported last. A disk that is about to leave a watermark stays there.
+        promoted: Returns the media types whose aliases must exist; None if aliases are not looked at.
         patience: Seconds for which requests are repeated.
         wait: Seconds for which a status that is not green may become green.
 
@@ -86,6 +98,7 @@ def examine(
         *_of_nodes(health["number_of_nodes"], expected),
         *_read("disks", lambda: _of_disks(client, before.problems if before else ())),
         *_read("blocks", lambda: _of_blocks(client)),
+        *(_read("aliases", lambda: _of_aliases(client, promoted())) if promoted else ()),
     ]
     state: State = "well"
     if problems:
@@ -100,7 +113,7 @@ def examine(
 def _read(part: str, problems: Callable[[], Iterator[Problem]]) -> list[Problem]:
     try:
         return list(problems())
-    except (CatalogError, NotFoundError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+    except _UNREADABLE as error:
         why = f"{type(error).__name__}: {str(error)[:300]}"
         return [Problem(f"unread {part}", f"{part} could not be read: {why}", runbook="unknown")]
 
@@ -227,6 +240,15 @@ def _of_blocks(client: Elasticsearch) -> Iterator[Problem]:
         for number, what in _BLOCKED.items() if public(aliases.get(name, ()), name) else ():
             if number in numbers:
                 yield Problem(f"block {number} of {name}", f"the index {name} is {what}", critical=True)
+
+
+def _of_aliases(client: Elasticsearch, promoted: Collection[MediaType]) -> Iterator[Problem]:
+    """Yield the aliases of readers that do not lead to the one index that they should."""
+    for alias in aliases(client):
+        if text := alias.fault(promoted=alias.media_type in promoted):
+            yield Problem(
+                f"alias {alias.name}", f"the alias {alias.name}: {text}", critical=True, runbook="alias"
+            )
 
 
 def _aliases(client: Elasticsearch) -> dict[str, list[str]]:

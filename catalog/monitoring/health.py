@@ -308,10 +308,7 @@ def of_aliases(aliases: Iterable[Alias], *, promoted: bool) -> Iterator[Finding]
         promoted: A refresh has been promoted, so that they must exist.
     """
     for alias in aliases:
-        text = alias.problem
-        if not text and alias.index is None and promoted:
-            text = "no index is behind it, although a refresh was promoted; nothing is found"
-        if text:
+        if text := alias.fault(promoted=promoted):
             page = refresh_page(alias.media_type)
             yield Finding("error", f"alias {alias.name}", text, "alias", page=page)
 

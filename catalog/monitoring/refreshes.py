@@ -67,6 +67,16 @@ class Alias(msgspec.Struct, frozen=True):
     policy: str = ""
     problem: str = ""
 
+    def fault(self, *, promoted: bool) -> str:
+        """Return what is wrong with the alias; "" if nothing is.
+
+        Args:
+            promoted: A refresh of the media type has been promoted, so the alias must exist.
+        """
+        if not self.problem and self.index is None and promoted:
+            return "no index is behind it, although a refresh was promoted; nothing is found"
+        return self.problem
+
 
 class Live(msgspec.Struct, frozen=True):
     """What the search engine serves.
@@ -136,19 +146,34 @@ def live(client: Elasticsearch, media_types: Sequence[MediaType] = MEDIA_TYPES) 
     Raises:
         Retry: The engine does not answer.
     """
-    search, aliases = Indexes(client, patience=0), list[Alias]()
-    documents: dict[MediaType, dict[str, int]] = {}
+    search, found = Indexes(client, patience=0), aliases(client, media_types, measured=True)
+    lost = {alias.name for alias in found if alias.problem and not alias.index}
+    return Live(found, {m: search.sources(m) for m in reversed(media_types) if m not in lost})
+
+
+def aliases(
+    client: Elasticsearch, media_types: Sequence[MediaType] = MEDIA_TYPES, *, measured: bool = False
+) -> list[Alias]:
+    """Return the aliases of media types: those of the API, and those of full staging indexes that exist.
+
+    Args:
+        client: Client of the engine.
+        media_types: The media types.
+        measured: With the number and the size of their documents, which a closed index does not tell.
+
+    Raises:
+        Retry: The engine does not answer.
+    """
+    search, found = Indexes(client, patience=0), list[Alias]()
     for media_type in reversed(media_types):
         for name in (media_type, filtered_name(media_type), f"{media_type}-full"):
-            alias = _alias(search, name, media_type)
+            alias = _alias(search, name, media_type, measured=measured)
             if alias.index or alias.problem or not name.endswith("-full"):
-                aliases.append(alias)
-        if all(alias.index or not alias.problem for alias in aliases if alias.name == media_type):
-            documents[media_type] = search.sources(media_type)
-    return Live(aliases, documents)
+                found.append(alias)
+    return found
 
 
-def _alias(search: Indexes, name: str, media_type: MediaType) -> Alias:
+def _alias(search: Indexes, name: str, media_type: MediaType, *, measured: bool) -> Alias:
     try:
         index = search.resolve_alias(name)
     except SeveralIndexes as several:
@@ -160,8 +185,8 @@ def _alias(search: Indexes, name: str, media_type: MediaType) -> Alias:
         name,
         media_type,
         index,
-        search.count(name),
-        _size(search.client, index),
+        search.count(name) if measured else 0,
+        _size(search.client, index) if measured else 0,
         str(meta.get("tag_policy_digest", "")),
         _misdirected(search, name, media_type, index, meta),
     )

@@ -36,6 +36,7 @@ from catalog.provider_api import (
     missing,
     narrowed,
     tags_of,
+    uncovered,
 )
 
 SEARCH = "https://api.aucklandmuseum.com/search/collectionsonline/_search"
@@ -91,21 +92,23 @@ class AucklandMuseum(Provider):
     )
 
     def rounds(self, client: Client, window: Window | None) -> list[RoundParams]:
-        def count(asked: JsonObject) -> int:
-            body = client.get_json(SEARCH, {"size": 0}, json={"query": asked}, check=check)
-            return count_at(body, "hits.total")
-
         # The last part has no end, and is searched last: records that change during the pull move into it.
         start, now = window.start if window else FIRST, datetime.now(UTC).replace(microsecond=0)
 
         def of(part: Window) -> JsonObject:
             return query(part.start, part.end if part.end < now else None)
 
-        parts = narrowed(Window(start, now), lambda part: count(of(part)), MAX_SHOWN - SIZE)
+        parts = narrowed(Window(start, now), lambda part: count(client, of(part)), MAX_SHOWN - SIZE)
         queries = [of(part) for part in parts]
         if window is None:
             queries.append(query(start, outside=True))
         return [{"query": asked} for asked in queries]
+
+    def uncovered(self, client: Client, window: Window | None, announced: int | None) -> str | None:
+        """Compare the parts with everything; records that change during the pull may be in two of them."""
+        start = window.start if window else FIRST
+        whole = count(client, query(start)) + (0 if window else count(client, query(start, outside=True)))
+        return None if announced is None else uncovered(announced, whole, "time")
 
     def record(self, raw: Raw) -> RecordResult:
         source, path = raw["_source"], path_of(raw.get("_id"))
@@ -132,6 +135,11 @@ class AucklandMuseum(Provider):
                 if value
             },
         )
+
+
+def count(client: Client, asked: JsonObject) -> int:
+    body = client.get_json(SEARCH, {"size": 0}, json={"query": asked}, check=check)
+    return count_at(body, "hits.total")
 
 
 def path_of(address: Raw) -> str:

@@ -7,7 +7,6 @@ their own: the first is stored under the object's identifier, the others with `#
 https://api.finna.fi/swagger-ui/
 """
 
-from collections.abc import Sequence
 from datetime import date, timedelta
 
 from catalog.provider_api import (
@@ -29,6 +28,7 @@ from catalog.provider_api import (
     dig,
     license_from_url,
     total_of,
+    uncovered,
 )
 
 SEARCH = "https://api.finna.fi/api/v1/search"
@@ -77,14 +77,17 @@ class FinnishMuseums(Provider):
             found += [{"filter[]": filters(building, part)} for part in self.slicing.slices(window, count)]
         return found
 
-    def uncovered(self, client: Client, rounds: Sequence[RoundParams], announced: int | None) -> str | None:
-        """Name institutions without any record. Only those that have none in the window are counted."""
-        read = {one for params in rounds for one in params["filter[]"]}
-        empty = [building for building in BUILDINGS if of_building(building) not in read]
+    def uncovered(self, client: Client, window: Window | None, announced: int | None) -> str | None:
+        """Name institutions without any record; compare the hours with the whole window.
+
+        Only institutions that have no record in the window are counted without it.
+        """
+        counts = {building: self._count(client, filters(building, window)) for building in BUILDINGS}
+        empty = [building for building, records in counts.items() if not records]
         gone = [building for building in empty if not self._count(client, filters(building), limit=1)]
-        if not gone:
-            return None
-        return f"Finna has no images of {', '.join(gone)}: was an institution renamed? See BUILDINGS"
+        if gone:
+            return f"Finna has no images of {', '.join(gone)}: was an institution renamed? See BUILDINGS"
+        return None if announced is None else uncovered(announced, sum(counts.values()), "time")
 
     def _count(self, client: Client, wanted: list[str], **more: int) -> int:
         asked = {**self.params, "filter[]": wanted, "page": 1, **more}

@@ -6,7 +6,6 @@ https://collections.museumsvictoria.com.au/developers
 """
 
 import logging
-from collections.abc import Sequence
 from datetime import date
 
 from catalog.provider_api import (
@@ -86,7 +85,7 @@ class MuseumVictoria(Provider):
     def rounds(self, client: Client, window: Window | None) -> list[RoundParams]:
         return [{FILTER: license_} for license_ in LICENSES]
 
-    def uncovered(self, client: Client, rounds: Sequence[RoundParams], announced: int | None) -> str | None:
+    def uncovered(self, client: Client, window: Window | None, announced: int | None) -> str | None:
         """Compare the licenses with all records, and name the licenses under which records were missed.
 
         A record may have several licenses, or none: its media may be of other kinds, or lack the field. So a

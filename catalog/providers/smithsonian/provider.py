@@ -6,7 +6,6 @@ known ones: items with a new code are skipped, and the run reports at its end wh
 https://www.si.edu/openaccess/devtools
 """
 
-from collections.abc import Sequence
 from datetime import date, timedelta
 
 from catalog.provider_api import (
@@ -50,7 +49,7 @@ class Smithsonian(Provider):
         rounds = [{"q": f"{WANTED} AND hash:{prefix}*"} for prefix in PREFIXES]
         return [{**rounds[0], NEW: new}, *rounds[1:]] if new else rounds
 
-    def uncovered(self, client: Client, rounds: Sequence[RoundParams], announced: int | None) -> str | None:
+    def uncovered(self, client: Client, window: Window | None, announced: int | None) -> str | None:
         return None if announced is None else uncovered(announced, count_of_all(client), "hash")
 
     def record(self, raw: Raw) -> RecordResult:

@@ -8,9 +8,9 @@ import pytest
 from catalog.cleaning.job import CleaningJob
 from catalog.cleaning.rules import RULES
 from catalog.cleaning.survey import URL_TAKEN, survey
-from catalog.core.errors import Interrupted, Refused, Retry
+from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.tests.cleaning.test_rules import clean, insert
-from catalog.tests.database.media import count_updates, fill, killed_until_done
+from catalog.tests.database.media import count_updates, fill, killed_until_done, suppress
 from catalog.tests.values import present
 
 pytestmark = pytest.mark.database
@@ -54,6 +54,12 @@ def test_rows_that_differ_are_written_once_and_no_others(dsn, images, size):
     assert touched(images) == (1800, 1800)
     assert sum(t.startswith("A & Title") for t in titles(images)) == 1800
     assert clean(dsn, "texts").updated == 0
+
+
+def test_rows_whose_change_a_trigger_suppresses_are_not_locked(dsn, images):
+    suppress(images, "flickr1", "flickr2")
+    with pytest.raises(Fatal, match=r"2 rows of image are not locked.* its trigger keep suppresses"):
+        clean(dsn, "texts")
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])

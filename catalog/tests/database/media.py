@@ -36,6 +36,16 @@ def count_updates(connection):
     """)
 
 
+def suppress(connection, *identifiers):
+    """Create a trigger, as an adopter may have one, that leaves these images as they are."""
+    names = ", ".join(f"'{name}'" for name in identifiers)
+    connection.execute(f"""
+        create function keep() returns trigger language plpgsql as $$ begin return null; end $$;
+        create trigger keep before update or delete on image for each row
+            when (old.foreign_identifier in ({names})) execute function keep();
+    """)
+
+
 def killed_until_done(source, dsn, how, each=lambda: None, most=200):
     """Run a program repeatedly, and kill it later each time, until it completes.
 

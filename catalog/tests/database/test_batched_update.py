@@ -10,7 +10,7 @@ import pytest
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.database.batched_update import BatchedUpdate, preview
 from catalog.database.statements import parse_update
-from catalog.tests.database.media import count_updates, fill, killed_until_done
+from catalog.tests.database.media import count_updates, fill, killed_until_done, suppress
 
 SET, WHERE = "SET title = title || '!', updated_on = now()", "WHERE provider = 'flickr'"
 
@@ -191,6 +191,17 @@ def test_rows_that_stay_locked_are_reported_and_can_be_updated_later(catalog, ds
     progress = job.run(job.claim(resume=False))
     assert (progress.updated, progress.waiting) == (100, 0)
     assert all(t.endswith("!") and not t.endswith("!!") for t in titles(catalog))
+
+
+def test_rows_whose_change_a_trigger_suppresses_were_not_deleted(catalog):
+    fill(catalog, 100)
+    suppress(catalog, "flickr3", "flickr4")
+    job = engine(catalog)
+    progress = job.select()
+    catalog.execute("delete from image where foreign_identifier = 'flickr5'")
+    with pytest.raises(Fatal, match=r"2 rows of image are not locked.* its trigger keep suppresses"):
+        job.run(progress)
+    assert (progress.updated, progress.missing) == (97, 1)
 
 
 def test_a_second_run_is_refused_while_the_first_is_at_work(catalog, dsn):

@@ -10,7 +10,7 @@ from catalog.cli.app import app
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.database.deletion import Deletion, preview, restore
 from catalog.database.statements import parse_condition
-from catalog.tests.database.media import fill, killed_until_done
+from catalog.tests.database.media import fill, killed_until_done, suppress
 
 WHERE = parse_condition("image", "WHERE provider = 'flickr'")
 
@@ -105,6 +105,14 @@ def test_locked_rows_are_taken_later_and_those_that_stay_locked_are_reported(cat
         assert count(catalog, "image") == 1
     assert delete(catalog) == 50
     assert count(catalog, "deleted_image") == 50
+
+
+def test_rows_whose_deletion_a_trigger_suppresses_are_not_locked(catalog):
+    fill(catalog, 50)
+    suppress(catalog, "flickr3", "flickr4")
+    with pytest.raises(Fatal, match=r"2 rows of image are not locked.* its trigger keep suppresses"):
+        delete(catalog)
+    assert count(catalog, "image") == 2
 
 
 def test_rows_that_change_or_are_deleted_after_the_selection(catalog):

@@ -12,7 +12,8 @@ from catalog.core.columns import COLUMNS
 from catalog.core.errors import Fatal
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.records import AudioSet
-from catalog.loading.load import DELETED, Load, LoadReport, RunKey
+from catalog.loading.load import DELETED, SUPPRESSED, Load, LoadReport, RunKey
+from catalog.tests.database.media import suppress
 from catalog.tests.loading.loader import Loader, audio, delete, image, jpg, outcome
 
 pytestmark = pytest.mark.database
@@ -395,6 +396,14 @@ def test_a_report_counts_every_item(left_out, nothing):
     assert report.accounted()
     setattr(report, left_out, nothing)
     assert not report.accounted()
+
+
+def test_a_row_whose_update_a_trigger_suppresses_is_not_counted_as_deleted(load, catalog):
+    load([image(1), image(2), image(3)])
+    suppress(catalog, "id2", "id3")
+    report = load([image(1, title="new"), image(2, title="new"), image(3, title="new")])
+    assert (report.updated, report.skipped) == (1, {SUPPRESSED: 2})
+    assert row(catalog, 2)["title"] is None
 
 
 def test_a_row_that_is_deleted_during_the_load_is_not_counted_as_updated(load, catalog):

@@ -4,6 +4,7 @@ import json
 from functools import partial
 
 import orjson
+import psycopg
 import pytest
 
 from catalog.data_refresh.client import connect
@@ -105,6 +106,31 @@ def test_a_live_index_that_cannot_be_used(roomy, number, what):
             indices.put_settings(index=name, settings={f"index.blocks.{kinds[number]}": None})
     assert (found.state, keys(found)) == ("critical", [f"block {number} of image-a"])
     assert what in found.problems[0].text
+
+
+def test_an_alias_that_leads_nowhere(roomy):
+    def found(*promoted):
+        return look(roomy.client, 1, promoted=lambda: promoted)
+
+    for name in ("image-a", "image-a-filtered"):
+        make(roomy, name)
+    assert found().state == "well", "nothing was ever refreshed"
+    assert keys(found("image")) == ["alias image", "alias image-filtered"]
+    roomy.swap_aliases({"image": "image-a", "image-filtered": "image-a-filtered"})
+    assert found("image").state == "well"
+    roomy.client.indices.put_alias(index="image-a", name="image-filtered")
+    assert (found("image").state, keys(found("image"))) == ("critical", ["alias image-filtered"])
+    roomy.client.indices.delete(index="image-a,image-a-filtered")
+    assert keys(found("image")) == ["alias image", "alias image-filtered"]
+    assert "no index is behind it" in found("image").problems[0].text
+
+
+def test_aliases_without_the_catalog_database_are_not_well(roomy):
+    def unreachable():
+        raise psycopg.OperationalError("no connection")
+
+    found = look(roomy.client, 1, promoted=unreachable)
+    assert (found.state, keys(found)) == ("degraded", ["unread aliases"])
 
 
 def test_the_number_of_nodes(roomy):

@@ -99,6 +99,40 @@ def test_a_record_that_changes_during_the_pull_is_read(tmp_path, monkeypatch, si
     assert len(set(pulled.ids())) == len(times) + (since is None)
 
 
+class Forgetful(Museum):
+    """The first part of the divided time finds nothing, `wrong` times."""
+
+    def __init__(self, times, wrong):
+        super().__init__(times)
+        self.wrong, self.part = wrong, None
+
+    def send(self, request, *_, **__):
+        must = orjson.loads(request.body)["query"]["bool"]["must"]
+        if "lt" in (times := must[1]["range"]["lastModifiedOn"] if len(must) > 1 else {}):
+            self.part = self.part or times
+            if times == self.part and self.wrong:
+                self.wrong -= 1
+                nothing = {"timed_out": False, "_shards": {"failed": 0}, "hits": {"total": 0, "hits": []}}
+                self.answer = lambda *_: nothing
+                return Site.send(self, request)
+        return super().send(request)
+
+
+def test_a_part_that_counts_0_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("catalog.providers.auckland_museum.provider.MAX_SHOWN", 2500)
+    times = [FIRST + timedelta(days=3 * n) for n in range(3000)]
+    pulled = Pulled(AucklandMuseum(), Forgetful(times, wrong=1), tmp_path)
+    assert pulled.whole
+    assert len(pulled.ids()) == 3000
+
+
+def test_a_part_that_finds_nothing_is_missed(tmp_path, monkeypatch):
+    monkeypatch.setattr("catalog.providers.auckland_museum.provider.MAX_SHOWN", 2500)
+    times = [FIRST + timedelta(days=3 * n) for n in range(3000)]
+    pulled = Pulled(AucklandMuseum(), Forgetful(times, wrong=9), tmp_path)
+    assert "items, the collection 3,000" in present(pulled.error)
+
+
 def test_since_a_day_only_what_was_changed_is_searched(tmp_path):
     day = datetime(2024, 2, 10, 12, tzinfo=UTC)
     times: list[datetime | None] = [day, day - timedelta(days=1), None]

@@ -1,13 +1,15 @@
 """Finna: windows to the second, responses with status ERROR, missing lists, required counts."""
 
-from datetime import date
+import re
+from collections import Counter
+from datetime import date, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from catalog.core.errors import Retry, UnexpectedResponse
 from catalog.ingestion.records import Image, Skip
-from catalog.ingestion.windows import day_window
+from catalog.ingestion.windows import Slicing, day_window
 from catalog.providers.finnish_museums.provider import BUILDINGS, FinnishMuseums, check, filters
 from catalog.tests.providers.mapped import records_of
 from catalog.tests.providers.site import Pulled, Site
@@ -55,7 +57,40 @@ def test_a_day_without_records_in_three_of_four_buildings(tmp_path):
     pulled = Pulled(FinnishMuseums(), site, tmp_path, window=DAY)
     assert len(pulled.ids()) == 150
     assert pulled.whole
-    assert len(site.asked) == len(BUILDINGS) + 3 + (len(BUILDINGS) - 1)
+    empty = len(BUILDINGS) - 1
+    assert len(site.asked) == len(BUILDINGS) + 3 + empty + len(BUILDINGS) + empty
+
+
+class Busy(Finna):
+    """150 records over the day. The searches of some hours find nothing, `wrong` times each."""
+
+    def __init__(self, wrong):
+        super().__init__([])
+        self.wrong, self.answered = wrong, Counter[datetime]()
+
+    def send(self, request, *args, **more):
+        times = re.search(r"\[(\S+) TO (\S+)\]", parse_qs(urlsplit(request.url).query)["filter[]"][-1])
+        if times:
+            start, end = map(datetime.fromisoformat, times.groups())
+            of_day = [(DAY.start + timedelta(minutes=9 * n), view(n)) for n in range(150)]
+            self.records = [found for at, found in of_day if start <= at <= end]
+            self.answered[start] += 1
+            if start.hour in (9, 10, 11) and self.answered[start] <= self.wrong:
+                self.records = []
+        return super().send(request, *args, **more)
+
+
+def test_a_count_of_0_drops_no_hour(tmp_path, monkeypatch):
+    monkeypatch.setattr(FinnishMuseums, "slicing", Slicing(100, 1000))
+    pulled = Pulled(FinnishMuseums(), Busy(wrong=1), tmp_path, window=DAY)
+    assert pulled.whole
+    assert len(pulled.ids()) == 150
+
+
+def test_the_hours_are_compared_with_the_day(tmp_path, monkeypatch):
+    monkeypatch.setattr(FinnishMuseums, "slicing", Slicing(100, 1000))
+    pulled = Pulled(FinnishMuseums(), Busy(wrong=9), tmp_path, window=DAY)
+    assert "the parts by time hold 130 items, the collection 150" in present(pulled.error)
 
 
 def test_an_institution_that_is_renamed_is_no_quiet_day(tmp_path):
