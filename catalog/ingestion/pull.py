@@ -107,6 +107,7 @@ class Pull:
         Raises:
             NotWhole: The API returned less than it announced.
             SkippedErrors: Pages were skipped, as the options allow.
+            Fatal: The window has not begun.
             CatalogError: The pull cannot continue now, or at all.
         """
         try:
@@ -135,7 +136,17 @@ class Pull:
     # State
 
     def _begin(self) -> State:
-        return State(token=uuid.uuid4().hex, started=datetime.now(UTC), of=self._of(), rounds=self._rounds())
+        now = datetime.now(UTC)
+        if self.window and not self.client.replayed:
+            if self.window.start > now:
+                raise Fatal(f"{self.window} has not begun; it is {now:%Y-%m-%d %H:%M} in UTC.")
+            if self.provider.dated and not self._is_over(now):
+                log.warning("%s is not over, so this pull does not count as whole.", self.window)
+        return State(token=uuid.uuid4().hex, started=now, of=self._of(), rounds=self._rounds())
+
+    def _is_over(self, now: datetime) -> bool:
+        """Return whether the window had ended, so that nothing more belongs to it; a recording's counts."""
+        return self.window is None or self.client.replayed or self.window.end <= now
 
     def _of(self) -> JsonObject:
         """Return what decides which requests are sent, as JSON: a state of anything else is not resumed."""
@@ -352,7 +363,7 @@ class Pull:
     def _conclude(self, state: State) -> None:
         """Raise an error if something is missing and not accepted."""
         gaps = [*state.gaps]
-        if self._is_everything():
+        if self._is_everything(state):
             dated, proved = self.provider.dated, not state.unannounced
             if text := completeness.nothing(
                 state.fetched(), state.written(), windows=dated, proved=proved, said=bool(state.rounds)
@@ -379,9 +390,10 @@ class Pull:
         requested = self.provider.requested(self.window)
         return self.provider.uncovered(self.client, requested, state.total if state.is_announced() else None)
 
-    def _is_everything(self) -> bool:
+    def _is_everything(self, state: State) -> bool:
         """Return whether the pull covers everything, or all of its window; one since a date does not."""
-        return self._options.is_unrestricted() and not (self.provider.since and self.window)
+        restricted = not self._options.is_unrestricted() or (self.provider.since and self.window)
+        return not restricted and self._is_over(state.started)
 
     def _manifest(
         self, state: State, *, complete: bool = False, error: BaseException | None = None
@@ -393,7 +405,7 @@ class Pull:
             run_id=self.run_id,
             window=(self.window.start, self.window.end) if self.window else None,
             replayed=self.client.replayed,
-            whole=self._is_everything(),
+            whole=self._is_everything(state),
             started=state.started,
             token=state.token,
             pages=state.pages,

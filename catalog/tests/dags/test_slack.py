@@ -75,6 +75,31 @@ def test_an_alert_says_what_and_where(slack, caplog):
     assert found["text"] in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("body", "taken"),
+    [
+        ("ok", True),
+        ("ok\n", True),
+        ("", True),
+        ('{"ok": true}', True),
+        ("<!DOCTYPE html><title>Sign in</title>", False),
+        ("\n <html>", False),
+        ('{"ok": false, "error": "invalid_token"}', False),
+    ],
+)
+def test_a_page_is_no_answer_of_a_webhook(httpserver, slack, body, taken):
+    from catalog.dags.operators.slack import try_to_send
+    from catalog.notifications.messages import Message
+
+    httpserver.clear_all_handlers()
+    httpserver.expect_request("/services/T/B/secret").respond_with_data(body)
+    unsent = try_to_send(Message("Something", "name", "d", alert=True))
+    assert len(slack()) == 1
+    assert (unsent is None) is taken
+    if unsent:
+        assert unsent.temporary
+
+
 def test_an_alert_shows_no_secret_of_a_library_s_error(slack, caplog):
     """As of `requests`, whose errors quote the address, or of a driver, which quotes its settings."""
     from catalog.dags.operators.slack import alert_on_failure, alert_on_run_failure

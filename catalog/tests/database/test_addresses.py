@@ -76,6 +76,12 @@ def test_what_is_no_connection(value):
     pytest.fail("it was read")
 
 
+@pytest.mark.parametrize("address", ["postgresql://h/d", "postgresql://h/d?application_name=x", "host=h"])
+def test_without_options_libpq_reads_those_of_the_environment(address):
+    """`PGOPTIONS` counts only if the parameter is absent; an empty one would replace it."""
+    assert "options" not in conninfo_to_dict(conninfo(address))
+
+
 def test_spaces_of_options_as_airflow_writes_them():
     for options in ("-c+statement_timeout%3D5000+-c+a.b%3D1", "-c%20statement_timeout%3D5000%20-c%20a.b%3D1"):
         found = conninfo_to_dict(conninfo(f"postgresql://h/d?options={options}"))

@@ -20,7 +20,7 @@ from catalog.ingestion.pull import Pull
 from catalog.ingestion.state import MemoryCheckpoint, Options
 from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN
 from catalog.ingestion.transport import BaseUrlTransport
-from catalog.ingestion.windows import day_window
+from catalog.ingestion.windows import Window, day_window
 from catalog.provider_api import CC0, Counted, Image, Links, Page, Paginator, Provider, Skip, Tokens
 from catalog.tests.providers.fake_api import client as api_client
 from catalog.tests.values import present
@@ -214,6 +214,21 @@ def test_a_kill_between_the_part_and_the_checkpoint_counts_nothing_twice(tmp_pat
     assert second.pages.asked == [2, 3, 4]
     assert rows(resumed) == ["p0", "p1", "p2 is another now", "p3", "p4"]
     assert manifest.counts["image"].written == 5
+
+
+@pytest.mark.parametrize(("begins", "ends", "whole"), [(-2, -1, True), (-1, 1, False), (-9, 15, False)])
+def test_a_window_that_is_not_over_does_not_count_as_whole(tmp_path, begins, ends, whole):
+    now = datetime.now(UTC).replace(microsecond=0)
+    window = Window(now + timedelta(hours=begins), now + timedelta(hours=ends))
+    found = pull(tmp_path, provider([["a"], []], dated=True), window=window).run()
+    assert (found.complete, found.whole) == (True, whole)
+
+
+def test_a_window_that_has_not_begun_is_refused(tmp_path):
+    tomorrow = day_window(datetime.now(UTC).date() + timedelta(days=1))
+    pages = Scripted([["a"], []])
+    with pytest.raises(Fatal, match=f"{tomorrow} has not begun"):
+        pull(tmp_path, provider(pages, dated=True), window=tomorrow).run()
 
 
 DAY, NEXT = day_window(date(2024, 2, 10)), day_window(date(2024, 2, 11))
