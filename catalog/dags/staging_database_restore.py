@@ -1,5 +1,7 @@
 """Replaces the staging database with a copy of production's newest snapshot, once a month.
 
+A snapshot that is older than two days is refused, because production's backups must have stopped.
+
 The snapshot is restored as a new database. Then staging is renamed to an old name, and the new database takes
 its place. If that fails, the old one gets its name back. Afterwards the old database is deleted, production's
 applications and their keys are removed from the copy, and the API is deployed to staging, which migrates the
@@ -157,7 +159,8 @@ def deploy_staging() -> str:
 
 @task(trigger_rule="none_failed")
 def notify_complete() -> None:
-    text = "The staging database is the copy of production's snapshot that this run restored."
+    snapshot = _restore().source()
+    text = f"The staging database is the copy of production's snapshot `{snapshot}` that this run restored."
     notify("Staging restored", SENDER, text, completion=True)
 
 

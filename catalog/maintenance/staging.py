@@ -3,6 +3,7 @@
 Only the instances that the Variable `STAGING_RESTORE_DATABASES` names as staging's are ever changed.
 """
 
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
 from catalog.core.errors import Fatal, Retry
@@ -15,6 +16,8 @@ from catalog.maintenance.github import GitHub
 # Tables of API keys; production's must not work in staging.
 TRUNCATED = ("api_throttledapplication", "api_oauth2registration")
 RUN_TAG = "catalog-run"  # the tag of an instance that holds the id of the run that restored it
+SNAPSHOT_TAG = "catalog-snapshot"  # the one that holds the name of the snapshot, which tells its time
+OLDEST = timedelta(days=2)  # age of production's newest snapshot; RDS takes one a day
 _AGAIN = "trigger a new run"
 
 RDS: TypeAlias = Any  # boto3's client, which has no types
@@ -48,7 +51,7 @@ class Restore:
         """Return the identifier of production's newest automated snapshot.
 
         Raises:
-            Fatal: There is none.
+            Fatal: There is none of the last two days: nobody may have noticed that backups have stopped.
         """
         pages = self._rds.get_paginator("describe_db_snapshots").paginate(
             DBInstanceIdentifier=self._names.production, SnapshotType="automated"
@@ -59,7 +62,14 @@ class Restore:
                 f"{self._names.production} has no automated snapshot; enable its backups, "
                 "then clear this task."
             )
-        return str(max(found, key=lambda s: s["SnapshotCreateTime"])["DBSnapshotIdentifier"])
+        newest = max(found, key=lambda s: s["SnapshotCreateTime"])
+        name, taken = str(newest["DBSnapshotIdentifier"]), newest["SnapshotCreateTime"]
+        if datetime.now(UTC) - taken > OLDEST:
+            raise Fatal(
+                f"the newest automated snapshot of {self._names.production}, {name}, is of "
+                f"{taken:%Y-%m-%d %H:%M}: its backups have stopped. Enable them, then clear this task."
+            )
+        return name
 
     def snapshot_ready(self, snapshot: str) -> bool:
         [found] = self._rds.describe_db_snapshots(DBSnapshotIdentifier=snapshot)["DBSnapshots"]
@@ -108,13 +118,18 @@ class Restore:
             DBInstanceIdentifier=self._names.temporary,
             DBSnapshotIdentifier=snapshot,
             CopyTagsToSnapshot=True,
-            Tags=[{"Key": RUN_TAG, "Value": self._run}],
+            Tags=[{"Key": RUN_TAG, "Value": self._run}, {"Key": SNAPSHOT_TAG, "Value": snapshot}],
             **options,
         )
 
     def exchanged(self) -> bool:
         """Return True if staging is the database that this run restored."""
         return self._is_own(self._describe(self._names.staging))
+
+    def source(self) -> str:
+        """Return the snapshot that staging was restored from; "" if an earlier release has restored it."""
+        tags = (self._describe(self._names.staging) or {}).get("TagList", [])
+        return next((str(tag["Value"]) for tag in tags if tag["Key"] == SNAPSHOT_TAG), "")
 
     def available(self, role: Role) -> bool:
         """Return True if the next step can start.

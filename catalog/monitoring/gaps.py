@@ -32,15 +32,16 @@ _COVERED = f"""
        and finished_on >= %(since)s and window_end <= %(until)s
        and window_start < window_end and {FELL_SHORT}
 """  # noqa: S608 - literals of this module and its neighbor
-# In the year before a gap, the schedule was on: one of its runs pulled a window whole, soon after its end. No
-# run had to pull the days before the first such run: a catch-up or a reingestion pulls the past in any order,
-# people pull single days. No `exists`, whose order PostgreSQL ignores: mostly, the run just before the gap is
-# such a run.
+# In the year before a gap, the schedule was on: one of its runs pulled a window whole, soon after its end; the
+# DAG may have had another name. No run had to pull the days before the first such run: a catch-up or a
+# reingestion pulls the past in any order, people pull single days. No `exists`, whose order PostgreSQL
+# ignores: mostly, the run just before the gap is such a run.
 _BEGUN = r"""
     select true from whole_pull w
      where w.provider = s.provider and w.media_type = s.media_type and fresh_on <= g.start
        and fresh_on > g.start - interval '1 year'
-       and w.dag_id = s.dag_id and run_id like 'scheduled\_\_%%' and finished_on <= window_end + s.allowed
+       and (w.dag_id = s.dag_id or w.dag_id not like '%%\_reingestion\_workflow')
+       and run_id like 'scheduled\_\_%%' and finished_on <= window_end + s.allowed
      order by fresh_on desc limit 1
 """
 

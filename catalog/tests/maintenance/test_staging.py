@@ -163,6 +163,7 @@ def test_a_whole_restoration(rds):
     restore.delete_old()
     assert restore.is_old_deleted()
     assert restored_by(rds) == {P: "", S: "run"}
+    assert restore.source() == snapshot
 
 
 def test_the_old_database_comes_back_when_the_second_rename_fails(rds):
@@ -244,6 +245,19 @@ def test_a_missing_database_or_snapshot_is_named(rds):
 
 
 @pytest.mark.database
+def test_a_snapshot_that_is_old_is_no_backup(rds):
+    old = {
+        "DBSnapshotIdentifier": "rds:old",
+        "SnapshotCreateTime": datetime.now(UTC) - timedelta(days=3),
+        "Status": "available",
+    }
+    stubbed = boto3.client("rds", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    with Stubber(stubbed) as stub:
+        stub.add_response("describe_db_snapshots", {"DBSnapshots": [old]})
+        with pytest.raises(Fatal, match=r"rds:old, is of .*: its backups have stopped"):
+            Restore(stubbed, NAMES).latest_snapshot()
+
+
 def test_applications_are_forgotten(api):
     sample_data.fill(api, "api", 20)
     api.execute("insert into api_oauth2registration (name, description, email) values ('a', 'b', 'c')")

@@ -117,6 +117,12 @@ def test_days_before_the_first_pull_of_the_schedule(catalog, first):
     assert missed(catalog) == [(9, 5)]
 
 
+def test_days_that_were_missed_when_the_dag_got_another_name(catalog):
+    pulled(catalog, 12, 11, dag_id="europeana_eu_workflow")
+    pulled(catalog, 8, 7)
+    assert missed(catalog) == [(10, 2)]
+
+
 def test_a_gap_is_reported_with_its_first_day_for_a_month(catalog):
     pulled(catalog, 70, 69)
     pulled(catalog, 20)
