@@ -17,6 +17,9 @@ SETTINGS = {
     "standard_conforming_strings": "on",
     "quote_all_identifiers": "off",
     "client_encoding": "UTF8",
+    # The driver reads times in this form only.
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
     # A query fails if row security would hide rows from it.
     "row_security": "off",
     # A query that follows a lock must see what was committed before the lock was granted.

@@ -30,6 +30,7 @@ from catalog.data_refresh.sequences import check_defaults
 from catalog.database.estimates import analyzed_rows
 
 _RENAMED = {"audio_set_position": "set_position"}  # API column → catalog column
+_NEVER_COPIED = ("view_count",)  # the API counts views, even if an adopted catalog has such a column
 
 
 class RecordCopy:
@@ -79,7 +80,11 @@ class RecordCopy:
         if not theirs:
             raise Fatal(f"the API database has no table {self._table}; its migrations create it.")
         ours = {name for name, _, _ in self._upstream.execute(query, [public(self.source), True])}
-        sources = {name: source for name, _, _ in theirs if (source := _RENAMED.get(name, name)) in ours}
+        sources = {
+            name: source
+            for name, _, _ in theirs
+            if name not in _NEVER_COPIED and (source := _RENAMED.get(name, name)) in ours
+        }
         return [Column(name, kind, sources.get(name), width) for name, kind, width in theirs if name != "id"]
 
     def _copy_within(self, columns: list[Column], within: sql.Composable, own_table: str) -> Merge:

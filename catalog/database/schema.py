@@ -217,9 +217,21 @@ def _require_rights(connection: Connection) -> None:
     """Raise Fatal if the role cannot create objects in the schema `public`."""
     row = connection.execute(
         "select current_user,"
-        " has_schema_privilege('public', 'USAGE') and has_schema_privilege('public', 'CREATE')"
+        " has_schema_privilege('public', 'USAGE') and has_schema_privilege('public', 'CREATE'),"
+        " current_setting('server_encoding'),"
+        " pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool"
     ).fetchone()
-    role, granted = row or ("", False)
+    role, granted, encoding, read_only = row or ("", False, "", False)
+    if encoding != "UTF8":
+        raise Fatal(
+            f"the encoding of the database is {encoding}, which cannot hold all texts: "
+            "create a database with the encoding UTF8."
+        )
+    if read_only:
+        raise Fatal(
+            "the database is read-only (a standby, or default_transaction_read_only is on): connect to the "
+            "primary."
+        )
     if not granted:
         raise Fatal(
             f"role {role} may not create objects in the schema public; as its owner: "

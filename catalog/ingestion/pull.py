@@ -184,6 +184,9 @@ class Pull:
             text = self._printable(str(error))
             log.warning("STARTING OVER: the stored state of this pull cannot be used: %s.", text)
             return None
+        if state.uncovered:
+            log.info("The rounds of the last attempt did not cover everything; starting over.")
+            return None
         if state.round >= len(state.rounds):  # the pull had reached its end
             if not state.gaps and not state.written():
                 log.info("The last attempt wrote nothing; starting over.")
@@ -371,6 +374,8 @@ class Pull:
                 gaps.append(Gap(Round({}), text, short=True))
             if not gaps and (text := self._uncovered(state)):
                 gaps.append(Gap(Round({}), text, short=True))
+                state.uncovered = True
+                self._checkpoint.save(_as_json(state))
         if self._options.accept_shortfall:
             state.accepted = [gap.error for gap in gaps if gap.short]
             gaps = [gap for gap in gaps if not gap.short]

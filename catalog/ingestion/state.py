@@ -180,6 +180,7 @@ class State(msgspec.Struct, kw_only=True):
         skipped_in_a_row: Pages that were skipped since the last good one.
         gaps: What is missing.
         accepted: Shortfalls that the run's conf accepts.
+        uncovered: The rounds did not cover everything, so the next attempt starts over.
         unannounced: Number of finished rounds for which the API announced no total.
         total: Sum of the totals of finished rounds.
         counts: Counts by media type.
@@ -203,6 +204,7 @@ class State(msgspec.Struct, kw_only=True):
     skipped_in_a_row: int = 0
     gaps: list[Gap] = []
     accepted: list[str] = []
+    uncovered: bool = False
     unannounced: int = 0
     total: int = 0
     counts: dict[str, Counts] = {}

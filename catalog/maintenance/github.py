@@ -64,13 +64,16 @@ class GitHub:
             **params: Query parameters.
 
         Raises:
-            UnexpectedResponse: A page is not a list.
+            UnexpectedResponse: A page is not a list, or leads back to one that was read.
             CatalogError: As for `call`.
         """
-        found: list[Json] = []
+        found, asked = list[Json](), set[str]()
         url: str | None = f"{self._base}/{path.lstrip('/')}"
         options: JsonObject = {"params": {"per_page": 100, **params}}
         while url:
+            if url in asked:
+                raise UnexpectedResponse(f"GitHub's pages of {path} lead back to one that was read.")
+            asked.add(url)
             items, url = self._request("GET", url, **options)
             if not isinstance(items, list):
                 raise UnexpectedResponse(f"GitHub's answer to GET {path} is not a list.")
@@ -113,8 +116,7 @@ class GitHub:
         """
         tagged: dict[datetime, str] = {}
         for version in self.pages(f"orgs/{owner}/packages/container/{package}/versions"):
-            tags: list[str] = version.get("metadata", {}).get("container", {}).get("tags") or []
-            if wanted := [t for t in tags if t != "latest"]:
+            if wanted := [tag for tag in _tags(version) if tag != "latest"]:
                 try:
                     created = datetime.fromisoformat(version["created_at"]).astimezone(UTC)
                 except (KeyError, TypeError, ValueError):
@@ -182,3 +184,12 @@ class Missing(Fatal):
 
     def __init__(self, path: str) -> None:
         super().__init__(f"GitHub knows no {path}, or the token may not see it.")
+
+
+def _tags(version: Json) -> list[str]:
+    """Return the tags of a version of a package; a version may have none."""
+    try:
+        tags = version["metadata"]["container"]["tags"]
+    except (KeyError, TypeError):
+        return []
+    return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []

@@ -32,8 +32,8 @@ _COVERED = f"""
        and finished_on >= %(since)s and window_end <= %(until)s
        and window_start < window_end and {FELL_SHORT}
 """  # noqa: S608 - literals of this module and its neighbor
-# In the year before a gap, the schedule was on: one of its runs pulled a window whole, soon after its end; the
-# DAG may have had another name. No run had to pull the days before the first such run: a catch-up or a
+# In the year before a gap, the schedule was on: one of its runs pulled a window whole, soon after its end.
+# The DAG may have had another name. No run had to pull the days before the first such run: a catch-up or a
 # reingestion pulls the past in any order, people pull single days. No `exists`, whose order PostgreSQL
 # ignores: mostly, the run just before the gap is such a run.
 _BEGUN = r"""

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import RFC_4122
+from uuid import RFC_4122, uuid4
 
 import psycopg
 import pytest
@@ -26,6 +26,27 @@ def test_upgrade_and_status(server):
     assert (after.current, after.pending) == (after.head, ())
     again = schema.upgrade(dsn)
     assert (again.current, again.before, again.applied) == (after.head, after.head, ())
+
+
+@pytest.mark.parametrize(
+    ("encoding", "setting", "text"),
+    [
+        ("LATIN1", "work_mem = '8MB'", "the encoding of the database is LATIN1"),
+        ("SQL_ASCII", "work_mem = '8MB'", "the encoding of the database is SQL_ASCII"),
+        ("UTF8", "default_transaction_read_only = on", "the database is read-only"),
+    ],
+)
+def test_a_database_that_cannot_hold_a_catalog_is_left_as_it_is(server, encoding, setting, text):
+    name = f"unfit_{uuid4().hex[:12]}"
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+        connection.execute(
+            f"create database {name} template template0 encoding '{encoding}' lc_collate 'C' lc_ctype 'C'"
+        )
+        connection.execute(f"alter database {name} set {setting}")
+    with pytest.raises(Fatal, match=text):
+        schema.upgrade(server.dsn(name))
+    with psycopg.connect(server.dsn(name)) as connection:
+        assert connection.execute("select count(*) from pg_stat_user_tables").fetchone() == (0,)
 
 
 def test_columns_and_indexes(catalog):

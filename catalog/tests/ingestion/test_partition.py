@@ -58,13 +58,25 @@ def parted(whole, **pages):
 def test_a_part_that_is_on_no_list_is_missed(tmp_path):
     made, asked = parted(6)
     checkpoint = MemoryCheckpoint()
-    for _ in range(2):  # clearing the task cures nothing
+    for _ in range(2):
         pulled = pull(tmp_path, made, checkpoint)
         with pytest.raises(NotWhole, match="the parts by part hold 4 items, the collection 6"):
             pulled.run()
     assert asked == [4, 4]
     assert rows(pulled) == ["a1", "a2", "b1", "b2"]
     assert pull(tmp_path, made, accept_shortfall=True).run().whole
+
+
+def test_a_cleared_pull_reads_parts_that_were_missed(tmp_path):
+    """The collection is no smaller now, but its parts are other ones."""
+    made, _ = parted(6)
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(NotWhole):
+        pull(tmp_path, made, checkpoint).run()
+    made.rounds = lambda client, window: [{"part": "a"}, {"part": "b"}, {"part": "c"}]
+    again = pull(tmp_path, made, checkpoint)
+    assert again.run().whole
+    assert rows(again) == ["a1", "a2", "b1", "b2", "c1", "c2"]
 
 
 def test_parts_that_are_all_there(tmp_path):

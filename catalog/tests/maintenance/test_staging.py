@@ -289,6 +289,26 @@ def version(*tags, created_at="2024-03-03T00:00:00Z"):
     return {"created_at": created_at, "metadata": {"container": {"tags": list(tags)}}}
 
 
+def test_odd_answers_of_github_are_no_tags(httpserver: HTTPServer):
+    versions = [
+        {"metadata": None, "created_at": "2024-03-03T00:00:00Z"},
+        {"metadata": {"container": {"tags": "abc"}}, "created_at": "2024-03-02T00:00:00Z"},
+        {"metadata": {"container": {"tags": [None, "v1"]}}, "created_at": "2024-03-01T00:00:00Z"},
+    ]
+    httpserver.expect_request("/orgs/owner/packages/container/api/versions").respond_with_json(versions)
+    github = GitHub(Secret("key"), httpserver.url_for("").rstrip("/"))
+    assert github.newest_tag("owner", "api") == "v1"
+
+
+def test_a_list_that_leads_back_to_itself_ends(httpserver: HTTPServer):
+    link = f'<{httpserver.url_for("/repos/o/r/pulls?page=2")}>; rel="next"'
+    httpserver.expect_request("/repos/o/r/pulls").respond_with_data("[]", headers={"Link": link})
+    github = GitHub(Secret("key"), httpserver.url_for("").rstrip("/"))
+    with pytest.raises(UnexpectedResponse, match="lead back to one that was read"):
+        github.pages("repos/o/r/pulls")
+    assert len(httpserver.log) == 2
+
+
 def test_the_deployment(httpserver: HTTPServer):
     """The newest version may have no tag; versions come in pages, and in any order."""
     path = "/orgs/owner/packages/container/api/versions"
