@@ -173,6 +173,26 @@ class Pull:
         rounds[0] = Round({**rounds[0].params, **first})
         return rounds
 
+    def _first_cursor(self, params: Params) -> Cursor:
+        """Return the first page of a round.
+
+        Raises:
+            Fatal: The conf names a page that cannot be one.
+        """
+        pages = self.provider.pages
+        if ignored := self._options.additional_query_params.keys() & {*pages.own_params}:
+            raise Fatal(
+                f"additional_query_params: the pull itself sets {', '.join(sorted(ignored))}; use "
+                "initial_query_params to begin at another page."
+            )
+        try:
+            return pages.start(params)
+        except (TypeError, ValueError) as error:
+            raise Fatal(
+                f"initial_query_params or query_params_list: {params} names no page of {self.provider.name} "
+                f"({error})."
+            ) from None
+
     def _resume(self) -> State | None:
         try:
             stored = self._checkpoint.load()
@@ -232,7 +252,7 @@ class Pull:
         pages = self.provider.pages
         if state.cursor is None:
             self._begin_round(state, round_)
-        cursor = state.cursor or round_.cursor or pages.start(round_.params)
+        cursor = state.cursor or round_.cursor or self._first_cursor(round_.params)
         sent = {k: v for k, v in fixed.items() if k not in pages.own_params}
         page = self._fetch(state, cursor, sent)
         if page is not None:

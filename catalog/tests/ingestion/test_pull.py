@@ -224,6 +224,22 @@ def test_a_window_that_is_not_over_does_not_count_as_whole(tmp_path, begins, end
     assert (found.complete, found.whole) == (True, whole)
 
 
+@pytest.mark.parametrize("page", ["abc", None, [1]])
+@pytest.mark.parametrize("field", ["initial_query_params", "query_params_list"])
+def test_a_page_that_is_none_is_named(tmp_path, field, page):
+    made = provider(Counted("https://api.example.org/items", items="items"))
+    with pytest.raises(
+        Fatal, match=r"query_params_list: .* names no page of example"
+    ):
+        pull(tmp_path, made, **{field: {"page": page} if field.startswith("i") else [{"page": page}]}).run()
+
+
+def test_a_page_among_the_additional_parameters_is_not_ignored(tmp_path):
+    made = provider(Counted("https://api.example.org/items", items="items"))
+    with pytest.raises(Fatal, match="the pull itself sets page; use initial_query_params"):
+        pull(tmp_path, made, additional_query_params={"page": 3}).run()
+
+
 def test_a_window_that_has_not_begun_is_refused(tmp_path):
     tomorrow = day_window(datetime.now(UTC).date() + timedelta(days=1))
     pages = Scripted([["a"], []])
