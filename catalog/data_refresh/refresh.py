@@ -107,11 +107,13 @@ class CreatedIndex(msgspec.Struct, frozen=True):
         uuid: The engine's uuid of the index.
         documents: Number of documents, once the index is complete; None before.
         rejected: Identifiers of the records without a document; None if there are too many to list.
+        writes: Last write to each shard when the documents were counted; see `index_writes`.
     """
 
     uuid: str
     documents: int | None = None
     rejected: list[str] | None = None
+    writes: dict[str, int] = {}
 
 
 class Refresh(msgspec.Struct, frozen=True):

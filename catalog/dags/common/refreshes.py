@@ -74,10 +74,12 @@ def note_index(
     documents: int | None = None,
     *,
     rejected: list[str] | None = None,
+    writes: dict[str, int] | None = None,
 ) -> None:
-    """Record an index that was created, or counted; see `Made`."""
+    """Record an index that was created, or counted; see `CreatedIndex`."""
+    made = CreatedIndex(uuid, documents, rejected, writes or {})
     with catalog_connection(autocommit=True) as catalog:
-        refreshes.note_index(catalog, refresh, index, CreatedIndex(uuid, documents, rejected))
+        refreshes.note_index(catalog, refresh, index, made)
 
 
 def replan(refresh: Refresh, plan: Plan) -> Refresh:

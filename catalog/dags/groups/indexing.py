@@ -202,6 +202,7 @@ def check_index(
     Returns:
         Documents, rows removed from their source, rejected rows by reason, dropped tags by rule.
     """
+    from catalog.data_refresh.index_writes import tally
     from catalog.data_refresh.indexing import IdRange, Indexed, find_count_mismatches
 
     refresh = current_refresh("working")
@@ -215,7 +216,7 @@ def check_index(
     ):
         if plan.table == plan.media_type:  # moderators delete rows of the live table meanwhile
             own.follow_moderation(api, plan.index)
-        own.engine.refresh(plan.index)
+        documents, writes = tally(own.engine, plan.index)
         numbers = [reasons.total() for reasons in rejected]
         wrong = find_count_mismatches(
             api, own.engine, plan.index, plan.table, ranges, rejected=numbers, uuid=uuid
@@ -224,7 +225,6 @@ def check_index(
             raise AirflowException(
                 f"{plan.index} does not hold what it should, so it is not promoted: {'; '.join(wrong)}"
             )
-        documents: int = own.engine.count(plan.index)
         own.refuse_shrinkage(
             plan.index,
             accepted=bool(params.get("accept_shrinkage")),
@@ -236,7 +236,9 @@ def check_index(
         )
         listed = [example.partition(":")[0] for result in indexed for example in result.examples]
         everything = len(listed) == sum(numbers)
-        note_index(refresh, plan.index, uuid, documents, rejected=listed if everything else None)
+        note_index(
+            refresh, plan.index, uuid, documents, rejected=listed if everything else None, writes=writes
+        )
     for example in [text for result in indexed for text in result.examples][:EXAMPLES]:
         log.warning("rejected: %s", example)
     checked = Checked(
@@ -268,7 +270,7 @@ def fill_filtered() -> dict[str, int]:
         return found if recorded and found.get("uuid") == recorded.uuid else None
 
     own.require_origin()
-    documents, hidden, uuid = FilteredIndex(
+    documents, hidden, uuid, writes = FilteredIndex(
         own.engine,
         plan.index,
         plan.filtered,
@@ -288,7 +290,7 @@ def fill_filtered() -> dict[str, int]:
         left_out={"sensitive": hidden},
         why=partial(removed_by_checks, refresh),
     )
-    note_index(refresh, plan.filtered, uuid, documents)
+    note_index(refresh, plan.filtered, uuid, documents, writes=writes)
     return {"documents": documents, "hidden": hidden}
 
 
@@ -318,9 +320,11 @@ def update_live_indexes(refresh: Refresh) -> dict[str, Any]:
         ).run()
         for name in plan.aliases.values():
             own.follow_moderation(api, name)
-        counts = own.count_updated(api, updated)
-    for name, documents in counts.items():
-        note_index(refresh, name, refresh.made(name).uuid, documents, rejected=sorted(updated.rejected))
+        tallies = own.count_updated(api, updated)
+    rejected = sorted(updated.rejected)
+    for name, (documents, writes) in tallies.items():
+        note_index(refresh, name, refresh.made(name).uuid, documents, rejected=rejected, writes=writes)
+    counts = {name: found.documents for name, found in tallies.items()}
     state.clear()
     if updated.documents or any(plan.replaced.values()):
         _note_indexes(refresh, counts)

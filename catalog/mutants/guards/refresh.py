@@ -11,6 +11,7 @@ COPY, EXCHANGE, PROMOTION, PROGRESS, SHAPE, CATCH_UP = (
     "catalog/data_refresh/catch_up.py",
 )
 TEST, TEST_SESSIONS = "data_refresh/test_copy.py", "data_refresh/test_sessions.py"
+TEST_WRITES = "data_refresh/test_index_writes.py"
 TEST_INCREMENTAL, TEST_BASIS = "data_refresh/test_incremental.py", "data_refresh/test_basis.py"
 TEST_LOSSES = "data_refresh/test_losses.py"
 
@@ -287,6 +288,24 @@ GUARDS = (
         find="    if counted - deleted <= found <= counted:\n",
         replace="    if True:\n",
         tests=("data_refresh/test_basis.py::test_a_full_refresh_says_why",),
+    ),
+    Guard(
+        name="documents-that-others-wrote",
+        holds="Documents that another program wrote since the last refresh lead to a full one.",
+        row=49,
+        file="catalog/data_refresh/index_writes.py",
+        find="        if key not in deleted and (wanted is None or _compared(wanted) != _compared(found)):\n",
+        replace="        if False:\n",
+        tests=(f"{TEST_WRITES}::test_documents_that_others_wrote_are_noticed",),
+    ),
+    Guard(
+        name="documents-that-moderators-wrote",
+        holds="What moderators write to the live indexes is no reason for a full refresh.",
+        row=49,
+        file="catalog/data_refresh/index_writes.py",
+        find="    if now == before:\n        return None\n",
+        replace="    return None if now == before else 'changed'\n",
+        tests=(f"{TEST_WRITES}::test_what_moderators_write_is_no_obstacle",),
     ),
     Guard(
         name="records-gone-from-the-catalog",
