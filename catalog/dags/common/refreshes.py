@@ -10,7 +10,7 @@ from catalog.data_refresh import refresh as refreshes
 from catalog.data_refresh import removals
 from catalog.data_refresh.basis import record
 from catalog.data_refresh.modes import completed
-from catalog.data_refresh.refresh import CreatedIndex, Plan, Refresh, Stage
+from catalog.data_refresh.refresh import Counted, CreatedIndex, Plan, Refresh, Stage
 
 log = logging.getLogger(__name__)
 REMEDY: dict[Stage, str] = {
@@ -59,6 +59,12 @@ def is_complete(uuid: str) -> bool | None:
     """Return whether an index was complete when it was made; None if no refresh has recorded it."""
     with catalog_connection(autocommit=True) as catalog:
         return refreshes.is_complete(catalog, uuid)
+
+
+def last_count(uuid: str) -> Counted | None:
+    """Return the recorded number of documents of an index; None if no refresh has recorded it."""
+    with catalog_connection(autocommit=True) as catalog:
+        return refreshes.last_count(catalog, uuid)
 
 
 def promoted_indexes() -> set[str]:

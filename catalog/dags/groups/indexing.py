@@ -39,6 +39,7 @@ from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.refreshes import (
     complete,
     current_refresh,
+    last_count,
     note_index,
     promoted_indexes,
     removed_by_checks,
@@ -49,7 +50,7 @@ from catalog.dags.common.variables import environment, value_of
 from catalog.dags.operators.turns import holding_turn
 from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.mapping import SHARDS
-from catalog.data_refresh.refresh import Refresh
+from catalog.data_refresh.refresh import EVER, Refresh
 from catalog.data_refresh.report import Checked
 from catalog.data_refresh.tag_policy import TagPolicy, policy_from
 
@@ -79,6 +80,16 @@ def indexes_of(refresh: Refresh) -> "RefreshIndexes":
 def tag_policy() -> TagPolicy:
     """Return the tag policy of the Variable TAG_POLICY, or the default one."""
     return policy_from(value_of(TAG_POLICY))
+
+
+def recounted(where: Environment, media_type: MediaType, index: str, uuid: str) -> tuple[int, str] | None:
+    """Compare the documents of an index with the number that was recorded; see `recount.difference`."""
+    from catalog.data_refresh.recount import difference
+
+    if (before := last_count(uuid)) is None:
+        return None
+    with database_connection(where.api, autocommit=True) as api:
+        return difference(indexes(where.search), api, media_type, index, before)
 
 
 def refuse_foreign_alias(where: Environment, alias: str) -> None:
@@ -358,6 +369,9 @@ def make_live(refresh: Refresh) -> None:
         with holding_turn():
             with database_connection(refresh.plan.api, autocommit=True) as api:
                 own.point_aliases(api)
+            if refresh.plan.since == EVER:  # of old decisions, others do not know which were applied just now
+                for name in refresh.plan.aliases.values():
+                    note_index(refresh, name, refresh.made(name).uuid, own.engine.count(name))
             complete(refresh)
     if refresh.plan.mode != "incremental":
         made = refresh.indexes
