@@ -95,7 +95,7 @@ class CopiedIndex:
         if not at.done:
             self._fill(at)
         found, writes = tally(self._indexes, self._name)
-        now = self._matching()
+        now = matching(self._indexes, self._copy)
         least, most = sorted((at.matched, now))
         if not least <= found <= most:
             self._save({})
@@ -113,12 +113,6 @@ class CopiedIndex:
         self._indexes.require(self._name, at.uuid)
         return Copied(found, at.uuid, writes)
 
-    def _matching(self) -> int:
-        origin = self._indexes.identity(self._copy.origin)
-        if origin is None or origin.uuid != self._copy.uuid:
-            raise Fatal(f"the index {self._copy.origin} is missing, or was replaced; trigger a new run.")
-        return self._indexes.count(self._copy.origin, self._copy.query)
-
     def _begin(self) -> _Progress:
         """Return the state of an earlier attempt if its index exists and the copy is the same, or begin."""
         if stored := self._load():
@@ -129,7 +123,7 @@ class CopiedIndex:
             there = self._indexes.identity(self._name)
             if at and there and (there.uuid, self._what) == (at.uuid, at.what):
                 return at
-        matched = self._matching()
+        matched = matching(self._indexes, self._copy)
         return _Progress(self._make(), self._what, matched)
 
     def _fill(self, at: _Progress) -> None:
@@ -155,6 +149,15 @@ class CopiedIndex:
             )
         except (Retry, Fatal):
             self._save({})  # the progress is unknown: the next attempt recreates the index
+            matching(self._indexes, self._copy)  # the engine does not say that the origin was deleted
             raise
         at.done, at.task = True, None
         self._save(msgspec.to_builtins(at))
+
+
+def matching(indexes: Indexes, copy: Copy) -> int:
+    """Return the number of documents to copy; raises Fatal if the origin is missing, or was replaced."""
+    origin = indexes.identity(copy.origin)
+    if origin is None or origin.uuid != copy.uuid:
+        raise Fatal(f"the index {copy.origin} is missing, or was replaced; trigger a new run.")
+    return indexes.count(copy.origin, copy.query)

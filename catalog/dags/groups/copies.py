@@ -143,7 +143,7 @@ def delete_incomplete(environment: Environment, media_type: MediaType) -> list[s
 @task(execution_timeout=MAX_DURATION, retries=4)
 def copy_documents() -> int:
     """Let the engine copy the documents, and return their number. A killed task waits for its request."""
-    from catalog.data_refresh.copied import CopiedIndex
+    from catalog.data_refresh.copied import CopiedIndex, matching
 
     refresh = current_refresh("working", "promoted")
     plan, own = refresh.plan, indexes_of(refresh)
@@ -161,7 +161,7 @@ def copy_documents() -> int:
         load=state.load,
         save=state.save,
         should_stop=sigterm_flag(),
-        progress=Meter("documents", own.engine.count(plan.copy.origin, plan.copy.query)),
+        progress=Meter("documents", matching(own.engine, plan.copy)),
     ).run()
     state.clear()
     note_index(refresh, plan.index, uuid, documents, writes=writes)
