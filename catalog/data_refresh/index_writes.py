@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
+from elasticsearch import NotFoundError
 from psycopg import sql
 
-from catalog.core.errors import Retry
+from catalog.core.errors import Fatal, Retry
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.client import complete_answer
@@ -23,6 +24,8 @@ from catalog.data_refresh.tag_policy import TagPolicy
 MOST = 100_000  # documents that are compared; moderators write fewer between two refreshes
 # The engine does not return the first; moderators change the second, and `moderation.follow` verifies it.
 _NOT_COMPARED = ("sensitive_text", "mature")
+
+_WHOLE = ("STARTED", "RELOCATING")  # states of a copy of a shard; where it moves to is INITIALIZING
 
 Writes = dict[str, int]  # shard → number of the last write to it
 
@@ -48,15 +51,19 @@ def last_writes(engine: Indexes, name: str) -> Writes:
 
     Raises:
         Retry: The engine does not know it of all shards.
+        Fatal: There is no such index.
     """
     stats = engine.client.indices.stats
-    answer = complete_answer(engine.ask(stats, index=name, metric="docs", level="shards"))
+    try:
+        answer = complete_answer(engine.ask(stats, index=name, metric="docs", level="shards"))
+    except NotFoundError:
+        raise Fatal(f"there is no index {name}.") from None
     [about] = answer["indices"].values()
     writes = {
         number: int(copy["seq_no"]["max_seq_no"])
         for number, copies in about["shards"].items()
         for copy in copies
-        if copy["routing"]["primary"] and "seq_no" in copy
+        if copy["routing"]["primary"] and copy["routing"]["state"] in _WHOLE and "seq_no" in copy
     }
     if len(writes) < len(about["shards"]):
         raise Retry(f"the search engine shows only {len(writes)} of the shards of {name}")

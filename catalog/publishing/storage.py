@@ -261,10 +261,11 @@ def delete_version(root: UPath, number: int) -> int:
     """
     folder = root / version_folder(number)
     names = sorted(files_in(folder), key=lambda name: name == MANIFEST)
-    for name in names:
-        delete_file(folder, name)
-    if is_local(folder) and Path(folder.path).is_dir():
-        shutil.rmtree(folder.path)
+    with _writing(folder):
+        for name in names:
+            delete_file(folder, name)
+        if is_local(folder) and Path(folder.path).is_dir():
+            shutil.rmtree(folder.path)
     return len(names)
 
 

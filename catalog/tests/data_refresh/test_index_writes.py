@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from catalog.core.errors import Refused
+from catalog.core.errors import Refused, Retry
 from catalog.data_refresh import index_writes, modes
 from catalog.data_refresh.basis import create_marks, record, set_mark
 from catalog.data_refresh.bulk import BulkSender, update_action
@@ -198,3 +198,21 @@ def test_an_earlier_release_has_recorded_no_writes(left):
     record(left.catalog, left.basis)
     change_titles(left, INDEX)
     assert left.choose().reason == ""
+
+
+def test_a_shard_that_moves_to_another_node(faulty):
+    """The copy that is being made there has fewer writes, and replicas may have."""
+    between, own = faulty
+
+    def copy(primary, state, number):
+        return {"routing": {"primary": primary, "state": state}, "seq_no": {"max_seq_no": number}}
+
+    copies = [copy(False, "STARTED", 4), copy(True, "RELOCATING", 7), copy(True, "INITIALIZING", 3)]
+    answer = {"_shards": {"failed": 0}, "indices": {"image-a": {"shards": {"0": copies}}}}
+    between.times("GET /image-a/_stats/docs", 1, 200, answer)
+    assert last_writes(own, "image-a") == {"0": 7}
+    between.faults.clear()
+    answer = {"_shards": {"failed": 0}, "indices": {"image-a": {"shards": {"0": copies[:1]}}}}
+    between.times("GET /image-a/_stats/docs", 1, 200, answer)
+    with pytest.raises(Retry, match="shows only 0 of the shards of image-a"):
+        last_writes(own, "image-a")
