@@ -166,7 +166,7 @@ class BulkSender:
             if status < 300:
                 sent.changed += result.get("result") != "noop"
             elif kind == "index_not_found_exception":
-                raise Fatal(f"the index {self._writer.rpartition('.')[0]} was deleted: {REMEDY}.")
+                raise Fatal(f"the index {self._writer.rpartition('.')[0]} is missing: {REMEDY}.")
             elif status == 404:  # the document to be deleted or updated does not exist
                 continue
             elif status in (409, 429) or status >= 500:

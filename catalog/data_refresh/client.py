@@ -169,7 +169,7 @@ def explanation(error: Any) -> str | None:
 
 def _of_index(kind: str, reason: str, index: str | None) -> str | None:
     if kind == "index_not_found_exception" and index:
-        return f"the index {index} was deleted"
+        return f"the index {index} is missing"
     if kind == "index_closed_exception":
         return f"the index {index} is closed; open it (POST {index}/_open), then clear the failed task"
     if kind != "cluster_block_exception" or not (block := _BLOCK.search(reason)):

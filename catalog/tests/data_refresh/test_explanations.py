@@ -71,7 +71,7 @@ def test_an_index_that_was_deleted(search):
     make(search, "image-a")
     sending = send(search)
     search.delete(["image-a"])
-    with pytest.raises(Fatal, match=r"^the index image-a was deleted: clear create_index"):
+    with pytest.raises(Fatal, match=r"^the index image-a is missing: clear create_index"):
         sending()
 
 
