@@ -123,8 +123,8 @@ GUARDS = (
         holds="Media that moderators delete during a refresh are not restored by the exchange.",
         row=35,
         file=CATCH_UP,
-        find='"delete from {temp} t using {deleted} d where t.identifier = d.identifier"',
-        replace='"delete from {temp} t using {deleted} d where t.identifier = d.identifier and false"',
+        find="where t.identifier = d.identifier returning 1\n",
+        replace="where t.identifier = d.identifier and false returning 1\n",
         tests=(f"{TEST}::test_moderation_and_views_during_a_refresh",),
     ),
     Guard(
