@@ -20,6 +20,7 @@ from catalog.dags.groups.indexing import (
     indexes,
     make_live,
     open_for_search,
+    recounted,
     refuse_foreign_alias,
 )
 from catalog.dags.operators.slack import notify
@@ -37,8 +38,9 @@ For the {name} engine (connection `{search}`), for example to try an index that 
 has made, or to go back to the index before. The first task refuses an index that is missing, closed, blocked
 or red, that the catalog did not create or never completed, or that belongs to a data refresh whose tables are
 not live; an index of another media type than the alias; one with sensitive media for an alias
-`…-filtered`, and the other way round; and far fewer documents, of all or of one source, than are behind the
-alias (unless `accept_shrinkage`). Nothing has been changed then.
+`…-filtered`, and the other way round; other documents than when the index was counted last, less those that
+moderators have deleted since; and far fewer documents, of all or of one source, than are behind the alias
+(both unless `accept_shrinkage`). Nothing has been changed then.
 
 Before the alias is moved, the index gets its replicas, and all decisions that moderators have ever made are
 applied to it. The alias is moved in one atomic step; nothing else is. With `delete_old_index`, the index
@@ -69,6 +71,15 @@ def check_target(environment: str, params: Params = GIVEN) -> None:
         target = require_target(engine, alias, index)
         if is_complete(target.uuid) is False:
             raise Refused(f"index: {index} was never complete, or belongs to tables that are not live.")
+        if changed := recounted(where, media_type, index, target.uuid):
+            missing, said = changed
+            if missing < 0:
+                raise Refused(f"index: {said}: another program wrote to it. Choose or make another one.")
+            if not params["accept_shrinkage"]:
+                raise Refused(
+                    f"index: {said}. Choose or make another one; or trigger a new run with "
+                    '{"accept_shrinkage": true}.'
+                )
         if (found := losses(engine, alias, index)) and not params["accept_shrinkage"]:
             raise Refused(shrunken_index(found))
         refuse_foreign_alias(where, alias)
@@ -154,7 +165,8 @@ def alias_dag(environment: Environment) -> None:
                 False,
                 type="boolean",
                 title="Accept far fewer documents",
-                description_md="Move the alias even if far fewer documents than before would be found.",
+                description_md="Move the alias even if far fewer documents than before would be found, or if "
+                "the index has lost some since it was counted.",
             ),
         },
         example={"alias": "image-filtered", "index": "image-with-new-terms-filtered"},

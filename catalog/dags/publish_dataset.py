@@ -3,7 +3,8 @@
 [docs/dataset.md](docs/dataset.md) shows how to query it. Each run writes a version, `v<N>/`, below the folder
 that the Variable `DATASET_STORAGE` names:
 
-1. The first task plans the parts: ranges of pages, and providers with few records.
+1. The first task deletes the folders of versions that were given up, and plans the parts: ranges of pages,
+   and providers with few records.
 2. Mapped tasks (Variable `DATASET_TASKS`) share the parts. All read one snapshot of the catalog, so a version
    is the state of one moment. A task that is killed or cleared writes only what is missing. If no task holds
    the snapshot any more, parts whose rows are the same in a new one are kept, and the others are written
@@ -51,7 +52,10 @@ _TERMS = "sensitive_terms"  # in the settings of a version: digest of the list
 
 @task
 def begin_version(dag_run: DagRun = GIVEN) -> list[int]:
-    """Give the run a version and plan its parts; return the numbers of the tasks that write them."""
+    """Give the run a version and plan its parts; return the numbers of the tasks that write them.
+
+    Versions that were given up are deleted.
+    """
     from catalog.publishing import part_states, parts, versions
 
     root = dataset_storage()

@@ -9,6 +9,7 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
 from catalog.data_refresh import progress, table_locks
 from catalog.data_refresh.basis import create_marks, mark, set_mark
@@ -132,6 +133,9 @@ def _apply(
     accept_shrinkage: bool,
     why: Callable[[], str],
 ) -> dict[str, Applied]:
+    for table in tables:  # of a copy that a crash has emptied, all changed rows would be deleted
+        if lost := progress.lost_rows(api, table):
+            raise Fatal(f"{lost}. Nothing was changed; trigger a new run.")
     changed = {table: _Table(api, table, own[table]) for table in tables}
     for changes in changed.values():
         changes.find_deleted()

@@ -19,6 +19,7 @@ from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import public
+from catalog.data_refresh.tag_policy import TagPolicy
 from catalog.database.row_versions import horizon, written_since
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Basis(msgspec.Struct, frozen=True):
         rejected: Identifiers of records that have a row, but no document.
         documents: Alias → number of documents of its index.
         since: Time from which moderators may have deleted some of them.
+        writes: Alias → last write to each shard of its index when it was counted; see `index_writes`.
     """
 
     number: int
@@ -72,6 +74,7 @@ class Basis(msgspec.Struct, frozen=True):
     rejected: list[str] = []
     documents: dict[str, int] = {}
     since: datetime | None = None
+    writes: dict[str, dict[str, int]] = {}
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -257,6 +260,7 @@ def obstacle(
     media_type: MediaType,
     tables: Iterable[str],
     wanted_inputs: str,
+    policy: TagPolicy,
 ) -> str | None:
     """Return the reason why a refresh cannot continue a basis, or None.
 
@@ -267,7 +271,10 @@ def obstacle(
         media_type: Media type of the refresh.
         tables: Names of the live tables.
         wanted_inputs: Digest of what determines tables and documents now.
+        policy: Tag policy of the documents.
     """
+    from catalog.data_refresh.index_writes import changed_by_others
+
     for table in tables:
         found = mark(api, table)
         if found is None or found.number != basis.number:
@@ -284,6 +291,9 @@ def obstacle(
             "columns, tag policy, sensitive terms, the index mapping or the code of documents have changed "
             "since the last refresh"
         )
+    for alias, writes in basis.writes.items():  # an earlier release has recorded none
+        if problem := changed_by_others(engine, api, media_type, alias, policy, writes):
+            return problem
     return None
 
 

@@ -14,6 +14,8 @@ from elastic_transport import ApiError, TransportError
 from elasticsearch import Elasticsearch
 
 from catalog.core.errors import Fatal, Retry
+from catalog.data_refresh.client import explanation
+from catalog.data_refresh.identity import REMEDY
 
 ATTEMPTS = 6  # per request, or for the actions of it that the engine did not accept
 BACKOFF = 1.0  # seconds, doubled each time
@@ -120,8 +122,9 @@ class BulkSender:
                     self._halve(actions, sent)
                     return
                 if error.meta.status not in (408, 429) and error.meta.status < 500:
-                    raise Fatal(f"the search engine refused a request: {str(error)[:500]}") from None
-                problem = f"the search engine answered {error.meta.status}"
+                    said = explanation(error)
+                    raise Fatal(said or f"the search engine refused a request: {str(error)[:500]}") from None
+                problem = explanation(error) or f"the search engine answered {error.meta.status}"
                 continue
             if brief and not answer["errors"]:
                 return
@@ -158,11 +161,12 @@ class BulkSender:
             [result] = item.values()
             status, error = result["status"], result.get("error") or {}
             kind = error.get("type", "") if isinstance(error, dict) else ""
-            text = f"{result['_id']}: {str(error)[:400]}"
+            said = explanation(error)
+            text = said or f"{result['_id']}: {str(error)[:400]}"
             if status < 300:
                 sent.changed += result.get("result") != "noop"
             elif kind == "index_not_found_exception":
-                raise Fatal(f"the index behind {self._writer} is missing.")
+                raise Fatal(f"the index {self._writer.rpartition('.')[0]} is missing: {REMEDY}.")
             elif status == 404:  # the document to be deleted or updated does not exist
                 continue
             elif status in (409, 429) or status >= 500:
@@ -171,7 +175,7 @@ class BulkSender:
             elif status in (400, 413) and kind not in _REFUSES_ALL:
                 sent.rejections.append(_rejection(result["_id"], error))
             else:
-                raise Fatal(f"the search engine accepts nothing for {self._writer}: {status}, {text}")
+                raise Fatal(said or f"the search engine accepts nothing for {self._writer}: {status}, {text}")
         return again, problem
 
 

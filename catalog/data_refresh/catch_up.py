@@ -71,9 +71,18 @@ def leave_out_deleted(api: Connection, table: str) -> None:
     deleted = f"api_deleted{table}"
     if not progress.exists(api, deleted):
         return
-    statement = "delete from {temp} t using {deleted} d where t.identifier = d.identifier"
+    statement = """
+        with gone as (
+            delete from {temp} t using {deleted} d where t.identifier = d.identifier returning 1
+        )
+        update {progress}
+           set state = jsonb_set(
+               state, '{{rows}}', to_jsonb((state ->> 'rows')::bigint - (select count(*) from gone)))
+    """
     api.execute(
         sql.SQL(statement).format(
-            temp=sql.Identifier("public", temp_name(table)), deleted=sql.Identifier("public", deleted)
+            temp=sql.Identifier("public", temp_name(table)),
+            deleted=sql.Identifier("public", deleted),
+            progress=sql.Identifier("public", progress_name(table)),
         )
     )

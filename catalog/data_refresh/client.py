@@ -6,7 +6,7 @@ class translates the media types of its requests.
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 import orjson
@@ -30,6 +30,10 @@ _SETTINGS = (
     (re.compile(r"maximum [\w ]*shards open", re.IGNORECASE), "cluster.max_shards_per_node"),
     (re.compile(r"content_too_long|content length", re.IGNORECASE), "http.max_content_length"),
 )
+
+
+_BLOCK = re.compile(r"(?:index \[([^\]]+)\] )?blocked by: \[\w+/(\d+)/([^\]]*)\]")
+_BLOCKS = {"5": "read_only", "7": "read", "8": "write", "9": "metadata", "12": "read_only_allow_delete"}
 
 
 class PlainNode(Urllib3HttpNode):
@@ -148,6 +152,44 @@ def too_small(text: str) -> str | None:
     return next((name for pattern, name in _SETTINGS if pattern.search(text)), None)
 
 
+def explanation(error: Any) -> str | None:
+    """Return what is wrong with an index, and the way out; None for other errors.
+
+    Args:
+        error: The engine's description of an error, or the exception of its client.
+    """
+    if isinstance(error, ApiError):
+        error = error.body.get("error") if isinstance(error.body, Mapping) else None
+    if not isinstance(error, Mapping):
+        return None
+    causes = [cause for cause in error.get("root_cause") or () if isinstance(cause, Mapping)]
+    found = (_of_index(str(c.get("type")), str(c.get("reason")), c.get("index")) for c in (error, *causes))
+    return next(filter(None, found), None)
+
+
+def _of_index(kind: str, reason: str, index: str | None) -> str | None:
+    if kind == "index_not_found_exception" and index:
+        return f"the index {index} is missing"
+    if kind == "index_closed_exception":
+        return f"the index {index} is closed; open it (POST {index}/_open), then clear the failed task"
+    if kind != "cluster_block_exception" or not (block := _BLOCK.search(reason)):
+        return None
+    name, number, text = block.groups()
+    if name is None:
+        return (
+            f"the search engine is blocked ({text}); see PUT _cluster/settings, cluster.blocks, then clear "
+            "the failed task"
+        )
+    if number == "4":
+        return _of_index("index_closed_exception", reason, name)
+    if (setting := _BLOCKS.get(number)) is None:
+        return None
+    remedy = f'remove the block (PUT {name}/_settings with {{"index.blocks.{setting}": null}})'
+    if number == "12":
+        remedy = f"its disk is too full (flood stage): free disk space, and if the block stays, {remedy}"
+    return f"the index {name} is blocked ({text}); {remedy}, then clear the failed task"
+
+
 def ask(call: Callable[..., Any], *values: Any, **named: Any) -> Any:
     """Make a request.
 
@@ -161,7 +203,7 @@ def ask(call: Callable[..., Any], *values: Any, **named: Any) -> Any:
     except NotFoundError:
         raise
     except ApiError as error:
-        text = f"the search engine answered {error.meta.status}: {str(error)[:500]}"
+        text = explanation(error) or f"the search engine answered {error.meta.status}: {str(error)[:500]}"
         if setting := too_small(str(error)):
             raise Fatal(f"{text}; the engine's setting {setting} is too small.") from None
         raise (Retry if may_pass(error) or error.meta.status >= 500 else Fatal)(text) from None

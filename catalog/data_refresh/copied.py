@@ -8,6 +8,7 @@ import msgspec
 import orjson
 
 from catalog.core.errors import Fatal, Retry
+from catalog.data_refresh.index_writes import Writes, tally
 from catalog.data_refresh.refresh import Copy
 from catalog.data_refresh.reindexing import reindex
 from catalog.data_refresh.search import Indexes
@@ -19,10 +20,12 @@ class Copied(NamedTuple):
     Attributes:
         documents: Number of documents.
         uuid: The engine's uuid of the index.
+        writes: Last write to each shard before the documents were counted.
     """
 
     documents: int
     uuid: str
+    writes: Writes
 
 
 class _Progress(msgspec.Struct):
@@ -79,20 +82,20 @@ class CopiedIndex:
         self._load, self._save = load, save
 
     def run(self) -> Copied:
-        """Copy, and compare the number of documents with that of the origin.
+        """Copy, and compare the number of documents with that of the origin, and with that of all writes.
 
         Documents that are deleted from the origin meanwhile may or may not be in the copy.
 
         Raises:
             Interrupted: `should_stop` returned True. The engine continues, and the next attempt waits for it.
-            Retry: A temporary error of the engine, or documents are missing.
+            Retry: A temporary error of the engine, documents are missing, or others wrote to the index.
             Fatal: The origin or the new index was deleted or replaced, or documents do not fit the mapping.
         """
         at = self._begin()
         if not at.done:
             self._fill(at)
-        self._indexes.refresh(self._name)
-        found, now = self._indexes.count(self._name), self._matching()
+        found, writes = tally(self._indexes, self._name)
+        now = matching(self._indexes, self._copy)
         least, most = sorted((at.matched, now))
         if not least <= found <= most:
             self._save({})
@@ -100,14 +103,15 @@ class CopiedIndex:
             raise Retry(
                 f"{self._name} holds {found:,} documents instead of {wanted}; another attempt recreates it."
             )
+        # The copy writes each document once, and the engine numbers writes from 0.
+        if (made := sum(number + 1 for number in writes.values())) != found:
+            self._save({})
+            raise Retry(
+                f"{self._name} holds {found:,} documents after {made:,} writes, so another program wrote to "
+                "it; another attempt recreates it."
+            )
         self._indexes.require(self._name, at.uuid)
-        return Copied(found, at.uuid)
-
-    def _matching(self) -> int:
-        origin = self._indexes.identity(self._copy.origin)
-        if origin is None or origin.uuid != self._copy.uuid:
-            raise Fatal(f"the index {self._copy.origin} is missing, or was replaced; trigger a new run.")
-        return self._indexes.count(self._copy.origin, self._copy.query)
+        return Copied(found, at.uuid, writes)
 
     def _begin(self) -> _Progress:
         """Return the state of an earlier attempt if its index exists and the copy is the same, or begin."""
@@ -119,7 +123,7 @@ class CopiedIndex:
             there = self._indexes.identity(self._name)
             if at and there and (there.uuid, self._what) == (at.uuid, at.what):
                 return at
-        matched = self._matching()
+        matched = matching(self._indexes, self._copy)
         return _Progress(self._make(), self._what, matched)
 
     def _fill(self, at: _Progress) -> None:
@@ -145,6 +149,15 @@ class CopiedIndex:
             )
         except (Retry, Fatal):
             self._save({})  # the progress is unknown: the next attempt recreates the index
+            matching(self._indexes, self._copy)  # the engine does not say that the origin was deleted
             raise
         at.done, at.task = True, None
         self._save(msgspec.to_builtins(at))
+
+
+def matching(indexes: Indexes, copy: Copy) -> int:
+    """Return the number of documents to copy; raises Fatal if the origin is missing, or was replaced."""
+    origin = indexes.identity(copy.origin)
+    if origin is None or origin.uuid != copy.uuid:
+        raise Fatal(f"the index {copy.origin} is missing, or was replaced; trigger a new run.")
+    return indexes.count(copy.origin, copy.query)

@@ -130,6 +130,10 @@ class TableCopy(RecordCopy):
             return None
         if not state.copied.done and state.copied.file not in (None, self._file()):
             return None
+        may_lack = state.copied.done or state.shape["table"][""]["persistence"] == "u"
+        if may_lack and (lost := progress.lost_rows(self._api, self._table)):
+            log.warning("%s; the copy starts over", lost)
+            return None
         self._expected = self._expected or state.shape
         self._hold()
         return state.copied

@@ -14,6 +14,7 @@ from elasticsearch import NotFoundError
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.data_refresh.bulk import BulkSender, delete_action
 from catalog.data_refresh.client import ask
+from catalog.data_refresh.index_writes import Writes, tally
 from catalog.data_refresh.reindexing import reindex, wait_for
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.sensitive import sensitive_groups, unstored
@@ -27,11 +28,13 @@ class Filtered(NamedTuple):
         documents: Number of documents.
         hidden: Number of documents that it omits.
         uuid: The engine's uuid of the index.
+        writes: Last write to each shard before the documents were counted.
     """
 
     documents: int
     hidden: int
     uuid: str
+    writes: Writes
 
 
 class _Progress(msgspec.Struct):
@@ -111,8 +114,7 @@ class FilteredIndex:
             self._copy(at)
         while at.group < len(self._groups):
             self._delete(at)
-        self._indexes.refresh(self._name)
-        found = self._indexes.count(self._name)
+        found, writes = tally(self._indexes, self._name)
         if found != (wanted := total - at.hidden) and found != self._indexes.count(self._origin) - at.hidden:
             self._save({})
             raise Retry(
@@ -124,7 +126,7 @@ class FilteredIndex:
                 f"{self._name} still holds documents that match {len(left):,} groups of sensitive terms."
             )
         self._indexes.require(self._name, at.uuid)
-        return Filtered(found, at.hidden, at.uuid)
+        return Filtered(found, at.hidden, at.uuid, writes)
 
     def _begin(self) -> _Progress:
         """Return the state of an earlier attempt if its index exists and its input is the same, or begin."""

@@ -12,6 +12,7 @@ from catalog.data_refresh.apply import obstacles
 from catalog.data_refresh.basis import Basis
 from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.refresh import Plan, Refresh
+from catalog.data_refresh.tag_policy import policy_from
 
 if TYPE_CHECKING:
     from catalog.data_refresh.search import Indexes
@@ -79,7 +80,8 @@ def _continued(
     if isinstance(found, str):
         return found
     tables = list(plan.shapes)
-    problem = basis.obstacle(found, api, engine, plan.media_type, tables, plan.inputs)
+    policy = policy_from(plan.policy)
+    problem = basis.obstacle(found, api, engine, plan.media_type, tables, plan.inputs, policy)
     return problem or next(iter(obstacles(api, tables)), None) or found
 
 
@@ -101,6 +103,7 @@ def completed(refresh: Refresh) -> Basis | None:
         rejected,
         {alias: made.documents for alias, made in indexes.items() if made.documents is not None},
         plan.since,
+        {alias: made.writes for alias, made in indexes.items() if made.writes},
     )
 
 

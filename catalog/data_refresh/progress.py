@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 from catalog.core.errors import Retry
 from catalog.core.jsontypes import JsonObject
 from catalog.core.session import Connection
-from catalog.data_refresh.columns import Copied, progress_name, public
+from catalog.data_refresh.columns import Copied, progress_name, public, temp_name
 from catalog.data_refresh.shape import Shape
 
 log = logging.getLogger(__name__)
@@ -98,6 +98,28 @@ def note(api: Connection, copied: Copied) -> None:
     api.execute(
         sql.SQL("update {progress} set state = %s").format(progress=_name(copied.table)),
         [Jsonb(msgspec.to_builtins(copied))],
+    )
+
+
+def lost_rows(api: Connection, table: str) -> str | None:
+    """Return a sentence if the new table lacks rows that were copied.
+
+    A new table is unlogged if the live one is; PostgreSQL empties it when it recovers from a crash. The
+    progress is logged, and whatever deletes rows of the new table corrects its number.
+
+    Args:
+        api: Connection to the API database.
+        table: Name of the live table, whose copy has begun.
+    """
+    query = sql.SQL(
+        "select (select count(*) from {temp}), (state ->> 'rows')::bigint from {progress}"
+    ).format(temp=sql.Identifier("public", temp_name(table)), progress=_name(table))
+    found, copied = api.execute(query).fetchone() or (0, 0)
+    if found >= copied:
+        return None
+    return (
+        f"the copy of {table} holds {found:,} of {copied:,} rows that were copied (if it is unlogged, as the "
+        "live table, a crash of the server has emptied it)"
     )
 
 

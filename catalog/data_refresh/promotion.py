@@ -141,6 +141,8 @@ def _copy_of(api: Connection, table: str, run_id: str, number: int | None) -> pr
         return None
     if not state.copied.done:
         raise Fatal(f"the copy of {table} is not complete; clear copy_tables and all tasks after it.")
+    if lost := progress.lost_rows(api, table):
+        raise Fatal(f"{lost}; clear copy_tables and all tasks after it.")
     return state
 
 

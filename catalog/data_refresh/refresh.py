@@ -4,7 +4,7 @@ A task that is cleared later works on the same indexes, from the same moment and
 live tables, or refuses to work. A refresh depends neither on the dates of its run nor on XComs.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -20,6 +20,7 @@ from catalog.database.turns import Turn
 Stage = Literal["working", "tables", "promoted"]
 # The time since which moderation counts for an index that may lack any decision.
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
+CLOCKS = timedelta(hours=1)  # by which the clocks of the databases and of the API may differ
 Mode = Literal["full", "incremental", "index_only", "copy", "alias"]
 
 
@@ -107,11 +108,25 @@ class CreatedIndex(msgspec.Struct, frozen=True):
         uuid: The engine's uuid of the index.
         documents: Number of documents, once the index is complete; None before.
         rejected: Identifiers of the records without a document; None if there are too many to list.
+        writes: Last write to each shard when the documents were counted; see `index_writes`.
     """
 
     uuid: str
     documents: int | None = None
     rejected: list[str] | None = None
+    writes: dict[str, int] = {}
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """The recorded number of documents of an index.
+
+    Attributes:
+        documents: The number.
+        since: Time from which moderators may have deleted some of them.
+    """
+
+    documents: int
+    since: datetime
 
 
 class Refresh(msgspec.Struct, frozen=True):
@@ -153,6 +168,10 @@ class Refresh(msgspec.Struct, frozen=True):
                 f"{index} was never found to be complete; clear the task that fills it and all after it."
             )
         return documents
+
+    def last_count(self, index: str) -> Counted:
+        """Return the number of documents of a finished index; Refused as `counted`."""
+        return Counted(self.counted(index), _since(self.plan.since, self.begun_on))
 
 
 def begin(connection: Connection, turn: Turn, plan: Plan) -> Refresh:
@@ -213,6 +232,28 @@ def is_complete(connection: Connection, uuid: str) -> bool | None:
         [uuid],
     ).fetchone()
     return row[0] if row else None
+
+
+def last_count(connection: Connection, uuid: str) -> Counted | None:
+    """Return the number of documents with which an index became live, or was finished; None if unknown.
+
+    Args:
+        connection: Connection to the catalog database.
+        uuid: The engine's uuid of the index.
+    """
+    row = connection.execute(
+        "select (made ->> 'documents')::bigint, plan ->> 'since', begun_on"
+        "  from refresh, jsonb_each(indexes) as i(name, made)"
+        " where made ->> 'uuid' = %s and made ->> 'documents' is not null and stage <> 'working'"
+        " order by number desc limit 1",
+        [uuid],
+    ).fetchone()
+    return Counted(row[0], _since(msgspec.convert(row[1], datetime), row[2])) if row else None
+
+
+def _since(planned: datetime, begun_on: datetime) -> datetime:
+    """Return the time from which moderators may have deleted documents that were counted."""
+    return begun_on - CLOCKS if planned == EVER else planned
 
 
 def note_index(connection: Connection, refresh: Refresh, index: str, made: CreatedIndex) -> None:

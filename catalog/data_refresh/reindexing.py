@@ -7,7 +7,7 @@ from urllib.parse import quote
 from elasticsearch import NotFoundError
 
 from catalog.core.errors import Fatal, Interrupted, Retry
-from catalog.data_refresh.client import ask
+from catalog.data_refresh.client import ask, explanation
 from catalog.data_refresh.search import Indexes
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds between two questions to the engine
@@ -73,10 +73,9 @@ def reindex(
     if problem := found.get("error") or response.get("failures") or response.get("canceled"):
         failures = response.get("failures") or []
         final = failures and all(failure.get("status") == 400 for failure in failures)
+        said = explanation(failures[0].get("cause") if failures else problem) or str(problem)[:500]
         # A document that does not fit the mapping never will.
-        raise (Fatal if final else Retry)(
-            f"the engine could not copy {origin} to {destination}: {str(problem)[:500]}"
-        )
+        raise (Fatal if final else Retry)(f"the engine could not copy {origin} to {destination}: {said}")
     return int(response["created"]) + int(response["updated"])
 
 

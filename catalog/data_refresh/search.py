@@ -212,9 +212,13 @@ class Indexes:
             raise Fatal(f"{name} has documents of more than {SOURCES:,} sources; correct their field source.")
         return {bucket["key"]: bucket["doc_count"] for bucket in counted["buckets"]}
 
-    def count(self, name: str, query: Mapping[str, Any] | None = None) -> int:
+    def count(self, name: str, query: Mapping[str, Any] | None = None, *, shard: str | None = None) -> int:
+        """Return the number of visible documents of an index, of one shard if one is given."""
+        options = {"preference": f"_shards:{shard}"} if shard else {}
         try:
-            return int(complete_answer(self.ask(self.client.count, index=name, query=query))["count"])
+            return int(
+                complete_answer(self.ask(self.client.count, index=name, query=query, **options))["count"]
+            )
         except NotFoundError:
             raise Fatal(f"there is no index {name}.") from None
 

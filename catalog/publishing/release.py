@@ -65,18 +65,20 @@ def compare(connection: Connection, root: UPath, version: Version) -> Changes | 
     """
     if version.stage == "published":
         return msgspec.convert(version.changes, Changes) if version.changes else None
-    files = part_states.files_of(connection, version)
-    folder = root / version_folder(version.number)
-    if wrong := _wrong_files(folder, files, None):
-        raise _forgotten(connection, root, version, wrong)
-    before = newest(root)
-    if before is None:
-        return None
-    try:
-        compared = changes.compare(root, before, version.number, files)
-    except changes.Damaged as error:
-        raise _forgotten(connection, root, version, list(error.files)) from None
-    versions.note_changes(connection, version, msgspec.to_builtins(compared))
+    with versions.at_work(connection, version.number):
+        versions.working(connection, root, version.run_id)  # its folder has not been deleted meanwhile
+        files = part_states.files_of(connection, version)
+        folder = root / version_folder(version.number)
+        if wrong := _wrong_files(folder, files, None):
+            raise _forgotten(connection, root, version, wrong)
+        before = newest(root)
+        if before is None:
+            return None
+        try:
+            compared = changes.compare(root, before, version.number, files)
+        except changes.Damaged as error:
+            raise _forgotten(connection, root, version, list(error.files)) from None
+        versions.note_changes(connection, version, msgspec.to_builtins(compared))
     return compared
 
 
@@ -98,7 +100,8 @@ def publish(
         the version is published already.
 
     Raises:
-        Fatal: There are no records, or far fewer than before, or the versions before are missing.
+        Fatal: There are no records, or far fewer than before, or the versions before are missing; or files of
+            the version, which is published already, are.
         Retry: Parts or files are missing, or are of different states. Parts with such a file count as not
             written from then on.
     """
@@ -106,6 +109,7 @@ def publish(
         # From here to the end, nobody else writes this version or abandons it.
         held = versions.held(connection, root, version)
         if held.stage == "published":
+            _require_published(root, held.number, held.token)
             if held.summary is None:
                 held = versions.note_published(connection, held.number, _stored_summary(root, held))
             pointer = read_pointer(root)
@@ -210,6 +214,26 @@ def _wrong_files(folder: UPath, files: list[File], compared: Changes | None) -> 
     wanted = {file.path: file.bytes for file in files}
     wanted |= {file.path: file.bytes for file in compared.files.values()} if compared else {}
     return [name for name, size in wanted.items() if size_of(folder / name) != size]
+
+
+def _require_published(root: UPath, number: int, token: str) -> None:
+    """Raise Fatal if a published version has lost files, or has files of another size."""
+    folder, made = root / version_folder(number), manifest.read(root, number)
+    if made is None or made.token != token:
+        mark = mark_of(root, number)
+        if mark and mark.token == token:  # of another release, which cannot be read
+            return
+        newest(root)  # if it is the newest one, the remedy is another
+        wrong = [MANIFEST]
+    else:
+        files = [*made.files, *made.documents, *(made.changes.files.values() if made.changes else ())]
+        wrong = [file.path for file in files if size_of(folder / file.path) != file.bytes]
+    if wrong:
+        raise Fatal(
+            f"version {number} was published, but files of {folder} are missing or not as published: "
+            f"{join_first(wrong)}. Restore them from a backup, or trigger a new run, which publishes another "
+            "version."
+        )
 
 
 def _delete_unlisted(folder: UPath, made: Manifest) -> None:

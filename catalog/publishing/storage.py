@@ -1,10 +1,11 @@
 """Files of the dataset in object storage: complete or absent, with checksums of what is stored."""
 
+import errno
 import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 from uuid import uuid4
@@ -80,12 +81,12 @@ def store_file(local: Path, folder: UPath, name: str) -> Stored:
         name: Path of the new file in it.
 
     Raises:
-        Retry: What was stored has another size.
+        Retry: What was stored has another size, or the disk is full.
     """
     digest = hashlib.sha256()
     target = folder / name
     if is_local(target):
-        with local.open("rb") as source, replacing(Path(target.path), str(target)) as copy:
+        with _writing(folder), local.open("rb") as source, replacing(Path(target.path), str(target)) as copy:
             while chunk := source.read(_CHUNK):
                 digest.update(chunk)
                 copy.write(chunk)
@@ -102,8 +103,41 @@ def store_file(local: Path, folder: UPath, name: str) -> Stored:
 
 def store_bytes(data: bytes, folder: UPath, name: str) -> Stored:
     """Store a small file completely or not at all."""
-    write_atomically(folder / name, data)
+    with _writing(folder):
+        write_atomically(folder / name, data)
     return Stored(name, len(data), hashlib.sha256(data).hexdigest())
+
+
+@contextmanager
+def _writing(folder: UPath) -> Iterator[None]:
+    """Raise Retry with a remedy if a folder of a file system cannot take more."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            raise Retry(
+                f"{folder} cannot be written: its file system is read-only. Mount it for writing, then clear "
+                "the failed task with its downstream tasks."
+            ) from error
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Retry(
+            f"the disk of {folder} is full: {_megabytes(_free(folder))} are free, and this folder holds "
+            f"{_megabytes(sum(size_of(folder / name) or 0 for name in files_in(folder)))}. Free space or "
+            "enlarge the disk, then clear the failed task with its downstream tasks: only what is missing is "
+            "written. If you trigger a new run instead, it deletes this folder before it writes its own."
+        ) from error
+
+
+def _free(folder: UPath) -> int:
+    path = Path(folder.path)
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1_000_000:,.1f} MB"
 
 
 def open_stored(folder: UPath, stored: Stored) -> IO[bytes]:
@@ -227,10 +261,11 @@ def delete_version(root: UPath, number: int) -> int:
     """
     folder = root / version_folder(number)
     names = sorted(files_in(folder), key=lambda name: name == MANIFEST)
-    for name in names:
-        delete_file(folder, name)
-    if is_local(folder) and Path(folder.path).is_dir():
-        shutil.rmtree(folder.path)
+    with _writing(folder):
+        for name in names:
+            delete_file(folder, name)
+        if is_local(folder) and Path(folder.path).is_dir():
+            shutil.rmtree(folder.path)
     return len(names)
 
 

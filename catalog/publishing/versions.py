@@ -6,7 +6,8 @@ deleted because of the tables.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from upath import UPath
 from catalog.core.errors import Fatal, Retry
 from catalog.core.session import Connection
 from catalog.publishing.parts import Part
-from catalog.publishing.storage import mark_of, name_of, read_pointer, versions_in
+from catalog.publishing.storage import delete_version, mark_of, name_of, read_pointer, versions_in
 
 log = logging.getLogger(__name__)
 _LOCK = "publish_dataset"
@@ -159,6 +160,8 @@ def begin(
 ) -> Version:
     """Return the version of a run; a new run gets a new one, and versions that others left are abandoned.
 
+    The folders of abandoned versions are deleted.
+
     Args:
         connection: Connection to the catalog, in autocommit.
         root: The folder of all versions.
@@ -183,7 +186,42 @@ def begin(
                 )
         if parts is not None and of_run(connection, run_id) is None:
             _insert(connection, root, run_id, settings, parts)
+    _delete_abandoned(connection, root)
     return working(connection, root, run_id)
+
+
+@contextmanager
+def at_work(connection: Connection, number: int) -> Iterator[None]:
+    """Keep the folder of a version, in which this session writes files; afterwards it may be deleted.
+
+    Args:
+        connection: Connection to the catalog, in autocommit.
+        number: Number of the version. Its stage may have changed before, so read it again.
+    """
+    connection.execute("select pg_advisory_lock_shared(hashtext(%s), %s)", [_LOCK, number])
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("select pg_advisory_unlock_shared(hashtext(%s), %s)", [_LOCK, number])
+
+
+def _delete_abandoned(connection: Connection, root: UPath) -> None:
+    """Delete the folders of versions that were given up, so that they do not fill the disk.
+
+    A folder stays if a session still writes to it, or if it has a manifest, which readers may use.
+    """
+    query = "select number from dataset_version where stage = 'abandoned' and rtrim(root, '/') = %s"
+    abandoned = [number for (number,) in connection.execute(query, [name_of(root)])]
+    for number in set(abandoned).intersection(versions_in(root) if abandoned else ()):
+        with connection.transaction():
+            free = connection.execute(
+                "select pg_try_advisory_xact_lock(hashtext(%s), %s)", [_LOCK, number]
+            ).fetchone()
+            if free == (True,) and mark_of(root, number) is None:
+                log.info("deleting version %s, which was given up", number)
+                delete_version(root, number)
+                connection.execute("update dataset_version set stage = 'deleted' where number = %s", [number])
 
 
 def _unfinished(connection: Connection, root: UPath, run_id: str) -> list[int]:

@@ -11,7 +11,7 @@ from upath import UPath
 
 from catalog.core.errors import Interrupted
 from catalog.core.session import Connection, settle
-from catalog.publishing import part_states
+from catalog.publishing import part_states, versions
 from catalog.publishing.export import PartWriter, Pipeline, Written, connect, conninfo_of, read_in
 from catalog.publishing.parts import Part
 from catalog.publishing.paths import version_folder
@@ -67,6 +67,7 @@ def write_parts(
     conninfo = conninfo_of(holder)
     # Arrow's is opened first: it locks the tables before the snapshot is taken, and a password may expire.
     with ExitStack() as stack:
+        stack.enter_context(versions.at_work(control, number))
         arrow = stack.enter_context(closing(connect(conninfo)))
         second = stack.enter_context(psycopg.connect(conninfo, autocommit=True))
         settle(second)

@@ -10,7 +10,7 @@ from catalog.data_refresh import refresh as refreshes
 from catalog.data_refresh import removals
 from catalog.data_refresh.basis import record
 from catalog.data_refresh.modes import completed
-from catalog.data_refresh.refresh import CreatedIndex, Plan, Refresh, Stage
+from catalog.data_refresh.refresh import Counted, CreatedIndex, Plan, Refresh, Stage
 
 log = logging.getLogger(__name__)
 REMEDY: dict[Stage, str] = {
@@ -61,6 +61,12 @@ def is_complete(uuid: str) -> bool | None:
         return refreshes.is_complete(catalog, uuid)
 
 
+def last_count(uuid: str) -> Counted | None:
+    """Return the recorded number of documents of an index; None if no refresh has recorded it."""
+    with catalog_connection(autocommit=True) as catalog:
+        return refreshes.last_count(catalog, uuid)
+
+
 def promoted_indexes() -> set[str]:
     """Return the uuids of the indexes of all refreshes that were promoted."""
     with catalog_connection(autocommit=True) as catalog:
@@ -74,10 +80,12 @@ def note_index(
     documents: int | None = None,
     *,
     rejected: list[str] | None = None,
+    writes: dict[str, int] | None = None,
 ) -> None:
-    """Record an index that was created, or counted; see `Made`."""
+    """Record an index that was created, or counted; see `CreatedIndex`."""
+    made = CreatedIndex(uuid, documents, rejected, writes or {})
     with catalog_connection(autocommit=True) as catalog:
-        refreshes.note_index(catalog, refresh, index, CreatedIndex(uuid, documents, rejected))
+        refreshes.note_index(catalog, refresh, index, made)
 
 
 def replan(refresh: Refresh, plan: Plan) -> Refresh:

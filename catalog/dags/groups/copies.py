@@ -9,6 +9,7 @@ from airflow.sdk import Param, get_current_context, task
 
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
+from catalog.core.session import Connection
 from catalog.core.settings import ES_INDEX_THROTTLING_RATE
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import database_connection
@@ -25,11 +26,12 @@ from catalog.dags.groups.indexing import (
     indexes_of,
     make_index,
     open_for_search,
+    recounted,
     rehearse,
 )
 from catalog.dags.operators.slack import notify
 from catalog.data_refresh.identity import FILTERED_SUFFIX, is_filtered, is_stray, preflight_prefix
-from catalog.data_refresh.refresh import EVER, Copy, Plan
+from catalog.data_refresh.refresh import EVER, Copy, Counted, Plan, Refresh
 
 _SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END
 _ORIGIN = r"^[a-z0-9][a-z0-9_-]{0,199}" + END
@@ -73,7 +75,8 @@ def begin_copy(
         copy: Makes the plan of the copy from name and uuid of the origin.
 
     Raises:
-        Refused: The origin is unknown, incomplete or of another media type, or the new name is taken.
+        Refused: The origin is unknown, incomplete, of another media type or not as it was counted, or the new
+            name is taken.
     """
     engine = indexes(environment.search)
 
@@ -86,6 +89,11 @@ def begin_copy(
             raise Refused(f"origin: the documents of {index} are of {there}, not of {media_type}.")
         if is_complete(identity.uuid) is False:
             raise Refused(f"origin: {index} was never complete, or belongs to tables that are not live.")
+        if changed := recounted(environment, media_type, index, identity.uuid):
+            raise Refused(
+                f"origin: {changed[1]}. Copy from another one. If documents may be missing, first point an "
+                f"alias at it: point_{environment.name}_es_alias with accept_shrinkage counts it again."
+            )
         name = f"{media_type}-{suffix or f'{number}-{uuid4().hex[:12]}'}"
         if is_filtered(name):
             raise Refused("index_suffix: leave out filtered; it is added if the origin is a filtered index.")
@@ -135,16 +143,16 @@ def delete_incomplete(environment: Environment, media_type: MediaType) -> list[s
 @task(execution_timeout=MAX_DURATION, retries=4)
 def copy_documents() -> int:
     """Let the engine copy the documents, and return their number. A killed task waits for its request."""
-    from catalog.data_refresh.copied import CopiedIndex
+    from catalog.data_refresh.copied import CopiedIndex, matching
 
     refresh = current_refresh("working", "promoted")
     plan, own = refresh.plan, indexes_of(refresh)
     if refresh.stage == "promoted":
-        own.engine.require(plan.index, refresh.made(plan.index).uuid)
+        _require_finished(refresh)
         return refresh.counted(plan.index)
     assert plan.copy
     state = TaskStateCheckpoint(get_current_context(), f"copy {refresh.number}")
-    documents, uuid = CopiedIndex(
+    documents, uuid, writes = CopiedIndex(
         own.engine,
         plan.index,
         plan.copy,
@@ -153,11 +161,51 @@ def copy_documents() -> int:
         load=state.load,
         save=state.save,
         should_stop=sigterm_flag(),
-        progress=Meter("documents", own.engine.count(plan.copy.origin, plan.copy.query)),
+        progress=Meter("documents", matching(own.engine, plan.copy)),
     ).run()
     state.clear()
-    note_index(refresh, plan.index, uuid, documents)
+    note_index(refresh, plan.index, uuid, documents, writes=writes)
     return documents
+
+
+def _require_finished(refresh: Refresh) -> None:
+    """Check that a finished index is there, and has its documents; raises Refused or Fatal."""
+    from catalog.data_refresh.recount import difference
+
+    plan, engine = refresh.plan, indexes(refresh.plan.search)
+    engine.require(plan.index, refresh.made(plan.index).uuid)
+    with database_connection(plan.api, autocommit=True) as api:
+        if changed := difference(engine, api, plan.media_type, plan.index, refresh.last_count(plan.index)):
+            raise Refused(f"{changed[1]}. This run does not make it again; trigger a new one.")
+
+
+def _require_copied(refresh: Refresh, api: Connection) -> None:
+    """Check that nobody has written to a new index since it was filled, up to an attempt at moderation.
+
+    Raises:
+        Refused: It has other documents.
+    """
+    from catalog.data_refresh.index_writes import tally
+    from catalog.data_refresh.recount import difference
+
+    plan, engine, made = refresh.plan, indexes(refresh.plan.search), refresh.made(refresh.plan.index)
+    engine.require(plan.index, made.uuid)
+    copied = refresh.counted(plan.index)
+    if made.writes:
+        found = tally(engine, plan.index)
+        if found == (copied, made.writes):
+            note_index(refresh, plan.index, made.uuid, copied)  # from now on, this task writes to it
+            return
+        said = f"{plan.index} holds {found.documents:,} documents, and {copied:,} were copied"
+    else:
+        changed = difference(engine, api, plan.media_type, plan.index, Counted(copied, EVER))
+        if changed is None:
+            return
+        said = changed[1]
+    raise Refused(
+        f"{said}: another program has written to it. Clear copy_documents and all tasks after it: they make "
+        "the index again."
+    )
 
 
 @task(execution_timeout=timedelta(hours=12))
@@ -167,15 +215,16 @@ def finish_index(copied: int) -> str:
     plan, own = refresh.plan, indexes_of(refresh)
     assert plan.copy
     if refresh.stage == "working":
-        made = refresh.made(plan.index)
         open_for_search(refresh)
         with database_connection(plan.api, autocommit=True) as api:
+            _require_copied(refresh, api)
             own.follow_moderation(api, plan.index)
         own.engine.refresh(plan.index)
         documents = own.engine.count(plan.index)
-        note_index(refresh, plan.index, made.uuid, documents)
+        note_index(refresh, plan.index, refresh.made(plan.index).uuid, documents)
         reach(refresh, "promoted")
     else:
+        _require_finished(refresh)
         documents = refresh.counted(plan.index)
     fields: dict[str, Any] = {"Documents": f"{documents:,}", "Copied from": f"`{plan.copy.origin}`"}
     if copied > documents:

@@ -39,6 +39,7 @@ from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.refreshes import (
     complete,
     current_refresh,
+    last_count,
     note_index,
     promoted_indexes,
     removed_by_checks,
@@ -49,7 +50,7 @@ from catalog.dags.common.variables import environment, value_of
 from catalog.dags.operators.turns import holding_turn
 from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.mapping import SHARDS
-from catalog.data_refresh.refresh import Refresh
+from catalog.data_refresh.refresh import EVER, Refresh
 from catalog.data_refresh.report import Checked
 from catalog.data_refresh.tag_policy import TagPolicy, policy_from
 
@@ -79,6 +80,16 @@ def indexes_of(refresh: Refresh) -> "RefreshIndexes":
 def tag_policy() -> TagPolicy:
     """Return the tag policy of the Variable TAG_POLICY, or the default one."""
     return policy_from(value_of(TAG_POLICY))
+
+
+def recounted(where: Environment, media_type: MediaType, index: str, uuid: str) -> tuple[int, str] | None:
+    """Compare the documents of an index with the number that was recorded; see `recount.difference`."""
+    from catalog.data_refresh.recount import difference
+
+    if (before := last_count(uuid)) is None:
+        return None
+    with database_connection(where.api, autocommit=True) as api:
+        return difference(indexes(where.search), api, media_type, index, before)
 
 
 def refuse_foreign_alias(where: Environment, alias: str) -> None:
@@ -202,6 +213,7 @@ def check_index(
     Returns:
         Documents, rows removed from their source, rejected rows by reason, dropped tags by rule.
     """
+    from catalog.data_refresh.index_writes import tally
     from catalog.data_refresh.indexing import IdRange, Indexed, find_count_mismatches
 
     refresh = current_refresh("working")
@@ -215,7 +227,7 @@ def check_index(
     ):
         if plan.table == plan.media_type:  # moderators delete rows of the live table meanwhile
             own.follow_moderation(api, plan.index)
-        own.engine.refresh(plan.index)
+        documents, writes = tally(own.engine, plan.index)
         numbers = [reasons.total() for reasons in rejected]
         wrong = find_count_mismatches(
             api, own.engine, plan.index, plan.table, ranges, rejected=numbers, uuid=uuid
@@ -224,7 +236,6 @@ def check_index(
             raise AirflowException(
                 f"{plan.index} does not hold what it should, so it is not promoted: {'; '.join(wrong)}"
             )
-        documents: int = own.engine.count(plan.index)
         own.refuse_shrinkage(
             plan.index,
             accepted=bool(params.get("accept_shrinkage")),
@@ -236,7 +247,9 @@ def check_index(
         )
         listed = [example.partition(":")[0] for result in indexed for example in result.examples]
         everything = len(listed) == sum(numbers)
-        note_index(refresh, plan.index, uuid, documents, rejected=listed if everything else None)
+        note_index(
+            refresh, plan.index, uuid, documents, rejected=listed if everything else None, writes=writes
+        )
     for example in [text for result in indexed for text in result.examples][:EXAMPLES]:
         log.warning("rejected: %s", example)
     checked = Checked(
@@ -268,7 +281,7 @@ def fill_filtered() -> dict[str, int]:
         return found if recorded and found.get("uuid") == recorded.uuid else None
 
     own.require_origin()
-    documents, hidden, uuid = FilteredIndex(
+    documents, hidden, uuid, writes = FilteredIndex(
         own.engine,
         plan.index,
         plan.filtered,
@@ -288,7 +301,7 @@ def fill_filtered() -> dict[str, int]:
         left_out={"sensitive": hidden},
         why=partial(removed_by_checks, refresh),
     )
-    note_index(refresh, plan.filtered, uuid, documents)
+    note_index(refresh, plan.filtered, uuid, documents, writes=writes)
     return {"documents": documents, "hidden": hidden}
 
 
@@ -318,9 +331,11 @@ def update_live_indexes(refresh: Refresh) -> dict[str, Any]:
         ).run()
         for name in plan.aliases.values():
             own.follow_moderation(api, name)
-        counts = own.count_updated(api, updated)
-    for name, documents in counts.items():
-        note_index(refresh, name, refresh.made(name).uuid, documents, rejected=sorted(updated.rejected))
+        tallies = own.count_updated(api, updated)
+    rejected = sorted(updated.rejected)
+    for name, (documents, writes) in tallies.items():
+        note_index(refresh, name, refresh.made(name).uuid, documents, rejected=rejected, writes=writes)
+    counts = {name: found.documents for name, found in tallies.items()}
     state.clear()
     if updated.documents or any(plan.replaced.values()):
         _note_indexes(refresh, counts)
@@ -354,6 +369,9 @@ def make_live(refresh: Refresh) -> None:
         with holding_turn():
             with database_connection(refresh.plan.api, autocommit=True) as api:
                 own.point_aliases(api)
+            if refresh.plan.since == EVER:  # of old decisions, others do not know which were applied just now
+                for name in refresh.plan.aliases.values():
+                    note_index(refresh, name, refresh.made(name).uuid, own.engine.count(name))
             complete(refresh)
     if refresh.plan.mode != "incremental":
         made = refresh.indexes

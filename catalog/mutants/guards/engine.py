@@ -384,4 +384,22 @@ GUARDS = (
             "data_refresh/test_copied.py::test_an_index_that_is_deleted_while_it_is_filled_leaves_nothing",
         ),
     ),
+    Guard(
+        name="blocks-explained",
+        holds="The error of a blocked or closed index says which it is, and what to do.",
+        row=25,
+        file=BULK,
+        find="            text = said or f\"{result['_id']}: {str(error)[:400]}\"\n",
+        replace="            text = f\"{result['_id']}: {str(error)[:400]}\"\n",
+        tests=("data_refresh/test_explanations.py::test_a_disk_at_the_flood_stage",),
+    ),
+    Guard(
+        name="deleted-origin-explained",
+        holds="The error of a copy whose origin was deleted says so.",
+        row=25,
+        file="catalog/data_refresh/copied.py",
+        find="            matching(self._indexes, self._copy)  # the engine does not say that the origin was deleted\n",
+        replace="",
+        tests=("data_refresh/test_explanations.py::test_an_origin_that_is_deleted_while_it_is_copied",),
+    ),
 )

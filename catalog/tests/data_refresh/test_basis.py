@@ -273,6 +273,8 @@ WITHOUT_INFLUENCE = {
     "core.errors",
     "core.session",
     "core.wording",
+    "data_refresh.client",
+    "data_refresh.identity",
     "data_refresh.progress",
     "data_refresh.shape",
     "database.estimates",

@@ -78,7 +78,8 @@ class Published:
             "select identifier::text, title ~* 'zzterm|fire +brigade|term1499' from image"
             " where not removed_from_source"
         ).fetchall()
-        assert counts == {"image-a": len(rows), "image-a-filtered": sum(not hidden for _, hidden in rows)}
+        found = {name: counted.documents for name, counted in counts.items()}
+        assert found == {"image-a": len(rows), "image-a-filtered": sum(not hidden for _, hidden in rows)}
 
 
 @pytest.fixture

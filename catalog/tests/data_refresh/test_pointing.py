@@ -1,13 +1,25 @@
 """Which index an alias may be pointed at, on a real search engine."""
 
 import re
+from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Refused
 from catalog.data_refresh.pointing import losses, media_type_of, require_target
-from catalog.data_refresh.refresh import CreatedIndex, begin, is_complete, note_index, reach
+from catalog.data_refresh.recount import difference
+from catalog.data_refresh.refresh import (
+    EVER,
+    Counted,
+    CreatedIndex,
+    begin,
+    is_complete,
+    last_count,
+    note_index,
+    reach,
+)
 from catalog.data_refresh.shrinkage import shrunken_alias
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.data_refresh.test_filtered import titled
@@ -131,3 +143,39 @@ def test_an_index_is_whole_when_it_was_counted_and_its_tables_are_live(catalog):
     note_index(catalog, pointed, "image-1", CreatedIndex("u", 5))
     reach(catalog, pointed, "promoted")
     assert is_complete(catalog, "u") is False  # a run that points an alias makes no index whole
+
+
+def test_the_last_count_of_an_index(catalog):
+    """Of what is live; moderators' decisions count since the index was finished."""
+    first = begin(catalog, turn(catalog), plan())
+    note_index(catalog, first, "image-1", CreatedIndex("u", 5))
+    assert last_count(catalog, "u") is None
+    reach(catalog, first, "promoted")
+    assert last_count(catalog, "u") == Counted(5, first.plan.since)
+    later = begin(catalog, turn(catalog, "2"), msgspec.structs.replace(plan(mode="alias"), since=EVER))
+    note_index(catalog, later, "image-1", CreatedIndex("u", 4))
+    assert last_count(catalog, "u") == Counted(5, first.plan.since)
+    reach(catalog, later, "promoted")
+    assert last_count(catalog, "u") == Counted(4, later.begun_on - timedelta(hours=1))
+    note_index(catalog, later, "image-1", CreatedIndex("u"))  # is being written
+    assert last_count(catalog, "u") == Counted(5, first.plan.since)
+
+
+def test_an_index_that_has_lost_documents(search, api):
+    titled(search, [f"t{n}" for n in range(20)])
+    before = Counted(20, datetime.now(UTC) - timedelta(hours=1))
+
+    def missing(counted=before):
+        return difference(search, api, "image", "image-a", counted)
+
+    assert missing() is None
+    search.client.delete(index="image-a", id="0")
+    search.client.delete(index="image-a", id="1")
+    assert missing() == (2, "image-a holds 18 documents, but 20 when it was counted")
+    api.execute("insert into api_deletedimage values (now(), now(), gen_random_uuid())")
+    said = "image-a holds 18 documents, but 20 when it was counted; moderators have deleted 1 since"
+    assert missing() == (1, said)
+    api.execute("insert into api_deletedimage values (now(), now(), gen_random_uuid())")
+    assert missing() is None
+    more = (-1, "image-a holds 18 documents, but 17 when it was counted")
+    assert missing(Counted(17, before.since)) == more

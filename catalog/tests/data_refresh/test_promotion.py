@@ -1,13 +1,19 @@
 """Which copy is promoted, and changes of the live table until then."""
 
+import os
+import signal
+from contextlib import closing
+
 import psycopg
 import pytest
 
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.data_refresh import exchange, progress, promotion, ranges
+from catalog.data_refresh.catch_up import leave_out_deleted
 from catalog.data_refresh.copy import TableCopy
 from catalog.data_refresh.index_building import build_indexes
-from catalog.database import sample_data
+from catalog.database import sample_data, schema
+from catalog.local.postgres import Postgres
 
 pytestmark = pytest.mark.database
 
@@ -92,3 +98,61 @@ def test_an_exchange_that_would_lose_an_attached_object_is_rolled_back(filled, m
     with pytest.raises(Fatal, match=r"would change more than its rows: .*row security"):
         promotion.promote(api, ["image"], "run")
     assert api.execute("select count(*) from image").fetchone() == (150,)
+
+
+def crash(server):
+    """End a server like a power failure, and start it again."""
+    pid = int((server.state / "data" / "postmaster.pid").read_text().splitlines()[0])
+    os.kill(pid, signal.SIGQUIT)  # like `pg_ctl stop -m immediate`
+    server.stop()  # waits until it has ended
+    server.start()
+
+
+def test_a_crash_of_the_server_that_empties_the_new_tables(world_readable, monkeypatch):
+    """The new tables are unlogged, as the live ones are, which are empty, too, and so cannot shrink."""
+    server = Postgres(world_readable / "unlogged", "test")
+    server.start(("catalog", "api"))
+    try:
+        schema.upgrade(server.dsn("catalog"))
+        schema.upgrade(server.dsn("api"), "api")
+
+        def connect(name):
+            return closing(psycopg.connect(server.dsn(name), autocommit=True))
+
+        with connect("catalog") as catalog, connect("api") as api:
+            sample_data.fill(catalog, "catalog", 200)
+            sample_data.fill(api, "api", 150)
+            api.execute("alter table imagelist_images set unlogged; alter table image set unlogged")
+            assert TableCopy(catalog, api, "image", "run").run().done
+            build_indexes(api, "image")
+            crash(server)
+        with connect("catalog") as catalog, connect("api") as api:
+            assert api.execute("select count(*) from image").fetchone() == (0,)
+            lost = "the copy of image holds 0 of 200 rows that were .*a crash of the server has emptied it"
+            with pytest.raises(Fatal, match=f"{lost}.; clear copy_tables and all tasks after it"):
+                promotion.promote(api, ["image"], "run", accept_shrinkage=True)
+            monkeypatch.setattr(ranges, "PAGES", 10)
+            with pytest.raises(Interrupted):  # what was copied is copied again
+                TableCopy(catalog, api, "image", "run", should_stop=lambda: True).run()
+            assert ranges.left(api, "image")
+            crash(server)
+        with connect("catalog") as catalog, connect("api") as api:
+            copied = TableCopy(catalog, api, "image", "run").run()
+            assert copied.done
+            build_indexes(api, "image")
+            promotion.promote(api, ["image"], "run")
+            assert api.execute("select count(*) from image").fetchone() == (copied.rows,)
+    finally:
+        server.stop()
+
+
+def test_rows_that_moderators_have_deleted_are_not_lost(filled):
+    """An exchange that fails after it has left them out is tried again."""
+    catalog, api = filled
+    TableCopy(catalog, api, "image", "run").run()
+    build_indexes(api, "image")
+    api.execute("insert into api_deletedimage select now(), now(), identifier from temp_import_image limit 5")
+    leave_out_deleted(api, "image")
+    left = api.execute("select count(*) from temp_import_image").fetchone()
+    promotion.promote(api, ["image"], "run", accept_shrinkage=True)
+    assert api.execute("select count(*) from image").fetchone() == left

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -140,6 +141,54 @@ def test_an_alias_that_must_not_be_moved(bench, full_index):
     for conf in ({"alias": "images", "index": live}, {"alias": "image", "index": "x"}, {"alias": "image"}):
         with pytest.raises(ApiError, match=r"alias|index"):
             bench.api.trigger(POINT, conf)
+
+
+def delete_some(search, index, number):
+    hits = search.client.search(index=index, size=number, source=False)["hits"]["hits"]
+    for hit in hits:
+        search.client.delete(index=index, id=hit["_id"], refresh=True)
+
+
+def test_an_index_that_has_lost_documents_since_it_was_counted(bench, full_index):
+    """Fewer than a tenth: they are noticed where the index is used, and where its making is cleared."""
+    search, first, second = bench.search(), full_index(), full_index()
+    total = search.count(first)
+    delete_some(search, first, 20)
+    lost = f"{first} holds {total - 20:,} documents, but {total:,} when it was counted"
+    run_id, state = point(bench, first)
+    assert state == "failed"
+    log = bench.api.log(POINT, run_id, "check_target")
+    assert f"index: {lost}" in log
+    assert "Choose or make another one; or trigger a new run with" in log
+    conf = {"media_type": "image", "index_suffix": "lossy"}
+    run_id, state = bench.run(CREATE, {**conf, "origin": first})
+    assert state == "failed"
+    assert f"origin: {lost}" in bench.api.log(CREATE, run_id, "plan_index")
+    assert search.resolve_alias("image-full") == second
+    run_id, state = point(bench, first, accept_shrinkage=True)
+    assert state == "success", bench.tasks(POINT, run_id)
+    with bench.failing(CREATE, "finish_index", "before", "fail"):
+        run_id, state = bench.run(CREATE, {**conf, "origin": first})  # accepted above
+    assert state == "failed"
+    delete_some(search, "image-lossy", 5)
+    bench.api.clear(CREATE, run_id, ["finish_index"], downstream=True)
+    assert bench.api.wait(CREATE, run_id, 120) == "failed"
+    said = f"image-lossy holds {total - 25:,} documents, and {total - 20:,} were copied"
+    assert said in error(bench, run_id, "finish_index")
+    bench.api.clear(CREATE, run_id, ["copy_documents"], downstream=True)
+    assert bench.api.wait(CREATE, run_id, 120) == "success"
+    delete_some(search, "image-lossy", 20)  # more than moderators have deleted
+    for task in ("finish_index", "copy_documents"):
+        bench.api.clear(CREATE, run_id, [task], downstream=True)
+        assert bench.api.wait(CREATE, run_id, 120) == "failed"
+        said = f"image-lossy holds {total - 40:,} documents, but {total - 20:,} when it was counted"
+        assert said in error(bench, run_id, task)
+
+
+def error(bench, run_id, task_id):
+    """Return why the last attempt of a task of `CREATE` has failed."""
+    path = f"/api/v2/dags/{CREATE}/dagRuns/{quote(run_id)}/taskInstances/{task_id}"
+    return bench.api.last_error(bench.api.call("GET", path))
 
 
 def test_a_new_index_is_made_from_another_and_pointed_at(bench, full_index):

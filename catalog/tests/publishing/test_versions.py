@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import psycopg
@@ -303,8 +305,8 @@ def test_a_run_that_a_newer_one_has_replaced_does_not_go_on(catalog, publisher):
     for step in (publisher.begin, publisher.write, publisher.publish):
         with pytest.raises(Fatal, match="trigger a new run"):
             step("one")
-    assert publisher.delete_old() == [1]
     assert {name.split("/")[0] for name in publisher.files()} == {"v2", POINTER}
+    assert publisher.delete_old() == []
     with (
         publisher.connected() as control,
         publisher.connected() as holder,
@@ -815,3 +817,113 @@ def test_a_password_is_passed_on(dsn):
     with psycopg.connect(dsn) as connection:
         given = psycopg.conninfo.conninfo_to_dict(conninfo_of(connection))
     assert given["password"] == psycopg.conninfo.conninfo_to_dict(dsn)["password"]
+
+
+def folders(publisher):
+    return {name.split("/")[0] for name in publisher.files() if "/" in name}
+
+
+@pytest.mark.parametrize("step", ["write", "compare"])
+def test_a_folder_to_which_a_session_still_writes_stays(catalog, publisher, monkeypatch, step):
+    """A version that a newer run has replaced is deleted when it is at rest."""
+    fill(catalog, 300)
+    publisher.run("zero")
+    publisher.begin("one")
+    during: list[set[str]] = []
+
+    def replaced(*arguments, **options):
+        if not during and "v2" in folders(publisher):
+            publisher.begin("two")
+            during.append(folders(publisher))
+        return real(*arguments, **options) if real else False
+
+    real = None
+    if step == "write":
+        with pytest.raises((Fatal, Retry, Refused)):
+            publisher.write("one", should_stop=replaced)
+    else:
+        publisher.write("one")
+        real = changes.compare
+        monkeypatch.setattr(changes, "compare", replaced)
+        with pytest.raises(Retry, match="has another state than when the comparison began"):
+            publisher.compare("one")
+        monkeypatch.undo()
+    assert "v2" in during[0]
+    assert stages(catalog)[2] == "abandoned"
+    publisher.begin("three")
+    assert folders(publisher) == {"v1"}
+    assert stages(catalog)[2] == "deleted"
+    for again in (publisher.write, publisher.compare):
+        with pytest.raises(Fatal, match="version 2 of this run is deleted, because a newer run began"):
+            again("one")
+
+
+@pytest.mark.parametrize("stage", ["published", "abandoned"])
+def test_a_folder_with_a_manifest_stays(catalog, publisher, stage):
+    """Readers may use it, whatever a database knows that was restored."""
+    fill(catalog, 50)
+    publisher.run("one")
+    catalog.execute("update dataset_version set stage = %s where number = 1", [stage])
+    Path(publisher.root.path, POINTER).unlink()
+    publisher.begin("two")
+    assert folders(publisher) == {"v1"}
+
+
+@pytest.mark.parametrize("pattern", ["image/*/*.parquet", "changes/*", "manifest.json"])
+def test_a_cleared_run_does_not_report_files_that_are_lost(catalog, publisher, pattern):
+    fill(catalog, 100)
+    publisher.run("one")
+    publisher.run("two")
+    numbers = publisher.publish("two")
+    lost = next(Path(publisher.root.path, "v2").glob(pattern))
+    lost.unlink()
+    assert publisher.publish("one")["version"] == 1
+    if lost.name == "manifest.json":
+        with pytest.raises(Fatal, match="names version 2, whose manifest is missing or is another one"):
+            publisher.publish("two")
+        return
+    with pytest.raises(Fatal, match=rf"version 2 was published, but files .*{lost.name}. Restore them"):
+        publisher.publish("two")
+    publisher.run("three")
+    assert publisher.publish("three")["rows"] == numbers["rows"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, with little room."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting needs privileges")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk(dsn, catalog, small_disk):
+    """The error says what to do, and the next run begins with what was left deleted."""
+    fill(catalog, 300)
+    publisher = Publisher(dsn, small_disk)
+    publisher.begin("one")
+    room = small_disk / "other"
+    room.write_bytes(bytes(shutil.disk_usage(small_disk).free - 30_000))
+    with pytest.raises(
+        Retry, match=r"disk of .*/v1 is full: 0\.0 MB are free, and this folder holds 0\.0 MB"
+    ):
+        publisher.write("one")
+    assert folders(publisher) == {"v1"}
+    publisher.begin("two")
+    assert folders(publisher) == set()
+    room.unlink()
+    assert publisher.run("two") == 2
+
+
+def test_a_disk_that_is_read_only(dsn, catalog, small_disk):
+    fill(catalog, 30)
+    publisher = Publisher(dsn, small_disk)
+    publisher.begin("one")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(Retry, match="its file system is read-only"):
+        publisher.write("one")
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert publisher.run("one") == 1
