@@ -228,9 +228,7 @@ def test_a_window_that_is_not_over_does_not_count_as_whole(tmp_path, begins, end
 @pytest.mark.parametrize("field", ["initial_query_params", "query_params_list"])
 def test_a_page_that_is_none_is_named(tmp_path, field, page):
     made = provider(Counted("https://api.example.org/items", items="items"))
-    with pytest.raises(
-        Fatal, match=r"query_params_list: .* names no page of example"
-    ):
+    with pytest.raises(Fatal, match=r"query_params_list: .* names no page of example"):
         pull(tmp_path, made, **{field: {"page": page} if field.startswith("i") else [{"page": page}]}).run()
 
 
