@@ -332,4 +332,22 @@ GUARDS = (
         replace="taken where taken.identifier",
         tests=(f"{TEST_DELETION}::test_restoring",),
     ),
+    Guard(
+        name="suppressed-is-not-deleted",
+        holds="A row whose update a trigger suppresses is not reported as deleted.",
+        row=49,
+        file=UPDATE,
+        find="        if updated < wanted:  # a trigger may have suppressed the change of some; the others were deleted\n",
+        replace="        if False:\n",
+        tests=(f"{TEST_UPDATE}::test_rows_whose_change_a_trigger_suppresses_were_not_deleted",),
+    ),
+    Guard(
+        name="suppressed-is-not-locked",
+        holds="A row whose change a trigger suppresses is not reported as locked by another session.",
+        row=49,
+        file=SELECTIONS,
+        find="        if free and (names := suppressors(self._connection, self._table)):\n",
+        replace='        if free and (names := ""):\n',
+        tests=(f"{TEST_DELETION}::test_rows_whose_deletion_a_trigger_suppresses_are_not_locked",),
+    ),
 )

@@ -162,4 +162,13 @@ GUARDS = (
         replace="",
         tests=("publishing/test_versions.py::test_a_cleared_run_does_not_report_files_that_are_lost",),
     ),
+    Guard(
+        name="tags-of-another-form",
+        holds="Tags of another form than ingestion writes are left to a parser.",
+        row=49,
+        file="catalog/publishing/plain_tags.py",
+        find="    if not all(map(np.all, as_expected)):\n",
+        replace="    if False:\n",
+        tests=("publishing/test_export.py::test_tags_without_a_parser_are_those_one_by_one",),
+    ),
 )
