@@ -85,6 +85,7 @@ refresh, by whatever program, copies only those, and applies them to the live ta
 it writes their documents to both live indexes. Tables and indexes end as after a full refresh, and a refresh
 that would remove suspiciously many records is refused as well. The mode `auto` is incremental unless this is
 impossible: no refresh was completed before, the last incremental one failed, a database was restored,
+another program has written to the live indexes (what moderators write does not count),
 columns, tag policy, sensitive terms or the code of documents have changed, the API's tables have triggers,
 more of the records have changed than the Variable `DATA_REFRESH_MOST_CHANGED` allows (10 %), or the last full
 refresh is older than the Variable `DATA_REFRESH_FULL_AFTER_DAYS`. The report says which.
