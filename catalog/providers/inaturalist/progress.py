@@ -9,9 +9,8 @@ from catalog.core.session import Connection
 from catalog.providers.inaturalist.provider import FILES
 
 LOADED = (*FILES, "taxa_named")  # the parts of a dump that its check and its batches read
-CHECKED = (
-    "the check"  # noted in `loaded` like a part, so that the check of one dump does not count for another
-)
+# Noted in `loaded` like a part, so that the check of one dump does not count for another.
+CHECKED = "the check"
 _TABLES = {name: (name,) for name in LOADED} | {"names": ("vernacular_names", "scientific_names")}
 
 
