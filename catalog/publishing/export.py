@@ -7,6 +7,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -31,7 +33,7 @@ from catalog.publishing.tags import parse_tags
 FILE_ROWS = 1_000_000  # from which a file is full
 GROUP_ROWS = 24_000  # from which a row group is written
 LOCK_TIMEOUT = "10min"  # for a statement that moves rows; beyond, the other sessions' end is awaited
-BATCH_BYTES = 16 << 20  # that the driver collects for a batch; smaller ones cost more processor time
+BATCH_BYTES = 12 << 20  # that the driver collects for a batch; smaller ones cost more processor time
 _COMPRESSION = 1  # level of zstd; files are a twentieth larger than at 3, and written a fourth faster
 _WRITE_ROWS = 16_384  # that are encoded at a time
 # Columns whose values repeat: the others would fill a dictionary and then be written without one.
@@ -56,7 +58,10 @@ _SELECTIVE = (
 )
 _BATCH_OPTION = "adbc.postgresql.batch_size_hint_bytes"
 _CONVERTERS = 2  # threads that convert batches
-_STORED = 2  # files that may wait for being stored
+_WRITERS = (
+    2  # threads that write files; more than one, so that the last row groups do not wait for each other
+)
+_STORED = 2  # files that are stored at a time, and that may wait for it
 _MAX_HELD = 4  # row groups that may be held because their providers have few rows each
 
 T = TypeVar("T")
@@ -163,38 +168,39 @@ def query(media_type: MediaType, condition: sql.Composable, *, description: bool
 
 
 class Worker:
-    """A thread that does one thing after the other, while its caller prepares the next.
+    """Threads that work while their caller prepares the next thing; one thread keeps the order.
 
     Args:
         most: Number of things that may be unfinished; at more, the caller waits.
+        threads: Number of threads.
     """
 
-    def __init__(self, most: int) -> None:
-        self._thread, self._most = ThreadPoolExecutor(1), most
+    def __init__(self, most: int, threads: int = 1) -> None:
+        self._threads, self._most = ThreadPoolExecutor(threads), most
         self._unfinished = deque[Future[Any]]()
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Do something after what was submitted before.
+        """Do something, with one thread after what was submitted before.
 
         Raises:
             Exception: That of earlier work.
         """
-        future = self._thread.submit(work)
+        future = self._threads.submit(work)
         self._unfinished.append(future)
         if len(self._unfinished) > self._most:
             self._unfinished.popleft().result()
         return future
 
     def close(self) -> None:
-        self._thread.shutdown(cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
 
 
 class Pipeline:
-    """Threads for successive row groups: some convert them, one compresses and writes, one stores files.
+    """Threads for successive row groups: some convert them, some compress and write, some store files.
 
-    The caller receives rows meanwhile. Nearly all of it is C++ that holds no lock of Python's. The pipeline
-    outlives a part, so that the next one is received while the last row groups of a part are converted and
-    stored.
+    The caller receives rows meanwhile. Nearly all of it is C++ that holds no lock of Python's. Each file has
+    one writer, which keeps the order of its row groups. The pipeline outlives a part, so that the next one is
+    received while the last row groups of a part are converted and stored.
     """
 
     def __init__(self) -> None:
@@ -204,18 +210,23 @@ class Pipeline:
         # Arrow's default keeps 60 MB more of what is freed, and takes a tenth more processor time.
         pa.set_memory_pool(pa.system_memory_pool())
         self.folder = self._stack.enter_context(scratch_folder())  # for files that are not complete
-        self.storing = self._stack.enter_context(closing(Worker(_STORED)))
-        self.writing = self._stack.enter_context(closing(Worker(_CONVERTERS)))
+        self.storing = self._stack.enter_context(closing(Worker(_STORED, threads=_STORED)))
+        self.writers = cycle(
+            [self._stack.enter_context(closing(Worker(_CONVERTERS))) for _ in range(_WRITERS)]
+        )
         self._converting = self._stack.enter_context(ThreadPoolExecutor(_CONVERTERS))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def add(self, convert: Callable[[], pa.Table], write: Callable[[pa.Table], None]) -> Future[None]:
+    def add(
+        self, writer: Worker, convert: Callable[[], pa.Table], write: Callable[[pa.Table], None]
+    ) -> Future[None]:
         """Convert and write a row group; wait while too many are unfinished.
 
         Args:
+            writer: One of `writers`.
             convert: Returns the row group; runs beside others.
             write: Writes it; runs after that of the row group before.
 
@@ -223,7 +234,7 @@ class Pipeline:
             Exception: That of an earlier row group.
         """
         converted = self._converting.submit(convert)
-        return self.writing.submit(lambda: write(converted.result()))
+        return writer.submit(lambda: write(converted.result()))
 
 
 class PartWriter:
@@ -258,9 +269,10 @@ class PartWriter:
         self._attempt = new_attempt()
         self._held: dict[str | None, list[pa.RecordBatch]] = {}
         self._open: dict[str | None, _OpenFile] = {}
+        self._writers: dict[str | None, Worker] = {}
         self._unfinished: list[Future[None]] = []
         self._stored: list[Future[File]] = []
-        self._opened = self._read = 0
+        self._numbers, self._read = count(), 0
 
     def read(
         self, connection: Any, condition: sql.Composable, check: Callable[[], None] = lambda: None
@@ -283,7 +295,9 @@ class PartWriter:
                     self._add(provider)
         for provider in list(self._held):
             self._add(provider)
-        self._unfinished.append(self._pipeline.writing.submit(self._close_all))
+        self._unfinished += [
+            writer.submit(partial(self._close, provider)) for provider, writer in self._writers.items()
+        ]
 
     def written(self) -> Written:
         """Wait until all files are stored, and return what was written."""
@@ -294,8 +308,14 @@ class PartWriter:
     def _add(self, provider: str | None) -> None:
         """Write the held rows of a provider as a row group."""
         rows = self._held.pop(provider)
+        if provider not in self._writers:
+            self._writers[provider] = next(self._pipeline.writers)
         self._unfinished.append(
-            self._pipeline.add(lambda: self._convert(rows), lambda table: self._write(provider, table))
+            self._pipeline.add(
+                self._writers[provider],
+                lambda: self._convert(rows),
+                lambda table: self._write(provider, table),
+            )
         )
 
     def _hold(self, batch: pa.RecordBatch) -> Iterator[str | None]:
@@ -338,23 +358,20 @@ class PartWriter:
         if not rows.num_rows:
             return
         if provider not in self._open:
-            self._opened += 1
-            name = f"{self._part}-{self._opened}.parquet"
-            self._open[provider] = _OpenFile(self._pipeline.folder / name, self._schema)
+            self._open[provider] = _OpenFile(
+                self._pipeline.folder, self._part, next(self._numbers), self._schema
+            )
         file = self._open[provider]
         file.write(rows)
         if file.rows >= self._file_rows:
             self._close(provider)
 
-    def _close_all(self) -> None:
-        for provider in list(self._open):
-            self._close(provider)
-
     def _close(self, provider: str | None) -> None:
-        """Complete a file, and let it be stored."""
-        file = self._open.pop(provider)
+        """Complete the provider's file, if there is one, and let it be stored."""
+        if (file := self._open.pop(provider, None)) is None:
+            return
         file.writer.close()
-        name = data_file(self._media_type, provider, self._part, len(self._stored), self._attempt)
+        name = data_file(self._media_type, provider, self._part, file.number, self._attempt)
 
         def store() -> File:
             stored = store_file(file.path, self._folder, name)
@@ -368,9 +385,9 @@ class PartWriter:
 class _OpenFile:
     """A local Parquet file that row groups are added to."""
 
-    def __init__(self, path: Path, of: pa.Schema) -> None:
-        self.path, self.rows = path, 0
-        self.writer = parquet_writer(path, of)
+    def __init__(self, folder: Path, part: int, number: int, of: pa.Schema) -> None:
+        self.path, self.number, self.rows = folder / f"{part}-{number}.parquet", number, 0
+        self.writer = parquet_writer(self.path, of)
         self.licenses = Counter[tuple[str | None, str, str | None]]()
 
     def write(self, table: pa.Table) -> None:
@@ -396,7 +413,7 @@ def _by_provider(
         return
     for provider in found:
         of_provider = pc.is_null(providers) if provider is None else pc.equal(providers, provider)
-        yield provider, batch.filter(of_provider)
+        yield provider, batch.take(pc.indices_nonzero(of_provider))
 
 
 def parquet_writer(path: Path, of: pa.Schema, sorted_by: str | None = None) -> Any:

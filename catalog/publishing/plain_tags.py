@@ -86,7 +86,7 @@ def _places(data: Bytes, offsets: Positions, quotes: Positions) -> _Places | Non
     opening, closing = np.append(quotes[0::2], after_last), np.append(quotes[1::2], after_last)
 
     # The strings of a tag are "name" and its value, perhaps "accuracy", perhaps "provider" and its value.
-    name = np.flatnonzero(_is(_NAME, data, opening))
+    name = np.flatnonzero(data[opening - 1] == _BRACE)
     if not len(name) or len(quotes) % 2:
         return None
     accuracy = name + 2
@@ -109,7 +109,7 @@ def _places(data: Bytes, offsets: Positions, quotes: Positions) -> _Places | Non
         next_name == np.append(name[1:], len(quotes) // 2),
         data[text[tagged]] == _BRACKET,
         begin[first[:-1][tagged]] == text[tagged] + 1,
-        data[begin] == _BRACE,
+        _is(_NAME, data, opening[name]),
         opening[name + 1] == opening[name] + len(_NAME),
         (opening[accuracy] == name_end + len('", ')) | ~(has_accuracy | has_provider),
         (opening[provider + 1] == opening[provider] + len(_PROVIDER)) | ~has_provider,
