@@ -13,7 +13,7 @@ TABLES = re.compile(
 )
 QUOTED = re.compile(r"(?<![*\w])\*([^*]+)\*(?!\*)|^`([^`]+)`")
 VARIES = re.compile(r"…|\d[\d,]*(?: in)?|\bN\b|[:.,]")
-AIRFLOW_TEXTS = {"up for reschedule"}
+AIRFLOW_TEXTS = {"up for reschedule", "Dag … is paused"}
 
 
 def rows():
