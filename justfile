@@ -16,7 +16,7 @@ demo *args:
 [no-exit-message]
 test *args:
     @{{ if args == "" { quote(just_executable()) + " check" } else { "true" } }}
-    @{{ python }} -m pytest -n 2 "$@"
+    @{{ python }} -m pytest -n 3 "$@"
 
 # lay out the source, and correct what the linter can
 [no-exit-message]
