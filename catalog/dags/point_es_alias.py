@@ -38,9 +38,9 @@ For the {name} engine (connection `{search}`), for example to try an index that 
 has made, or to go back to the index before. The first task refuses an index that is missing, closed, blocked
 or red, that the catalog did not create or never completed, or that belongs to a data refresh whose tables are
 not live; an index of another media type than the alias; one with sensitive media for an alias
-`…-filtered`, and the other way round; other documents than when the index was counted last, less those that
-moderators have deleted since; and far fewer documents, of all or of one source, than are behind the alias
-(both unless `accept_shrinkage`). Nothing has been changed then.
+`…-filtered`, and the other way round; more documents than when the index was last counted; fewer, apart from
+those that moderators have deleted since, and far fewer, of all or of one source, than are behind the alias
+(these two unless `accept_shrinkage`). Nothing has been changed then.
 
 Before the alias is moved, the index gets its replicas, and all decisions that moderators have ever made are
 applied to it. The alias is moved in one atomic step; nothing else is. With `delete_old_index`, the index

@@ -159,8 +159,9 @@ def deploy_staging() -> str:
 
 @task(trigger_rule="none_failed")
 def notify_complete() -> None:
-    snapshot = _restore().source()
-    text = f"The staging database is the copy of production's snapshot `{snapshot}` that this run restored."
+    name = _restore().source()
+    snapshot = f"snapshot `{name}`" if name else "snapshot"
+    text = f"The staging database is the copy of production's {snapshot} that this run restored."
     notify("Staging restored", SENDER, text, completion=True)
 
 

@@ -34,6 +34,7 @@ _SETTINGS = (
 
 _BLOCK = re.compile(r"(?:index \[([^\]]+)\] )?blocked by: \[\w+/(\d+)/([^\]]*)\]")
 _BLOCKS = {"5": "read_only", "7": "read", "8": "write", "9": "metadata", "12": "read_only_allow_delete"}
+_OF_CLUSTER = ("6", "10", "13")  # blocks of the whole cluster that somebody has set
 
 
 class PlainNode(Urllib3HttpNode):
@@ -176,6 +177,8 @@ def _of_index(kind: str, reason: str, index: str | None) -> str | None:
         return None
     name, number, text = block.groups()
     if name is None:
+        if number not in _OF_CLUSTER:  # others pass by themselves, such as that of a restart
+            return None
         return (
             f"the search engine is blocked ({text}); see PUT _cluster/settings, cluster.blocks, then clear "
             "the failed task"

@@ -107,8 +107,8 @@ class CopiedIndex:
         if (made := sum(number + 1 for number in writes.values())) != found:
             self._save({})
             raise Retry(
-                f"{self._name} holds {found:,} documents after {made:,} writes, so another program wrote to "
-                "it; another attempt recreates it."
+                f"{self._name} holds {found:,} documents after {made:,} writes, so the engine or "
+                "another program repeated some; another attempt recreates it."
             )
         self._indexes.require(self._name, at.uuid)
         return Copied(found, at.uuid, writes)

@@ -107,8 +107,8 @@ def changed_by_others(
         for documents in _written(engine, name, shard, number):
             if wrong := _different(api, rows, media_type, documents):
                 return (
-                    f"another program has written {found:,} documents of the index behind {name}, "
-                    f"such as {wrong}, which its row does not explain"
+                    f"another program has written documents of the index behind {name}, such as {wrong}, "
+                    f"which its row does not explain ({found:,} were written, also by moderators)"
                 )
     return None
 

@@ -230,7 +230,7 @@ def _require_rights(connection: Connection) -> None:
     if read_only:
         raise Fatal(
             "the database is read-only (a standby, or default_transaction_read_only is on): connect to the "
-            "primary."
+            "primary, or turn default_transaction_read_only off."
         )
     if not granted:
         raise Fatal(

@@ -377,7 +377,8 @@ class Selection:
                     f"stopped on request with {progress.waiting:,} locked rows left; "
                     "the next attempt resumes."
                 )
-            time.sleep(self._pause)
+            if number + 1 < PASSES:
+                time.sleep(self._pause)
         left = sql.SQL("select left_identifier from {}").format(self._names["left"])
         free = free_rows(self._connection, self._table, left)
         if free and (names := suppressors(self._connection, self._table)):

@@ -10,6 +10,7 @@ from catalog.core.jsontypes import Json, JsonObject
 from catalog.ingestion.records import Raw
 
 STALE_PAGES = 10  # pages in a row that bring nothing new; items that are added meanwhile shift some pages
+STALE_ITEMS = 100  # known items in a row; a record may be on each page, among others that are skipped
 
 
 class LoopGuard:
@@ -80,16 +81,16 @@ class LoopGuard:
             cursor: The cursor of the page, which is not the last one.
             new: Items of the page that the round had not read before.
             again: Items of the page that the round had read before.
-            least: Known items in a row that prove the loop: at least the records of the round.
+            least: Known items in a row that may be legitimate: the records of the round.
 
         Raises:
-            LoopDetected: `STALE_PAGES` in a row, with `least` items or more, brought only known items.
+            LoopDetected: `STALE_PAGES` in a row, with more than `least` items, brought only known items.
         """
         if new or not again:
             self._stale_pages = self._stale_items = 0
             return
         self._stale_pages, self._stale_items = self._stale_pages + 1, self._stale_items + again
-        if self._stale_pages >= STALE_PAGES and self._stale_items >= least:
+        if self._stale_pages >= STALE_PAGES and self._stale_items > max(least, STALE_ITEMS):
             raise LoopDetected(
                 f"the last {self._stale_pages:,} pages, up to the one at {cursor}, brought no new record: "
                 f"{self._stale_items:,} items had come before; the pull stopped there.{self._cause(cursor)}"

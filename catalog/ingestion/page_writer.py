@@ -77,9 +77,9 @@ class PageWriter:
 
     def recognise(self, manifest: Manifest, pages: range) -> None:
         """Read the identifiers that the round read before, so that its records do not count twice."""
-        passed = ((media, hash(name)) for media, name in self._parts.passed(manifest, pages))
+        unwritten = ((media, hash(name)) for media, name in self._parts.unwritten(manifest, pages))
         room = max(0, MAX_REMEMBERED - len(self._met))
-        self._met.update(islice(chain(self._written(manifest, pages), passed), room))
+        self._met.update(islice(chain(self._written(manifest, pages), unwritten), room))
 
     def _written(self, manifest: Manifest, pages: range) -> Iterator[tuple[str, int]]:
         """Yield the keys of the records in the parts of some pages."""
@@ -135,7 +135,7 @@ class PageWriter:
             tally.pass_over(self._provider.media_type(record), OVER_LIMIT)
         records = records[:room]
         self._ask_sizes([record for _, record in records if record.filesize is None])
-        lines, passed = self._encode(records, tally)
+        lines, unwritten = self._encode(records, tally)
         self._fence()
         for media_type, written in lines.items():
             tally.write(media_type, len(written), self._encoders[media_type].cleaned)
@@ -143,8 +143,8 @@ class PageWriter:
                 self._parts.write(media_type, number, written)
         if tally.rejects:
             self._parts.write_rejects(number, tally.rejects, self._client.redact)
-        if passed and page.total is not None:  # otherwise an attempt that resumes does not need them
-            self._parts.write_passed(number, passed)
+        if unwritten and page.total is not None:  # otherwise an attempt that resumes does not need them
+            self._parts.list_unwritten(number, unwritten)
         return Came(new, again, len(self._met))
 
     def _came_before(self, keys: set[tuple[str, int]]) -> bool:
@@ -200,7 +200,7 @@ class PageWriter:
             The lines, and media type and identifier of the records without a line.
         """
         lines: dict[MediaType, list[str]] = {m: [] for m in self._encoders}
-        passed: list[tuple[MediaType, str]] = []
+        unwritten: list[tuple[MediaType, str]] = []
         for raw, record in records:
             media_type = self._provider.media_type(record)
             before, key = len(lines[media_type]), None
@@ -208,7 +208,7 @@ class PageWriter:
                 key = self._key(record)
                 if key in self._seen:
                     tally.pass_over(media_type, SEEN)
-                    passed.append((media_type, _identifier(record)))
+                    unwritten.append((media_type, _identifier(record)))
                     continue
             try:
                 lines[media_type].append(self._encoders[media_type].line(record))
@@ -223,8 +223,8 @@ class PageWriter:
                 if key and self._seen is not None:
                     self._seen.add(key)
             if len(lines[media_type]) == before and _has_identifier(record):
-                passed.append((media_type, _identifier(record)))
-        return lines, passed
+                unwritten.append((media_type, _identifier(record)))
+        return lines, unwritten
 
     def _cause(self, what: str, error: Exception) -> str:
         """Return the reason of a reject; log the traceback of the first one with this reason."""

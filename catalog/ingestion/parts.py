@@ -20,7 +20,7 @@ from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.media import MediaType
 from catalog.ingestion.windows import Window
 
-_PART = re.compile(r"_(\d{6,})(?:-(\d+))?\.(?:tsv|(?:rejects|passed)\.jsonl)$")  # page, attempt
+_PART = re.compile(r"_(\d{6,})(?:-(\d+))?\.(?:tsv|(?:rejects|unwritten)\.jsonl)$")  # page, attempt
 _MANIFEST = re.compile(r"manifest(?:-(\d+))?\.json$")
 
 
@@ -144,18 +144,18 @@ class Parts:
         text = b"".join(json_line(r) for r in rejects).decode()
         write_atomically(path, redact(text).encode())
 
-    def write_passed(self, number: int, records: list[tuple[MediaType, str]]) -> None:
+    def list_unwritten(self, number: int, records: list[tuple[MediaType, str]]) -> None:
         """Write media type and identifier of the records of a page that were read, but not written."""
-        path = self.folder / f"{self._prefix}_{self._suffix}_{number:06}{self._by}.passed.jsonl"
+        path = self.folder / f"{self._prefix}_{self._suffix}_{number:06}{self._by}.unwritten.jsonl"
         write_atomically(
             path, b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
         )
 
-    def passed(self, manifest: Manifest, pages: range) -> Iterator[tuple[MediaType, str]]:
-        """Yield the records of `write_passed` of some pages, of the attempts that wrote these pages."""
+    def unwritten(self, manifest: Manifest, pages: range) -> Iterator[tuple[MediaType, str]]:
+        """Yield the records of `list_unwritten` of some pages, of the attempts that wrote these pages."""
         for path in self._files():
             match = _PART.search(path.name)
-            if not match or not path.name.endswith(".passed.jsonl"):
+            if not match or not path.name.endswith(".unwritten.jsonl"):
                 continue
             page, attempt = int(match.group(1)), int(match.group(2) or 0)
             if page in pages and attempt == manifest.attempt_of(page):

@@ -11,7 +11,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -38,6 +38,7 @@ from catalog.ingestion.state import (
 from catalog.ingestion.windows import Window
 
 log = logging.getLogger(__name__)
+CLOCKS = timedelta(minutes=1)  # by which the clocks of a scheduler and a worker may differ
 MAX_SKIPPED_IN_A_ROW = 10
 MAX_PAGES = 200_000  # of a round
 MAX_GAPS = 1000  # gaps are part of the state, which is written after each page
@@ -146,7 +147,7 @@ class Pull:
 
     def _is_over(self, now: datetime) -> bool:
         """Return whether the window had ended, so that nothing more belongs to it; a recording's counts."""
-        return self.window is None or self.client.replayed or self.window.end <= now
+        return self.window is None or self.client.replayed or self.window.end <= now + CLOCKS
 
     def _of(self) -> JsonObject:
         """Return what decides which requests are sent, as JSON: a state of anything else is not resumed."""
@@ -188,6 +189,8 @@ class Pull:
         try:
             return pages.start(params)
         except (TypeError, ValueError) as error:
+            if not self._options.initial_query_params and self._options.query_params_list is None:
+                raise
             raise Fatal(
                 f"initial_query_params or query_params_list: {params} names no page of {self.provider.name} "
                 f"({error})."
@@ -322,7 +325,9 @@ class Pull:
             self._writer.count_again()
         came = self._writer.write(page, state.pages, state.counts, repeated=repeated, room=room)
         if page.next is not None and not repeated:
-            self._guard.require_news(cursor, new=came.new, again=came.again, least=self._provably(page, came))
+            self._guard.require_news(
+                cursor, new=came.new, again=came.again, least=self._repeatable(page, came)
+            )
         state.pages += 1
         state.skipped_in_a_row = 0
         if not repeated:
@@ -340,8 +345,8 @@ class Pull:
             again = Round(round_.params, cursor, single_page=True, written=(state.pages - 1, state.pages))
             self._add_gap(state, Gap(again, page.withheld, short=True))
 
-    def _provably(self, page: Page, came: Came) -> int:
-        """Return how many known items in a row prove that an API only repeats itself.
+    def _repeatable(self, page: Page, came: Came) -> int:
+        """Return how many known items in a row may come from an API that does not only repeat itself.
 
         A provider that declares `deduplicate` may list the same record many times in a row, as often as it
         announces.
@@ -395,6 +400,7 @@ class Pull:
             if not gaps and (text := self._uncovered(state)):
                 gaps.append(Gap(Round({}), text, short=True))
                 state.uncovered = True
+                self._fence()
                 self._checkpoint.save(_as_json(state))
         if self._options.accept_shortfall:
             state.accepted = [gap.error for gap in gaps if gap.short]

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-import psycopg
 from elasticsearch import Elasticsearch, NotFoundError
 
 from catalog.core.errors import CatalogError, Fatal
@@ -39,11 +38,6 @@ _LEVELS = {  # watermark → what the engine does there; the highest first
     "low": "puts no more replicas there",
 }
 _WATERMARK = "cluster.routing.allocation.disk.watermark"
-# What reading a part of the state may raise: an answer of the engine or the catalog database may be anything.
-_UNREADABLE = (
-    *(CatalogError, NotFoundError, psycopg.Error),
-    *(LookupError, TypeError, ValueError, ArithmeticError),
-)
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)(b|kb|mb|gb|tb|pb)", re.IGNORECASE)
 Promoted = Callable[[], Collection[MediaType]]
 _UNITS = {"b": 0, "kb": 1, "mb": 2, "gb": 3, "tb": 4, "pb": 5}
@@ -113,7 +107,7 @@ def examine(
 def _read(part: str, problems: Callable[[], Iterator[Problem]]) -> list[Problem]:
     try:
         return list(problems())
-    except _UNREADABLE as error:
+    except Exception as error:  # an answer of the engine, the catalog database or its connection is anything
         why = f"{type(error).__name__}: {str(error)[:300]}"
         return [Problem(f"unread {part}", f"{part} could not be read: {why}", runbook="unknown")]
 

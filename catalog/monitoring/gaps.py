@@ -40,8 +40,7 @@ _BEGUN = r"""
     select true from whole_pull w
      where w.provider = s.provider and w.media_type = s.media_type and fresh_on <= g.start
        and fresh_on > g.start - interval '1 year'
-       and (w.dag_id = s.dag_id or w.dag_id not like '%%\_reingestion\_workflow')
-       and run_id like 'scheduled\_\_%%' and finished_on <= window_end + s.allowed
+       and w.dag_id not like '%%\_reingestion\_workflow' and run_id like 'scheduled\_\_%%' and finished_on <= window_end + s.allowed
      order by fresh_on desc limit 1
 """
 
@@ -60,8 +59,8 @@ def gaps(connection: Connection, wanted: Sequence[Source], now: datetime) -> dic
     dated = [source for source in wanted if source.declaration.dated]
     query = f"""
         select s.n, g.start, g.until
-          from unnest(%(names)s::text[], %(types)s::text[], %(dags)s::text[], %(allowed)s::interval[])
-               with ordinality s (provider, media_type, dag_id, allowed, n)
+          from unnest(%(names)s::text[], %(types)s::text[], %(allowed)s::interval[])
+               with ordinality s (provider, media_type, allowed, n)
          cross join lateral (
              select max(until) over (order by start, until rows between unbounded preceding and 1 preceding)
                         as start, start as until
@@ -74,7 +73,6 @@ def gaps(connection: Connection, wanted: Sequence[Source], now: datetime) -> dic
     values = {
         "names": names,
         "types": types,
-        "dags": [source.dag_id for source in dated],
         "allowed": [allowed_age(source.declaration) for source in dated],
         "since": now - KEPT,
         "until": now + timedelta(days=AHEAD),

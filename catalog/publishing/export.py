@@ -58,10 +58,8 @@ _SELECTIVE = (
 )
 _BATCH_OPTION = "adbc.postgresql.batch_size_hint_bytes"
 _CONVERTERS = 2  # threads that convert batches
-_WRITERS = (
-    2  # threads that write files; more than one, so that the last row groups do not wait for each other
-)
-_STORED = 2  # files that are stored at a time, and that may wait for it
+_WRITERS = 2  # threads that write files, so that the last row groups do not wait for each other
+_STORED = 2  # files that are stored at a time; who has a third one waits
 _MAX_HELD = 4  # row groups that may be held because their providers have few rows each
 
 T = TypeVar("T")

@@ -209,19 +209,31 @@ def at_work(connection: Connection, number: int) -> Iterator[None]:
 def _delete_abandoned(connection: Connection, root: UPath) -> None:
     """Delete the folders of versions that were given up, so that they do not fill the disk.
 
-    A folder stays if a session still writes to it, or if it has a manifest, which readers may use.
+    A folder stays if a session still writes to it, if it has a manifest, which readers may use, or if the
+    pointer names it, whatever the tables say. Another version can be written beside one that stays.
     """
     query = "select number from dataset_version where stage = 'abandoned' and rtrim(root, '/') = %s"
-    abandoned = [number for (number,) in connection.execute(query, [name_of(root)])]
-    for number in set(abandoned).intersection(versions_in(root) if abandoned else ()):
-        with connection.transaction():
-            free = connection.execute(
-                "select pg_try_advisory_xact_lock(hashtext(%s), %s)", [_LOCK, number]
-            ).fetchone()
-            if free == (True,) and mark_of(root, number) is None:
-                log.info("deleting version %s, which was given up", number)
-                delete_version(root, number)
-                connection.execute("update dataset_version set stage = 'deleted' where number = %s", [number])
+    abandoned = {number for (number,) in connection.execute(query, [name_of(root)])}
+    if not abandoned:
+        return
+    pointer = read_pointer(root)
+    kept = {pointer.version} if pointer else set()
+    for number in sorted(abandoned.intersection(versions_in(root)) - kept):
+        try:
+            _delete_unused(connection, root, number)
+        except (OSError, Retry) as error:
+            log.warning("version %s, which was given up, could not be deleted: %s", number, error)
+
+
+def _delete_unused(connection: Connection, root: UPath, number: int) -> None:
+    with connection.transaction():
+        free = connection.execute(
+            "select pg_try_advisory_xact_lock(hashtext(%s), %s)", [_LOCK, number]
+        ).fetchone()
+        if free == (True,) and mark_of(root, number) is None:
+            log.info("deleting version %s, which was given up", number)
+            delete_version(root, number)
+            connection.execute("update dataset_version set stage = 'deleted' where number = %s", [number])
 
 
 def _unfinished(connection: Connection, root: UPath, run_id: str) -> list[int]:

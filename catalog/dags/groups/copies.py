@@ -91,8 +91,9 @@ def begin_copy(
             raise Refused(f"origin: {index} was never complete, or belongs to tables that are not live.")
         if changed := recounted(environment, media_type, index, identity.uuid):
             raise Refused(
-                f"origin: {changed[1]}. Copy from another one. If documents may be missing, first point an "
-                f"alias at it: point_{environment.name}_es_alias with accept_shrinkage counts it again."
+                f"origin: {changed[1]}. Copy from another one, or run a data refresh, which replaces it. "
+                "If documents may be missing and no alias points at it, first point one at it: "
+                f"point_{environment.name}_es_alias with accept_shrinkage counts it again."
             )
         name = f"{media_type}-{suffix or f'{number}-{uuid4().hex[:12]}'}"
         if is_filtered(name):

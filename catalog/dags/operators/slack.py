@@ -107,14 +107,14 @@ def _send(message: Message) -> Unsent | None:
         return Unsent(f"Slack refused it with status {response.status_code}", temporary=True)
     if not _is_accepted(response.body):
         log.warning("The webhook's address answered, but not as a webhook: %s", response.body[:200])
-        return Unsent("the webhook's address answered with something else than `ok`", temporary=True)
+        return Unsent("the webhook's address answered with a page or an error", temporary=True)
     return None
 
 
 def _is_accepted(body: str) -> bool:
     """Return whether a webhook's answer with status 200 says that it took the message.
 
-    Slack answers `ok`, compatible services something short. A login page of a proxy is HTML; an object with
+    Slack answers `ok`, compatible services something else. A login page of a proxy is HTML; an object with
     `"ok": false` is an error.
     """
     text = body.strip()

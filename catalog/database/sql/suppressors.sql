@@ -1,7 +1,7 @@
--- Enabled triggers that run before a change of a row, and rules: both can suppress the change.
+-- Enabled triggers that run before an update or a deletion of a row, and rules: both can suppress the change.
 select 'trigger ' || tgname as name
   from pg_trigger
- where tgrelid = %(table)s::regclass and not tgisinternal and tgenabled in ('O', 'A') and tgtype & 3 = 3
+ where tgrelid = %(table)s::regclass and not tgisinternal and tgenabled in ('O', 'A') and tgtype & 3 = 3 and tgtype & 24 <> 0
 union all
 select 'rule ' || rulename
   from pg_rewrite

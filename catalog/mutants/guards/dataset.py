@@ -140,8 +140,8 @@ GUARDS = (
         holds="The folder of a version that was given up stays while a session writes to it.",
         row=1,
         file="catalog/publishing/versions.py",
-        find="            if free == (True,) and mark_of(root, number) is None:\n",
-        replace="            if mark_of(root, number) is None:\n",
+        find="        if free == (True,) and mark_of(root, number) is None:\n",
+        replace="        if mark_of(root, number) is None:\n",
         tests=("publishing/test_versions.py::test_a_folder_to_which_a_session_still_writes_stays",),
     ),
     Guard(

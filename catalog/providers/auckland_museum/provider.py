@@ -106,8 +106,7 @@ class AucklandMuseum(Provider):
 
     def uncovered(self, client: Client, window: Window | None, announced: int | None) -> str | None:
         """Compare the parts with everything; records that change during the pull may be in two of them."""
-        start = window.start if window else FIRST
-        whole = count(client, query(start)) + (0 if window else count(client, query(start, outside=True)))
+        whole = count(client, query(FIRST)) + count(client, query(FIRST, outside=True))
         return None if announced is None else uncovered(announced, whole, "time")
 
     def record(self, raw: Raw) -> RecordResult:

@@ -38,6 +38,7 @@ BUILDINGS = {
     "0/SATMUSEO/": "finnish_satakunnan_museum",
     "0/SA-kuva/": "finnish_military_museum",
 }
+LATE = 0.1  # share of a window's records that may become visible while it is read
 FIELDS = ["authors", "buildings", "id", "imageRights", "images", "subjects", "title"]
 
 
@@ -78,7 +79,7 @@ class FinnishMuseums(Provider):
         return found
 
     def uncovered(self, client: Client, window: Window | None, announced: int | None) -> str | None:
-        """Name institutions without any record; compare the hours with the whole window.
+        """Name institutions without any record; compare the hours of a busy window with the whole.
 
         Only institutions that have no record in the window are counted without it.
         """
@@ -87,7 +88,9 @@ class FinnishMuseums(Provider):
         gone = [building for building in empty if not self._count(client, filters(building), limit=1)]
         if gone:
             return f"Finna has no images of {', '.join(gone)}: was an institution renamed? See BUILDINGS"
-        return None if announced is None else uncovered(announced, sum(counts.values()), "time")
+        if announced is None or max(counts.values()) < self.slicing.max_records:
+            return None
+        return uncovered(announced, sum(counts.values()), "time", LATE)
 
     def _count(self, client: Client, wanted: list[str], **more: int) -> int:
         asked = {**self.params, "filter[]": wanted, "page": 1, **more}

@@ -6,6 +6,7 @@ import pytest
 
 from catalog.core.errors import Fatal, Retry
 from catalog.data_refresh.bulk import BulkSender, index_action
+from catalog.data_refresh.client import explanation
 from catalog.data_refresh.copied import CopiedIndex
 from catalog.data_refresh.refresh import Copy
 from catalog.tests.data_refresh.indexes import make
@@ -87,6 +88,19 @@ def copying(search, change):
     CopiedIndex(
         search, "image-b", copy, lambda: make(search, "image-b"), per_second=1500, progress=progress
     ).run()
+
+
+@pytest.mark.parametrize(
+    ("block", "explained"),
+    [
+        ("SERVICE_UNAVAILABLE/1/state not recovered / initialized", False),
+        ("SERVICE_UNAVAILABLE/2/no master", False),
+        ("FORBIDDEN/6/cluster read-only (api)", True),
+    ],
+)
+def test_what_passes_by_itself_needs_no_remedy(block, explained):
+    error = {"type": "cluster_block_exception", "reason": f"blocked by: [{block}];"}
+    assert (explanation(error) is not None) is explained
 
 
 def test_an_origin_that_is_deleted_while_it_is_copied(search):

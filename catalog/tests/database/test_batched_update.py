@@ -10,6 +10,7 @@ import pytest
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.database.batched_update import BatchedUpdate, preview
 from catalog.database.statements import parse_update
+from catalog.database.suppression import suppressors
 from catalog.tests.database.media import count_updates, fill, killed_until_done, suppress
 
 SET, WHERE = "SET title = title || '!', updated_on = now()", "WHERE provider = 'flickr'"
@@ -191,6 +192,18 @@ def test_rows_that_stay_locked_are_reported_and_can_be_updated_later(catalog, ds
     progress = job.run(job.claim(resume=False))
     assert (progress.updated, progress.waiting) == (100, 0)
     assert all(t.endswith("!") and not t.endswith("!!") for t in titles(catalog))
+
+
+@pytest.mark.parametrize(
+    ("events", "named"),
+    [("before update", True), ("before delete", True), ("before insert", False), ("after update", False)],
+)
+def test_triggers_that_can_suppress_a_change(catalog, events, named):
+    catalog.execute(f"""
+        create function f() returns trigger language plpgsql as $$ begin return new; end $$;
+        create trigger own {events} on image for each row execute function f();
+    """)
+    assert suppressors(catalog, "image") == ("trigger own" if named else "")
 
 
 def test_rows_whose_change_a_trigger_suppresses_were_not_deleted(catalog):

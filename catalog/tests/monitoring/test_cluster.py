@@ -125,9 +125,10 @@ def test_an_alias_that_leads_nowhere(roomy):
     assert "no index is behind it" in found("image").problems[0].text
 
 
-def test_aliases_without_the_catalog_database_are_not_well(roomy):
+@pytest.mark.parametrize("error", [psycopg.OperationalError("no server"), RuntimeError("no connection")])
+def test_aliases_without_the_catalog_database_are_not_well(roomy, error):
     def unreachable():
-        raise psycopg.OperationalError("no connection")
+        raise error
 
     found = look(roomy.client, 1, promoted=unreachable)
     assert (found.state, keys(found)) == ("degraded", ["unread aliases"])

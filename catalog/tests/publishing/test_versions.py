@@ -1,5 +1,6 @@
 """Versions: one state each, published last, and nothing that others own or readers use is touched."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -867,6 +868,35 @@ def test_a_folder_with_a_manifest_stays(catalog, publisher, stage):
     Path(publisher.root.path, POINTER).unlink()
     publisher.begin("two")
     assert folders(publisher) == {"v1"}
+
+
+def test_a_folder_that_the_pointer_names_stays(catalog, publisher):
+    """Its manifest is lost, and the tables do not say that it was published: it can still be restored."""
+    fill(catalog, 50)
+    publisher.run("one")
+    catalog.execute("update dataset_version set stage = 'abandoned' where number = 1")
+    Path(publisher.root.path, "v1", "manifest.json").unlink()
+    with contextlib.suppress(Fatal):
+        publisher.begin("two")
+    assert "v1" in folders(publisher)
+
+
+def test_a_folder_that_cannot_be_deleted_stops_no_version(catalog, publisher, monkeypatch, caplog):
+    fill(catalog, 50)
+    publisher.begin("one")
+    publisher.write("one")
+    catalog.execute("update dataset_version set stage = 'abandoned'")
+
+    def forbidden(root, number):
+        raise PermissionError("no right to delete")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "delete_version", forbidden)
+        publisher.begin("two")
+    assert "version 1, which was given up, could not be deleted: no right to delete" in caplog.text
+    assert stages(catalog) == {1: "abandoned", 2: "writing"}
+    publisher.begin("three")
+    assert "v1" not in folders(publisher)
 
 
 @pytest.mark.parametrize("pattern", ["image/*/*.parquet", "changes/*", "manifest.json"])
