@@ -40,7 +40,8 @@ _BEGUN = r"""
     select true from whole_pull w
      where w.provider = s.provider and w.media_type = s.media_type and fresh_on <= g.start
        and fresh_on > g.start - interval '1 year'
-       and w.dag_id not like '%%\_reingestion\_workflow' and run_id like 'scheduled\_\_%%' and finished_on <= window_end + s.allowed
+       and w.dag_id not like '%%\_reingestion\_workflow'
+       and run_id like 'scheduled\_\_%%' and finished_on <= window_end + s.allowed
      order by fresh_on desc limit 1
 """
 
