@@ -18,9 +18,17 @@ def send(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Receive the runs."""
-    if runs := orjson.loads(getattr(node, "workeroutput", {}).get("dag_runs", "[]")):
-        node.config.stash[RUNS] = runs
+    """Receive the runs, and add them to those of another stack."""
+    found = {row["dag_id"]: row for row in node.config.stash.get(RUNS, [])}
+    for row in orjson.loads(getattr(node, "workeroutput", {}).get("dag_runs", "[]")):
+        other = found.get(row["dag_id"], {"runs": 0, "succeeded": 0, "seconds": None})
+        found[row["dag_id"]] = {
+            "dag_id": row["dag_id"],
+            "runs": row["runs"] + other["runs"],
+            "succeeded": row["succeeded"] + other["succeeded"],
+            "seconds": max(float(one["seconds"] or 0) for one in (row, other)),
+        }
+    node.config.stash[RUNS] = sorted(found.values(), key=lambda row: str(row["dag_id"]))
 
 
 def summarize(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -84,7 +84,7 @@ def test_a_block(live, block):
         with pytest.raises(
             Fatal,
             match=rf"image-a has index\.blocks\.{block}, so image cannot be moved away"
-            rf"|image-a. blocked by.*{block}",
+            rf"|image-a is blocked .*{block}",
         ):
             look(live)
     finally:
