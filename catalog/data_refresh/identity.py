@@ -13,8 +13,7 @@ FILTERED_SUFFIX = "-filtered"  # of aliases and indexes without sensitive media
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,199}")
 _STRAY = re.compile(NAME.pattern + r"\.[0-9a-f]{12}")
 REMEDY = (
-    "clear create_index, create_filtered_index or copy_documents, whichever makes it, and all tasks after "
-    "it, or trigger a new run"
+    "clear create_index, create_filtered_index or copy_documents, whichever makes it, and all tasks after it"
 )
 
 

@@ -10,7 +10,7 @@ from catalog.core.jsontypes import Json, JsonObject
 from catalog.ingestion.records import Raw
 
 STALE_PAGES = 10  # pages in a row that bring nothing new; items that are added meanwhile shift some pages
-STALE_ITEMS = 100  # known items in a row; a record may be on each page, among others that are skipped
+STALE_ITEMS = 50  # known items in a row; a record may be on each page, among others that are skipped
 
 
 class LoopGuard:
