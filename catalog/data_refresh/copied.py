@@ -8,7 +8,7 @@ import msgspec
 import orjson
 
 from catalog.core.errors import Fatal, Retry
-from catalog.data_refresh.index_writes import Writes, tally
+from catalog.data_refresh.index_writes import Writes, contents_of
 from catalog.data_refresh.refresh import Copy
 from catalog.data_refresh.reindexing import reindex
 from catalog.data_refresh.search import Indexes
@@ -94,7 +94,7 @@ class CopiedIndex:
         at = self._begin()
         if not at.done:
             self._fill(at)
-        found, writes = tally(self._indexes, self._name)
+        found, writes = contents_of(self._indexes, self._name)
         now = matching(self._indexes, self._copy)
         least, most = sorted((at.matched, now))
         if not least <= found <= most:

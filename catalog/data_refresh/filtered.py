@@ -14,7 +14,7 @@ from elasticsearch import NotFoundError
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.data_refresh.bulk import BulkSender, delete_action
 from catalog.data_refresh.client import ask
-from catalog.data_refresh.index_writes import Writes, tally
+from catalog.data_refresh.index_writes import Writes, contents_of
 from catalog.data_refresh.reindexing import reindex, wait_for
 from catalog.data_refresh.search import Indexes
 from catalog.data_refresh.sensitive import sensitive_groups, unstored
@@ -114,7 +114,7 @@ class FilteredIndex:
             self._copy(at)
         while at.group < len(self._groups):
             self._delete(at)
-        found, writes = tally(self._indexes, self._name)
+        found, writes = contents_of(self._indexes, self._name)
         if found != (wanted := total - at.hidden) and found != self._indexes.count(self._origin) - at.hidden:
             self._save({})
             raise Retry(

@@ -1,6 +1,6 @@
 """Whether others have written to an index since it was counted.
 
-The engine numbers the writes to each shard, whoever makes them; restarts, replicas and merges write nothing.
+The engine numbers all writes to a shard, by any program; restarts, replicas and merges write nothing.
 The API writes to the live indexes, too: it deletes the documents of deleted media and marks documents as
 mature. Therefore documents that were written since are compared with the rows of the live table.
 """
@@ -30,8 +30,8 @@ _WHOLE = ("STARTED", "RELOCATING")  # states of a copy of a shard; where it move
 Writes = dict[str, int]  # shard → number of the last write to it
 
 
-class Tally(NamedTuple):
-    """An index at a moment.
+class Contents(NamedTuple):
+    """What an index holds at a moment.
 
     Attributes:
         documents: Number of its documents.
@@ -70,11 +70,11 @@ def last_writes(engine: Indexes, name: str) -> Writes:
     return writes
 
 
-def tally(engine: Indexes, name: str) -> Tally:
+def contents_of(engine: Indexes, name: str) -> Contents:
     """Count the documents of an index. Writes that the number may lack count as later ones."""
     writes = last_writes(engine, name)
     engine.refresh(name)
-    return Tally(engine.count(name), writes)
+    return Contents(engine.count(name), writes)
 
 
 def changed_by_others(

@@ -15,7 +15,7 @@ from catalog.core.session import Connection
 from catalog.core.wording import join_first
 from catalog.data_refresh.customizing import customized
 from catalog.data_refresh.identity import filtered_name
-from catalog.data_refresh.index_writes import Tally, tally
+from catalog.data_refresh.index_writes import Contents, contents_of
 from catalog.data_refresh.mapping import SHARDS, index_body, index_meta
 from catalog.data_refresh.moderation import follow, number_deleted
 from catalog.data_refresh.readiness import finalize
@@ -139,7 +139,7 @@ class RefreshIndexes:
                     "create_index and all tasks after it, or trigger a new run."
                 )
 
-    def count_updated(self, api: Connection, updated: "Updated") -> dict[str, Tally]:
+    def count_updated(self, api: Connection, updated: "Updated") -> dict[str, Contents]:
         """Count the documents of the live indexes after an incremental refresh, and return them by index.
 
         Args:
@@ -160,16 +160,16 @@ class RefreshIndexes:
             plan.index: rows - len(updated.rejected),
             plan.filtered: kept + updated.documents - updated.hidden,
         }
-        tallies = {}
+        contents = {}
         for name, number in wanted.items():
-            tallies[name] = tally(self.engine, name)
-            found = tallies[name].documents
+            contents[name] = contents_of(self.engine, name)
+            found = contents[name].documents
             if not number - deleted <= found <= number:
                 raise Refused(
                     f"{name} holds {found:,} documents instead of {number:,}: another program has "
                     "changed the table or the index meanwhile. Trigger a new run, which is a full refresh."
                 )
-        return tallies
+        return contents
 
     def point_aliases(self, api: Connection) -> None:
         """Move the aliases to these indexes, after applying all decisions of moderators."""

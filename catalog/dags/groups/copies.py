@@ -186,14 +186,14 @@ def _require_copied(refresh: Refresh, api: Connection) -> None:
     Raises:
         Refused: It has other documents.
     """
-    from catalog.data_refresh.index_writes import tally
+    from catalog.data_refresh.index_writes import contents_of
     from catalog.data_refresh.recount import difference
 
     plan, engine, made = refresh.plan, indexes(refresh.plan.search), refresh.made(refresh.plan.index)
     engine.require(plan.index, made.uuid)
     copied = refresh.counted(plan.index)
     if made.writes:
-        found = tally(engine, plan.index)
+        found = contents_of(engine, plan.index)
         if found == (copied, made.writes):
             note_index(refresh, plan.index, made.uuid, copied)  # from now on, this task writes to it
             return

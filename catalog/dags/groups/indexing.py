@@ -213,7 +213,7 @@ def check_index(
     Returns:
         Documents, rows removed from their source, rejected rows by reason, dropped tags by rule.
     """
-    from catalog.data_refresh.index_writes import tally
+    from catalog.data_refresh.index_writes import contents_of
     from catalog.data_refresh.indexing import IdRange, Indexed, find_count_mismatches
 
     refresh = current_refresh("working")
@@ -227,7 +227,7 @@ def check_index(
     ):
         if plan.table == plan.media_type:  # moderators delete rows of the live table meanwhile
             own.follow_moderation(api, plan.index)
-        documents, writes = tally(own.engine, plan.index)
+        documents, writes = contents_of(own.engine, plan.index)
         numbers = [reasons.total() for reasons in rejected]
         wrong = find_count_mismatches(
             api, own.engine, plan.index, plan.table, ranges, rejected=numbers, uuid=uuid
@@ -331,11 +331,11 @@ def update_live_indexes(refresh: Refresh) -> dict[str, Any]:
         ).run()
         for name in plan.aliases.values():
             own.follow_moderation(api, name)
-        tallies = own.count_updated(api, updated)
+        contents = own.count_updated(api, updated)
     rejected = sorted(updated.rejected)
-    for name, (documents, writes) in tallies.items():
+    for name, (documents, writes) in contents.items():
         note_index(refresh, name, refresh.made(name).uuid, documents, rejected=rejected, writes=writes)
-    counts = {name: found.documents for name, found in tallies.items()}
+    counts = {name: found.documents for name, found in contents.items()}
     state.clear()
     if updated.documents or any(plan.replaced.values()):
         _note_indexes(refresh, counts)

@@ -9,7 +9,7 @@ from catalog.core.errors import Refused, Retry
 from catalog.data_refresh import index_writes, modes
 from catalog.data_refresh.basis import create_marks, record, set_mark
 from catalog.data_refresh.bulk import BulkSender, update_action
-from catalog.data_refresh.index_writes import last_writes, tally
+from catalog.data_refresh.index_writes import contents_of, last_writes
 from catalog.data_refresh.moderation import follow
 from catalog.data_refresh.refresh import EVER, CreatedIndex, begin, note_index, read
 from catalog.data_refresh.tag_policy import DEFAULT
@@ -29,7 +29,7 @@ class Left(Published):
         mine = turn(catalog)
         refresh = begin(catalog, mine, plan(INDEX, horizon=7, inputs="inputs"))
         for name, uuid in self.uuids.items():
-            documents, writes = tally(search, name)
+            documents, writes = contents_of(search, name)
             note_index(catalog, refresh, name, CreatedIndex(uuid, documents, [], writes))
         state = modes.completed(read(catalog, mine))
         assert state is not None

@@ -3,10 +3,10 @@
 import os
 import re
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 import psutil
@@ -47,21 +47,16 @@ class _Api(AirflowApi):
         self._stack = stack
 
     def wait(
-        self,
-        dag_id: str,
-        run_id: str,
-        timeout: float = 600,
-        each: Callable[[JsonObject], None] = lambda _: None,
-        interval: float = 0.1,
+        self, dag_id: str, run_id: str, timeout: float = 600, *options: Any, **named_options: Any
     ) -> str:
-        query = "select state from dag_run where dag_id = %s and run_id = %s"
-        with psycopg.connect(self._stack.dsn("airflow"), autocommit=True) as connection:
-            deadline = time.monotonic() + timeout
-            while (row := connection.execute(query, [dag_id, run_id]).fetchone()) and row[0] not in FINISHED:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"{dag_id} {run_id} is {row[0]} after {timeout:.0f} s")
-                time.sleep(interval)
-        return super().wait(dag_id, run_id, 0, each)
+        query = "select from dag_run where dag_id = %s and run_id = %s and state <> all(%s)"
+        values = [dag_id, run_id, list(FINISHED)]
+        with (
+            psycopg.connect(self._stack.dsn("airflow"), autocommit=True) as connection,
+            suppress(AssertionError),  # the request says what the state is
+        ):
+            until(lambda: not connection.execute(query, values).rowcount, timeout)
+        return super().wait(dag_id, run_id, 0, *options, **named_options)
 
 
 class Bench:
