@@ -1,5 +1,6 @@
 """Documents of the search index: a pure function from a row of the API database to its document."""
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -14,10 +15,12 @@ from catalog.data_refresh.normal_form import normal_form
 from catalog.data_refresh.tag_policy import TagFilter
 
 DESCRIPTION = 2000  # characters
+LONGEST_TERM = 200  # characters of a sensitive term
 KEYWORD = 8_000  # characters; the engine's limit is 32,766 bytes
 SMALLEST_RANK = 1.17549435e-38  # the engine ranks by normal 32-bit floats
 # It starts at the start of a word, and its quantifiers are possessive, so that the time is linear.
 _JOINED = re.compile("(?<![^\\W_])[^\\W_]++(?:[:.·'\u2018\u2019_][^\\W_]++)++")
+_SPACE = re.compile(r"\s")
 # Authority of a provider: social platforms 75, curated collections 85, cultural institutions 90.
 _AUTHORITY = {
     **dict.fromkeys(("flickr", "behance", "thingiverse", "sketchfab", "deviantart"), 75.0),
@@ -85,9 +88,9 @@ COLUMNS: dict[MediaType, tuple[str, ...]] = {
 def document(media_type: MediaType, row: MediaRow, tags: TagFilter) -> dict[str, Any]:
     """Return the document of a row, without keys whose value would be None.
 
-    `sensitive_text` is only searched for sensitive terms, and never returned. It holds the dropped tags,
-    words that the engine's tokenizer does not split (`water's`, `geo:water`), and the normal form of texts
-    that differ from it.
+    `sensitive_text` is only searched for sensitive terms, and never returned. It holds the dropped tags, the
+    part of the description that the document does not show, words that the engine's tokenizer does not split
+    (`water's`, `geo:water`), and the normal form of texts that differ from it.
 
     Args:
         media_type: Media type of the row.
@@ -106,6 +109,7 @@ def document(media_type: MediaType, row: MediaRow, tags: TagFilter) -> dict[str,
     authority = authority_boost(row.provider, meta)
     text = meta.get("description")
     description = text[:DESCRIPTION] if isinstance(text, str) and text else None
+    unseen = [*dropped, _unseen_description(row.meta_data)]
     found: dict[str, Any] = {
         "id": row.id,
         "identifier": str(row.identifier),
@@ -124,18 +128,34 @@ def document(media_type: MediaType, row: MediaRow, tags: TagFilter) -> dict[str,
         "max_boost": max(popularity or 1, authority or 1),
         "min_boost": min(popularity or 1, authority or 1),
         "tags": kept,
-        "sensitive_text": _sensitive_text(dropped, row.title, description, kept) or None,
+        "sensitive_text": _sensitive_text(unseen, row.title, description, kept) or None,
         **_SPECIFIC[media_type](row),
     }
     return {key: value for key, value in found.items() if value is not None}
 
 
+def _unseen_description(meta_data: Any) -> str:
+    """Return the text of a description that the document does not show.
+
+    It begins between two words before the end of the shown part, so that it holds each term that crosses this
+    end. In adopted catalogs, the description may be a list, and `meta_data` a list or a text.
+    """
+    text = meta_data.get("description") if isinstance(meta_data, dict) else meta_data
+    if not isinstance(text, str):
+        return "" if text is None else json.dumps(text, ensure_ascii=False)
+    if not isinstance(meta_data, dict):
+        return text
+    rest = text[DESCRIPTION - 2 * LONGEST_TERM :] if len(text) > DESCRIPTION else ""
+    space = _SPACE.search(rest, 0, LONGEST_TERM)
+    return rest[space.start() :] if space else rest
+
+
 def _sensitive_text(
-    dropped: list[str], title: str | None, description: str | None, kept: list[dict[str, Any]]
+    unseen: list[str], title: str | None, description: str | None, kept: list[dict[str, Any]]
 ) -> list[str]:
     texts = [title or "", description or "", *(tag["name"] for tag in kept)]
     joined = "\n".join(texts)
-    found = [normal_form(name) for name in dropped]
+    found = [normal_form(text) for text in unseen if text]
     if not joined.isascii() and normal_form(joined) != joined.lower():
         normal = {text: text.lower() if text.isascii() else normal_form(text) for text in texts}
         found += [form for text, form in normal.items() if form != text.lower()]

@@ -11,7 +11,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import orjson
+
 from catalog.core.errors import Fatal
+from catalog.data_refresh.documents import LONGEST_TERM
 from catalog.data_refresh.normal_form import normal_form
 
 UNSTORED = "sensitive_text"  # is searched, but not in `_source`
@@ -19,7 +22,6 @@ FIELDS = ("title.raw", "description.raw", "tags.name.raw", UNSTORED)
 _ONE_WORD = re.compile(r"[a-z0-9]+")
 # A page instead of a list; `<3` is a term.
 _MARKUP = re.compile(r"<!doctype|<!--|<\?xml|</?[a-z][a-z0-9-]*(?:\s[^<>]*)?/?>")
-_LONGEST = 200  # characters of a term; a longer one shows that the file is a wrong one
 # By default, an engine accepts 1,024 clauses in a query, nested ones included. A `terms` clause is one clause
 # of at most 65,536 words. The engine adds a few clauses to a query in slices.
 CLAUSES = 900
@@ -36,14 +38,29 @@ def parse_terms(text: str) -> list[str]:
     Raises:
         Fatal: The list is empty, so the filtered index would hide nothing, or it is not a list of terms.
     """
+    if _is_json(text):
+        raise Fatal(f"the list of sensitive terms is JSON, not one term on each line: {text.strip()[:60]!r}")
     lines = [line.lstrip("\ufeff") for line in text.splitlines()]
     found = {" ".join(normal_form(line).split()) for line in lines if not line.lstrip().startswith("#")}
     terms = sorted(found - {""})
     if not terms:
         raise Fatal("the list of sensitive terms is empty; the filtered index would hide nothing.")
-    if long := [t for t in terms if len(t) > _LONGEST or _MARKUP.search(t)]:
+    # A longer term shows that the file is a wrong one.
+    if long := [t for t in terms if len(t) > LONGEST_TERM or _MARKUP.search(t)]:
         raise Fatal(f"the list of sensitive terms is not a list of terms: {long[0][:60]!r}")
     return terms
+
+
+def _is_json(text: str) -> bool:
+    """Return whether a text is an object, an array or a string of JSON, such as the error of a server."""
+    begun = text.lstrip("\ufeff \t\r\n")
+    if begun[:1] not in ("{", "[", '"'):
+        return False
+    try:
+        orjson.loads(begun)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def digest_of(terms: Iterable[str]) -> str:

@@ -117,8 +117,13 @@ def test_a_whole_image():
         "extension": "jpg",
         "filetype": "jpg",
         "tags": [{"name": "cat"}, {"name": "dog", "accuracy": 0.95}],
-        "sensitive_text": ["cc0"],
+        "sensitive_text": ["cc0", "x" * 401],
     }
+
+
+def test_what_is_not_shown_of_a_description_begins_with_a_whole_word():
+    [text] = made(meta_data={"description": "a" + "heart " * 400})["sensitive_text"]
+    assert {*text.split()} == {"heart"}
 
 
 def test_a_bare_image():

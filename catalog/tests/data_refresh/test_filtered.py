@@ -222,6 +222,8 @@ def test_terms_that_look_a_little_like_html():
         ("</p>", "not a list"),
         ("a" * 201, "not a list"),
         ("\ufeff\n \u200b", "is empty"),
+        ('{"message": "API rate limit exceeded"}', "is JSON"),
+        ('\ufeff ["water",\n "fire"]', "is JSON"),
     ],
 )
 def test_a_file_without_terms_is_refused(search, text, message):
@@ -261,18 +263,26 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize("where", ["title", "description", "tag", "dropped"])
-def test_terms_match_all_forms_of_a_text(search, where):
+PLACES = {
+    "title": lambda text: {"title": text},
+    "description": lambda text: {"meta_data": {"description": text}},
+    "unseen description": lambda text: {"meta_data": {"description": "leaf " * 500 + text}},
+    "half seen description": lambda text: {"meta_data": {"description": "leaf " * 399 + text}},
+    "several descriptions": lambda text: {"meta_data": {"description": [text, "leaf"]}},
+    "list of meta_data": lambda text: {"meta_data": [{"description": text}]},
+    "text of meta_data": lambda text: {"meta_data": text},
+    "tag": lambda text: {"tags": [{"name": text}]},
+    "dropped tag": lambda text: {"tags": [{"name": f"uploaded {text}"}]},
+}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_terms_match_all_forms_of_a_text(search, place):
     """Each term hides all texts that contain another form of it, in any field, and no other texts."""
     make(search, "image-a")
     tags, actions = TagFilter(DEFAULT), []
     for number, (_, text) in enumerate([*FORMS, ("", "harmless stras caf is tan bul wat")]):
-        row = {
-            "title": BASE._replace(id=number, title=text),
-            "description": BASE._replace(id=number, meta_data={"description": text}),
-            "tag": BASE._replace(id=number, tags=[{"name": text}]),
-            "dropped": BASE._replace(id=number, tags=[{"name": f"uploaded {text}"}]),
-        }[where]
+        row = BASE._replace(id=number, **place(text))
         actions.append(index_action(str(number), document("image", row, tags)))
     BulkSender(search.client, search.require("image-a").writer).send(actions)
     search.refresh("image-a")
