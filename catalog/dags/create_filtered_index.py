@@ -47,9 +47,11 @@ matches a word of the title, the description or a tag, including tags that the t
 document. A term of several words matches as a phrase. After the documents have been counted, the alias
 `{media_type}-filtered` is moved, and the index behind it is deleted.
 
-The terms come from the HTTP connection `sensitive_terms` or the Variable `SENSITIVE_TERMS_URL`; an empty list
-is refused. While a data refresh of {media_type} runs, this DAG fails at once, because the refresh deletes the
-index to copy from; also while another DAG creates an index or moves an alias.
+The terms come from the HTTP connection `sensitive_terms` or the Variable `SENSITIVE_TERMS_URL`. An empty list
+is refused, and so is one that hides far fewer documents than are hidden now, unless `accept_shrinkage`. Signs
+within a term only separate words: `c++` also hides `c`. While a data refresh of {media_type} runs, this DAG
+fails at once, because the refresh deletes the index to copy from; also while another DAG creates an index or
+moves an alias.
 """
 
 
@@ -96,7 +98,7 @@ def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
             since,
             destination,
             live={alias: engine.resolve_alias(alias)},
-            documents={alias: engine.sources(alias)},
+            documents={name: engine.sources(name) for name in (media_type, alias)},
             terms=digest_of(sensitive_terms()),
         )
 
@@ -151,7 +153,8 @@ def filtered_dag(media_type: MediaType) -> None:
                 False,
                 type="boolean",
                 title="Accept far fewer documents",
-                description_md="Promote even with far fewer documents than are live; otherwise it fails.",
+                description_md="Promote even if far fewer documents than are live would be shown, or hidden; "
+                "otherwise it fails.",
             ),
         },
         example={"destination_index_suffix": "with-new-terms"},

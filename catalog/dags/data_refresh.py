@@ -255,7 +255,8 @@ def refresh_dag(media_type: MediaType) -> None:
                 False,
                 type="boolean",
                 title="Accept far fewer records",
-                description_md="Promote even if far fewer records than before would be live.",
+                description_md="Promote even if far fewer records than before would be live, or hidden as "
+                "sensitive.",
             ),
         },
         example={"index_only": True},

@@ -165,8 +165,8 @@ def alias_dag(environment: Environment) -> None:
                 False,
                 type="boolean",
                 title="Accept far fewer documents",
-                description_md="Move the alias even if far fewer documents than before would be found, or if "
-                "the index has lost some since it was counted.",
+                description_md="Move the alias even if far fewer documents than before would be found, or "
+                "hidden as sensitive, or if the index has lost some since it was counted.",
             ),
         },
         example={"alias": "image-filtered", "index": "image-with-new-terms-filtered"},

@@ -11,7 +11,7 @@ from catalog.data_refresh.client import ask
 from catalog.data_refresh.identity import FILTERED_SUFFIX, IndexIdentity, is_filtered
 from catalog.data_refresh.preflight import alias_problems, index_problems
 from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.shrinkage import FILTERED, shrunken_alias
+from catalog.data_refresh.shrinkage import FILTERED, revealing_alias, shrunken_alias
 
 
 def media_type_of(alias: str) -> MediaType:
@@ -80,12 +80,17 @@ def _of_shards(engine: Indexes, index: str) -> list[str]:
 
 
 def losses(engine: Indexes, alias: str, index: str) -> list[str]:
-    """Return findings if an index has far fewer documents than the one behind an alias.
+    """Return findings if an index has far fewer documents, or hides far fewer, than the one behind an alias.
 
     Args:
         engine: Operations on indexes.
         alias: Name of the alias; one that does not exist yet had nothing to lose.
         index: Name of the index.
     """
-    limit = FILTERED if is_filtered(alias) else loss_limits.TOTAL
-    return shrunken_alias(alias, engine.sources(alias), engine.sources(index), limit)
+    before, now = engine.sources(alias), engine.sources(index)
+    if not is_filtered(alias):
+        return shrunken_alias(alias, before, now, loss_limits.TOTAL)
+    everything = sum(engine.sources(alias.removesuffix(FILTERED_SUFFIX)).values())
+    hidden, hidden_then = (everything - sum(shown.values()) for shown in (before, now))
+    revealed = revealing_alias(alias, hidden, hidden_then) if before else []
+    return shrunken_alias(alias, before, now, FILTERED) + revealed

@@ -21,7 +21,7 @@ from catalog.data_refresh.moderation import follow, number_deleted
 from catalog.data_refresh.readiness import finalize
 from catalog.data_refresh.refresh import Refresh
 from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.shrinkage import FILTERED, shrunken_alias, shrunken_index
+from catalog.data_refresh.shrinkage import FILTERED, revealing_alias, shrunken_alias, shrunken_index
 from catalog.data_refresh.tag_policy import policy_from
 
 if TYPE_CHECKING:
@@ -90,9 +90,11 @@ class RefreshIndexes:
     ) -> None:
         """Compare the numbers of documents, of all and of each source, with those of the live index.
 
+        Of a filtered index, the number of documents that it hides is compared as well.
+
         Args:
             name: Name of the new index.
-            accepted: Accept far fewer documents.
+            accepted: Accept far fewer documents, or far fewer hidden ones.
             left_out: Why records have no document → their number.
             why: Returns a sentence about why records may be missing, for the refusal.
 
@@ -103,7 +105,11 @@ class RefreshIndexes:
         alias = next(alias for alias, index in plan.aliases.items() if index == name)
         limit = FILTERED if name == plan.filtered else loss_limits.TOTAL
         before, now = plan.documents.get(alias, {}), self.engine.sources(name)
-        if problems := shrunken_alias(alias, before, now, limit):
+        problems = shrunken_alias(alias, before, now, limit)
+        if name == plan.filtered and before:
+            hidden = sum(plan.documents.get(plan.media_type, {}).values()) - sum(before.values())
+            problems += revealing_alias(alias, hidden, self.engine.count(plan.index) - sum(now.values()))
+        if problems:
             if not accepted:
                 counted = ", ".join(
                     f"{number:,} {what}" for what, number in (left_out or {}).items() if number

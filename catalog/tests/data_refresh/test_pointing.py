@@ -104,6 +104,16 @@ def test_far_fewer_documents(search):
     assert losses(search, "image-new", "image-b") == []
 
 
+def test_an_index_that_hides_far_less(search):
+    for name, number in {"image-a": 40, "image-a-filtered": 20, "image-b-filtered": 31}.items():
+        titled(search, [f"t{n}" for n in range(number)], name)
+    search.swap_aliases({"image": "image-a", "image-filtered": "image-a-filtered"})
+    [finding] = losses(search, "image-filtered", "image-b-filtered")
+    assert finding.startswith("documents that image-filtered hides as sensitive: 9 instead of 20")
+    titled(search, [f"t{n}" for n in range(30)], "image-b-filtered")
+    assert losses(search, "image-filtered", "image-b-filtered") == []
+
+
 def test_more_sources_than_the_engine_counts(search, monkeypatch):
     """The sum of those that it counts would be taken for the number of all documents."""
     make(search, "image-a")

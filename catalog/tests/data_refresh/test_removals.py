@@ -70,6 +70,21 @@ def test_a_smaller_index_is_refused_with_what_was_left_out(catalog):
     own.refuse_shrinkage("image-a", accepted=True)
 
 
+def test_a_filtered_index_that_hides_far_less_is_refused(catalog):
+    """A server's notice that it is down parses as a list of one term, which no record contains."""
+    plan = {"aliases": {"image": "image-a", "image-filtered": "image-a-filtered"}}
+    documents = {"image": {"met": 1000}, "image-filtered": {"met": 900}}
+    now = refresh(catalog, "now", documents=documents, index="image-a", filtered="image-a-filtered", **plan)
+    shown = {"image-a": 1010, "image-a-filtered": 1000}
+    own = RefreshIndexes(now, Mock(sources=lambda name: {"met": shown[name]}, count=shown.get))
+    match = r"^documents that image-filtered hides as sensitive: 10 instead of 100 that are hidden now"
+    with pytest.raises(Refused, match=match):
+        own.refuse_shrinkage("image-a-filtered", accepted=False)
+    own.refuse_shrinkage("image-a-filtered", accepted=True)
+    shown["image-a-filtered"] = 960
+    own.refuse_shrinkage("image-a-filtered", accepted=False)
+
+
 MET_IS_GONE = r"^documents of met: 0 instead of 2,000 that are live\. If that is right"
 
 
