@@ -13,12 +13,13 @@ that the Variable `DATASET_STORAGE` names:
    it is missing or altered.
 4. The version gets its manifest, [Croissant](https://docs.mlcommons.org/croissant/) metadata and a card with
    numbers by source and license. `latest.json` names the newest version and is written last. A version
-   without records, or with far fewer than the one before, is refused, and so is one where `latest.json` is
-   gone.
+   without records, with far fewer than the one before, without many of its records, or with far fewer
+   sensitive ones left out, is refused, and so is one where `latest.json` is gone.
 5. All but the newest `DATASET_VERSIONS` versions are deleted.
 
-Deleted records, records that were removed by their source, and sensitive ones are left out; the Variable
-`DATASET_INCLUDE_SENSITIVE` includes the latter.
+Records are left out if they were deleted from the catalog or by moderators, if their source has removed them,
+or if they are sensitive: they contain a term of the list, or moderators or their provider call them mature.
+The Variable `DATASET_INCLUDE_SENSITIVE` includes sensitive ones.
 
 After a failure, a kill or a deployment, clear the failed task with its downstream tasks. Until `latest.json`
 is written, readers find the version before.
@@ -32,10 +33,16 @@ import msgspec
 from airflow.sdk import Param, chain, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from catalog.core.media import MEDIA_TYPES
-from catalog.core.settings import DATASET_INCLUDE_SENSITIVE, DATASET_TASKS, DATASET_VERSIONS
+from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.settings import API_DB, DATASET_INCLUDE_SENSITIVE, DATASET_TASKS, DATASET_VERSIONS
 from catalog.dags.common.assets import CATALOG, DATASET, POPULARITY, note_written
-from catalog.dags.common.connections import catalog_connection, sensitive_terms, unchanged_terms
+from catalog.dags.common.connections import (
+    api_connection,
+    catalog_connection,
+    is_configured,
+    sensitive_terms,
+    unchanged_terms,
+)
 from catalog.dags.common.context import GIVEN, DagRun, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.storage import dataset_storage
@@ -83,20 +90,42 @@ def write_parts(session: int, dag_run: DagRun = GIVEN) -> int:
         if version.stage == "published":
             return 0
         versions.require_sensitive(version, value_of(DATASET_INCLUDE_SENSITIVE))
-        sensitive = None
+        sensitive, kinds = None, ["deleted"]
         if not version.settings["include_sensitive"]:
-            sensitive = Sensitive(unchanged_terms(version.settings[_TERMS]), normal_form)
+            sensitive, kinds = (
+                Sensitive(unchanged_terms(version.settings[_TERMS]), normal_form),
+                [*kinds, "mature"],
+            )
         rows = writing.write_parts(
             catalog,
             holder,
             root,
             version.number,
             sensitive=sensitive,
+            moderated=_moderated(kinds),
             should_stop=sigterm_flag(),
             progress=meter,
         )
     log.info("session %s has written %s rows", session, f"{rows:,}")
     return rows
+
+
+def _moderated(kinds: list[str]) -> dict[MediaType, list[str]]:
+    """Return the identifiers of the records that moderators have deleted, or marked as mature.
+
+    Args:
+        kinds: Of decisions, as `decided` takes them.
+    """
+    from catalog.data_refresh.moderation import decided
+
+    if not is_configured(API_DB):
+        log.warning("there is no connection %s, so no decisions of moderators are known", API_DB)
+        return {}
+    with api_connection(autocommit=True) as api:
+        return {
+            media_type: [key for kind in kinds for keys in decided(api, kind, media_type) for key in keys]
+            for media_type in MEDIA_TYPES
+        }
 
 
 @task
@@ -177,8 +206,8 @@ with catalog_dag(
             False,
             type="boolean",
             title="Accept far fewer records",
-            description_md="Publish even if far fewer records than in the version before are left, or if "
-            "`latest.json`, which names it, was deleted.",
+            description_md="Publish even if far fewer records than in the version before are left, or left "
+            "out as sensitive, or if `latest.json`, which names it, was deleted.",
         )
     },
     example={},

@@ -22,9 +22,10 @@ no media, only what describes them.
 | Records | {rows} |
 | Size | {size} |
 | Sensitive records | {sensitive} |
+| Records left out, because they are sensitive or moderators have deleted them | {left_out} |
 | Version of the schema | {schema} |
 
-Records that were deleted from the catalog, or removed by their source, are left out.
+Records that were deleted from the catalog or by moderators, or removed by their source, are left out.
 
 ## Files
 
@@ -68,6 +69,8 @@ def card(manifest: Manifest) -> bytes:
             rows=rows,
             size=naturalsize(manifest.bytes),
             sensitive="included" if manifest.settings.get("include_sensitive") else "left out",
+            left_out=", ".join(f"{number:,} {kind}" for kind, number in manifest.left_out.items())
+            or "unknown",
             schema=manifest.schema_version,
             changes=_changes(manifest),
         ),

@@ -4,10 +4,10 @@ Memory does not depend on the number of rows: a few batches are held, and files 
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from functools import partial
+from functools import partial, reduce
 from itertools import count, cycle
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
@@ -26,7 +26,7 @@ from catalog.core.session import SETTINGS, settings_statement
 from catalog.publishing.columns import SCHEMA_VERSION, columns, schema
 from catalog.publishing.paths import data_file
 from catalog.publishing.scratch import scratch_folder
-from catalog.publishing.sensitive import DESCRIPTION, Sensitive
+from catalog.publishing.sensitive import DESCRIPTION, MATURE, Sensitive
 from catalog.publishing.storage import new_attempt, store_file
 from catalog.publishing.tags import parse_tags
 
@@ -92,7 +92,7 @@ class Written(NamedTuple):
 
     Attributes:
         files: Its files.
-        rows_read: Rows that meet the part's condition, sensitive ones included.
+        rows_read: Rows that meet the part's condition, with those that are left out.
     """
 
     files: list[File]
@@ -146,20 +146,21 @@ def conninfo_of(connection: psycopg.Connection[Any]) -> str:
     return make_conninfo(**{name: value for name, value in given.items() if value is not None})
 
 
-def query(media_type: MediaType, condition: sql.Composable, *, description: bool = False) -> sql.Composed:
+def query(media_type: MediaType, condition: sql.Composable, *, sensitivity: bool = False) -> sql.Composed:
     """Return the query of a part.
 
     Args:
         media_type: The table.
         condition: Which rows.
-        description: Read the description as well, which tells sensitive records.
+        sensitivity: Read what tells sensitive records as well: the description, and whether their provider
+            calls them mature.
     """
     wanted: list[sql.Composable] = [
         sql.SQL(column.expression).format(column=sql.Identifier(column.name))
         for column in columns(media_type)
     ]
-    if description:
-        wanted.append(sql.SQL(DESCRIPTION))
+    if sensitivity:
+        wanted += [sql.SQL(DESCRIPTION), sql.SQL(MATURE)]
     return sql.SQL("select {} from {} where {}").format(
         sql.SQL(", ").join(wanted), sql.Identifier("public", media_type), condition
     )
@@ -247,6 +248,7 @@ class PartWriter:
         media_type: Media type of the records.
         part: Number of the part.
         sensitive: Finds records to leave out; None to keep all.
+        moderated: Identifiers of records that moderators want to be left out.
         file_rows: Rows from which a file is full.
         group_rows: Rows from which a row group is written.
     """
@@ -258,11 +260,13 @@ class PartWriter:
         media_type: MediaType,
         part: int,
         sensitive: Sensitive | None = None,
+        moderated: Collection[str] = (),
         file_rows: int = FILE_ROWS,
         group_rows: int = GROUP_ROWS,
     ) -> None:
         self._pipeline, self._folder, self._media_type, self._part = pipeline, folder, media_type, part
         self._sensitive, self._file_rows, self._group_rows = sensitive, file_rows, group_rows
+        self._moderated = pa.array(moderated, pa.string()) if moderated else None
         self._schema = schema(media_type)
         self._attempt = new_attempt()
         self._held: dict[str | None, list[pa.RecordBatch]] = {}
@@ -282,7 +286,7 @@ class PartWriter:
             condition: Which rows.
             check: Called for each batch; what it raises ends the part.
         """
-        statement = query(self._media_type, condition, description=self._sensitive is not None)
+        statement = query(self._media_type, condition, sensitivity=self._sensitive is not None)
         with connection.cursor() as cursor:
             cursor.adbc_statement.set_options(**{_BATCH_OPTION: str(BATCH_BYTES)})
             cursor.execute(statement.as_string())
@@ -345,11 +349,14 @@ class PartWriter:
             ],
             schema=self._schema,
         )
+        left_out = []
         if self._sensitive:
-            description = batch.column(batch.num_columns - 1)
+            description, mature = batch.columns[len(of_columns) :]
             found = self._sensitive(rows.column("title"), description, rows.column("tags"))
-            rows = rows.filter(pc.invert(found))
-        return rows
+            left_out += [found, mature]
+        if self._moderated is not None:
+            left_out.append(pc.is_in(rows.column("identifier"), self._moderated))
+        return rows.filter(pc.invert(reduce(pc.or_, left_out))) if left_out else rows
 
     def _write(self, provider: str | None, rows: pa.Table) -> None:
         """Write a row group to the provider's file, which may be full then."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC
 from typing import Any
 
@@ -86,7 +86,12 @@ class Changes(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """The manifest of a version; see the attributes of its parts."""
+    """The manifest of a version; see the attributes of its parts.
+
+    Attributes:
+        left_out: Media type → number of records that are sensitive, or that moderators have deleted. Versions
+            of earlier releases do not have it.
+    """
 
     format: str
     schema_version: int
@@ -103,10 +108,26 @@ class Manifest(msgspec.Struct, frozen=True):
     files: list[File]
     changes: Changes | None = None
     documents: list[Stored] = []
+    left_out: dict[str, int] = {}
 
 
-def make(version: Version, files: list[File], changes: Changes | None, published_on: str) -> Manifest:
-    """Return the manifest of a version whose files are complete; documents are added later."""
+def make(
+    version: Version,
+    files: list[File],
+    changes: Changes | None,
+    published_on: str,
+    rows_read: Mapping[MediaType, int],
+) -> Manifest:
+    """Return the manifest of a version whose files are complete; documents are added later.
+
+    Args:
+        version: The version.
+        files: Its files.
+        changes: Its change set; None if there is no version before.
+        published_on: Time in UTC, ISO 8601.
+        rows_read: Media type → rows that were read, with those that are left out.
+    """
+    rows: dict[str, int] = {m: sum(file.rows for file in files if file.media_type == m) for m in MEDIA_TYPES}
     assert version.taken_on is not None
     assert version.snapshot is not None
     return Manifest(
@@ -117,7 +138,7 @@ def make(version: Version, files: list[File], changes: Changes | None, published
         published_on,
         Snapshot(version.snapshot, version.taken_on.astimezone(UTC).isoformat(), version.state),
         version.settings,
-        {m: sum(file.rows for file in files if file.media_type == m) for m in MEDIA_TYPES},
+        rows,
         sum(file.bytes for file in files),
         {m: {column.name: str(column.type) for column in columns(m)} for m in MEDIA_TYPES},
         _providers(files),
@@ -125,6 +146,7 @@ def make(version: Version, files: list[File], changes: Changes | None, published
         # The numbers by license are in `licenses`, once.
         [msgspec.structs.replace(file, licenses=[]) for file in files],
         changes,
+        left_out={m: rows_read.get(m, 0) - rows[m] for m in MEDIA_TYPES},
     )
 
 

@@ -13,6 +13,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from catalog.core.errors import Fatal, Refused, Retry
+from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.database.row_versions import horizon, written_since
 from catalog.database.snapshots import snapshot
@@ -85,6 +86,12 @@ def files_of(connection: Connection, version: Version) -> list[File]:
             f"{version.number}; clear write_parts with its downstream tasks."
         )
     return [msgspec.convert(file, File) for *_, files in rows for file in files]
+
+
+def rows_read(connection: Connection, number: int) -> dict[MediaType, int]:
+    """Return how many rows the parts of a version have read, with those that are left out, by media type."""
+    query = "select media_type, sum(rows_read)::bigint from dataset_part where version = %s group by 1"
+    return dict(connection.execute(query, [number]).fetchall())
 
 
 @contextmanager

@@ -147,7 +147,9 @@ def _publish(
     wanted = (version.state, before.version) if before else None
     if (compared and (compared.state, compared.against)) != wanted:
         raise Retry("the change set is of another state or version; clear compare_versions, then this task.")
-    made = manifest.make(version, files, compared, datetime.now(UTC).isoformat(timespec="seconds"))
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    read = part_states.rows_read(connection, version.number)
+    made = manifest.make(version, files, compared, now, read)
     if not sum(made.rows.values()):
         raise Fatal(
             f"the catalog has no records to publish: is {CATALOG_DB} the right database? The "
@@ -157,9 +159,8 @@ def _publish(
         _require_first(connection, root)
     if before and not accept_shrinkage and (losses := _losses(before, made)):
         raise Fatal(
-            f"the new version is suspiciously small: {join_first(losses, most=20, separator='; ')}. If that "
-            'is right, trigger a run with the conf {"accept_shrinkage": true}. The version before is still '
-            "the newest."
+            f"the new version is suspicious: {join_first(losses, most=20, separator='; ')}. If it is right, "
+            'trigger a run with the conf {"accept_shrinkage": true}. The version before is still the newest.'
         )
     folder = root / version_folder(version.number)
     documents = [store_bytes(croissant(made), folder, CROISSANT), store_bytes(card(made), folder, CARD)]
@@ -170,21 +171,33 @@ def _publish(
     pointer = Pointer(
         version.number, folder.name, version.token, stored.sha256, made.published_on, made.format
     )
-    now = read_pointer(root)
-    if now and now.version >= version.number:
-        raise Fatal(f"{root} has version {now.version} by now; {versions.AGAIN}")
+    newer = read_pointer(root)
+    if newer and newer.version >= version.number:
+        raise Fatal(f"{root} has version {newer.version} by now; {versions.AGAIN}")
     write_pointer(root, pointer)
     versions.note_published(connection, version.number, summary)
     return {**summary, "newest": version.number}
 
 
 def _losses(before: Manifest, now: Manifest) -> list[str]:
-    """Return what a version has lost beyond the usual, one sentence with both numbers per finding."""
-    findings = [
-        f"{media_type}: {now.rows.get(media_type, 0):,} records, {rows:,} are published"
-        for media_type, rows in sorted(before.rows.items())
-        if loss_limits.lost_too_many(rows, now.rows.get(media_type, 0), loss_limits.TOTAL)
-    ]
+    """Return what a version lacks or shows beyond the usual, one sentence with both numbers per finding."""
+    findings = []
+    for media_type, rows in sorted(before.rows.items()):
+        removed = now.changes.removed.get(media_type, 0) if now.changes else 0
+        if loss_limits.lost_too_many(rows, now.rows.get(media_type, 0), loss_limits.TOTAL):
+            findings.append(f"{media_type}: {now.rows.get(media_type, 0):,} records, {rows:,} are published")
+        elif loss_limits.lost_too_many(rows, rows - removed, loss_limits.TOTAL):
+            findings.append(
+                f"{media_type}: {removed:,} of {rows:,} published records are gone, and others came; does "
+                "another catalog publish to this folder?"
+            )
+    if not now.settings.get("include_sensitive"):
+        findings += [
+            f"{media_type}: {now.left_out.get(media_type, 0):,} sensitive records are left out, {hidden:,} in"
+            " the version before, so the list of terms may be a wrong one"
+            for media_type, hidden in sorted(before.left_out.items())
+            if loss_limits.shows_too_many(hidden, now.left_out.get(media_type, 0))
+        ]
     rows_before, rows_now = (
         {(one.media_type, one.provider): one.rows for one in version.providers} for version in (before, now)
     )

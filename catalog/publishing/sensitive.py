@@ -1,5 +1,7 @@
 """Which records are sensitive: those whose title, description or tags contain a term of the list.
 
+Those that their provider calls mature are sensitive as well (`MATURE`).
+
 As in the filtered index, terms match whole words, and are compared in their normal form. In scripts without
 spaces a term matches anywhere.
 
@@ -24,6 +26,8 @@ import pyarrow.compute as pc
 DESCRIPTION = (
     "case jsonb_typeof(meta_data) when 'object' then meta_data ->> 'description' else meta_data #>> '{}' end"
 )
+# The rule is that of the search index: any value that is not empty, zero or false.
+MATURE = "coalesce(lower(meta_data ->> 'mature') not in ('', 'false', '0', '0.0', '[]', '{}'), false)"
 _GROUP = 1_000  # terms of a regular expression of the first pass; more do not fit into RE2's cache of states
 _BETWEEN = "\x1e"  # texts; no word of a phrase is in another text
 _WORD = re.compile(r"\w+")

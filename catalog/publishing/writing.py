@@ -2,14 +2,16 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from itertools import cycle
+from types import MappingProxyType
 
 import psycopg
 from upath import UPath
 
 from catalog.core.errors import Interrupted
+from catalog.core.media import MediaType
 from catalog.core.session import Connection, settle
 from catalog.publishing import part_states, versions
 from catalog.publishing.export import PartWriter, Pipeline, Written, connect, conninfo_of, read_in
@@ -28,6 +30,7 @@ def write_parts(
     number: int,
     *,
     sensitive: Sensitive | None = None,
+    moderated: Mapping[MediaType, Collection[str]] = MappingProxyType({}),
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int], object] = lambda _: None,
 ) -> int:
@@ -42,6 +45,7 @@ def write_parts(
         root: The folder of all versions.
         number: Number of the version.
         sensitive: Finds records to leave out; None to keep all.
+        moderated: Identifiers of records that moderators want to be left out.
         should_stop: Called for each batch of rows.
         progress: Called with the number of rows that this session has written.
 
@@ -77,7 +81,10 @@ def write_parts(
         planned = part_states.parts_of(control, number)
 
         def read(part: Part) -> PartWriter:
-            writer = PartWriter(pipeline, folder, part.media_type, part.number, sensitive)
+            media_type = part.media_type
+            writer = PartWriter(
+                pipeline, folder, media_type, part.number, sensitive, moderated.get(media_type, ())
+            )
             writer.read(arrow, part.condition(planned), check)
             return writer
 

@@ -12,8 +12,6 @@ from upath import UPath
 from catalog.publishing import parts, release, versions, writing
 from catalog.publishing.columns import columns
 
-SETTINGS = {"include_sensitive": True}
-
 
 class Publisher:
     """Publishes versions of a catalog database to a folder.
@@ -27,6 +25,7 @@ class Publisher:
 
     def __init__(self, dsn, root, pages=4, least=2):
         self.dsn, self.pages, self.least = dsn, pages, least
+        self.settings = {"include_sensitive": True}
         self.root = root if isinstance(root, UPath) and root.protocol == "s3" else UPath(f"file://{root}")
 
     @contextmanager
@@ -40,7 +39,7 @@ class Publisher:
                 connection,
                 self.root,
                 run,
-                SETTINGS,
+                self.settings,
                 lambda: parts.plan(connection, pages=self.pages, least=self.least),
             )
 

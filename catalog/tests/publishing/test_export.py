@@ -15,8 +15,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from upath import UPath
 
+from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import SETTINGS
+from catalog.data_refresh.documents import says_mature
 from catalog.data_refresh.normal_form import normal_form
 from catalog.database import sample_data
 from catalog.publishing import export
@@ -342,6 +344,60 @@ def test_sensitive_records_are_left_out(catalog, publisher):
     found = {row["foreign_identifier"] for row in publisher.rows().values()}
     assert len(found) == 35
     assert not found & {"smk1", "smk2", "flickr3", "flickr4", "flickr5"}
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("value", ["true", '"TRUE"', "1", '"yes"', "[1]", "0.5"])
+def test_what_the_provider_calls_mature_is_sensitive(catalog, publisher, value):
+    """As `mature` in the documents of the search index."""
+    assert says_mature(json.loads(value))
+    harmless = ["false", '"False"', "0", '""', "null", "[]", "{}"]
+    assert not any(says_mature(json.loads(one)) for one in harmless)
+    fill(catalog, 20)
+    for number, one in enumerate([value, *harmless], 1):
+        catalog.execute(
+            "update image set meta_data = %s where foreign_identifier = %s",
+            [f'{{"mature": {one}}}', f"flickr{number}"],
+        )
+    publisher.begin()
+    publisher.write(sensitive=Sensitive(["bad"], normal_form))
+    publisher.publish()
+    assert {row["foreign_identifier"] for row in publisher.rows().values()} == {
+        f"{provider}{number}" for provider in ("flickr", "smk") for number in range(1, 21)
+    } - {"flickr1"}
+
+
+@pytest.mark.database
+def test_what_moderators_have_deleted_is_left_out(catalog, publisher):
+    fill(catalog, 20)
+    keys = list(table(catalog))
+    publisher.begin()
+    publisher.write(moderated={"image": keys[:7], "audio": keys[7:9]})
+    publisher.publish()
+    assert publisher.rows().keys() == {*keys[7:]}
+    assert publisher.manifest()["left_out"] == {"image": 7, "audio": 0}
+
+
+@pytest.mark.database
+def test_a_list_of_terms_that_finds_far_fewer_records_is_refused(catalog, publisher):
+    fill(catalog, 40)
+    catalog.execute("update image set title = 'so bad' where provider = 'smk'")
+
+    def written(run, term):
+        publisher.begin(run)
+        publisher.write(run, sensitive=Sensitive([term], normal_form))
+        publisher.compare(run)
+
+    publisher.settings = {"include_sensitive": False}
+    written("one", "bad")
+    publisher.publish("one")
+    written("two", "service unavailable")
+    with pytest.raises(Fatal, match="image: 0 sensitive records are left out, 40 in the version before"):
+        publisher.publish("two")
+    assert publisher.pointer() == 1
+    publisher.publish("two", accept_shrinkage=True)
+    publisher.settings = {"include_sensitive": True}
+    assert publisher.run("three") == 3
 
 
 @pytest.mark.database

@@ -582,6 +582,7 @@ def test_an_empty_catalog_is_not_published(catalog, publisher):
         ("delete from image where foreign_identifier like '%7'", None),
         ("delete from image where foreign_identifier similar to '%(7|8)'", "2,400 records, 3,000 are"),
         ("delete from image where provider = 'small'", "0 records of small, 1,000 are published"),
+        ("update image set identifier = gen_random_uuid()", "3,000 of 3,000 published records are gone"),
     ],
 )
 def test_a_loss_is_refused_and_accepted(catalog, publisher, loss, message):
