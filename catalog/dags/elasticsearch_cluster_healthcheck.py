@@ -10,6 +10,7 @@ from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.settings import SEARCH_ENGINE_NODES
 from catalog.dags.common.connections import catalog_connection, is_configured, search_connection
 from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
+from catalog.dags.common.refreshes import last_count
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import try_to_send
@@ -23,14 +24,16 @@ Each run reads the {name} engine (connection `{search}`): the status of the clus
 the number of nodes (compared with the Variable `SEARCH_ENGINE_NODES`), the watermarks of the disks, blocks of
 the cluster, and indexes that are read-only, closed or blocked. Indexes of the catalog without an alias, which
 are being built, do not count. A status that is not green gets 20 seconds to become green. In production, each
-alias of a media type that was refreshed must lead to its index.
+alias of a media type that was refreshed must lead to its index, which must have most of the documents that it
+had when a refresh or another DAG counted them.
 
 An alert is sent when the state, or the list of what is wrong, differs from the one that was reported last,
 also when everything is well again. An engine that does not answer is `unreachable`, and a part that cannot be
 read is a problem; neither counts as well. The reported state is in the Variable
 `search_engine_health_{name}`, which survives clears and retries. It is written after Slack has accepted the
-alert: an alert that cannot be delivered is sent by the next attempt, and a task that is killed in between
-repeats its alert. Delete the Variable to have the present problems reported again.
+alert: one that cannot be delivered, or is not sent in this environment, is due in each run until it is sent,
+and a task that is killed in between repeats its alert. Delete the Variable to have the present problems
+reported again.
 
 Without the connection, the task is skipped and says so; if the engine was watched before, one alert reports
 that it no longer is.
@@ -52,7 +55,8 @@ def _look(environment: Environment, before: Known | None) -> Cluster:
         return Cluster("not configured")
     expected = getattr(value_of(SEARCH_ENGINE_NODES), environment.name)
     client = search_connection(environment.search).client
-    return look(client, expected, before, promoted=_promoted if environment == PRODUCTION else None)
+    promoted = _promoted if environment == PRODUCTION else None
+    return look(client, expected, before, promoted=promoted, counted=_counted)
 
 
 def _promoted() -> list[MediaType]:
@@ -65,12 +69,17 @@ def _promoted() -> list[MediaType]:
         ]
 
 
+def _counted(uuid: str) -> int | None:
+    counted = last_count(uuid)
+    return counted.documents if counted else None
+
+
 @task(execution_timeout=timedelta(minutes=10))
 def check_cluster(name: str) -> str:
     """Return the state; skipped if there is no connection to the engine."""
     environment = ENVIRONMENTS[name]
     marker = f"search_engine_health_{name}"
-    before = _reported(marker)
+    before, unsent = _reported(marker), None
     cluster = _look(environment, before)
     if differs(cluster, before):
         ti = get_current_context()["ti"]
@@ -79,7 +88,7 @@ def check_cluster(name: str) -> str:
         )
         if unsent and unsent.temporary:
             raise AirflowException(f"{unsent.reason}; the change is reported by the next attempt.")
-    if known(cluster) != before and (before or cluster.state != "not configured"):
+    if not unsent and known(cluster) != before and (before or cluster.state != "not configured"):
         Variable.set(
             marker,
             msgspec.json.encode(known(cluster)).decode(),

@@ -93,7 +93,7 @@ def apply_changes(
 
     Raises:
         Retry: Other sessions held a table for minutes.
-        Fatal: A table was changed meanwhile, rejects a record, or would become suspiciously small. Nothing
+        Fatal: A table was changed meanwhile, rejects a record, or would lose suspiciously many. Nothing
             was changed.
     """
     settle(api)
@@ -253,14 +253,13 @@ class _Table:
         deleted one: searches do not find it there any more.
         """
         statement = """
-            select source, sum(lost)::bigint, sum(gained)::bigint from (
-                select {old_source} as source, 1 as lost, 0 as gained
+            select source, count(*), count(*) filter (where moved) from (
+                select {old_source} as source, false as moved
                   from {live} l join {deleted} d using (id) where {was_shown}
                 union all
-                select {old_source}, 1, 0 from {live} l join {temp} t on {same} where {was_shown}
-                union all
-                select {new_source}, 0, 1 from {temp} t where {is_shown}
-            ) changed group by 1
+                select {old_source}, {is_shown} from {live} l join {temp} t on {same}
+                 where {was_shown} and not ({is_shown} and {new_source} = {old_source})
+            ) lost group by 1
         """
         parts = {
             "old_source": source_of(self._shape, "l"),

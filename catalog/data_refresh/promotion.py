@@ -56,12 +56,12 @@ def promote(
         run_id: Identity of the refresh that copied the new tables.
         pause: Called with the seconds to wait before the next attempt.
         expected: Definition of each table when the refresh began; by default, when the copy began.
-        accept_shrinkage: Exchange even if the new tables are suspiciously small.
+        accept_shrinkage: Exchange even if the new tables lack suspiciously many live records.
         number: Number of the refresh, with which the tables are marked; None for no mark.
 
     Raises:
         Retry: Other sessions held a table for minutes.
-        Fatal: A table was changed meanwhile, a new table is suspiciously small, a copy is incomplete or of
+        Fatal: A table was changed meanwhile, a new table lacks many live records, a copy is incomplete or of
             another refresh, or a refresh cannot recreate something that is attached to a table. The message
             says which; nothing was changed.
     """

@@ -91,7 +91,7 @@ def select(indexes: Indexes, name: str, wanted: Mapping[str, int]) -> Selection:
     if not documents:
         raise Refused(f"{name} has no documents of the sources {', '.join(sorted(wanted))}.")
     complete = sorted(source for source, number in documents.items() if number == there[source])
-    clauses: list[dict[str, Any]] = [{"terms": {"source": complete}}] if complete else []
+    clauses = [_of(source) for source in complete]
     for source, number in sorted(documents.items()):
         if source not in complete:
             clauses.append(_sample(indexes, name, source, number))
@@ -145,12 +145,19 @@ def _drawn(source: str, least: int) -> dict[str, Any]:
     """
     return {
         "function_score": {
-            "query": {"term": {"source": source}},
+            "query": _of(source),
             "random_score": {"seed": 1, "field": "identifier"},
             "boost_mode": "replace",
             "min_score": least / _DRAWS,
         }
     }
+
+
+def _of(source: str) -> dict[str, Any]:
+    """Return a query for the documents of a source; "" for those without one."""
+    if source:
+        return {"term": {"source": source}}
+    return {"bool": {"must_not": [{"exists": {"field": "source"}}]}}
 
 
 def _any(clauses: list[dict[str, Any]]) -> dict[str, Any]:

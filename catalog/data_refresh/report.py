@@ -62,7 +62,7 @@ def record_differences(before: Mapping[str, int], after: Mapping[str, int]) -> l
     for source in sorted({*before, *after}):
         old, new = before.get(source, 0), after.get(source, 0)
         if old != new:
-            lines.append(f"  - {source}: {old:,} → {new:,} ({_change(old, new)})")
+            lines.append(f"  - {source or 'no source'}: {old:,} → {new:,} ({_change(old, new)})")
     if len(lines) > 1:
         lines.append("  _Sources that did not change are omitted._")
     return lines

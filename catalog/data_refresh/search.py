@@ -197,12 +197,12 @@ class Indexes:
         return self.meta(index) if index else {}
 
     def sources(self, name: str) -> dict[str, int]:
-        """Return the number of documents by source; empty if the index does not exist.
+        """Return the number of documents by source ("" for none); empty if the index does not exist.
 
         Raises:
             Fatal: There are more sources than the engine counts.
         """
-        by_source = {"sources": {"terms": {"field": "source", "size": SOURCES}}}
+        by_source = {"sources": {"terms": {"field": "source", "size": SOURCES, "missing": ""}}}
         try:
             found = complete_answer(self.ask(self.client.search, index=name, size=0, aggs=by_source))
         except NotFoundError:

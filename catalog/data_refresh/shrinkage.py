@@ -1,6 +1,10 @@
-"""Checks that a new table or index is not suspiciously small, for example after a partial restore."""
+"""Checks that a new table or index does not lack many records, for example after a partial restore.
+
+Of tables, the same records are compared, so that others in their place do not hide a loss.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -10,6 +14,7 @@ from catalog.core.session import Connection, settle
 from catalog.core.wording import join_first
 from catalog.data_refresh import progress
 from catalog.data_refresh.columns import matching, names, temp_name
+from catalog.data_refresh.ddl import compose
 from catalog.data_refresh.shape import Shape, shape
 
 FILTERED = 0.5  # share of a filtered index that may be missing: a longer list of terms hides more
@@ -40,12 +45,12 @@ def refuse_shrinkage(findings: list[str], why: Callable[[], str] = str) -> None:
     """Raise Fatal if there are findings.
 
     Args:
-        findings: What is suspiciously small.
+        findings: What would be lost.
         why: Called then; returns a sentence about why records may be missing, or "".
     """
     if findings:
-        small = f"the new tables are suspiciously small: {join_first(findings, most=20, separator='; ')}."
-        raise Fatal(" ".join(filter(None, (small, why(), REMEDY))))
+        lost = f"suspiciously many records would be lost: {join_first(findings, most=20, separator='; ')}."
+        raise Fatal(" ".join(filter(None, (lost, why(), REMEDY))))
 
 
 def too_many_orphans(name: str, orphans: int, rows: int) -> list[str]:
@@ -75,14 +80,20 @@ def source_of(definition: Shape, alias: str) -> sql.Composable:
 
 def _by_source(api: Connection, table: str) -> list[str]:
     definition = shape(api, table)
-    before, now = (_counts(api, name, definition) for name in (table, temp_name(table)))
+    before, _ = _counts(api, table, definition)
+    left, new = _counts(api, table, definition, temp_name(table))
     findings = []
-    if loss_limits.lost_too_many(sum(before.values()), sum(now.values()), loss_limits.TOTAL):
-        findings.append(f"{table}: {sum(now.values()):,} rows, {sum(before.values()):,} are live")
+    if loss_limits.lost_too_many(sum(before.values()), sum(left.values()), loss_limits.TOTAL):
+        findings.append(_finding(table, "", sum(left.values()), sum(before.values()), sum(new.values())))
     return findings + [
-        f"{table}: {now.get(name, 0):,} rows of {name}, {before[name]:,} are live"
-        for name in sorted(loss_limits.shrunken_sources(before, now))
+        _finding(table, f" of {name}", left.get(name, 0), before[name], new.get(name, 0))
+        for name in sorted(loss_limits.shrunken_sources(before, left))
     ]
+
+
+def _finding(table: str, of: str, left: int, before: int, new: int = 0) -> str:
+    others = f", and {new:,} others are new" if new else ""
+    return f"{table}: {left:,} rows{of}, {before:,} are live{others}"
 
 
 def shrunken_sources(
@@ -96,20 +107,21 @@ def shrunken_sources(
         api: Connection to the API database, before the change.
         table: Name of the table.
         definition: Its definition.
-        changed: Source, and how many of its rows are lost and gained; of the sources that change.
+        changed: Source, how many of its rows are lost, and how many of these get another source; of the
+            sources that change.
     """
     counted, source = shown(definition, table), source_of(definition, table)
     findings, all_lost = [], 0
-    for name, lost, gained in sorted(changed):
-        all_lost += (less := lost - gained)
+    for name, less, moved in sorted(changed):
+        all_lost += less - moved
         many = round(less / loss_limits.SOURCE)  # a source with more rows loses a smaller share
         if many >= loss_limits.SOURCE_SIZE:
             condition = sql.SQL("{} and {} = {}").format(counted, source, sql.Literal(name))
             if loss_limits.SOURCE_SIZE <= (rows := _count(api, table, condition, many + 1)) <= many:
-                findings.append(f"{table}: {rows - less:,} rows of {name}, {rows:,} are live")
+                findings.append(_finding(table, f" of {name}", rows - less, rows))
     many = round(all_lost / loss_limits.TOTAL)
     if (rows := _count(api, table, counted, max(many, 0))) < many:
-        findings.insert(0, f"{table}: {rows - all_lost:,} rows, {rows:,} are live")
+        findings.insert(0, _finding(table, "", rows - all_lost, rows))
     return findings
 
 
@@ -122,12 +134,34 @@ def _count(api: Connection, table: str, condition: sql.Composable, most: int) ->
     return int(row[0]) if row else 0
 
 
-def _counts(api: Connection, table: str, definition: Shape) -> dict[str, int]:
-    """Return the number of rows that searches find, by source."""
-    query = sql.SQL("select {}, count(*) from {} t where {} group by 1").format(
-        source_of(definition, "t"), sql.Identifier("public", table), shown(definition, "t")
+def _counts(
+    api: Connection, table: str, definition: Shape, copy: str = ""
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the number of rows that searches find, by source: of known records, and of new ones.
+
+    A row of a known record has the id of the live one; new rows have got their ids since.
+
+    Args:
+        api: Connection to the API database.
+        table: Name of the live table.
+        definition: Its definition.
+        copy: Name of a copy that is counted; "" to count the live table.
+    """
+    numbered = definition["column"]["id"]["type"] in ("integer", "bigint")
+    newest: LiteralString = "select max(id) from {live}" if copy and numbered else "select null::bigint"
+    query = compose(
+        """
+        select {source}, count(*) filter (where t.id <= newest is not false),
+               count(*) filter (where t.id > newest)
+          from {counted} t, ({newest}) n (newest) where {shown} group by 1
+        """,
+        source=source_of(definition, "t"),
+        counted=sql.Identifier("public", copy or table),
+        newest=compose(newest, live=sql.Identifier("public", table)),
+        shown=shown(definition, "t"),
     )
-    return dict(api.execute(query).fetchall())
+    rows = api.execute(query).fetchall()
+    return {name: known for name, known, _ in rows}, {name: new for name, _, new in rows}
 
 
 def _by_reference(api: Connection, table: str) -> list[str]:

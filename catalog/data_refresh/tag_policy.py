@@ -6,6 +6,7 @@ that contain certain substrings.
 """
 
 import hashlib
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -138,7 +139,7 @@ class TagFilter:
         return SUBSTRING if any(part in lowered for part in self._parts) else None
 
     def __call__(self, tags: Any) -> tuple[list[dict[str, Any]], list[str]]:
-        """Return the tags of a document, and the names of the dropped ones.
+        """Return the tags of a document, and the texts of the dropped ones.
 
         Args:
             tags: The value stored in the database, of any JSON type.
@@ -149,7 +150,7 @@ class TagFilter:
             return kept, dropped
         if not isinstance(tags, list):
             self.counts[MALFORMED] += 1
-            return kept, dropped
+            return kept, [_text(tags)]
         rule_of = self.rule
         for tag in tags:
             rule = rule_of(tag)
@@ -162,10 +163,18 @@ class TagFilter:
                 )
                 continue
             self.counts[rule] += 1
-            if isinstance(tag, dict) and isinstance(name := tag.get("name"), str):
-                dropped.append(name)
+            name = tag.get("name") if isinstance(tag, dict) else None
+            if text := name if isinstance(name, str) else _text(tag):
+                dropped.append(text)
         self.counts["kept"] += len(kept)
         return kept, dropped
+
+
+def _text(value: Any) -> str:
+    """Return the text of something that is no tag, in which sensitive terms are searched; "" without text."""
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else ""
 
 
 def _number(value: Any) -> float | None:

@@ -17,7 +17,7 @@ from catalog.data_refresh.client import ask
 from catalog.data_refresh.identity import identity_of, public
 from catalog.data_refresh.search import Indexes
 from catalog.monitoring.cluster_state import Cluster, Known, Problem, State
-from catalog.monitoring.refreshes import aliases
+from catalog.monitoring.refreshes import aliases, loss
 
 WAIT = 20  # seconds for a status that is only briefly not green, as while an index is created
 PATIENCE = 30.0  # seconds for which requests are repeated if the engine does not answer
@@ -40,6 +40,7 @@ _LEVELS = {  # watermark → what the engine does there; the highest first
 _WATERMARK = "cluster.routing.allocation.disk.watermark"
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)(b|kb|mb|gb|tb|pb)", re.IGNORECASE)
 Promoted = Callable[[], Collection[MediaType]]
+Counted = Callable[[str], int | None]
 _UNITS = {"b": 0, "kb": 1, "mb": 2, "gb": 3, "tb": 4, "pb": 5}
 
 
@@ -49,12 +50,15 @@ def look(
     before: Known | None = None,
     *,
     promoted: Promoted | None = None,
+    counted: Counted = lambda _: None,
     patience: float = PATIENCE,
     wait: float = WAIT,
 ) -> Cluster:
     """Return the state of a cluster, as `examine` does, but an engine that does not answer is a state too."""
     try:
-        return examine(client, expected, before, promoted=promoted, patience=patience, wait=wait)
+        return examine(
+            client, expected, before, promoted=promoted, counted=counted, patience=patience, wait=wait
+        )
     except (CatalogError, NotFoundError) as error:
         return Cluster("unreachable", (Problem("unreachable", str(error)),))
 
@@ -65,6 +69,7 @@ def examine(
     before: Known | None = None,
     *,
     promoted: Promoted | None = None,
+    counted: Counted = lambda _: None,
     patience: float = 0.0,
     wait: float = 0.0,
 ) -> Cluster:
@@ -75,6 +80,7 @@ def examine(
         expected: Number of nodes; None if any number is right.
         before: The state that was reported last. A disk that is about to leave a watermark stays there.
         promoted: Returns the media types whose aliases must exist; None if aliases are not looked at.
+        counted: Returns the recorded number of documents of an index, by the engine's uuid.
         patience: Seconds for which requests are repeated.
         wait: Seconds for which a status that is not green may become green.
 
@@ -92,7 +98,7 @@ def examine(
         *_of_nodes(health["number_of_nodes"], expected),
         *_read("disks", lambda: _of_disks(client, before.problems if before else ())),
         *_read("blocks", lambda: _of_blocks(client)),
-        *(_read("aliases", lambda: _of_aliases(client, promoted())) if promoted else ()),
+        *(_read("aliases", lambda: _of_aliases(client, promoted(), counted)) if promoted else ()),
     ]
     state: State = "well"
     if problems:
@@ -236,12 +242,22 @@ def _of_blocks(client: Elasticsearch) -> Iterator[Problem]:
                 yield Problem(f"block {number} of {name}", f"the index {name} is {what}", critical=True)
 
 
-def _of_aliases(client: Elasticsearch, promoted: Collection[MediaType]) -> Iterator[Problem]:
-    """Yield the aliases of readers that do not lead to the one index that they should."""
+def _of_aliases(
+    client: Elasticsearch, promoted: Collection[MediaType], counted: Counted
+) -> Iterator[Problem]:
+    """Yield the aliases of readers that do not lead to the one index that they should, or to too little."""
     for alias in aliases(client):
+        before = counted(alias.uuid) if alias.index and not alias.problem else None
         if text := alias.fault(promoted=alias.media_type in promoted):
             yield Problem(
                 f"alias {alias.name}", f"the alias {alias.name}: {text}", critical=True, runbook="alias"
+            )
+        elif before and (text := loss(alias, before, Indexes(client, patience=0).count(alias.name))):
+            yield Problem(
+                f"documents {alias.name}",
+                f"the alias {alias.name}: {text}",
+                critical=True,
+                runbook="shrinking",
             )
 
 

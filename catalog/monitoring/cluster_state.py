@@ -23,7 +23,7 @@ class Problem(msgspec.Struct, frozen=True):
     key: str
     text: str
     critical: bool = False
-    runbook: Literal["engine-status", "engine-disk", "alias", "unknown"] = "engine-status"
+    runbook: Literal["engine-status", "engine-disk", "alias", "shrinking", "unknown"] = "engine-status"
 
 
 class Cluster(msgspec.Struct, frozen=True):

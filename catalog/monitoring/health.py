@@ -14,17 +14,16 @@ from catalog.core.dates import utc
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.core.wording import join_first
+from catalog.data_refresh.refresh import last_count
 from catalog.ingestion.provider import broken_providers, provider_classes
 from catalog.ingestion.windows import Window
 from catalog.monitoring import dataset, gaps, loads
 from catalog.monitoring.cluster_state import Cluster, Problem
 from catalog.monitoring.dataset import Published
 from catalog.monitoring.loads import Freshness, Load, Source
-from catalog.monitoring.refreshes import Alias, Live, Refreshed, promoted, refreshes
+from catalog.monitoring.refreshes import Alias, Live, Refreshed, loss, lost_many, promoted, refreshes
 from catalog.monitoring.rows import rows
 
-SHRUNK = 0.2  # share of a source's documents that disappeared
-NOTICEABLE = 100  # documents; smaller losses are not a finding
 HALF_LIVE = timedelta(days=1)  # after which a refresh whose tables are live should have promoted its indexes
 LOOK_BACK = timedelta(days=7)  # within which lost documents are noticed
 NAMED_GAPS = 3
@@ -275,10 +274,7 @@ def of_live(live: Live, connection: Connection, now: datetime) -> list[Finding]:
         aliases = [alias for alias in live.aliases if alias.media_type == media_type]
         wrong = list(of_aliases(aliases, promoted=bool(history)))
         documents = live.documents.get(media_type, {})
-        findings += wrong or [
-            *of_documents(history, documents),
-            *of_totals(history[:1], sum(documents.values())),
-        ]
+        findings += wrong or [*of_documents(history, documents), *of_losses(aliases, connection)]
         findings += of_stages(refreshes(connection, media_type, 1), now)
     return findings
 
@@ -332,12 +328,12 @@ def of_documents(history: Sequence[Refreshed], documents: Mapping[str, int]) -> 
     findings = []
     for source, (number, before) in most.items():
         now = documents.get(source, 0)
-        if _lost_many(number, now) or (number and not documents):
+        if lost_many(number, now) or (number and not documents):
             text = (
                 f"{now:,} documents are searched, {number:,} before the refresh of "
                 f"{utc(before.begun_on):%Y-%m-%d}"
             )
-            about = f"{source} ({before.media_type})"
+            about = f"{source or 'no source'} ({before.media_type})"
             page = refresh_page(before.media_type)
             findings.append(
                 Finding("warning", about, text, "shrinking", before.dag_id, before.run_id, page=page)
@@ -345,25 +341,18 @@ def of_documents(history: Sequence[Refreshed], documents: Mapping[str, int]) -> 
     return findings
 
 
-def of_totals(last: Iterable[Refreshed], number: int) -> Iterator[Finding]:
-    """Yield the last refresh if many of the documents that it made are no longer searched.
+def of_losses(aliases: Iterable[Alias], connection: Connection) -> Iterator[Finding]:
+    """Yield the aliases of which many documents are missing.
 
     Args:
-        last: The last promoted refresh of a media type.
-        number: Documents of the media type that are searched now.
+        aliases: Aliases, with the numbers of their documents.
+        connection: Connection to the catalog database, which has the numbers when they were counted.
     """
-    for refresh in last:
-        if refresh.made and (_lost_many(refresh.made, number) or not number):
-            day = f"{utc(refresh.begun_on):%Y-%m-%d}"
-            text = f"{number:,} documents are searched, {refresh.made:,} after the refresh of {day}"
-            page = refresh_page(refresh.media_type)
-            yield Finding(
-                "error", refresh.media_type, text, "shrinking", refresh.dag_id, refresh.run_id, page=page
-            )
-
-
-def _lost_many(before: int, now: int) -> bool:
-    return before - now >= max(NOTICEABLE, SHRUNK * before)
+    for alias in aliases:
+        counted = last_count(connection, alias.uuid)
+        if counted and (text := loss(alias, counted.documents, alias.documents)):
+            page = refresh_page(alias.media_type)
+            yield Finding("error", f"alias {alias.name}", text, "shrinking", page=page)
 
 
 def refresh_page(media_type: MediaType) -> str:

@@ -15,6 +15,9 @@ from catalog.data_refresh.identity import filtered_name, is_filtered
 from catalog.data_refresh.search import Indexes, SeveralIndexes
 from catalog.monitoring.rows import numbers, rows
 
+SHRUNK = 0.2  # share of documents that disappeared
+NOTICEABLE = 100  # documents; smaller losses are not a finding, unless none is left
+
 
 class Refreshed(msgspec.Struct, frozen=True):
     """A refresh of the past, or one that is running.
@@ -30,7 +33,6 @@ class Refreshed(msgspec.Struct, frozen=True):
         begun_on: When its first task recorded it.
         ended_for: Run that began after this one had ended without promoting; None if there is none.
         documents: Source → number of documents in the main alias before it; None if it is not known.
-        made: Number of documents in the main alias after it; None if it is not known.
     """
 
     number: int
@@ -43,7 +45,6 @@ class Refreshed(msgspec.Struct, frozen=True):
     begun_on: datetime
     ended_for: str | None
     documents: dict[str, int] | None
-    made: int | None = None
 
 
 class Alias(msgspec.Struct, frozen=True):
@@ -57,6 +58,7 @@ class Alias(msgspec.Struct, frozen=True):
         size: Bytes on disk, without replicas.
         policy: Digest of the tag policy of the documents; "" if it is unknown.
         problem: What is wrong with where it points; "" otherwise.
+        uuid: The engine's uuid of the index.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Alias(msgspec.Struct, frozen=True):
     size: int = 0
     policy: str = ""
     problem: str = ""
+    uuid: str = ""
 
     def fault(self, *, promoted: bool) -> str:
         """Return what is wrong with the alias; "" if nothing is.
@@ -95,9 +98,7 @@ _REFRESHES = """
     select number, t.dag_id, t.run_id, plan ->> 'media_type' as media_type,
            coalesce(plan ->> 'mode', 'full') as mode, coalesce(plan ->> 'reason', '') as reason,
            stage, begun_on, t.given_up_for as ended_for,
-           plan -> 'documents' -> (plan ->> 'media_type') as documents,
-           case when jsonb_typeof(basis -> 'documents' -> (plan ->> 'media_type')) = 'number'
-                then basis -> 'documents' -> (plan ->> 'media_type') end as made
+           plan -> 'documents' -> (plan ->> 'media_type') as documents
       from refresh r join turn t using (number)
      where plan ->> 'media_type' = %(media_type)s
        and plan ->> 'search' is distinct from %(staging)s
@@ -125,14 +126,8 @@ def promoted(connection: Connection, media_type: MediaType, since: datetime) -> 
 def _refreshed(connection: Connection, query: str, values: dict[str, Any]) -> list[Refreshed]:
     found = []
     for row in rows(connection, query, {**values, "staging": STAGING_SEARCH}):
-        before, made = row.pop("documents"), row.pop("made")
-        found.append(
-            Refreshed(
-                **row,
-                documents=numbers(before) if isinstance(before, dict) else None,
-                made=made if isinstance(made, int) else None,
-            )
-        )
+        before = row.pop("documents")
+        found.append(Refreshed(**row, documents=numbers(before) if isinstance(before, dict) else None))
     return found
 
 
@@ -180,7 +175,7 @@ def _alias(search: Indexes, name: str, media_type: MediaType, *, measured: bool)
         return Alias(name, media_type, None, problem=str(several))
     if index is None:
         return Alias(name, media_type, None)
-    meta = search.meta(index)
+    meta, identity = search.meta(index), search.identity(index)
     return Alias(
         name,
         media_type,
@@ -189,7 +184,26 @@ def _alias(search: Indexes, name: str, media_type: MediaType, *, measured: bool)
         _size(search.client, index) if measured else 0,
         str(meta.get("tag_policy_digest", "")),
         _misdirected(search, name, media_type, index, meta),
+        identity.uuid if identity else "",
     )
+
+
+def lost_many(before: int, now: int) -> bool:
+    """Return whether so many documents are missing that it is a finding."""
+    return before - now >= max(NOTICEABLE, SHRUNK * before)
+
+
+def loss(alias: Alias, counted: int, documents: int) -> str:
+    """Say how many documents of an alias are missing; "" if there are not many.
+
+    Args:
+        alias: The alias.
+        counted: Number of documents that was recorded when its index was counted last.
+        documents: Their number now.
+    """
+    if not lost_many(counted, documents) and (documents or not counted):
+        return ""
+    return f"{documents:,} documents are searched, {counted:,} when {alias.index} was counted"
 
 
 def _misdirected(

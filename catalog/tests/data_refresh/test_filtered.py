@@ -272,6 +272,9 @@ PLACES = {
     "list of meta_data": lambda text: {"meta_data": [{"description": text}]},
     "text of meta_data": lambda text: {"meta_data": text},
     "tag": lambda text: {"tags": [{"name": text}]},
+    "tag without a name": lambda text: {"tags": [text]},
+    "several tags in one": lambda text: {"tags": [{"name": [text]}]},
+    "tags that are no list": lambda text: {"tags": {"name": text}},
     "dropped tag": lambda text: {"tags": [{"name": f"uploaded {text}"}]},
 }
 

@@ -395,7 +395,9 @@ def test_a_refresh_that_would_remove_much_is_refused(image):
     before = image.rows("image")
     image.catalog.execute("delete from image where identifier in (select identifier from image limit 100)")
     image.catalog.execute(f"update image set title = gen_random_uuid() where identifier in {FIRST.format(2)}")
-    with pytest.raises(Fatal, match=r"suspiciously small: image: \d+ rows, \d+ are live"):
+    with pytest.raises(
+        Fatal, match=r"suspiciously many records would be lost: image: \d+ rows, \d+ are live"
+    ):
         image.incremental(accept=False)
     assert image.rows("image") == before
     assert image.incremental()["image"].deleted >= 90
@@ -408,6 +410,17 @@ def test_a_source_that_loses_half_of_its_records_is_refused(image, monkeypatch):
         "select source, count(*) from image group by 1 having count(*) >= 10 order by 2 limit 1"
     ).fetchone()
     image.catalog.execute("delete from image where source = %s", [source])
+    with pytest.raises(Fatal, match=f"image: 0 rows of {source}, {rows} are live"):
+        image.incremental(accept=False)
+
+
+def test_a_source_whose_records_are_replaced_by_others_is_refused(image, monkeypatch):
+    monkeypatch.setattr(loss_limits, "SOURCE_SIZE", 10)
+    monkeypatch.setattr(loss_limits, "TOTAL", 0.9)
+    (source, rows) = image.api.execute(
+        "select source, count(*) from image group by 1 having count(*) >= 10 order by 2 limit 1"
+    ).fetchone()
+    image.catalog.execute("update image set identifier = gen_random_uuid() where source = %s", [source])
     with pytest.raises(Fatal, match=f"image: 0 rows of {source}, {rows} are live"):
         image.incremental(accept=False)
 
@@ -427,7 +440,7 @@ def test_records_that_updates_hide_are_counted_as_lost(image, monkeypatch, chang
     monkeypatch.setattr(loss_limits, "SOURCE_SIZE", 5)
     before = image.rows("image")
     image.catalog.execute(f"update image {change}")
-    with pytest.raises(Fatal, match=f"suspiciously small: .*{match}"):
+    with pytest.raises(Fatal, match=f"suspiciously many records would be lost: .*{match}"):
         image.incremental(accept=False)
     assert image.rows("image") == before
     assert image.incremental()["image"].updated >= 5
@@ -450,7 +463,9 @@ def test_the_refusal_says_why_records_are_missing(image, monkeypatch):
 
 def test_a_small_loss_of_a_small_table_is_refused(image):
     image.catalog.execute("delete from image where identifier in (select identifier from image limit 30)")
-    with pytest.raises(Fatal, match=r"suspiciously small: image: \d+ rows, \d+ are live"):
+    with pytest.raises(
+        Fatal, match=r"suspiciously many records would be lost: image: \d+ rows, \d+ are live"
+    ):
         image.incremental(accept=False)
 
 

@@ -5,6 +5,7 @@ import threading
 import psycopg
 import pytest
 
+from catalog.core import loss_limits
 from catalog.core.errors import Fatal
 from catalog.data_refresh import progress, promotion, ranges, table_locks
 from catalog.data_refresh.catch_up import catch_up
@@ -101,7 +102,7 @@ def test_row_versions_after_the_transaction_counter_wraps_around(filled):
         ),
     ],
 )
-def test_a_table_that_is_suspiciously_small_is_not_promoted(filled, loss, said):
+def test_a_table_that_lacks_many_records_is_not_promoted(filled, loss, said):
     catalog, api = filled
     if "flickr" in loss:
         ours = "select md5('1' || 'image' || n)::uuid from generate_series(1, 1500) n"
@@ -113,7 +114,7 @@ def test_a_table_that_is_suspiciously_small_is_not_promoted(filled, loss, said):
     findings = shrinkage(api, ["image"])
     assert any(said in finding for finding in findings), findings
     build_indexes(api, "image")
-    with pytest.raises(Fatal, match=r'suspiciously small.*\{"accept_shrinkage": true\}'):
+    with pytest.raises(Fatal, match=r'suspiciously many records would be lost.*\{"accept_shrinkage": true\}'):
         promotion.promote(api, ["image"], "run")
     assert api.execute("select count(*) from image").fetchone() == (2000,)
     assert api.execute("select count(*) from imagelist_images").fetchone() == lists
@@ -122,6 +123,28 @@ def test_a_table_that_is_suspiciously_small_is_not_promoted(filled, loss, said):
         api.execute("select count(*) from image").fetchone()
         == catalog.execute("select count(*) from image").fetchone()
     )
+
+
+@pytest.mark.parametrize(
+    ("replaced", "said"),
+    [
+        ("true", "image: 0 rows, 2,000 are live, and 2,000 others are new"),
+        ("source = 'flickr'", "image: 0 rows of flickr, 1,200 are live, and 1,200 others are new"),
+    ],
+)
+def test_other_records_in_the_place_of_those_that_are_live(filled, monkeypatch, replaced, said):
+    """The wrong database, or one that was filled again: view counts would be lost, and deletions undone."""
+    monkeypatch.setattr(loss_limits, "TOTAL", 0.9)
+    catalog, api = filled
+    for connection in filled:
+        connection.execute("update image set removed_from_source = false, source = 'met'")
+        connection.execute(
+            "update image set source = 'flickr' where identifier in (select md5('1image' || n)::uuid"
+            " from generate_series(1, 1200) n)"
+        )
+    catalog.execute(f"update image set identifier = gen_random_uuid() where {replaced}")
+    TableCopy(catalog, api, "image", "run").run()
+    assert shrinkage(api, ["image"])[0] == said
 
 
 def test_a_source_whose_records_are_all_removed_is_not_promoted(filled):

@@ -14,6 +14,7 @@ from catalog.monitoring.health import of_engine
 from catalog.notifications.messages import engine_state
 from catalog.tests.data_refresh.engine_proxy import Answer
 from catalog.tests.data_refresh.indexes import make
+from catalog.tests.data_refresh.test_filtered import titled
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 look = partial(cluster.look, patience=0.0, wait=1.0)
@@ -123,6 +124,20 @@ def test_an_alias_that_leads_nowhere(roomy):
     roomy.client.indices.delete(index="image-a,image-a-filtered")
     assert keys(found("image")) == ["alias image", "alias image-filtered"]
     assert "no index is behind it" in found("image").problems[0].text
+
+
+def test_an_alias_whose_documents_are_gone(roomy):
+    def found(*counted):
+        return look(roomy.client, 1, promoted=lambda: ["image"], counted=lambda uuid: dict(counted).get(uuid))
+
+    for name in ("image-a", "image-a-filtered"):
+        titled(roomy, [f"t{n}" for n in range(5)], name)
+    roomy.swap_aliases({"image": "image-a", "image-filtered": "image-a-filtered"})
+    counted = [(roomy.require(name).uuid, 5) for name in ("image-a", "image-a-filtered")]
+    assert found(*counted).state == found().state == "well"
+    roomy.client.delete_by_query(index="image-filtered", query={"match_all": {}}, refresh=True)
+    assert (found(*counted).state, keys(found(*counted))) == ("critical", ["documents image-filtered"])
+    assert "0 documents are searched, 5 when image-a-filtered was counted" in found(*counted).problems[0].text
 
 
 @pytest.mark.parametrize("error", [psycopg.OperationalError("no server"), RuntimeError("no connection")])

@@ -10,13 +10,15 @@ from psycopg.types.json import Jsonb
 
 from catalog.core.errors import Retry
 from catalog.data_refresh.client import complete_answer
+from catalog.data_refresh.refresh import CreatedIndex, begin, note_index, reach
 from catalog.ingestion.provider import BrokenProvider
 from catalog.local.stack import ROOT
 from catalog.monitoring import health, loads
 from catalog.monitoring.loads import Freshness, Source
-from catalog.monitoring.refreshes import Alias, Refreshed, live, promoted
+from catalog.monitoring.refreshes import NOTICEABLE, Alias, Refreshed, live, promoted
 from catalog.monitoring.rows import numbers
 from catalog.providers.jamendo.provider import Jamendo
+from catalog.tests.data_refresh.test_refresh import plan, turn
 from catalog.tests.monitoring.reports import report
 
 NOW = datetime(2024, 3, 14, 12, tzinfo=UTC)
@@ -178,20 +180,26 @@ def test_sources_that_shrink():
     [found] = health.of_documents([refreshed(2, flickr=1000, met=1000)], {"flickr": 790, "met": 950})
     assert (found.subject, found.runbook) == ("flickr (image)", "shrinking")
     assert "790 documents are searched, 1,000 before the refresh of 2024-03-12" in found.text
-    few, many = (refreshed(1, nappy=health.NOTICEABLE - n) for n in (1, 0))
+    few, many = (refreshed(1, nappy=NOTICEABLE - n) for n in (1, 0))
     assert health.of_documents([few], {"met": 1}) == []
     assert len(health.of_documents([many], {"met": 1})) == 1
     assert len(health.of_documents([few], {})) == 1
     assert health.of_documents([], {}) == []
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(
     ("made", "left", "found"), [(5, 4, 0), (5, 0, 1), (1000, 801, 0), (1000, 800, 1), (None, 0, 0), (0, 0, 0)]
 )
-def test_documents_that_the_last_refresh_made_and_that_are_gone(made, left, found):
-    """Also after the first refresh, before which there were none."""
-    last = msgspec.structs.replace(refreshed(1), made=made)
-    assert [one.runbook for one in health.of_totals([last], left)] == ["shrinking"] * found
+@pytest.mark.parametrize("name", ["image", "image-filtered"])
+def test_documents_that_were_counted_and_that_are_gone(catalog, name, made, left, found):
+    """Also after the first refresh, before which there were none, and of any index behind an alias."""
+    begun = begin(catalog, turn(catalog), plan())
+    note_index(catalog, begun, "image-1", CreatedIndex("u", made))
+    reach(catalog, begun, "promoted")
+    alias = Alias(name, "image", "image-1", left, uuid="u")
+    [*findings] = health.of_losses([alias], catalog)
+    assert [(one.subject, one.runbook) for one in findings] == [(f"alias {name}", "shrinking")] * found
 
 
 def test_tables_that_stay_live_without_their_indexes():
