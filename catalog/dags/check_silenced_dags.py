@@ -17,7 +17,7 @@ from catalog.core.settings import SILENCED_SLACK_NOTIFICATIONS, SKIPPED_INGESTIO
 from catalog.dags.common.github import github
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.operators.slack import send
+from catalog.dags.operators.slack import deliver
 from catalog.maintenance.silenced import closed_issues
 from catalog.notifications.messages import stale_entries
 
@@ -28,8 +28,7 @@ def _check(setting: Setting[Any]) -> str:
         raise AirflowSkipException(f"{setting.name} holds no entry whose issue is closed.")
     ti = get_current_context()["ti"]
     message = stale_entries(ti.dag_id, ti.task_id, setting.name, found)
-    send(message)
-    return message.text
+    return deliver(message)
 
 
 @task

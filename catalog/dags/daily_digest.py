@@ -3,8 +3,8 @@
 Unpause this DAG and set the Variable `SLACK_DIGEST` to `true`. Then reports of completed runs, such as loads
 and data refreshes, are collected in the catalog database (table `digest_entry`) instead of being sent one by
 one. Alerts, and reports of runs that were partial or not whole, are still sent at once; the task log has
-every report in full. While this DAG is paused, all reports are sent at once. A digest that Slack does not
-accept is sent by the next attempt, or by the next run.
+every report in full. While this DAG is paused, all reports are sent at once. A digest that is not sent,
+whatever the reason, is sent by the next attempt, or by the next run.
 """
 
 from airflow.sdk import task
@@ -25,8 +25,9 @@ def send_digest(ti: TaskInstance = GIVEN) -> str:
             raise AirflowSkipException("no run has completed since the last digest.")
         message = digest(ti.dag_id, ti.task_id, entries)
         unsent = try_to_send(message)
-        if unsent and unsent.temporary:
-            raise AirflowException(f"{unsent.reason}; the {len(entries):,} reports are kept.")
+        if unsent:
+            kept = f"{unsent.reason}; the {len(entries):,} reports are kept."
+            raise AirflowException(kept) if unsent.temporary else AirflowSkipException(kept)
     return message.text
 
 

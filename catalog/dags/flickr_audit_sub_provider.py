@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from catalog.dags.common.context import GIVEN, DagRun, Params
 from catalog.dags.common.params import REPLAY
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.operators.slack import send
+from catalog.dags.operators.slack import deliver
 from catalog.dags.tasks.provider_run import provider_client
 from catalog.ingestion.assemble import replay_of
 from catalog.ingestion.provider import provider_class
@@ -34,8 +34,7 @@ def audit_flickr_sub_providers(params: Params = GIVEN, dag_run: DagRun = GIVEN) 
     if not found:
         raise AirflowSkipException("no institution to suggest.")
     message = flickr_suggestions(dag_run.dag_id, "audit_flickr_sub_providers", found)
-    send(message)
-    return message.text
+    return deliver(message)
 
 
 with catalog_dag(

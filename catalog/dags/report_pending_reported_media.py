@@ -16,7 +16,7 @@ from catalog.dags.common.connections import api_connection
 from catalog.dags.common.context import GIVEN, DagRun, TaskInstance
 from catalog.dags.common.variables import environment
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.operators.slack import send
+from catalog.dags.operators.slack import deliver
 from catalog.database.reports import pending_reports
 from catalog.notifications.messages import pending_media
 
@@ -32,8 +32,7 @@ def report_pending_media_reports(
 ) -> str:
     admin = environment(DJANGO_ADMIN_URL)
     message = pending_media(dag_run.dag_id, ti.task_id, counts, admin)
-    send(message)
-    return message.text
+    return deliver(message)
 
 
 with catalog_dag(

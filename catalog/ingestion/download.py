@@ -1,9 +1,10 @@
 """Downloads a small file from an address that the operator has set, which may hold secrets itself."""
 
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from catalog.core.errors import Fatal
+from catalog.core.errors import Fatal, Retry
 from catalog.core.secrets import Redactor, Secret, without_secrets
 from catalog.ingestion.deadline import deadline
 from catalog.ingestion.response_errors import raise_for_status
@@ -34,7 +35,8 @@ def download(
         **options: Further arguments of `requests.get`: `verify`, `cert`, `proxies`, `allow_redirects`.
 
     Raises:
-        Retry: The server does not respond, has an error of its own, or limits the rate.
+        Retry: The server does not respond, has an error of its own, or limits the rate; or the response is a
+            part of the file.
         Fatal: The server refuses the request, or the file is larger than `MAX_BYTES`.
     """
     headers = headers or {}
@@ -49,20 +51,44 @@ def download(
             deadline(TOTAL) as until,
             KeyedSession(list(headers)) as session,
             session.get(
-                url, headers=headers, auth=login, timeout=timeout, stream=True, **options
+                url,
+                headers={"Accept-Encoding": "identity", **headers},
+                auth=login,
+                timeout=timeout,
+                stream=True,
+                **options,
             ) as response,
         ):
-            if not 200 <= response.status_code < 300:
+            if 200 < response.status_code < 300:
+                raise Retry(f"status {response.status_code} is not that of a complete file")
+            if response.status_code != 200:
                 wait = retry_after(response.headers.get("retry-after"))
                 # The body of a refusal may repeat what was signed.
                 raise_for_status(response.status_code, "", wait, request=request, blocked=None)
-            parts, size = [], 0
-            while chunk := response.raw.read1(_CHUNK, decode_content=True):
+            body = bytearray()
+            while (chunk := response.raw.read1(_CHUNK, decode_content=False)) and len(body) <= MAX_BYTES:
                 until.within(None)
-                size += len(chunk)
-                if size > MAX_BYTES:
-                    raise Fatal(f"{request}: the file is larger than {MAX_BYTES:,} bytes")
-                parts.append(chunk)
-            return b"".join(parts)
+                body += chunk
+            body = _decoded(body, response.headers.get("content-encoding", ""))
+    except Retry as error:
+        raise Retry(f"{request}: {error}", error.retry_after) from None
     except LIBRARY_ERRORS as error:
-        raise to_catalog_error(error, until, redact, request) from None
+        found = to_catalog_error(error, until, redact, request)
+        raise (Retry(f"{request}: {found}") if isinstance(found, Retry) else found) from None
+    if len(body) > MAX_BYTES:
+        raise Fatal(f"{request}: the file is larger than {MAX_BYTES:,} bytes")
+    return bytes(body)
+
+
+def _decoded(body: bytearray, encoding: str) -> bytearray:
+    """Decompress a body that a server compresses unasked. Raises Retry if it ends early."""
+    if encoding.lower() in ("", "identity"):
+        return body
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        found = decoder.decompress(body, MAX_BYTES + 1)
+    except zlib.error as error:
+        raise Retry(f"the body, encoded with {encoding[:40]!r}, could not be decompressed: {error}") from None
+    if not decoder.eof and len(found) <= MAX_BYTES:
+        raise Retry("the compressed body ends early")
+    return bytearray(found)

@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 from upath import UPath
 
 from catalog.core.connections import arguments_of
-from catalog.core.errors import Fatal
+from catalog.core.errors import Fatal, Retry
 from catalog.core.session import Connection, settle
 from catalog.core.settings import API_DB, CATALOG_DB, SEARCH, SENSITIVE_TERMS, SENSITIVE_TERMS_URL, STAGING_DB
 from catalog.dags.common.iam import with_token
@@ -127,11 +127,13 @@ def sensitive_terms() -> list[str]:
         Fatal: The server refuses the request, or what it sends is not a list of terms.
     """
     options: dict[str, Any] = {}
+    setting = f"Variable {SENSITIVE_TERMS_URL.name}"
     try:
         connection = AirflowConnection.get(SENSITIVE_TERMS)
     except AirflowNotFoundException:
         url = value_of(SENSITIVE_TERMS_URL)
     else:
+        setting = f"connection {SENSITIVE_TERMS}"
         url, options = _address_of(connection), _request_options(connection)
     if not url:
         raise AirflowFailException(
@@ -140,7 +142,13 @@ def sensitive_terms() -> list[str]:
         )
     if url.startswith(("http://", "https://")):
         mask_address(url)
-        body = download(url, **options)
+        problem = f"the list of sensitive terms ({setting}) cannot be read: "
+        try:
+            body = download(url, **options)
+        except Retry as error:
+            raise Retry(f"{problem}{error}", error.retry_after) from None
+        except Fatal as error:
+            raise Fatal(f"{problem}{error}") from None
     else:
         try:
             body = cast(UPath, ObjectStoragePath(url)).read_bytes()

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from airflow.sdk import Connection, conf, get_current_context
-from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 
 from catalog.core.airflow_ui import run_path
 from catalog.core.setting import Silencing
@@ -54,6 +54,18 @@ def send(message: Message) -> str | None:
     """
     unsent = try_to_send(message)
     return unsent.reason if unsent else None
+
+
+def deliver(message: Message) -> str:
+    """Send a message that is the only result of its task, and return its text.
+
+    Raises:
+        AirflowException: Slack cannot be reached, or refuses the message; another attempt sends it.
+    """
+    unsent = try_to_send(message)
+    if unsent and unsent.temporary:
+        raise AirflowException(f"{unsent.reason}; the next attempt sends the message.")
+    return message.text
 
 
 def try_to_send(message: Message) -> Unsent | None:

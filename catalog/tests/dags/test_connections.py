@@ -1,7 +1,10 @@
 """HTTP connections as tasks read them: address, login and extras."""
 
 import ast
+import gzip
 import json
+import re
+import zlib
 from pathlib import Path
 
 import psycopg
@@ -91,6 +94,33 @@ def test_a_list_without_an_end_is_refused(terms, monkeypatch):
         terms(Response("term\n" * 100))
     monkeypatch.setattr("catalog.ingestion.download.MAX_BYTES", 500)
     assert terms(Response("term\n" * 100)) == ["term"]
+
+
+LIST = b"one\n" + b"other\n" * 1000
+
+
+@pytest.mark.parametrize(
+    ("response", "problem"),
+    [
+        (Response(LIST, 206), "status 206 is not that of a complete file"),
+        (Response("", 204), "status 204"),
+        (Response(gzip.compress(LIST)[:-30], headers={"Content-Encoding": "gzip"}), "ends early"),
+        (Response(zlib.compress(LIST)[:-9], headers={"Content-Encoding": "deflate"}), "ends early"),
+        (Response(LIST, headers={"Content-Encoding": "gzip"}), "could not be decompressed"),
+        (Response(LIST, headers={"Content-Encoding": "br"}), "could not be decompressed"),
+    ],
+)
+def test_a_part_of_a_list_is_not_the_list(terms, response, problem):
+    with pytest.raises(Retry, match=problem) as raised:
+        terms(response)
+    listed = r"the list of sensitive terms \(Variable SENSITIVE_TERMS_URL\) cannot be read: GET http://"
+    assert re.match(listed, str(raised.value))
+
+
+@pytest.mark.parametrize("compressed", [gzip.compress, zlib.compress])
+def test_a_list_that_is_compressed_unasked(terms, compressed):
+    encoding = {"Content-Encoding": "gzip" if compressed is gzip.compress else "deflate"}
+    assert terms(Response(compressed(LIST), headers=encoding)) == ["one", "other"]
 
 
 def test_a_list_that_is_no_text_is_refused(terms):
