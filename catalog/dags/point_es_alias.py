@@ -1,5 +1,6 @@
 """Points an alias of a search engine at another index that is already there."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES
 from catalog.dags.common.assets import FILTERED, INDEX
 from catalog.dags.common.conf import END
+from catalog.dags.common.connections import sensitive_terms
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
 from catalog.dags.common.refreshes import begin_refresh, current_refresh, is_complete, note_index
@@ -38,9 +40,10 @@ For the {name} engine (connection `{search}`), for example to try an index that 
 has made, or to go back to the index before. The first task refuses an index that is missing, closed, blocked
 or red, that the catalog did not create or never completed, or that belongs to a data refresh whose tables are
 not live; an index of another media type than the alias; one with sensitive media for an alias
-`…-filtered`, and the other way round; more documents than when the index was last counted; fewer, apart from
-those that moderators have deleted since, and far fewer, of all or of one source, than are behind the alias
-(these two unless `accept_shrinkage`). Nothing has been changed then.
+`…-filtered`, also if only today's list of terms calls them so, and the other way round; more documents than
+when the index was last counted; fewer, apart from those that moderators have deleted since, and far fewer, of
+all or of one source, or far fewer hidden ones, than are behind the alias (these two unless
+`accept_shrinkage`). Nothing has been changed then.
 
 Before the alias is moved, the index gets its replicas, and all decisions that moderators have ever made are
 applied to it. The alias is moved in one atomic step; nothing else is. With `delete_old_index`, the index
@@ -58,37 +61,44 @@ THEN = {
 }
 
 
+def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]) -> None:
+    """Refuse an index that the alias should not point at, whatever it points at now."""
+    from catalog.data_refresh.pointing import losses, media_type_of, require_hidden, require_target
+    from catalog.data_refresh.shrinkage import shrunken_index
+
+    engine = indexes(where.search)
+    target = require_target(engine, alias, index)
+    if is_complete(target.uuid) is False:
+        raise Refused(f"index: {index} was never complete, or belongs to tables that are not live.")
+    if changed := recounted(where, media_type_of(alias), index, target.uuid):
+        missing, said = changed
+        if missing < 0:
+            raise Refused(f"index: {said}: another program wrote to it. Choose or make another one.")
+        if not params["accept_shrinkage"]:
+            raise Refused(
+                f"index: {said}. Choose or make another one; or trigger a new run with "
+                '{"accept_shrinkage": true}.'
+            )
+    if is_filtered(alias):
+        require_hidden(engine, index, sensitive_terms())
+    if (found := losses(engine, alias, index)) and not params["accept_shrinkage"]:
+        raise Refused(shrunken_index(found))
+    refuse_foreign_alias(where, alias)
+
+
 @task
 def check_target(environment: str, params: Params = GIVEN) -> None:
     """Check the index and record the plan, once; skipped if the alias points at the index already."""
-    from catalog.data_refresh.pointing import losses, media_type_of, require_target
-    from catalog.data_refresh.shrinkage import shrunken_index
+    from catalog.data_refresh.pointing import media_type_of
 
     where, alias, index = ENVIRONMENTS[environment], params["alias"], params["index"]
     engine, media_type = indexes(where.search), media_type_of(alias)
-
-    def check() -> None:
-        target = require_target(engine, alias, index)
-        if is_complete(target.uuid) is False:
-            raise Refused(f"index: {index} was never complete, or belongs to tables that are not live.")
-        if changed := recounted(where, media_type, index, target.uuid):
-            missing, said = changed
-            if missing < 0:
-                raise Refused(f"index: {said}: another program wrote to it. Choose or make another one.")
-            if not params["accept_shrinkage"]:
-                raise Refused(
-                    f"index: {said}. Choose or make another one; or trigger a new run with "
-                    '{"accept_shrinkage": true}.'
-                )
-        if (found := losses(engine, alias, index)) and not params["accept_shrinkage"]:
-            raise Refused(shrunken_index(found))
-        refuse_foreign_alias(where, alias)
 
     def plan(_: int) -> Plan:
         live = engine.resolve_alias(alias)
         if live != index:
             with hint("Nothing was changed."):
-                check()
+                _check(where, alias, index, params)
         return Plan(
             media_type,
             where.api,

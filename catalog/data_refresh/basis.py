@@ -284,6 +284,8 @@ def obstacle(
         identity = engine.identity(name) if name else None
         if identity is None or identity.uuid != uuid:
             return f"the last refresh did not fill the index behind {alias}"
+        if pipeline := engine.pipeline(identity.name):
+            return f"the index behind {alias} has {pipeline}, which changes documents that are written to it"
         if problem := _changed_documents(basis, api, engine, media_type, alias):
             return problem
     if basis.inputs != wanted_inputs:

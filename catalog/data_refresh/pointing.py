@@ -1,5 +1,6 @@
 """Checks before an alias is pointed at an index that is already there."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from elasticsearch import NotFoundError
@@ -11,6 +12,7 @@ from catalog.data_refresh.client import ask
 from catalog.data_refresh.identity import FILTERED_SUFFIX, IndexIdentity, is_filtered
 from catalog.data_refresh.preflight import alias_problems, index_problems
 from catalog.data_refresh.search import Indexes
+from catalog.data_refresh.sensitive import sensitive_groups
 from catalog.data_refresh.shrinkage import FILTERED, revealing_alias, shrunken_alias
 
 
@@ -77,6 +79,24 @@ def _of_shards(engine: Indexes, index: str) -> list[str]:
     except NotFoundError:
         return [f"{index} was deleted at this moment"]
     return ["its status is red: some of its documents cannot be found"] if status == "red" else []
+
+
+def require_hidden(engine: Indexes, index: str, terms: Sequence[str]) -> None:
+    """Check that a filtered index has no document that is sensitive by now.
+
+    Args:
+        engine: Operations on indexes.
+        index: Name of the index.
+        terms: Sensitive terms.
+
+    Raises:
+        Refused: It has some: it was made with another list of terms.
+    """
+    if shown := sum(engine.count(index, group) for group in sensitive_groups(terms)):
+        raise Refused(
+            f"index: {index} shows {shown:,} documents with sensitive terms: it was made with another list. "
+            f"Choose another index, or make one: create_filtered_{media_type_of(index)}_index."
+        )
 
 
 def losses(engine: Indexes, alias: str, index: str) -> list[str]:

@@ -191,6 +191,13 @@ class Indexes:
             return {}
         return dict(mapping["mappings"].get("_meta") or {})
 
+    def pipeline(self, name: str) -> str:
+        """Return the ingest pipeline of an index, as in `index.final_pipeline p`; "" if there is none."""
+        [about] = self.ask(self.client.indices.get_settings, index=name, flat_settings=True).body.values()
+        given = (f"index.{kind}_pipeline" for kind in ("default", "final"))
+        values = ((key, about["settings"].get(key)) for key in given)
+        return next((f"{key} {value}" for key, value in values if value not in (None, "_none")), "")
+
     def live_meta(self, alias: str) -> dict[str, Any]:
         """Return `_meta` of the index behind an alias; empty if there is none. Raises SeveralIndexes."""
         index = self.resolve_alias(alias)

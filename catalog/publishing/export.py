@@ -216,8 +216,8 @@ class Pipeline:
         self._converting = self._stack.enter_context(ThreadPoolExecutor(_CONVERTERS))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __exit__(self, *failure: Any) -> None:
+        self._stack.__exit__(*failure)
 
     def add(
         self, writer: Worker, convert: Callable[[], pa.Table], write: Callable[[pa.Table], None]

@@ -192,6 +192,9 @@ def obstruct(kind, catalog, api, search):
     if kind == "index":
         make(search, "image-3")
         search.swap_aliases({"image": "image-3"})
+    elif kind == "pipeline":
+        settings = {"index.final_pipeline": "theirs"}
+        search.client.indices.put_settings(index="image-1-filtered", settings=settings)
     elif kind == "documents":
         search.client.index(index="image-1-filtered", id="a", document={"title": "x"}, refresh=True)
     elif kind in statements:
@@ -204,6 +207,7 @@ def obstruct(kind, catalog, api, search):
         ("mark", "the last refresh did not write the API's table image as it is now"),
         ("table", "the last refresh did not write the API's table image as it is now"),
         ("index", "the last refresh did not fill the index behind image"),
+        ("pipeline", "the index behind image-filtered has index.final_pipeline theirs, which changes"),
         (
             "documents",
             "another program has changed the index behind image-filtered: 1 documents instead of 0",

@@ -8,7 +8,7 @@ import pytest
 
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Refused
-from catalog.data_refresh.pointing import losses, media_type_of, require_target
+from catalog.data_refresh.pointing import losses, media_type_of, require_hidden, require_target
 from catalog.data_refresh.recount import difference
 from catalog.data_refresh.refresh import (
     EVER,
@@ -102,6 +102,13 @@ def test_far_fewer_documents(search):
     titled(search, [f"t{n}" for n in range(18)], "image-b")
     assert losses(search, "image", "image-b") == []
     assert losses(search, "image-new", "image-b") == []
+
+
+def test_an_index_made_with_another_list_of_terms(search):
+    titled(search, ["a violin", "a drum"], "image-a-filtered")
+    require_hidden(search, "image-a-filtered", ["flute"])
+    with pytest.raises(Refused, match=r"shows 1 documents with .*: create_filtered_image_index\.$"):
+        require_hidden(search, "image-a-filtered", ["flute", "violin"])
 
 
 def test_an_index_that_hides_far_less(search):

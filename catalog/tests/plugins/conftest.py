@@ -68,6 +68,10 @@ def site(server: Postgres, engine: SearchEngine, tmp_path_factory: pytest.TempPa
             load_image_data="success",
             watcher="failed",
         )
+        # A run of a held schedule, which says nothing about the failure before it.
+        recent = now - timedelta(minutes=30)
+        skipped = {"pull_image_data": "skipped", "load_image_data": "skipped", "watcher": "skipped"}
+        held = run("stocksnap_workflow", "held", "success", recent, recent + timedelta(minutes=1), **skipped)
         tomorrow = now + timedelta(days=1)
         dags = [
             dag("flickr_workflow", next_run=tomorrow),
@@ -82,7 +86,7 @@ def site(server: Postgres, engine: SearchEngine, tmp_path_factory: pytest.TempPa
             "elasticsearch_http_production": f"{scheme}://{host}:{port}/?engine=opensearch",
         }
         try:
-            with website(tmp_path_factory.mktemp("website"), connections, dags, [failing]) as site:
+            with website(tmp_path_factory.mktemp("website"), connections, dags, [failing, held]) as site:
                 yield site
         finally:
             search.client.indices.delete(index="image-*,audio-*", ignore_unavailable=True)
