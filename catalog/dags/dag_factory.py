@@ -41,6 +41,7 @@ from catalog.dags.operators.slack import alert_on_failure, alert_on_late_run, al
 from catalog.dags.operators.watcher import watch
 
 # Kind → owner: who looks after the DAGs of a family. The setting OWNER_LINKS says how to reach them.
+_BEGUN = ("success", "failed", "up_for_retry", "up_for_reschedule", "deferred")  # states of tasks
 OWNERS = {
     "provider": "ingestion",
     "provider-reingestion": "ingestion",
@@ -221,17 +222,25 @@ def before_task(context: Context) -> None:
 
 
 def skip_when_held(context: Context) -> None:
-    """Skip the tasks of scheduled runs of DAGs that the Variable HELD_SCHEDULES lists.
+    """Skip the tasks of scheduled runs of DAGs that the Variable HELD_SCHEDULES lists, if they begin now.
 
     A triggered run needs its DAG unpaused, and unpausing also starts the schedule's last interval. `./just
     trigger` and the demo therefore hold the schedule while they run, so that no full pull from a live API
-    starts beside them.
+    starts beside them. A run that has done something goes on: without the rest of it, what is done would be
+    lost under a run that ends as success.
     """
-    run = context["dag_run"]
+    run, ti = context["dag_run"], context["ti"]
     if getattr(run.run_type, "value", run.run_type) != "scheduled":
         return
-    if reason := value_of(HELD_SCHEDULES).get(run.dag_id):
+    reason = value_of(HELD_SCHEDULES).get(run.dag_id)
+    if reason and ti.try_number == 1 and not _has_begun(ti):
         raise AirflowSkipException(f"this scheduled run is held by HELD_SCHEDULES: {reason}")
+
+
+def _has_begun(ti: Any) -> bool:
+    """Return whether a task of the run has ended, or has been tried, without being skipped."""
+    states = ti.get_task_states(ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+    return any(state in states.values() for state in _BEGUN)
 
 
 def _override_timeouts(dag: DAG) -> None:

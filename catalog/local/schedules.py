@@ -27,10 +27,13 @@ class Use(msgspec.Struct):
         since: When the first command unpaused it.
         processes: Id and start of processes, one for each command; a process may have several. The id alone
             may be another process's by now.
+        held_before: Somebody else holds the schedule, so its entry stays. The value of an entry does not tell
+            that: Airflow's API shows `***` for that of a DAG with `token` in its name.
     """
 
     since: datetime
     processes: list[tuple[int, float]] = []
+    held_before: bool = False
 
 
 @contextmanager
@@ -57,7 +60,8 @@ def unpaused(stack: Stack, dag_ids: Iterable[str], notify: Callable[[str], None]
             notify(f"unpausing {', '.join(paused)} for this, and pausing again afterwards")
             _write(api, dict.fromkeys(paused, REASON) | entries)
         for dag_id in paused:
-            uses[dag_id] = Use(since)  # replaces that of a command that was killed
+            own = dag_id in uses and not uses[dag_id].held_before  # of a command that was killed
+            uses[dag_id] = Use(since, held_before=dag_id in entries and not own)
             api.pause(dag_id, False)
         for dag_id in (*paused, *shared):
             uses[dag_id].processes.append(_this_process())
@@ -70,9 +74,8 @@ def unpaused(stack: Stack, dag_ids: Iterable[str], notify: Callable[[str], None]
             ended = [d for d in (*paused, *shared) if d in uses and not _is_used_by_others(uses[d])]
             if ended:
                 _end_held(api, ended, min(uses[d].since for d in ended))
-                # The reason of a person stays.
-                kept = {d: r for d, r in _entries(api).items() if d not in ended or r != REASON}
-                _write(api, kept)
+                released = {d for d in ended if not uses[d].held_before}
+                _write(api, {d: reason for d, reason in _entries(api).items() if d not in released})
             for dag_id in ended:
                 del uses[dag_id]
 
