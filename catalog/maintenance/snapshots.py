@@ -10,6 +10,7 @@ from catalog.core.errors import Fatal
 
 RDS: TypeAlias = Any  # boto3's client, which has no types
 log = logging.getLogger(__name__)
+FAILED = "failed"  # status of a snapshot
 PREFIX = "airflow-managed-"  # other snapshots belong to others
 
 
@@ -57,7 +58,7 @@ def available(rds: RDS, database: str, name: str) -> bool:
     """
     found = _described(rds, database, name)
     status = found[0].get("Status") if found else None
-    if status == "failed":
+    if status == FAILED:
         raise Fatal(f"the snapshot {name} failed; delete it, then clear the task that makes it.")
     return bool(status == "available")
 

@@ -12,6 +12,7 @@ from catalog.core.session import Connection, is_same_database
 from catalog.core.setting import Databases, Deploy
 from catalog.core.settings import STAGING_DB
 from catalog.maintenance.github import GitHub
+from catalog.maintenance.snapshots import FAILED
 
 # Tables of API keys; production's must not work in staging.
 TRUNCATED = ("api_throttledapplication", "api_oauth2registration")
@@ -48,7 +49,7 @@ class Restore:
         self._rds, self._names, self._run = rds, databases, run[:200]
 
     def latest_snapshot(self) -> str:
-        """Return the identifier of production's newest automated snapshot.
+        """Return the identifier of production's newest automated snapshot, except failed ones.
 
         Raises:
             Fatal: There is none of the last two days: nobody may have noticed that backups have stopped.
@@ -56,11 +57,16 @@ class Restore:
         pages = self._rds.get_paginator("describe_db_snapshots").paginate(
             DBInstanceIdentifier=self._names.production, SnapshotType="automated"
         )
-        found = [s for page in pages for s in page["DBSnapshots"] if s.get("SnapshotCreateTime")]
+        found = [
+            snapshot
+            for page in pages
+            for snapshot in page["DBSnapshots"]
+            if snapshot.get("SnapshotCreateTime") and snapshot.get("Status") != FAILED
+        ]
         if not found:
             raise Fatal(
-                f"{self._names.production} has no automated snapshot; enable its backups, "
-                "then clear this task."
+                f"{self._names.production} has no automated snapshot that has not failed; enable its "
+                "backups, then clear this task."
             )
         newest = max(found, key=lambda s: s["SnapshotCreateTime"])
         name, taken = str(newest["DBSnapshotIdentifier"]), newest["SnapshotCreateTime"]
@@ -72,7 +78,10 @@ class Restore:
         return name
 
     def snapshot_ready(self, snapshot: str) -> bool:
+        """Return True if a snapshot is complete. Raises Fatal if it failed."""
         [found] = self._rds.describe_db_snapshots(DBSnapshotIdentifier=snapshot)["DBSnapshots"]
+        if found["Status"] == FAILED:
+            raise Fatal(f"the snapshot {snapshot} failed; {_AGAIN}, which takes the one before.")
         return bool(found["Status"] == "available")
 
     def details(self) -> JsonObject:
@@ -82,6 +91,12 @@ class Restore:
             raise Fatal(
                 f"there is no database {self._names.staging}; correct STAGING_RESTORE_DATABASES, or rename "
                 "the old database by hand."
+            )
+        if instance.get("DeletionProtection"):
+            raise Fatal(
+                f"{self._names.staging} is protected against deletion, so it could not be deleted after it is "
+                "replaced. Switch the protection off (modify-db-instance --no-deletion-protection), then "
+                "clear this task."
             )
         kept = ("MultiAZ", "AvailabilityZone", "PubliclyAccessible", "DBInstanceClass", "AllocatedStorage")
         details = {key: instance[key] for key in kept if instance.get(key) is not None}

@@ -2,6 +2,7 @@
 
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_only_a_run_that_begins_is_held(monkeypatch, states, attempt, run_type, 
         try_number=attempt,
         get_task_states=lambda dag_id, run_ids: dict.fromkeys(run_ids, states),
     )
-    context = {"ti": ti, "dag_run": SimpleNamespace(dag_id="met_workflow", run_type=run_type)}
+    context: Any = {"ti": ti, "dag_run": SimpleNamespace(dag_id="met_workflow", run_type=run_type)}
     if skipped:
         with pytest.raises(AirflowSkipException, match="held by HELD_SCHEDULES: unpaused for a run"):
             skip_when_held(context)

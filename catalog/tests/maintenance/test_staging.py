@@ -244,18 +244,45 @@ def test_a_missing_database_or_snapshot_is_named(rds):
         Restore(rds, Databases(production="nobody")).latest_snapshot()
 
 
-@pytest.mark.database
-def test_a_snapshot_that_is_old_is_no_backup(rds):
-    old = {
-        "DBSnapshotIdentifier": "rds:old",
-        "SnapshotCreateTime": datetime.now(UTC) - timedelta(days=3),
-        "Status": "available",
-    }
-    stubbed = boto3.client("rds", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
-    with Stubber(stubbed) as stub:
-        stub.add_response("describe_db_snapshots", {"DBSnapshots": [old]})
-        with pytest.raises(Fatal, match=r"rds:old, is of .*: its backups have stopped"):
-            Restore(stubbed, NAMES).latest_snapshot()
+@pytest.fixture
+def aws_says():
+    """Return a client, and the answers that it gives."""
+    client = boto3.client("rds", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    with Stubber(client) as stub:
+        yield client, stub
+
+
+def snapshot(name, days, status="available"):
+    taken = datetime.now(UTC) - timedelta(days=days)
+    return {"DBSnapshotIdentifier": name, "SnapshotCreateTime": taken, "Status": status}
+
+
+def test_a_snapshot_that_is_old_is_no_backup(aws_says):
+    client, answers = aws_says
+    answers.add_response("describe_db_snapshots", {"DBSnapshots": [snapshot("rds:old", 3)]})
+    with pytest.raises(Fatal, match=r"rds:old, is of .*: its backups have stopped"):
+        Restore(client, NAMES).latest_snapshot()
+
+
+def test_a_snapshot_that_failed_is_not_waited_for(aws_says):
+    client, answers = aws_says
+    found = [snapshot("rds:whole", 1), snapshot("rds:broken", 0.5, "failed")]
+    answers.add_response("describe_db_snapshots", {"DBSnapshots": found})
+    assert Restore(client, NAMES).latest_snapshot() == "rds:whole"
+    for status, ready in (("creating", False), ("available", True)):
+        answers.add_response("describe_db_snapshots", {"DBSnapshots": [snapshot("rds:new", 0, status)]})
+        assert Restore(client, NAMES).snapshot_ready("rds:new") is ready
+    answers.add_response("describe_db_snapshots", {"DBSnapshots": found[1:]})
+    with pytest.raises(Fatal, match="the snapshot rds:broken failed; trigger a new run"):
+        Restore(client, NAMES).snapshot_ready("rds:broken")
+
+
+def test_staging_that_could_not_be_deleted_is_refused_before_it_is_replaced(aws_says):
+    client, answers = aws_says
+    staging = {"DBInstanceIdentifier": NAMES.staging, "DeletionProtection": True}
+    answers.add_response("describe_db_instances", {"DBInstances": [staging]})
+    with pytest.raises(Fatal, match="protected against deletion"):
+        Restore(client, NAMES).details()
 
 
 def test_applications_are_forgotten(api):
