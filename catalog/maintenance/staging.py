@@ -94,7 +94,7 @@ class Restore:
             )
         if instance.get("DeletionProtection"):
             raise Fatal(
-                f"{self._names.staging} is protected against deletion, so it could not be deleted after it is "
+                f"{self._names.staging} is protected against deletion, so it could not be deleted once it is "
                 "replaced. Switch the protection off (modify-db-instance --no-deletion-protection), then "
                 "clear this task."
             )
