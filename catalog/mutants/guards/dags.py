@@ -102,4 +102,13 @@ GUARDS = (
         replace="    if missing := set():\n",
         tests=("soak/test_oracles.py::test_a_pull_that_is_not_whole",),
     ),
+    Guard(
+        name="held-runs-have-not-begun",
+        holds="The rest of a run that has begun is not left out by a held schedule.",
+        row=44,
+        file="catalog/dags/dag_factory.py",
+        find=" and ti.try_number == 1 and not _has_begun(ti)",
+        replace="",
+        tests=("dags/test_held_schedules.py::test_only_a_run_that_begins_is_held",),
+    ),
 )

@@ -197,8 +197,8 @@ GUARDS = (
         holds="A new index without a source that the live one has is not promoted, however small the source is.",
         row=12,
         file="catalog/data_refresh/refresh_indexes.py",
-        find="        if problems := shrunken_alias(alias, before, now, limit):\n",
-        replace="        if problems := shrunken_alias(alias, before, now, limit)[:0]:\n",
+        find="        problems = shrunken_alias(alias, before, now, limit)\n",
+        replace="        problems = []\n",
         tests=("data_refresh/test_removals.py::test_an_index_without_a_small_source_is_refused",),
     ),
     Guard(
@@ -468,5 +468,25 @@ GUARDS = (
         find="        kept = plan.counts[alias] - plan.replaced[alias]\n",
         replace="        kept = plan.counts[alias]\n",
         tests=("data_refresh/test_changed_documents.py::test_documents_follow_the_rows",),
+    ),
+    Guard(
+        name="records-in-the-place-of-others",
+        holds="Other records in the place of the live ones count as a loss of these.",
+        row=12,
+        file="catalog/data_refresh/shrinkage.py",
+        find="count(*) filter (where t.id <= newest is not false)",
+        replace="count(*)",
+        tests=("data_refresh/test_losses.py::test_other_records_in_the_place_of_those_that_are_live",),
+    ),
+    Guard(
+        name="changed-records-in-the-place-of-others",
+        holds="New records of a source do not make up for those that an incremental refresh deletes.",
+        row=12,
+        file="catalog/data_refresh/shrinkage.py",
+        find="        all_lost += less - moved\n        many = round(less /",
+        replace="        all_lost += less - moved\n        many = round(0 * less /",
+        tests=(
+            "data_refresh/test_incremental.py::test_a_source_whose_records_are_replaced_by_others_is_refused",
+        ),
     ),
 )

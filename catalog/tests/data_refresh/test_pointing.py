@@ -9,6 +9,7 @@ import pytest
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Refused
 from catalog.data_refresh.pointing import losses, media_type_of, require_hidden, require_target
+from catalog.data_refresh.proportions import select
 from catalog.data_refresh.recount import difference
 from catalog.data_refresh.refresh import (
     EVER,
@@ -119,6 +120,15 @@ def test_an_index_that_hides_far_less(search):
     assert finding.startswith("documents that image-filtered hides as sensitive: 9 instead of 20")
     titled(search, [f"t{n}" for n in range(30)], "image-b-filtered")
     assert losses(search, "image-filtered", "image-b-filtered") == []
+
+
+def test_documents_without_a_source_count_as_well(search):
+    make(search, "image-a")
+    for number, source in enumerate(["met", None, "met"]):
+        search.client.index(index="image-a", id=str(number), document={"source": source}, refresh=True)
+    assert search.sources("image-a") == {"met": 2, "": 1}
+    selection = select(search, "image-a", {"met": 1, "": 1})
+    assert (selection.documents, selection.missing) == ({"met": 1, "": 1}, {})
 
 
 def test_more_sources_than_the_engine_counts(search, monkeypatch):
