@@ -125,7 +125,8 @@ def test_an_index_that_hides_far_less(search):
 def test_documents_without_a_source_count_as_well(search):
     make(search, "image-a")
     for number, source in enumerate(["met", None, "met"]):
-        search.client.index(index="image-a", id=str(number), document={"source": source}, refresh=True)
+        document = {"identifier": str(number), "source": source}
+        search.client.index(index="image-a", id=str(number), document=document, refresh=True)
     assert search.sources("image-a") == {"met": 2, "": 1}
     selection = select(search, "image-a", {"met": 1, "": 1})
     assert (selection.documents, selection.missing) == ({"met": 1, "": 1}, {})
