@@ -8,7 +8,7 @@ TOTAL = 0.10  # share of all records that may be missing
 SOURCE = 0.5  # share of a source's records that may be missing
 SOURCE_SIZE = 1000  # records from which a source is checked
 HIDDEN = 0.5  # share of the sensitive records that may be shown again
-HIDDEN_LEAST = 10  # sensitive records from which their number is checked
+HIDDEN_SIZE = 10  # sensitive records from which their number is checked
 
 
 def lost_too_many(before: int, now: int, share: float) -> bool:
@@ -22,14 +22,14 @@ def lost_too_many(before: int, now: int, share: float) -> bool:
     return now < (1 - share) * before
 
 
-def shows_too_many(before: int, now: int) -> bool:
-    """Return whether suspiciously few records are hidden as sensitive: is the list of terms the right one?
+def hides_too_few(before: int, now: int) -> bool:
+    """Return whether so few records are hidden as sensitive that the list of terms may be a wrong one.
 
     Args:
         before: Number of hidden records before.
         now: Their number now.
     """
-    return before >= HIDDEN_LEAST and lost_too_many(before, now, HIDDEN)
+    return before >= HIDDEN_SIZE and lost_too_many(before, now, HIDDEN)
 
 
 def shrunken_sources(before: Mapping[Name, int], now: Mapping[Name, int]) -> list[Name]:

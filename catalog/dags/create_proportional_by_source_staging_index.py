@@ -47,7 +47,7 @@ def plan_proportions(params: Params = GIVEN) -> str:
         wanted = proportional(sources, total, each=params["each_source"])
         selection = select(indexes(STAGING.search), origin, wanted)
         notes = [
-            f"  - {source}: {selection.documents.get(source, 0):,} of {wanted[source]:,}, "
+            f"  - {source or 'no source'}: {selection.documents.get(source, 0):,} of {wanted[source]:,}, "
             f"{origin} has no more"
             for source in sorted(selection.missing)
         ]

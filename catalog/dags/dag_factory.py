@@ -34,6 +34,7 @@ from catalog.core.settings import (
 from catalog.dags.common.assets import begin_without_events
 from catalog.dags.common.commits import refuse_other_commit
 from catalog.dags.common.conf import check_conf
+from catalog.dags.common.context import HELD
 from catalog.dags.common.documentation import conf_example, conf_table
 from catalog.dags.common.retries import CatalogRetryPolicy
 from catalog.dags.common.variables import complain_of_parsing, environment, value_of, when_parsed
@@ -41,7 +42,6 @@ from catalog.dags.operators.slack import alert_on_failure, alert_on_late_run, al
 from catalog.dags.operators.watcher import watch
 
 # Kind → owner: who looks after the DAGs of a family. The setting OWNER_LINKS says how to reach them.
-_BEGUN = ("success", "failed", "up_for_retry", "up_for_reschedule", "deferred")  # states of tasks
 OWNERS = {
     "provider": "ingestion",
     "provider-reingestion": "ingestion",
@@ -229,18 +229,20 @@ def skip_when_held(context: Context) -> None:
     starts beside them. A run that has done something goes on: without the rest of it, what is done would be
     lost under a run that ends as success.
     """
-    run, ti = context["dag_run"], context["ti"]
+    run = context["dag_run"]
     if getattr(run.run_type, "value", run.run_type) != "scheduled":
         return
-    reason = value_of(HELD_SCHEDULES).get(run.dag_id)
+    ti, reason = context["ti"], value_of(HELD_SCHEDULES).get(run.dag_id)
     if reason and ti.try_number == 1 and not _has_begun(ti):
+        ti.xcom_push(HELD, reason)
         raise AirflowSkipException(f"this scheduled run is held by HELD_SCHEDULES: {reason}")
 
 
 def _has_begun(ti: Any) -> bool:
     """Return whether a task of the run has ended, or has been tried, without being skipped."""
+    worked = ("success", "failed", "up_for_retry", "up_for_reschedule", "deferred")
     states = ti.get_task_states(ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
-    return any(state in states.values() for state in _BEGUN)
+    return any(state in worked for state in states.values())
 
 
 def _override_timeouts(dag: DAG) -> None:

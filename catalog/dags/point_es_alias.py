@@ -122,11 +122,13 @@ def check_target(environment: str, params: Params = GIVEN) -> None:
 
 
 @task(execution_timeout=timedelta(hours=12))
-def point_alias() -> str:
+def point_alias(environment: str, params: Params = GIVEN) -> str:
     """Apply decisions of moderators, and move the alias."""
     refresh = current_refresh("working", "promoted")
     with hint("The alias is where it was."):
         if refresh.stage == "working":
+            [(alias, index)] = refresh.plan.aliases.items()
+            _check(ENVIRONMENTS[environment], alias, index, params)  # what was right may be so no longer
             open_for_search(refresh)
         make_live(refresh)
     [(alias, index)] = refresh.plan.aliases.items()
@@ -184,7 +186,7 @@ def alias_dag(environment: Environment) -> None:
         conflicts=environment.conflicts(dag_id),
     ):
         written: list[Any] = [*INDEX.values(), *FILTERED.values()] if environment is PRODUCTION else []
-        moved = point_alias.override(outlets=written)()
+        moved = point_alias.override(outlets=written)(environment.name)
         chain(refuse_conflicts(), check_target(environment.name), moved, delete_old_index())
 
 

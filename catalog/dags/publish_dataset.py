@@ -26,8 +26,9 @@ is written, readers find the version before.
 """
 
 import logging
-from datetime import timedelta
-from typing import Any
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from airflow.sdk import Param, chain, task
@@ -51,9 +52,14 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify
 from catalog.data_refresh.sensitive import digest_of
 
+if TYPE_CHECKING:
+    from catalog.data_refresh.moderation import Decision
+    from catalog.publishing.versions import Version
+
 log = logging.getLogger(__name__)
 SENDER = "Dataset"
 MAX_DURATION = timedelta(days=3)
+RECENT = timedelta(days=1)  # within which a version that was begun need not follow decisions of moderators
 _TERMS = "sensitive_terms"  # in the settings of a version: digest of the list
 
 
@@ -66,7 +72,10 @@ def begin_version(dag_run: DagRun = GIVEN) -> list[int]:
     from catalog.publishing import part_states, parts, versions
 
     root = dataset_storage()
-    settings: dict[str, Any] = {"include_sensitive": value_of(DATASET_INCLUDE_SENSITIVE)}
+    settings: dict[str, Any] = {
+        "include_sensitive": value_of(DATASET_INCLUDE_SENSITIVE),
+        versions.MODERATED: is_configured(API_DB),
+    }
     if not settings["include_sensitive"]:
         settings[_TERMS] = digest_of(sensitive_terms())
     with catalog_connection(autocommit=True) as catalog:
@@ -90,19 +99,18 @@ def write_parts(session: int, dag_run: DagRun = GIVEN) -> int:
         if version.stage == "published":
             return 0
         versions.require_sensitive(version, value_of(DATASET_INCLUDE_SENSITIVE))
-        sensitive, kinds = None, ["deleted"]
+        versions.require_moderated(version)
+        sensitive = None
         if not version.settings["include_sensitive"]:
-            sensitive, kinds = (
-                Sensitive(unchanged_terms(version.settings[_TERMS]), normal_form),
-                [*kinds, "mature"],
-            )
+            sensitive = Sensitive(unchanged_terms(version.settings[_TERMS]), normal_form)
+        applies = version.settings[versions.MODERATED]
         rows = writing.write_parts(
             catalog,
             holder,
             root,
             version.number,
             sensitive=sensitive,
-            moderated=_moderated(kinds),
+            moderated=_moderated(_decisions(version)) if applies else {},
             should_stop=sigterm_flag(),
             progress=meter,
         )
@@ -110,22 +118,27 @@ def write_parts(session: int, dag_run: DagRun = GIVEN) -> int:
     return rows
 
 
-def _moderated(kinds: list[str]) -> dict[MediaType, list[str]]:
+def _moderated(kinds: "Sequence[Decision]", since: datetime | None = None) -> dict[MediaType, frozenset[str]]:
     """Return the identifiers of the records that moderators have deleted, or marked as mature.
 
     Args:
-        kinds: Of decisions, as `decided` takes them.
+        kinds: Of decisions.
+        since: Only decisions since then; None for all.
     """
     from catalog.data_refresh.moderation import decided
 
-    if not is_configured(API_DB):
-        log.warning("there is no connection %s, so no decisions of moderators are known", API_DB)
-        return {}
     with api_connection(autocommit=True) as api:
         return {
-            media_type: [key for kind in kinds for keys in decided(api, kind, media_type) for key in keys]
+            media_type: frozenset(
+                key for kind in kinds for keys in decided(api, kind, media_type, since) for key in keys
+            )
             for media_type in MEDIA_TYPES
         }
+
+
+def _decisions(version: "Version") -> "Sequence[Decision]":
+    """Return the kinds of decisions of moderators by which records are left out of a version."""
+    return ("deleted",) if version.settings["include_sensitive"] else ("deleted", "mature")
 
 
 @task
@@ -148,6 +161,13 @@ def publish_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> dict[str
     with catalog_connection(autocommit=True) as catalog:
         version = versions.working(catalog, root, dag_run.run_id)
         versions.require_sensitive(version, value_of(DATASET_INCLUDE_SENSITIVE))
+        if version.settings.get(versions.MODERATED) and version.stage != "published":
+            since = versions.begun_on(catalog, version)
+            if datetime.now(UTC) - since > RECENT and any(_moderated(_decisions(version), since).values()):
+                raise AirflowFailException(
+                    f"moderators have decided about records since version {version.number} was begun, more "
+                    f"than a day ago, so that it may have some of them; {versions.AGAIN}"
+                )
         summary = release.publish(catalog, root, version, accept_shrinkage=params["accept_shrinkage"])
     if summary["newest"] == summary["version"]:
         note_written(DATASET, version=summary["version"], **summary["rows"])

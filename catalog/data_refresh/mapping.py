@@ -9,6 +9,7 @@ from catalog.data_refresh.tag_policy import TagPolicy
 
 # Default number of shards; the extra `shards` of the connection overrides it.
 SHARDS: dict[MediaType, int] = {"image": 18, "audio": 1}
+TERMS = "sensitive_terms_digest"  # key of `_meta`: of the list of terms that a filtered index leaves out
 _OVERRIDES = {
     "animals": "animal",
     "animal": "animal",

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from typing import Literal
 
 from elasticsearch import Elasticsearch
 from psycopg import sql
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 MARGIN = timedelta(hours=1)
 BATCH = 2_000  # decisions
 PASSES = 5  # over all decisions, until none is left
+Decision = Literal["deleted", "mature"]
 _MATURE = {"term": {"mature": True}}
 
 
@@ -44,13 +46,13 @@ def moderation_moment(api: Connection) -> datetime:
 
 
 def decided(
-    api: Connection, kind: str, media_type: MediaType, since: datetime | None = None
+    api: Connection, kind: Decision, media_type: MediaType, since: datetime | None = None
 ) -> Iterator[list[str]]:
     """Yield batches of identifiers of records that moderators have deleted, or marked as mature.
 
     Args:
         api: Connection to the API database.
-        kind: `deleted` or `mature`.
+        kind: Kind of the decision.
         media_type: Media type of the records.
         since: Result of `moderation_moment`; None for all decisions.
     """

@@ -16,7 +16,7 @@ from catalog.core.wording import join_first
 from catalog.data_refresh.customizing import customized
 from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.index_writes import Contents, contents_of
-from catalog.data_refresh.mapping import SHARDS, index_body, index_meta
+from catalog.data_refresh.mapping import SHARDS, TERMS, index_body, index_meta
 from catalog.data_refresh.moderation import follow, number_deleted
 from catalog.data_refresh.readiness import finalize
 from catalog.data_refresh.refresh import Refresh
@@ -42,7 +42,7 @@ class RefreshIndexes:
         self._refresh, self._plan, self.engine = refresh, refresh.plan, engine
 
     def create(self, name: str, shards: int | None = None) -> str:
-        """Create a new, empty index; `_meta` holds the DAG run and the tag policy.
+        """Create a new, empty index; `_meta` holds the DAG run, the tag policy and the list of terms.
 
         Args:
             name: Name of the index; one that an earlier attempt created is replaced.
@@ -53,8 +53,12 @@ class RefreshIndexes:
         """
         plan, refresh = self._plan, self._refresh
         meta = index_meta(plan.media_type, refresh.dag_id, refresh.run_id, policy_from(plan.policy))
+        terms = plan.terms if name == plan.filtered else ""
         if plan.copy:
             meta["copied_from"] = plan.copy.origin
+            terms = self.engine.meta(plan.copy.origin).get(TERMS, "")
+        if terms:
+            meta[TERMS] = terms
         body = index_body(plan.media_type, meta, shards or SHARDS[plan.media_type])
         if plan.copy:
             body = customized(body, plan.copy.settings, plan.copy.mappings)
@@ -107,7 +111,9 @@ class RefreshIndexes:
         before, now = plan.documents.get(alias, {}), self.engine.sources(name)
         problems = shrunken_alias(alias, before, now, limit)
         if name == plan.filtered and before:
-            hidden = sum(plan.documents.get(plan.media_type, {}).values()) - sum(before.values())
+            # An earlier release may have recorded the plan, without the documents of the main index.
+            everything = plan.documents.get(plan.media_type) or self.engine.sources(plan.media_type)
+            hidden = sum(everything.values()) - sum(before.values())
             problems += revealing_alias(alias, hidden, self.engine.count(plan.index) - sum(now.values()))
         if problems:
             if not accepted:

@@ -17,6 +17,7 @@ from catalog.data_refresh.columns import matching, names, temp_name
 from catalog.data_refresh.ddl import compose
 from catalog.data_refresh.shape import Shape, shape
 
+NO_SOURCE = "no source"  # how records without one are called
 FILTERED = 0.5  # share of a filtered index that may be missing: a longer list of terms hides more
 ORPHANS = 0.01  # share of list entries that may be orphaned
 ORPHANS_LEAST = 10  # orphaned entries from which their share counts
@@ -86,7 +87,7 @@ def _by_source(api: Connection, table: str) -> list[str]:
     if loss_limits.lost_too_many(sum(before.values()), sum(left.values()), loss_limits.TOTAL):
         findings.append(_finding(table, "", sum(left.values()), sum(before.values()), sum(new.values())))
     return findings + [
-        _finding(table, f" of {name}", left.get(name, 0), before[name], new.get(name, 0))
+        _finding(table, f" of {name or NO_SOURCE}", left.get(name, 0), before[name], new.get(name, 0))
         for name in sorted(loss_limits.shrunken_sources(before, left))
     ]
 
@@ -118,7 +119,7 @@ def shrunken_sources(
         if many >= loss_limits.SOURCE_SIZE:
             condition = sql.SQL("{} and {} = {}").format(counted, source, sql.Literal(name))
             if loss_limits.SOURCE_SIZE <= (rows := _count(api, table, condition, many + 1)) <= many:
-                findings.append(_finding(table, f" of {name}", rows - less, rows))
+                findings.append(_finding(table, f" of {name or NO_SOURCE}", rows - less, rows))
     many = round(all_lost / loss_limits.TOTAL)
     if (rows := _count(api, table, counted, max(many, 0))) < many:
         findings.insert(0, _finding(table, "", rows - all_lost, rows))
@@ -197,7 +198,7 @@ def shrunken_alias(alias: str, before: Mapping[str, int], now: Mapping[str, int]
             f"{1 - remaining / total:.0%} fewer, where at most {most:.0%} is usual"
         )
     return findings + [
-        f"documents of {name}: {now.get(name, 0):,} instead of {before[name]:,} that are live"
+        f"documents of {name or NO_SOURCE}: {now.get(name, 0):,} instead of {before[name]:,} that are live"
         for name in sorted(loss_limits.shrunken_sources(before, now))
     ]
 
@@ -210,7 +211,7 @@ def revealing_alias(alias: str, before: int, now: int) -> list[str]:
         before: Number of sensitive documents that the alias hides.
         now: Number of those that the other index hides.
     """
-    if not loss_limits.shows_too_many(before, now):
+    if not loss_limits.hides_too_few(before, now):
         return []
     numbers = f"{now:,} instead of {before:,} that are hidden now"
     return [f"documents that {alias} hides as sensitive: {numbers}, so the list of terms may be a wrong one"]

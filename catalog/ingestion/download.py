@@ -84,11 +84,15 @@ def _decoded(body: bytearray, encoding: str) -> bytearray:
     """Decompress a body that a server compresses unasked. Raises Retry if it ends early."""
     if encoding.lower() in ("", "identity"):
         return body
-    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
-    try:
-        found = decoder.decompress(body, MAX_BYTES + 1)
-    except zlib.error as error:
-        raise Retry(f"the body, encoded with {encoding[:40]!r}, could not be decompressed: {error}") from None
-    if not decoder.eof and len(found) <= MAX_BYTES:
-        raise Retry("the compressed body ends early")
-    return bytearray(found)
+    found, rest = bytearray(), bytes(body)
+    while rest and len(found) <= MAX_BYTES:
+        decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        try:
+            found += decoder.decompress(rest, MAX_BYTES + 1 - len(found))
+        except zlib.error as error:
+            what = f"the body, encoded with {encoding[:40]!r}"
+            raise Retry(f"{what}, could not be decompressed: {error}") from None
+        if not decoder.eof and len(found) <= MAX_BYTES:
+            raise Retry("the compressed body ends early")
+        rest = decoder.unused_data  # the next member of a gzip file
+    return found

@@ -40,7 +40,7 @@ _LEVELS = {  # watermark → what the engine does there; the highest first
 _WATERMARK = "cluster.routing.allocation.disk.watermark"
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)(b|kb|mb|gb|tb|pb)", re.IGNORECASE)
 Promoted = Callable[[], Collection[MediaType]]
-Counted = Callable[[str], int | None]
+CountOf = Callable[[str], int | None]
 _UNITS = {"b": 0, "kb": 1, "mb": 2, "gb": 3, "tb": 4, "pb": 5}
 
 
@@ -50,7 +50,7 @@ def look(
     before: Known | None = None,
     *,
     promoted: Promoted | None = None,
-    counted: Counted = lambda _: None,
+    counted: CountOf = lambda _: None,
     patience: float = PATIENCE,
     wait: float = WAIT,
 ) -> Cluster:
@@ -69,7 +69,7 @@ def examine(
     before: Known | None = None,
     *,
     promoted: Promoted | None = None,
-    counted: Counted = lambda _: None,
+    counted: CountOf = lambda _: None,
     patience: float = 0.0,
     wait: float = 0.0,
 ) -> Cluster:
@@ -98,7 +98,8 @@ def examine(
         *_of_nodes(health["number_of_nodes"], expected),
         *_read("disks", lambda: _of_disks(client, before.problems if before else ())),
         *_read("blocks", lambda: _of_blocks(client)),
-        *(_read("aliases", lambda: _of_aliases(client, promoted(), counted)) if promoted else ()),
+        *(_read("aliases", lambda: _of_aliases(client, promoted())) if promoted else ()),
+        *(_read("documents", lambda: _of_documents(client, counted)) if promoted else ()),
     ]
     state: State = "well"
     if problems:
@@ -242,23 +243,23 @@ def _of_blocks(client: Elasticsearch) -> Iterator[Problem]:
                 yield Problem(f"block {number} of {name}", f"the index {name} is {what}", critical=True)
 
 
-def _of_aliases(
-    client: Elasticsearch, promoted: Collection[MediaType], counted: Counted
-) -> Iterator[Problem]:
-    """Yield the aliases of readers that do not lead to the one index that they should, or to too little."""
+def _of_aliases(client: Elasticsearch, promoted: Collection[MediaType]) -> Iterator[Problem]:
+    """Yield the aliases of readers that do not lead to the one index that they should."""
     for alias in aliases(client):
-        before = counted(alias.uuid) if alias.index and not alias.problem else None
         if text := alias.fault(promoted=alias.media_type in promoted):
             yield Problem(
                 f"alias {alias.name}", f"the alias {alias.name}: {text}", critical=True, runbook="alias"
             )
-        elif before and (text := loss(alias, before, Indexes(client, patience=0).count(alias.name))):
-            yield Problem(
-                f"documents {alias.name}",
-                f"the alias {alias.name}: {text}",
-                critical=True,
-                runbook="shrinking",
-            )
+
+
+def _of_documents(client: Elasticsearch, counted: CountOf) -> Iterator[Problem]:
+    """Yield the aliases of readers of which many documents are missing."""
+    indexes = Indexes(client, patience=0)
+    for alias in aliases(client):
+        before = counted(alias.uuid) if alias.index and not alias.problem else None
+        if before and (text := loss(alias, before, indexes.count(alias.name))):
+            said = f"the alias {alias.name}: {text}"
+            yield Problem(f"documents {alias.name}", said, critical=True, runbook="shrinking")
 
 
 def _aliases(client: Elasticsearch) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ from humanize import naturalsize
 from catalog.core.media import MediaType
 from catalog.publishing.columns import columns
 from catalog.publishing.manifest import Manifest
+from catalog.publishing.versions import MODERATED
 
 _UNSAFE = str.maketrans({char: f"\\{char}" for char in "\\`*_[]<>|#~"} | {"\n": " ", "\r": " "})
 _HEAD = """# Media catalog, version {version}
@@ -22,10 +23,11 @@ no media, only what describes them.
 | Records | {rows} |
 | Size | {size} |
 | Sensitive records | {sensitive} |
-| Records left out, because they are sensitive or moderators have deleted them | {left_out} |
+| Decisions of moderators | {moderated} |
+| Records left out for these two reasons | {left_out} |
 | Version of the schema | {schema} |
 
-Records that were deleted from the catalog or by moderators, or removed by their source, are left out.
+Records that were deleted from the catalog, or removed by their source, are left out.
 
 ## Files
 
@@ -69,6 +71,7 @@ def card(manifest: Manifest) -> bytes:
             rows=rows,
             size=naturalsize(manifest.bytes),
             sensitive="included" if manifest.settings.get("include_sensitive") else "left out",
+            moderated="applied" if manifest.settings.get(MODERATED) else "not applied",
             left_out=", ".join(f"{number:,} {kind}" for kind, number in manifest.left_out.items())
             or "unknown",
             schema=manifest.schema_version,

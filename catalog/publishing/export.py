@@ -217,7 +217,7 @@ class Pipeline:
         return self
 
     def __exit__(self, *failure: Any) -> None:
-        self._stack.__exit__(*failure)
+        self._stack.__exit__(*failure)  # which `scratch_folder` explains
 
     def add(
         self, writer: Worker, convert: Callable[[], pa.Table], write: Callable[[pa.Table], None]
@@ -266,7 +266,7 @@ class PartWriter:
     ) -> None:
         self._pipeline, self._folder, self._media_type, self._part = pipeline, folder, media_type, part
         self._sensitive, self._file_rows, self._group_rows = sensitive, file_rows, group_rows
-        self._moderated = pa.array(moderated, pa.string()) if moderated else None
+        self._moderated = frozenset(moderated)
         self._schema = schema(media_type)
         self._attempt = new_attempt()
         self._held: dict[str | None, list[pa.RecordBatch]] = {}
@@ -354,8 +354,9 @@ class PartWriter:
             description, mature = batch.columns[len(of_columns) :]
             found = self._sensitive(rows.column("title"), description, rows.column("tags"))
             left_out += [found, mature]
-        if self._moderated is not None:
-            left_out.append(pc.is_in(rows.column("identifier"), self._moderated))
+        if self._moderated:
+            keys = rows.column("identifier").to_pylist()
+            left_out.append(pa.array([key in self._moderated for key in keys], pa.bool_()))
         return rows.filter(pc.invert(reduce(pc.or_, left_out))) if left_out else rows
 
     def _write(self, provider: str | None, rows: pa.Table) -> None:

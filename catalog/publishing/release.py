@@ -184,19 +184,27 @@ def _losses(before: Manifest, now: Manifest) -> list[str]:
     findings = []
     for media_type, rows in sorted(before.rows.items()):
         removed = now.changes.removed.get(media_type, 0) if now.changes else 0
+        removed -= max(0, now.left_out.get(media_type, 0) - before.left_out.get(media_type, 0))
         if loss_limits.lost_too_many(rows, now.rows.get(media_type, 0), loss_limits.TOTAL):
             findings.append(f"{media_type}: {now.rows.get(media_type, 0):,} records, {rows:,} are published")
-        elif loss_limits.lost_too_many(rows, rows - removed, loss_limits.TOTAL):
+        elif rows >= loss_limits.SOURCE_SIZE and loss_limits.lost_too_many(
+            rows, rows - removed, loss_limits.TOTAL
+        ):
             findings.append(
-                f"{media_type}: {removed:,} of {rows:,} published records are gone, and others came; does "
-                "another catalog publish to this folder?"
+                f"{media_type}: {removed:,} of {rows:,} published records are gone, and others came; another "
+                "catalog may publish to this folder"
             )
+    if before.settings.get(versions.MODERATED) and not now.settings.get(versions.MODERATED):
+        findings.append(
+            "what moderators have deleted is not left out, as it was before: there is no connection to the "
+            "API's database"
+        )
     if not now.settings.get("include_sensitive"):
         findings += [
             f"{media_type}: {now.left_out.get(media_type, 0):,} sensitive records are left out, {hidden:,} in"
             " the version before, so the list of terms may be a wrong one"
             for media_type, hidden in sorted(before.left_out.items())
-            if loss_limits.shows_too_many(hidden, now.left_out.get(media_type, 0))
+            if loss_limits.hides_too_few(hidden, now.left_out.get(media_type, 0))
         ]
     rows_before, rows_now = (
         {(one.media_type, one.provider): one.rows for one in version.providers} for version in (before, now)

@@ -26,8 +26,11 @@ import pyarrow.compute as pc
 DESCRIPTION = (
     "case jsonb_typeof(meta_data) when 'object' then meta_data ->> 'description' else meta_data #>> '{}' end"
 )
-# The rule is that of the search index: any value that is not empty, zero or false.
-MATURE = "coalesce(lower(meta_data ->> 'mature') not in ('', 'false', '0', '0.0', '[]', '{}'), false)"
+# The rule is that of the search index (`says_mature`): any value that is not empty, zero, or says false.
+MATURE = (
+    """coalesce(meta_data -> 'mature' not in ('null', 'false', '0', '""', '[]', '{}')"""
+    " and lower(meta_data ->> 'mature') <> 'false', false)"
+)
 _GROUP = 1_000  # terms of a regular expression of the first pass; more do not fit into RE2's cache of states
 _BETWEEN = "\x1e"  # texts; no word of a phrase is in another text
 _WORD = re.compile(r"\w+")

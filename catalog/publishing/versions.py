@@ -23,6 +23,7 @@ from catalog.publishing.storage import delete_version, mark_of, name_of, read_po
 
 log = logging.getLogger(__name__)
 _LOCK = "publish_dataset"
+MODERATED = "moderated"  # in the settings of a version: whether decisions of moderators apply
 AGAIN = "trigger a new run; it takes the next number."
 
 
@@ -79,6 +80,16 @@ def of_run(connection: Connection, run_id: str) -> Version | None:
     query = sql.SQL("select {} from dataset_version where run_id = %s").format(sql.SQL(_COLUMNS))
     row = connection.execute(query, [run_id]).fetchone()
     return Version(*row) if row else None
+
+
+def begun_on(connection: Connection, version: Version) -> datetime:
+    """Return when a version was begun."""
+    row = connection.execute(
+        "select begun_on from dataset_version where number = %s", [version.number]
+    ).fetchone()
+    assert row
+    moment: datetime = row[0]
+    return moment
 
 
 def working(connection: Connection, root: UPath, run_id: str) -> Version:
@@ -148,6 +159,18 @@ def require_sensitive(version: Version, include: bool) -> None:
         raise Fatal(
             f"the Variable DATASET_INCLUDE_SENSITIVE was changed to {str(include).lower()} since this run "
             f"began; {AGAIN}"
+        )
+
+
+def require_moderated(version: Version) -> None:
+    """Refuse a version that an earlier release has begun: it may have what moderators have deleted.
+
+    Raises:
+        Fatal: It does not say whether decisions of moderators apply.
+    """
+    if MODERATED not in version.settings:
+        raise Fatal(
+            f"an earlier release began version {version.number}, without the decisions of moderators; {AGAIN}"
         )
 
 

@@ -8,10 +8,12 @@ from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.errors import ParseImportError
 from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
 from airflow.utils.state import State
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
+from catalog.dags.common.context import HELD
 from catalog.dags.operators.watcher import WATCHER
 
 FAILED = "failed"
@@ -104,7 +106,7 @@ def newest_runs(session: Session, dag_ids: Collection[str]) -> list[Run]:
     """Return the run of each DAG that ended last: one that waits or runs says nothing yet.
 
     The success of a replay does not either, because the provider was not asked, nor that of a limited pull.
-    Nor does that of a run whose tasks were all skipped, as those of a held schedule are.
+    Nor does that of a run of a held schedule, whose tasks were skipped.
     """
     latest = func.row_number().over(
         partition_by=DagRun.dag_id, order_by=(DagRun.end_date.desc(), DagRun.id.desc())
@@ -112,20 +114,14 @@ def newest_runs(session: Session, dag_ids: Collection[str]) -> list[Run]:
     ended = (
         select(DagRun.id, latest.label("n"))
         .where(DagRun.dag_id.in_(dag_ids), DagRun.state.in_(State.finished_dr_states))
-        .where(or_(DagRun.state == FAILED, and_(~_SKIPPED, *map(_is_unset, _NARROWED))))
+        .where(or_(DagRun.state == FAILED, and_(~_HELD, *map(_is_unset, _NARROWED))))
         .subquery()
     )
     newest = select(ended.c.id).where(ended.c.n == 1)
     return [_run(row) for row in session.execute(_RUNS.where(DagRun.id.in_(newest)))]
 
 
-_TASKS = select(TaskInstance.id).where(
-    TaskInstance.dag_id == DagRun.dag_id, TaskInstance.run_id == DagRun.run_id
-)
-_SKIPPED = and_(
-    _TASKS.where(TaskInstance.state == State.SKIPPED).exists(),
-    ~_TASKS.where(TaskInstance.state.is_distinct_from(State.SKIPPED)).exists(),
-)
+_HELD = select(XComModel.key).where(XComModel.dag_run_id == DagRun.id, XComModel.key == HELD).exists()
 
 
 def _is_unset(key: str) -> ColumnElement[bool]:

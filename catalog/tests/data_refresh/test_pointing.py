@@ -13,6 +13,7 @@ from catalog.data_refresh.proportions import select
 from catalog.data_refresh.recount import difference
 from catalog.data_refresh.refresh import (
     EVER,
+    Copy,
     Counted,
     CreatedIndex,
     begin,
@@ -21,6 +22,8 @@ from catalog.data_refresh.refresh import (
     note_index,
     reach,
 )
+from catalog.data_refresh.refresh_indexes import RefreshIndexes
+from catalog.data_refresh.sensitive import digest_of
 from catalog.data_refresh.shrinkage import shrunken_alias
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.data_refresh.test_filtered import titled
@@ -106,10 +109,27 @@ def test_far_fewer_documents(search):
 
 
 def test_an_index_made_with_another_list_of_terms(search):
-    titled(search, ["a violin", "a drum"], "image-a-filtered")
+    titled(search, ["a violin", "a drum"], "image-a-filtered")  # of a release that did not tell the list
     require_hidden(search, "image-a-filtered", ["flute"])
-    with pytest.raises(Refused, match=r"shows 1 documents with .*: create_filtered_image_index\.$"):
+    with pytest.raises(Refused, match=r"1 of its documents .*: create_filtered_image_index\.$"):
         require_hidden(search, "image-a-filtered", ["flute", "violin"])
+
+
+def test_a_copy_of_a_filtered_index_tells_its_list_of_terms(catalog, search):
+    """Documents of a filtered index lack the words in which only terms are searched."""
+    digest = digest_of(["flute"])
+    made = begin(catalog, turn(catalog), plan("image-1", terms=digest))
+    for name in ("image-1", "image-1-filtered"):
+        RefreshIndexes(made, search).create(name, 1)
+    copied = begin(
+        catalog, turn(catalog, "2"), plan("image-2-filtered", copy=Copy("image-1-filtered", "u", {}))
+    )
+    RefreshIndexes(copied, search).create("image-2-filtered", 1)
+    assert "sensitive_terms_digest" not in search.meta("image-1")
+    for name in ("image-1-filtered", "image-2-filtered"):
+        require_hidden(search, name, ["flute"])
+        with pytest.raises(Refused, match="another list of sensitive terms; 0 of its documents"):
+            require_hidden(search, name, ["flute", "violin"])
 
 
 def test_an_index_that_hides_far_less(search):

@@ -71,12 +71,19 @@ def site(server: Postgres, engine: SearchEngine, tmp_path_factory: pytest.TempPa
         # A run of a held schedule, which says nothing about the failure before it.
         recent = now - timedelta(minutes=30)
         skipped = {"pull_image_data": "skipped", "load_image_data": "skipped", "watcher": "skipped"}
-        held = run("stocksnap_workflow", "held", "success", recent, recent + timedelta(minutes=1), **skipped)
+        until = recent + timedelta(minutes=1)
+        held = run("stocksnap_workflow", "held", "success", recent, until, held=True, **skipped)
+        # A run that had nothing to do, after a failure that is over.
+        idle = [
+            run("daily_digest", "failed", "failed", recent, until, send_digest="failed"),
+            run("daily_digest", "idle", "success", recent, until + timedelta(1), send_digest="skipped"),
+        ]
         tomorrow = now + timedelta(days=1)
         dags = [
             dag("flickr_workflow", next_run=tomorrow),
             dag("stocksnap_workflow", next_run=tomorrow),
             dag("jamendo_workflow", paused=True),
+            dag("daily_digest", next_run=tomorrow),
         ]
         scheme, _, address = engine.url.partition("://")
         host, _, port = address.partition(":")
@@ -86,7 +93,9 @@ def site(server: Postgres, engine: SearchEngine, tmp_path_factory: pytest.TempPa
             "elasticsearch_http_production": f"{scheme}://{host}:{port}/?engine=opensearch",
         }
         try:
-            with website(tmp_path_factory.mktemp("website"), connections, dags, [failing, held]) as site:
+            with website(
+                tmp_path_factory.mktemp("website"), connections, dags, [failing, held, *idle]
+            ) as site:
                 yield site
         finally:
             search.client.indices.delete(index="image-*,audio-*", ignore_unavailable=True)

@@ -29,8 +29,9 @@ from airflow.models.dag import DagModel
 from airflow.models.dagbundle import DagBundleModel
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 given = json.load(sys.stdin)
 moment = lambda text: datetime.fromisoformat(text) if text else None
 with create_session() as session:
@@ -53,6 +54,11 @@ with create_session() as session:
                 pool="default_pool", start_date=moment(run["start"]) + timedelta(seconds=10 * number),
                 end_date=moment(run["start"]) + timedelta(seconds=10 * (number + 1)), executor_config={},
             ))
+        if run["held"]:
+            number = session.scalar(select(DagRun.id).where(DagRun.run_id == run["run_id"]))
+            session.execute(insert(XComModel).values(dag_run_id=number, task_id=run["tasks"][0][0],
+                map_index=-1, key="held", dag_id=run["dag_id"], run_id=run["run_id"], value="held",
+                timestamp=moment(run["start"])))
 """
 
 
@@ -87,10 +93,13 @@ def dag(
     return {"dag_id": dag_id, "paused": paused, "stale": stale, "next_run": due}
 
 
-def run(dag_id: str, run_id: str, state: str, start: datetime, end: datetime, **tasks: str) -> dict[str, Any]:
+def run(
+    dag_id: str, run_id: str, state: str, start: datetime, end: datetime, held: bool = False, **tasks: str
+) -> dict[str, Any]:
     """Describe a run, with the states of its tasks, which ran one after the other."""
     moments = {"start": start.astimezone(UTC).isoformat(), "end": end.astimezone(UTC).isoformat()}
-    return {"dag_id": dag_id, "run_id": run_id, "state": state, "tasks": list(tasks.items()), **moments}
+    about = {"dag_id": dag_id, "run_id": run_id, "state": state, "held": held, **moments}
+    return {**about, "tasks": list(tasks.items())}
 
 
 @contextmanager

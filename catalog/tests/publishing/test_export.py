@@ -21,7 +21,7 @@ from catalog.core.session import SETTINGS
 from catalog.data_refresh.documents import says_mature
 from catalog.data_refresh.normal_form import normal_form
 from catalog.database import sample_data
-from catalog.publishing import export
+from catalog.publishing import export, versions
 from catalog.publishing.columns import TYPES, columns
 from catalog.publishing.plain_tags import plain_tags
 from catalog.publishing.sensitive import Sensitive
@@ -347,11 +347,11 @@ def test_sensitive_records_are_left_out(catalog, publisher):
 
 
 @pytest.mark.database
-@pytest.mark.parametrize("value", ["true", '"TRUE"', "1", '"yes"', "[1]", "0.5"])
+@pytest.mark.parametrize("value", ["true", '"TRUE"', "1", '"yes"', "[1]", "0.5", '"0"', '"[]"'])
 def test_what_the_provider_calls_mature_is_sensitive(catalog, publisher, value):
     """As `mature` in the documents of the search index."""
     assert says_mature(json.loads(value))
-    harmless = ["false", '"False"', "0", '""', "null", "[]", "{}"]
+    harmless = ["false", '"False"', "0", "0.000", '""', "null", "[]", "{}"]
     assert not any(says_mature(json.loads(one)) for one in harmless)
     fill(catalog, 20)
     for number, one in enumerate([value, *harmless], 1):
@@ -376,6 +376,25 @@ def test_what_moderators_have_deleted_is_left_out(catalog, publisher):
     publisher.publish()
     assert publisher.rows().keys() == {*keys[7:]}
     assert publisher.manifest()["left_out"] == {"image": 7, "audio": 0}
+
+
+@pytest.mark.database
+def test_decisions_of_moderators_that_apply_no_longer_are_noticed(catalog, publisher):
+    """As without the connection to the API's database, or in a run that an earlier release has begun."""
+    fill(catalog, 20)
+    with pytest.raises(Fatal, match="an earlier release began version 1, without the decisions"):
+        versions.require_moderated(publisher.begin("one"))
+    publisher.settings = {"include_sensitive": True, versions.MODERATED: True}
+    versions.require_moderated(publisher.begin("two"))
+    publisher.run("two")
+    assert "| Decisions of moderators | applied |" in (publisher.root / "v2" / "README.md").read_text()
+    publisher.settings = {**publisher.settings, versions.MODERATED: False}
+    publisher.begin("three")
+    publisher.write("three")
+    publisher.compare("three")
+    with pytest.raises(Fatal, match="what moderators have deleted is not left out, as it was before"):
+        publisher.publish("three")
+    publisher.publish("three", accept_shrinkage=True)
 
 
 @pytest.mark.database
