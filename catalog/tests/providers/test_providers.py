@@ -32,13 +32,14 @@ from catalog.ingestion.provider import (
     provider_class,
     provider_names,
 )
-from catalog.ingestion.records import Audio, Image, Media, Skip
+from catalog.ingestion.records import Audio, Image, Media, Skip, as_list, dig
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.state import MemoryCheckpoint, Options
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
 from catalog.scaffold.rows import expected_file, pull_recording, read_rows, undecided
 from catalog.tests.providers.fake_api import ReadResponse
+from catalog.tests.values import present
 
 every_provider = pytest.mark.parametrize("name", api_names())
 
@@ -105,6 +106,38 @@ def test_resuming_from_each_page_gives_the_same(name, tmp_path):
         again, parts = pull_recording(name, folder, checkpoint=checkpoint)
         assert read_rows(parts, again) == whole
         assert again.counts == manifest.counts
+
+
+def keys_in(value, path=()):
+    """Paths of all keys of an item."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(as_list(value)):
+        if isinstance(value, dict):
+            yield (*path, key)
+        yield from keys_in(inner, (*path, key))
+
+
+@pytest.mark.parametrize("name", [name for name in api_names() if provider_class(name).popularity])
+def test_a_popularity_that_the_api_does_not_tell_is_not_stored_as_another(name):
+    """A load then keeps the stored one: a 0 would take its place."""
+    cls, metric = provider_class(name), present(provider_class(name).popularity)
+
+    def told(raw):
+        with suppress(Exception):  # the item is rejected then
+            found = cls().record(raw)
+            records = [found] if isinstance(found, Media | Skip) else found
+            return [dig(r.meta_data, metric) for r in records if not isinstance(r, Skip)]
+        return []
+
+    forgotten = 0
+    for raw in items(name)[:5]:
+        before = told(copy.deepcopy(raw))
+        for path in keys_in(raw):
+            item = copy.deepcopy(raw)
+            del functools.reduce(lambda node, step: node[step], path[:-1], item)[path[-1]]
+            now = told(item)
+            assert set(now) <= {*before, None}, path
+            forgotten += now != before
+    assert forgotten, "no item of the recording has the popularity"
 
 
 @every_provider
