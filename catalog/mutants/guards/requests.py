@@ -472,6 +472,26 @@ GUARDS = (
         tests=("dags/test_oauth2_tokens.py::test_no_read_that_can_fail_follows_the_exchange",),
     ),
     Guard(
+        name="empty-token-is-no-token",
+        holds="An answer without a usable access token does not replace the tokens that are stored.",
+        row=6,
+        file="catalog/ingestion/oauth2.py",
+        find='    return str(token) if fits else ""\n',
+        replace="    return token\n",
+        tests=("ingestion/test_oauth2.py::test_only_what_a_request_can_carry_is_a_token",),
+    ),
+    Guard(
+        name="half-a-pair-is-not-none",
+        holds="Stored tokens that cannot be renewed are named, and not taken for none, which would be skipped.",
+        row=6,
+        file="catalog/dags/common/oauth2.py",
+        find="    if not pair.refresh_token and any(found.values()):\n",
+        replace="    if False:\n",
+        tests=(
+            "dags/test_oauth2_tokens.py::test_tokens_that_cannot_be_renewed_are_named_and_not_taken_for_none",
+        ),
+    ),
+    Guard(
         name="new-tokens-are-redacted",
         holds="A token that was refreshed during a pull is redacted from then on.",
         row=33,
