@@ -569,6 +569,15 @@ GUARDS = (
         ),
     ),
     Guard(
+        name="dated-is-daily",
+        holds="A dated provider that is not pulled daily is refused: it would pull one day of each interval.",
+        row=19,
+        file="catalog/ingestion/provider.py",
+        find="        if cls.dated and not _DAILY.fullmatch(cls.schedule):\n",
+        replace="        if False:\n",
+        tests=("ingestion/test_pull.py::test_a_value_of_a_provider_that_does_not_exist_is_refused",),
+    ),
+    Guard(
         name="parts-that-count-0",
         holds="A part of a divided window is read even if the API counts 0 records in it.",
         row=12,
