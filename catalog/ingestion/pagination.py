@@ -54,12 +54,14 @@ class Paginator(ABC):
     """Walks one round (one set of fixed parameters) of an API.
 
     Attributes:
+        url: URL of a page, whose host is the API's.
         own_params: Names of the parameters that form the cursor.
         own_headers: Names of the headers of a response that it reads. A recording keeps them, whatever their
             names are.
         uniform: All pages except the last hold the same number of items.
     """
 
+    url: str = ""
     own_params: tuple[str, ...] = ()
     own_headers: tuple[str, ...] = ()
     uniform: bool = False

@@ -40,6 +40,7 @@ class Batches(Paginator):
     twice: its `continue` may be missing by mistake.
     """
 
+    url = ENDPOINT
     own_params = ("continue", "gaicontinue", "gucontinue", "iicontinue")
 
     def start(self, params: Params) -> Cursor:

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from requests import ReadTimeout
 
-from catalog.core.errors import CatalogError, Interrupted, LoopDetected, MissingKey, NotWhole, Retry
+from catalog.core.errors import CatalogError, Fatal, Interrupted, LoopDetected, MissingKey, NotWhole, Retry
 from catalog.core.jsontypes import Json
 from catalog.ingestion.assemble import api_hosts, client_for, replay_of, window_of
 from catalog.ingestion.pagination import Counted, Cursor, Links, Page, Paginator, Tokens
@@ -167,6 +167,26 @@ def test_a_key_has_a_host_that_is_asked_over_https(name):
     assert address is None or (
         address.startswith("https://") and urlsplit(address).hostname in api_hosts(cls)
     )
+
+
+@pytest.mark.enable_socket
+@every_provider
+def test_a_base_url_takes_the_place_of_the_api(name, httpserver):
+    """Nothing is requested from the API, which `catalog ingest --base-url` promises."""
+    client = client_for(provider_class(name), None, base_url=httpserver.url_for("/there"))
+    httpserver.expect_request(re.compile("/there/.*")).respond_with_json({})
+    address = present(getattr(provider_class(name)().pages, "url", None))
+    assert client.get_json(address.replace("{page}", "1")) == {}
+
+
+def test_a_base_url_needs_to_know_what_it_replaces():
+    class Mine(Provider):
+        name = "mine"
+        catalog_names = {"image": "mine"}
+        pages = type("Odd", (Paginator,), {"start": None, "fetch": None})()
+
+    with pytest.raises(Fatal, match="the host whose requests `base_url` replaces is unknown"):
+        client_for(Mine, None, base_url="http://127.0.0.1:9")
 
 
 class Faulty(ReplayAdapter):
