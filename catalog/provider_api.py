@@ -9,7 +9,16 @@ from catalog.ingestion.cleaning import integer
 from catalog.ingestion.client import Check, Client
 from catalog.ingestion.html import first_link, links, text_of
 from catalog.ingestion.oauth2 import OAuth2
-from catalog.ingestion.pagination import Counted, Cursor, Links, Page, Paginator, RoundParams, Tokens
+from catalog.ingestion.pagination import (
+    Counted,
+    Cursor,
+    Links,
+    Page,
+    Paginator,
+    RoundParams,
+    Tokens,
+    once_more,
+)
 from catalog.ingestion.partition import uncovered
 from catalog.ingestion.provider import FileSizes, Provider, Reingestion
 from catalog.ingestion.rate import Quota, Rate
@@ -93,6 +102,7 @@ __all__ = [
     "milliseconds",
     "missing",
     "narrowed",
+    "once_more",
     "size_in_bytes",
     "tags_of",
     "text_of",

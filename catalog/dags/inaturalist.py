@@ -54,8 +54,8 @@ def form() -> dict[str, Param]:
             False,
             type="boolean",
             title="Accept as whole",
-            description_md="Load the dump, and count it as whole, although it holds less than half as many "
-            "photos as the last whole one, or most of its photos lack an observation, taxon or observer. "
+            description_md="Load the dump, and count it as whole, although it has fewer photos than the last "
+            "whole one, more of them lack an observation, taxon or observer, or they would lose their names. "
             "For when the check of the dump has failed, and you have found that this is right.",
         ),
         "replay": Param(

@@ -100,14 +100,21 @@ def client_for(
 
     Raises:
         MissingKey: There is no key; the message says where to get one.
-        Fatal: The host that the key belongs to is unknown, or `base_url` is not an address.
+        Fatal: The host that the key belongs to, or that `base_url` replaces, is unknown; or `base_url` is not
+            an address.
     """
     is_signed = replay is None and base_url is None
     credentials = (tokens or _key_credentials(provider, key)) if is_signed else None
     transport: BaseAdapter | None = replay
     elsewhere = None
     if base_url is not None and replay is None:
-        transport = elsewhere = BaseUrlTransport(host_of(_url_of(provider)), base_url, private_hosts)
+        host = host_of(_url_of(provider))
+        if not host:
+            raise Fatal(
+                f"{provider.name}: the host whose requests `base_url` replaces is unknown, because its pages "
+                "have no `url`; declare it in the paginator."
+            )
+        transport = elsewhere = BaseUrlTransport(host, base_url, private_hosts)
     if record_to is not None:
         hidden = frozenset([provider.key.param] if provider.key else [])
         redact = Redactor(credentials.secrets() if credentials else ())

@@ -41,10 +41,20 @@ class OAuth2(msgspec.Struct, frozen=True):
 
 
 class TokenPair(msgspec.Struct, frozen=True):
-    """An access token for requests, and a refresh token to get the next pair."""
+    """An access token for requests, and a refresh token to get the next pair.
+
+    Either may be "": the refresh token gets the next access token, and a server may let the old refresh token
+    go on (RFC 6749, section 6).
+    """
 
     access_token: str
     refresh_token: str
+
+
+def usable(token: object) -> str:
+    """Return a token that a request can carry; "" for anything else (RFC 6749, appendix A.12)."""
+    fits = isinstance(token, str) and token.isascii() and token.isprintable() and token == token.strip()
+    return str(token) if fits else ""
 
 
 def exchange_code(oauth2: OAuth2, client: Mapping[str, str], code: str) -> TokenPair:
@@ -56,7 +66,7 @@ def exchange_code(oauth2: OAuth2, client: Mapping[str, str], code: str) -> Token
         code: The authorization code; it can be used once.
 
     Raises:
-        Fatal: The code is refused, or `token_url` is not safe for secrets.
+        Fatal: The code is refused, no token came, or `token_url` is not safe for secrets.
         Retry: The server does not respond, has an error of its own, or limits the rate.
     """
     return _exchange(
@@ -78,7 +88,7 @@ def refresh(oauth2: OAuth2, client: Mapping[str, str], pair: TokenPair) -> Token
         pair: The current tokens.
 
     Raises:
-        Fatal: The refresh token is refused, or `token_url` is not safe for secrets.
+        Fatal: The refresh token is refused, no token came, or `token_url` is not safe for secrets.
         Retry: The server does not respond, has an error of its own, or limits the rate.
     """
     return _exchange(
@@ -94,7 +104,7 @@ def refresh(oauth2: OAuth2, client: Mapping[str, str], pair: TokenPair) -> Token
 def _exchange(
     oauth2: OAuth2,
     client: Mapping[str, str],
-    given: Iterable[str],
+    given: Collection[str],
     ask: Callable[[OAuth2Session, JsonObject], Any],
 ) -> TokenPair:
     url = oauth2.token_url
@@ -115,10 +125,10 @@ def _exchange(
         if isinstance(error, ValueError) and not isinstance(error, requests.RequestException):
             raise Retry(redact(f"{url}: {error}")) from None  # the response is not a JSON object
         raise to_catalog_error(error, until, redact, url) from None
-    try:
-        return TokenPair(answer["access_token"], answer.get("refresh_token") or "")
-    except (KeyError, AttributeError):
-        raise Fatal(f"{url} answered without an access token") from None
+    pair = TokenPair(usable(answer.get("access_token")), usable(answer.get("refresh_token")))
+    if not pair.access_token and pair.refresh_token in ("", *given):  # Authlib adds the one that was sent
+        raise Fatal(f"{url} answered without a usable access token")
+    return pair
 
 
 def _session(oauth2: OAuth2, client: Mapping[str, str]) -> OAuth2Session:

@@ -7,7 +7,8 @@ is an error. Announced totals are passed on, so that the pull can compare them w
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import msgspec
@@ -23,6 +24,7 @@ from catalog.ingestion.transport import host_of
 Cursor = JsonObject
 RoundParams = JsonObject  # fixed parameters of a round
 PAST_THE_END = (400, 404, 416)
+Body = TypeVar("Body")  # of a response, decoded
 
 
 class Page(msgspec.Struct):
@@ -52,12 +54,14 @@ class Paginator(ABC):
     """Walks one round (one set of fixed parameters) of an API.
 
     Attributes:
+        url: URL of a page, whose host is the API's.
         own_params: Names of the parameters that form the cursor.
         own_headers: Names of the headers of a response that it reads. A recording keeps them, whatever their
             names are.
         uniform: All pages except the last hold the same number of items.
     """
 
+    url: str = ""
     own_params: tuple[str, ...] = ()
     own_headers: tuple[str, ...] = ()
     uniform: bool = False
@@ -83,6 +87,24 @@ class Paginator(ABC):
     def skip(self, cursor: Cursor) -> Cursor | None:
         """Return the cursor after a page that could not be read; None if only that page names it."""
         return None
+
+
+def once_more(ask: Callable[[], Body]) -> Body | None:
+    """Request a page again that names no next one; None if it cannot be requested twice.
+
+    Without a total, nothing else tells whether the response lacks what it should have named.
+
+    Args:
+        ask: Sends the request.
+    """
+    try:
+        return ask()
+    except UnrecordedRequest:  # a recording may hold each page once
+        return None
+    except HttpStatus as error:
+        if error.status in PAST_THE_END:  # such as a token that was used up
+            return None
+        raise
 
 
 class _Listing(Paginator):
@@ -129,20 +151,6 @@ class _Listing(Paginator):
                 raise UnexpectedResponse(f"`{path}`, a value beside the items, is missing; {describe(body)}")
         values = {key: dig(body, *steps(path)) for key, path in self.beside.items()}
         return [{**item, **values} if isinstance(item, dict) else item for item in found]
-
-    def once_more(self, client: Client, url: str, params: Params) -> Decoded | None:
-        """Request a page again that names no next one; None if it cannot be requested twice.
-
-        Without a total, nothing else tells whether the response lacks what it should have named.
-        """
-        try:
-            return self.ask(client, url, params, self.checked)
-        except UnrecordedRequest:  # a recording holds each page once
-            return None
-        except HttpStatus as error:
-            if error.status in PAST_THE_END:  # such as a token that was used up
-                return None
-            raise
 
     def checked(self, body: Json) -> None:
         """Raise an error unless a response has its list, its values and its total, and reports success."""
@@ -418,9 +426,10 @@ class Tokens(_Listing):
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
         token = cursor[self.param]
         sent = params if token is None else {**params, self.param: token}
-        answer = self.ask(client, self.url, sent, self.checked)
+        ask = partial(self.ask, client, self.url, sent, self.checked)
+        answer = ask()
         following = self._following(answer, token)
-        if not following and not self.total and (again := self.once_more(client, self.url, sent)):
+        if not following and not self.total and (again := once_more(ask)):
             answer, following = again, self._following(again, token)
         after = {self.param: following} if following else None
         total = count_at(answer.body, self.total) if self.total else None
@@ -493,9 +502,10 @@ class Links(_Listing):
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
         link = cursor["link"]
         url, sent = link or self.url, {} if link else params
-        answer = client.get_decoded(url, sent, check=self.checked)
+        ask = partial(client.get_decoded, url, sent, check=self.checked)
+        answer = ask()
         following = self._following(answer, url, client.redact)
-        if not following and not self.total and (again := self.once_more(client, url, sent)):
+        if not following and not self.total and (again := once_more(ask)):
             answer, following = again, self._following(again, url, client.redact)
         total = count_at(answer.body, self.total) if self.total else None
         return Page(self.listed(answer.body), {"link": following} if following else None, total)

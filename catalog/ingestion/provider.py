@@ -33,6 +33,7 @@ from catalog.ingestion.windows import Window
 FOLDER = Path(__file__).parent.parent / "providers"
 _ROOT = FOLDER.parent.parent
 _SCHEDULE = re.compile(r"@(hourly|daily|weekly|monthly|quarterly|yearly)|\S+( \S+){4}")
+_DAILY = re.compile(r"@daily|\d+ \d+ \* \* \*")
 
 
 class BrokenProvider(Fatal):
@@ -97,7 +98,7 @@ class Provider:
         catalog_names: Media type → name of the provider in the catalog.
         pages: The paginator, of the class or of each instance.
         schedule: Schedule of the DAG.
-        dated: A pull covers one UTC day; the DAG runs daily.
+        dated: A pull covers one UTC day; `schedule` is daily.
         overlap: Time before its day, in whole hours, that a pull of a dated provider requests again. A day is
             pulled as soon as it is over, when its last records may not be in the API's search index yet.
         since: A pull covers everything, or, with a date, all that was added since.
@@ -167,7 +168,7 @@ class Provider:
 
         Raises:
             TypeError: The class sets an attribute that is not declared here, but is named almost like one; or
-                a media type, category or schedule that does not exist.
+                a media type, category or schedule that does not exist; or values that contradict each other.
         """
         super().__init_subclass__()
         declared = {
@@ -195,6 +196,11 @@ class Provider:
         if not _SCHEDULE.fullmatch(cls.schedule):
             raise TypeError(
                 f"{cls.__name__}.schedule is {cls.schedule!r}; use @daily, @weekly, … or cron's five fields"
+            )
+        if cls.dated and not _DAILY.fullmatch(cls.schedule):
+            raise TypeError(
+                f"{cls.__name__}.schedule is {cls.schedule!r}, but each run of a `dated` provider pulls one "
+                "day; use @daily, or `minute hour * * *`"
             )
 
     def record(self, raw: Raw) -> RecordResult:

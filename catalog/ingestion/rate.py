@@ -5,6 +5,7 @@ stored in the catalog database; a run without a database (`catalog ingest`) has 
 GCRA, a token bucket that stores only when the next slot is free.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,10 @@ import msgspec
 from catalog.core.connections import Reconnecting
 from catalog.core.errors import QuotaExhausted
 from catalog.core.session import Connection
+
+log = logging.getLogger(__name__)
+LONGEST = timedelta(hours=1)  # until a slot, beside the requests that may be waiting for earlier ones
+WAITING = 100  # requests
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -109,7 +114,7 @@ class LocalThrottle:
             self._sleep(slot - now)
 
 
-# Takes the next slot of a bucket, and returns the seconds until then; see `slot_of`.
+# Takes the next slot of a bucket, and returns the seconds until then; see `take_slot`.
 TAKE_SLOT: LiteralString = """
     insert into rate_limit as r (key, next_slot)
     values (%(key)s, clock_timestamp() + %(interval)s)
@@ -119,9 +124,46 @@ TAKE_SLOT: LiteralString = """
 """
 
 
-def slot_of(key: str, rate: Rate) -> dict[str, Any]:
-    """Return the values of `TAKE_SLOT` for a bucket and its rate."""
-    return {"key": key, "interval": timedelta(seconds=rate.interval), "spare": rate.burst - 1}
+# Forgets a bucket whose next slot no queue explains; another task may have done so meanwhile.
+_FORGET_SLOT: LiteralString = """
+    delete from rate_limit where key = %(key)s and next_slot > clock_timestamp() + %(most)s
+"""
+
+
+def take_slot(
+    connection: Reconnecting, key: str, rate: Rate, statement: LiteralString = TAKE_SLOT, **values: object
+) -> tuple[Any, ...]:
+    """Take the next slot of a bucket.
+
+    A slot that is further away than a queue explains was taken while the server's clock was ahead, and is
+    forgotten: all tasks would wait until then.
+
+    Args:
+        connection: To the catalog database, in autocommit. A statement that it repeats costs one extra slot.
+        key: Name of the bucket.
+        rate: The rate limit.
+        statement: Contains `TAKE_SLOT`.
+        values: Further values of the statement.
+
+    Returns:
+        The row of the statement; the first value is the number of seconds until the slot.
+    """
+    interval = timedelta(seconds=rate.interval)
+    values |= {"key": key, "interval": interval, "spare": rate.burst - 1}
+    row: tuple[Any, ...] | None = connection.execute(statement, values).fetchone()
+    assert row
+    most = LONGEST + WAITING * interval
+    if row[0] <= most.total_seconds():
+        return row
+    log.warning(
+        "%s: the next request may be sent in %s, which no queue explains; a clock was wrong. It is sent now.",
+        key,
+        timedelta(seconds=round(row[0])),
+    )
+    connection.execute(_FORGET_SLOT, {"key": key, "most": most})
+    again: tuple[Any, ...] | None = connection.execute(statement, values).fetchone()
+    assert again
+    return again
 
 
 class SharedThrottle:
@@ -146,17 +188,16 @@ class SharedThrottle:
             sleep: Waits the given number of seconds.
         """
         self._key, self._rate, self._quota, self._sleep = key, rate, quota, sleep
-        self._connection = Reconnecting(connect)  # a statement that is executed twice costs one extra slot
+        self._connection = Reconnecting(connect)
         self._lock = threading.Lock()
 
     def wait(self) -> None:
         with self._lock:
             if self._quota:
                 self._count(self._quota)
-            row = self._connection.execute(TAKE_SLOT, slot_of(self._key, self._rate)).fetchone()
-        assert row
-        if row[0] > 0:
-            self._sleep(row[0])
+            wait, *_ = take_slot(self._connection, self._key, self._rate)
+        if wait > 0:
+            self._sleep(wait)
 
     def _count(self, quota: Quota) -> None:
         now = datetime.now(UTC)

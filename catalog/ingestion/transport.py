@@ -34,7 +34,7 @@ from urllib3.exceptions import (
 from urllib3.util import parse_url
 from urllib3.util.connection import allowed_gai_family
 
-from catalog.core.errors import BadAddress, PrivateAddress, Retry
+from catalog.core.errors import BadAddress, Fatal, PrivateAddress, Retry
 from catalog.ingestion.addresses import is_global
 from catalog.ingestion.deadline import Deadline, TimedReader, deadline, within_deadline
 
@@ -239,8 +239,21 @@ class Transport(HTTPAdapter):
         cert: Any = None,
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        """Send a request; see `requests`. Raises BadAddress if its host is not on the public internet."""
-        if select_proxy(request.url or "", proxies):
+        """Send a request; see `requests`.
+
+        Raises:
+            BadAddress: Its host is not on the public internet.
+            Fatal: The proxy that the environment names has no address. Errors of libraries would repeat a
+                part of its password.
+        """
+        if proxy := select_proxy(request.url or "", proxies):
+            if not host_of(proxy):
+                scheme = urlsplit(request.url or "").scheme
+                raise Fatal(
+                    f"the proxy for {scheme} requests ({scheme}_proxy or all_proxy in the environment) is "
+                    "not an address, such as http://user:password@host:3128; encode @, /, : and # of user "
+                    "and password as %40, %2F, %3A and %23."
+                )
             self._check_target(request.url or "")
         return super().send(request, stream, timeout, verify, cert, proxies)
 

@@ -64,8 +64,10 @@ def judge(status: int, headers: Mapping[str, str], wait: float | None) -> Verdic
         headers: Its headers; their names in any case.
         wait: Seconds of its Retry-After.
     """
+    if "cf-mitigated" in headers:  # a challenge of Cloudflare, whatever its status
+        return unclear(REFUSED, status)
     if status in GONE:
-        return Verdict("gone", None, status)
+        return Verdict("gone", None, status) if wait is None else unclear(OTHER_STATUS, status)
     if status == 429 or (status == 503 and wait is not None):
         return unclear(BUSY, status, wait)
     if status >= 500:
@@ -74,7 +76,8 @@ def judge(status: int, headers: Mapping[str, str], wait: float | None) -> Verdic
         return unclear(REFUSED, status)
     if status not in (200, 203, 206):
         return unclear(OTHER_STATUS, status)
-    if headers.get("content-type", "").partition(";")[0].strip().lower() in PAGES:
+    empty = headers.get("content-length", "").strip() == "0"
+    if empty or headers.get("content-type", "").partition(";")[0].strip().lower() in PAGES:
         return unclear(OTHER_CONTENT, status)
     return Verdict("there", None, status, size=_size(status, headers))
 

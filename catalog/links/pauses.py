@@ -17,6 +17,7 @@ from catalog.core.session import Connection
 LENGTHS = (60.0, 300.0, 600.0, 1200.0, 2400.0, 3600.0)  # seconds, since the last answer
 PATIENCE = 9000.0  # seconds of pauses without an answer, after which a host is given up
 LONGEST = 86_400.0  # seconds; a host that asks for more is tried again after that
+TOO_LONG = timedelta(seconds=LONGEST, hours=1)  # some time for clocks that differ
 FORGOTTEN = timedelta(days=1)  # after its end, a pause says nothing about the host any more
 ALL = ""  # in place of a survey: all of them keep the pause
 
@@ -96,6 +97,7 @@ class Pauses:
 
     def rest_of(self, pause: Pause | None) -> float:
         """Return the seconds that are left of a pause."""
+        pause = self._unless_forgotten(pause)
         return max(0.0, (pause.until - self._now()).total_seconds()) if pause else 0.0
 
     def _get(self, host: str, asked: bool) -> Pause | None:
@@ -110,7 +112,9 @@ class Pauses:
         return pause
 
     def _unless_forgotten(self, pause: Pause | None) -> Pause | None:
-        return pause if pause and pause.until >= self._now() - FORGOTTEN else None
+        """Return a pause; None if it has long ended, or ends so late that a clock was wrong when it began."""
+        now = self._now()
+        return pause if pause and now - FORGOTTEN <= pause.until <= now + TOO_LONG else None
 
 
 class PauseTable(MutableMapping[Key, Pause]):
@@ -134,16 +138,18 @@ class PauseTable(MutableMapping[Key, Pause]):
         return Pause(*row)
 
     def __setitem__(self, key: Key, pause: Pause) -> None:
-        # Of two tasks that a host answers at the same time, the longer pause counts.
+        # Of two tasks that a host answers at the same time, the longer pause counts, unless it is no pause.
         self._connection.execute(
             """
             insert into link_pause as p (host, survey, paused_until, number, seconds)
             values (%s, %s, %s, %s, %s)
             on conflict (host, survey) do update
-               set paused_until = greatest(p.paused_until, excluded.paused_until),
+               set paused_until = case when p.paused_until <= excluded.paused_until + %s
+                                       then greatest(p.paused_until, excluded.paused_until)
+                                       else excluded.paused_until end,
                    number = excluded.number, seconds = excluded.seconds
             """,
-            [*key, pause.until, pause.number, pause.seconds],
+            [*key, pause.until, pause.number, pause.seconds, TOO_LONG],
         )
 
     def __delitem__(self, key: Key) -> None:

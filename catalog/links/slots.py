@@ -6,7 +6,7 @@ from typing import LiteralString
 
 from catalog.core.connections import Reconnecting
 from catalog.core.session import Connection
-from catalog.ingestion.rate import TAKE_SLOT, Rate, slot_of
+from catalog.ingestion.rate import TAKE_SLOT, Rate, take_slot
 from catalog.links.pauses import ALL, Pause, Pauses
 
 SLOTS = "links of "  # keys of the rate limits of hosts begin with it
@@ -36,7 +36,7 @@ class SharedSlots:
         pauses: Pauses,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._connection = Reconnecting(connect)  # a statement that is executed twice costs one extra slot
+        self._connection = Reconnecting(connect)
         self._per_second, self._pauses, self._sleep = per_second, pauses, sleep
 
     def __call__(self, host: str, least: float) -> float:
@@ -50,10 +50,7 @@ class SharedSlots:
             The seconds for which it is not to be requested; 0 if it may be.
         """
         rate = Rate(per_second=min(self._per_second, 1 / least) if least else self._per_second)
-        values = {**slot_of(f"{SLOTS}{host}", rate), "host": host, "all": ALL}
-        row = self._connection.execute(_TAKE, values).fetchone()
-        assert row
-        wait, *pause = row
+        wait, *pause = take_slot(self._connection, f"{SLOTS}{host}", rate, _TAKE, host=host, all=ALL)
         remaining = self._pauses.remaining_of(host, Pause(*pause) if pause[0] else None)
         if remaining > 0 or wait <= 0:
             return remaining

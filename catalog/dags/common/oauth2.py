@@ -19,7 +19,7 @@ from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.secrets import mask
 from catalog.dags.common.variables import value_of
 from catalog.ingestion.assemble import api_hosts
-from catalog.ingestion.oauth2 import BearerCredentials, OAuth2, TokenPair, exchange_code, refresh
+from catalog.ingestion.oauth2 import BearerCredentials, OAuth2, TokenPair, exchange_code, refresh, usable
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.transport import host_of
 
@@ -67,6 +67,9 @@ def renew(provider: type[Provider], spent: TokenPair | None = None) -> TokenPair
 
     Returns:
         The new tokens; None if none are stored.
+
+    Raises:
+        CatalogError: They were not renewed.
     """
     with exclusive():
         tokens = secret_json(TOKENS)
@@ -81,9 +84,15 @@ def renew(provider: type[Provider], spent: TokenPair | None = None) -> TokenPair
 
 
 def credentials_for(provider: type[Provider]) -> BearerCredentials | None:
-    """Return credentials that renew themselves during a pull; None for a provider without tokens."""
-    if provider.oauth2 is None or stored_pair(provider) is None:
+    """Return credentials that renew themselves during a pull; None for a provider without tokens.
+
+    Raises:
+        CatalogError: The stored tokens are of no use, and were not renewed.
+    """
+    if provider.oauth2 is None or (found := stored_pair(provider)) is None:
         return None
+    if not found.access_token:
+        renew(provider, found)
 
     def renewed(spent: TokenPair) -> TokenPair:
         return renew(provider, spent) or spent
@@ -96,9 +105,19 @@ def stored_pair(provider: type[Provider]) -> TokenPair | None:
 
 
 def _pair_of(provider: type[Provider], tokens: Tokens) -> TokenPair | None:
+    """Return a provider's tokens; None if none are stored. Without an access token, it is to be renewed.
+
+    Raises:
+        Fatal: Something is stored that cannot be renewed.
+    """
     found = tokens.get(provider.name) or {}
-    access, refreshing = found.get("access_token"), found.get("refresh_token")
-    return TokenPair(access, refreshing) if access and refreshing else None
+    pair = TokenPair(usable(found.get("access_token")), usable(found.get("refresh_token")))
+    if not pair.refresh_token and any(found.values()):
+        raise Fatal(
+            f"the Variable {TOKENS.name} has no usable refresh_token for {provider.name}: run "
+            "oauth2_authorization with a new code, or remove the provider from the Variable"
+        )
+    return pair if pair.refresh_token else None
 
 
 def _definition(provider: type[Provider]) -> OAuth2:
@@ -165,12 +184,18 @@ def _save_pair(provider: type[Provider], pair: TokenPair, stored: Tokens) -> Non
         pair: The tokens.
         stored: All tokens, as they were read before the exchange: reading them now might fail, and the new
             ones would be lost.
+
+    Raises:
+        Fatal: There is no access token among them; the refresh token is stored.
     """
-    mask(pair.access_token)
-    if pair.refresh_token:
-        mask(pair.refresh_token)
     new = {"access_token": pair.access_token, "refresh_token": pair.refresh_token}
+    _each_text(new, mask)
     _save(TOKENS, {**stored, provider.name: new})
+    if not pair.access_token:
+        raise Fatal(
+            f"{provider.name} has sent no usable access token; its refresh token is stored: trigger "
+            "oauth2_token_refresh to ask again"
+        )
 
 
 def _save(setting: Setting[Any], value: dict[str, Any]) -> None:

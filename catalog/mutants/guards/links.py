@@ -15,6 +15,15 @@ GUARDS = (
         tests=(f"{WEB}::test_a_head_that_does_not_say_there_is_tried_by_a_get",),
     ),
     Guard(
+        name="links-empty-is-not-there",
+        holds="An empty answer does not say that a file is there, so it brings no removed record back.",
+        row=36,
+        file="catalog/links/answers.py",
+        find='    empty = headers.get("content-length", "").strip() == "0"\n',
+        replace="    empty = False\n",
+        tests=(f"{WEB}::test_what_is_not_clear_is_never_gone",),
+    ),
+    Guard(
         name="links-obey-robots-on-each-hop",
         holds="A redirect to a path that robots.txt forbids is not followed.",
         row=36,

@@ -351,6 +351,26 @@ GUARDS = (
         ),
     ),
     Guard(
+        name="dump-as-usual",
+        holds="A dump of which a file is cut is noticed by its photos' reasons of skips, against the last one's.",
+        row=12,
+        file="catalog/providers/inaturalist/dump.py",
+        find="        before = _last_whole(connection, run, replayed)\n",
+        replace="        before: list[Outcome] = []\n",
+        tests=(
+            "providers/test_inaturalist.py::test_a_file_that_is_cut_is_noticed_against_the_last_whole_dump",
+        ),
+    ),
+    Guard(
+        name="names-of-a-dump",
+        holds="A dump does not take the common names of most photos that have one in the catalog.",
+        row=12,
+        file="catalog/providers/inaturalist/dump.py",
+        find="    if sample.nameless < NOTICEABLE or sample.nameless <= MAX_NAMELESS * sample.named:\n",
+        replace="    if True:\n",
+        tests=("providers/test_inaturalist.py::test_names_that_are_cut_are_noticed_against_the_catalog",),
+    ),
+    Guard(
         name="lines-of-a-dump",
         holds="A line of a dump with a byte that PostgreSQL refuses is skipped; the others are loaded.",
         row=15,

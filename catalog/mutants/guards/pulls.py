@@ -349,9 +349,32 @@ GUARDS = (
         holds="Without a total, a page without a token or address is the last only if it lacks it twice.",
         row=10,
         file=PAGES,
-        find="            return self.ask(client, url, params, self.checked)\n",
-        replace="            return None\n",
+        find="        return ask()\n",
+        replace="        return None\n",
         tests=("ingestion/test_pagination.py::test_a_next_page_that_is_not_named_once",),
+    ),
+    Guard(
+        name="last-batch-is-proved",
+        holds="A batch of Wikimedia's files that names no next one is requested once more.",
+        row=10,
+        file="catalog/providers/wikimedia_commons/batches.py",
+        find='            if "continue" not in body:\n',
+        replace="            if False:\n",
+        tests=(
+            "providers/test_lies.py::test_a_key_that_is_missing_once_costs_no_row[wikimedia_commons]",
+            "providers/test_wikimedia_batches.py::test_a_last_batch_is_asked_for_once_more_as_its_continue_may_be_missing",
+        ),
+    ),
+    Guard(
+        name="unknown-usage-is-no-value",
+        holds="A usage that was not counted to its end does not replace the stored one.",
+        row=13,
+        file="catalog/providers/wikimedia_commons/batches.py",
+        find="        if counted and (counted >= MANY or not goes_on):\n",
+        replace="        if True:\n",
+        tests=(
+            "providers/test_wikimedia_batches.py::test_after_a_batch_that_never_completes_only_a_known_usage_is_told",
+        ),
     ),
     Guard(
         name="empty-page-with-a-token",
@@ -544,6 +567,15 @@ GUARDS = (
         tests=(
             "ingestion/test_lease.py::test_numbers_go_beyond_what_was_written_before_the_database_was_restored",
         ),
+    ),
+    Guard(
+        name="dated-is-daily",
+        holds="A dated provider that is not pulled daily is refused: it would pull one day of each interval.",
+        row=19,
+        file="catalog/ingestion/provider.py",
+        find="        if cls.dated and not _DAILY.fullmatch(cls.schedule):\n",
+        replace="        if False:\n",
+        tests=("ingestion/test_pull.py::test_a_value_of_a_provider_that_does_not_exist_is_refused",),
     ),
     Guard(
         name="parts-that-count-0",

@@ -5,23 +5,28 @@ Every step can be repeated, and resumes what an earlier attempt began.
 Layout of the files: https://github.com/inaturalist/inaturalist-open-data/tree/documentation/Metadata
 """
 
+from collections import Counter
 from pathlib import Path
 
+import msgspec
+from psycopg.rows import dict_row
 from upath import UPath
 
 from catalog.core.dates import utc
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 from catalog.core.sql_files import read_sql
-from catalog.ingestion.completeness import accepting
+from catalog.ingestion.completeness import NOTICEABLE, Outcome, accepting, unusual
 from catalog.provider_api import PDM, License, license_from_pair
 from catalog.providers.inaturalist.dump_files import token
 from catalog.providers.inaturalist.photo_batches import batches_of_whole_load
 from catalog.providers.inaturalist.progress import LOADED, difference, note_checked, require
+from catalog.providers.inaturalist.provider import INaturalist
+from catalog.providers.inaturalist.taxa import forget_names
 
-# Share of the last whole load's photos that a dump must hold, and share of its photos that must be usable.
-MIN_SHARE = 0.5
-SAMPLE = 10_000  # photos, to estimate how many are usable
+MIN_SHARE = 0.5  # of the photos of a first dump that must be usable
+MAX_NAMELESS = 0.1  # of the photos with a common name in the catalog that may lose it
+SAMPLE = 10_000  # photos, to estimate how many are usable and have names
 _CODES = ("CC-BY-NC-SA", "CC-BY-NC", "CC-BY-NC-ND", "CC-BY", "CC-BY-SA", "CC-BY-ND", "CC0", "PD")
 
 
@@ -85,7 +90,16 @@ def check(
         raise Fatal(f"the dump at {root} has changed while it was read; clear all tasks of the run.")
     with connection.transaction():
         require(connection, prepared, LOADED, counted=True)
-        problems = [text for text in (_shrunk(connection, run, replayed), _unusable(connection)) if text]
+        photos, unreadable = _photos(connection)
+        sample = _sample(connection, photos)
+        before = _last_whole(connection, run, replayed)
+        problems = unusual(_outcome(sample, photos, unreadable), before, INaturalist.expectations())
+        if not before and (text := _unusable(sample)):
+            problems.append(text)
+        if text := _nameless(sample):
+            problems.append(text)
+            if not accept:
+                forget_names(connection)
         note_checked(connection, accept or not problems)
     if problems and not accept:
         raise Fatal(
@@ -94,42 +108,91 @@ def check(
     return problems
 
 
-def _shrunk(connection: Connection, run: tuple[str, str], replayed: bool) -> str | None:
-    """Describe a dump with far fewer photos than this DAG's last whole load; return None otherwise."""
-    last = connection.execute(
-        """
-        select sum(fetched)::bigint, max(finished_on) from ingestion_report
-         where dag_id = %s and run_id <> %s and replayed = %s
-         group by run_id, manifest_token having bool_and(complete and whole)
-         order by max(finished_on) desc limit 1
-        """,
-        [*run, replayed],
-    ).fetchone()
-    photos = _photos(connection)
-    if last is None or photos >= MIN_SHARE * last[0]:
+class _Sample(msgspec.Struct, frozen=True):
+    """What some of the photos say about all of them.
+
+    Attributes:
+        photos: Their number.
+        skipped: Reason → number of those that would be skipped.
+        named: Those that have a common name in the catalog.
+        nameless: Those among them that would lose it.
+    """
+
+    photos: int
+    skipped: dict[str, int]
+    named: int
+    nameless: int
+
+
+def _outcome(sample: _Sample, photos: int, unreadable: int) -> Outcome:
+    """Estimate the outcome of a load. A file that is cut shows in the reasons of skips."""
+    skipped = {reason: round(number * photos / sample.photos) for reason, number in sample.skipped.items()}
+    # Unreadable photos will be rejects, but the load of the file has a limit of its own for them.
+    return Outcome(photos + unreadable, photos - sum(skipped.values()), skipped, 0)
+
+
+def _last_whole(connection: Connection, run: tuple[str, str], replayed: bool) -> list[Outcome]:
+    """Return the outcome of this DAG's last whole load, if there is one."""
+    query = """
+        with last as (
+            select run_id, manifest_token from ingestion_report
+             where dag_id = %(dag_id)s and run_id <> %(run_id)s and replayed = %(replayed)s
+             group by run_id, manifest_token having bool_and(complete and whole)
+             order by max(finished_on) desc limit 1
+        )
+        select fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected, finished_on
+          from ingestion_report join last using (run_id, manifest_token) where dag_id = %(dag_id)s
+         order by finished_on
+    """
+    values = {"dag_id": run[0], "run_id": run[1], "replayed": replayed}
+    with connection.cursor(row_factory=dict_row) as cursor:
+        batches = cursor.execute(query, values).fetchall()
+    if not batches:
+        return []
+    fetched, kept, rejected = (sum(b[name] for b in batches) for name in ("fetched", "kept", "rejected"))
+    skipped: Counter[str] = Counter()
+    for batch in batches:
+        skipped.update(batch["skipped_reasons"])
+    return [Outcome.of(fetched, kept, skipped, rejected, f"{utc(batches[-1]['finished_on']):%Y-%m-%d}")]
+
+
+def _sample(connection: Connection, photos: int) -> _Sample:
+    query, step = read_sql(Path(__file__).with_name("sample.sql")), max(1, photos // SAMPLE)
+    found = connection.execute(query, {"step": step}).fetchall()
+    skipped = {reason: number for reason, number, _, _ in found if reason}
+    number, named, nameless = (sum(row[place] for row in found) for place in (1, 2, 3))
+    return _Sample(number, skipped, named, nameless)
+
+
+def _unusable(sample: _Sample) -> str | None:
+    """Describe a dump most of whose photos would be skipped; return None otherwise."""
+    usable = sample.photos - sum(sample.skipped.values())
+    if usable >= MIN_SHARE * sample.photos:
         return None
     return (
-        f"it holds {photos:,} photos, and the last whole one, "
-        f"loaded on {utc(last[1]):%Y-%m-%d}, held {last[0]:,}"
+        f"only {usable:,} of {sample.photos:,} sampled photos have an observation, a taxon, an observer and "
+        "an accepted license"
     )
 
 
-def _unusable(connection: Connection) -> str | None:
-    """Describe a dump most of whose photos lack an observation, taxon or observer; return None otherwise."""
-    step = max(1, _photos(connection) // SAMPLE)
-    found = connection.execute(read_sql(Path(__file__).with_name("usable.sql")), {"step": step}).fetchone()
-    assert found
-    photos, usable = found
-    if usable >= MIN_SHARE * photos:
+def _nameless(sample: _Sample) -> str | None:
+    """Describe a dump that would take the common names of many photos; return None otherwise."""
+    if sample.nameless < NOTICEABLE or sample.nameless <= MAX_NAMELESS * sample.named:
         return None
-    return f"only {usable:,} of {photos:,} sampled photos have an observation, a taxon and an observer"
+    return (
+        f"{sample.nameless:,} of {sample.named:,} sampled photos with a common name in the catalog would "
+        "lose it: if the Catalogue of Life (CATALOGUE_OF_LIFE) is not whole, correct it, and clear "
+        "load_catalog_of_life_names and all tasks after it"
+    )
 
 
-def _photos(connection: Connection) -> int:
-    """Return the number of photos that were loaded."""
-    row = connection.execute("select rows from inaturalist.loaded where name = 'photos'").fetchone()
+def _photos(connection: Connection) -> tuple[int, int]:
+    """Return the numbers of photos that were loaded, and of unreadable ones."""
+    row = connection.execute(
+        "select rows, unreadable from inaturalist.loaded where name = 'photos'"
+    ).fetchone()
     assert row
-    return int(row[0])
+    return int(row[0]), int(row[1])
 
 
 def finish(connection: Connection, token: str, run: tuple[str, str], *, drop: bool) -> None:

@@ -64,6 +64,12 @@ def load_names(connection: Connection, archive: UPath | None, token: str) -> dic
     return found
 
 
+def forget_names(connection: Connection) -> None:
+    """Empty the tables of names, so that they are loaded, and taxa are named, again."""
+    connection.execute("truncate inaturalist.vernacular_names, inaturalist.scientific_names")
+    connection.execute("delete from inaturalist.loaded where name in ('names', 'taxa_named')")
+
+
 @contextmanager
 def _local(path: UPath) -> Iterator[IO[bytes]]:
     """Open a local copy of a file, because a ZIP is read from its end."""

@@ -20,6 +20,7 @@ from catalog.provider_api import (
     Raw,
     RecordResult,
     Skip,
+    compact,
     dig,
     license_from_url,
     milliseconds,
@@ -129,12 +130,12 @@ def tags(info: Raw) -> list[Json]:
 
 def meta_data(track: Raw) -> JsonObject:
     stats = track.get("stats") or {}
+    playlists = compact(stats, playlists="playlisted") | compact(stats, playlists="rate_playlisted_total")
     return {
         **({"lyrics": track["lyrics"]} if track.get("lyrics") else {}),
         **({"release_date": track["releasedate"]} if track.get("releasedate") else {}),
-        "downloads": stats.get("rate_downloads_total") or 0,
-        "listens": stats.get("rate_listened_total") or 0,
-        "playlists": stats.get("rate_playlisted_total") or stats.get("playlisted") or 0,
+        **compact(stats, downloads="rate_downloads_total", listens="rate_listened_total"),
+        **playlists,
         "audiodownload_allowed": track.get("audiodownload_allowed", True),
     }
 

@@ -38,6 +38,7 @@ class Objects(Paginator):
     and belong to a later day.
     """
 
+    url = OBJECTS
     own_params = ("after",)
 
     def __init__(self) -> None:

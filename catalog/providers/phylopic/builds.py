@@ -10,6 +10,7 @@ OTHER_BUILD = (404, 410)  # statuses for a build that the server does not have y
 class Builds(Paginator):
     """Pages of one build, counted from 0; the list resource names the current build and its size."""
 
+    url = IMAGES
     own_params = ("build", "page")
 
     def start(self, params: Params) -> Cursor:

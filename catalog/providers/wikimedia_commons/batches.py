@@ -5,6 +5,8 @@ whether the batch is complete; its `continue` holds the parameters of the next r
 https://www.mediawiki.org/wiki/API:Continue
 """
 
+from functools import partial
+
 from catalog.core.errors import UnexpectedResponse
 from catalog.provider_api import (
     Check,
@@ -19,11 +21,13 @@ from catalog.provider_api import (
     describe,
     dig,
     has,
+    once_more,
     values_at,
 )
 
 ENDPOINT = "https://commons.wikimedia.org/w/api.php"
 MAX_RESPONSES = 100  # per batch, before it is requested again without the property that keeps it open
+MANY = 500  # uses of a file, from which further ones hardly change its popularity
 _GENERATOR = frozenset(("continue", "gaicontinue"))  # keys of `continue` that belong to no property
 Files = dict[str, JsonObject]  # data of each file, by page id
 
@@ -32,9 +36,11 @@ class Batches(Paginator):
     """Pages that are one batch of files each.
 
     The cursor is MediaWiki's `continue` object. It is sent with the original parameters, without values of
-    earlier `continue` objects.
+    earlier `continue` objects. No total is announced, so the response that ends the last batch is requested
+    twice: its `continue` may be missing by mistake.
     """
 
+    url = ENDPOINT
     own_params = ("continue", "gaicontinue", "gucontinue", "iicontinue")
 
     def start(self, params: Params) -> Cursor:
@@ -54,7 +60,11 @@ class Batches(Paginator):
         files: Files = {}
         asked, token, responses = dict(params), dict(cursor["continue"]), 0
         while True:
-            body = client.get_json(ENDPOINT, {**asked, **token}, check=_checked(files, token))
+            sent, checked = {**asked, **token}, _checked(files, token, asked)
+            ask = partial(client.get_json, ENDPOINT, sent, check=checked)
+            body = ask()
+            if "continue" not in body:
+                body = once_more(ask) or body
             merge(files, dig(body, "query", "pages") or {})
             following, responses = dig(body, "continue") or {}, responses + 1
             if "batchcomplete" in body or not (files or following.keys() - _GENERATOR):
@@ -62,7 +72,7 @@ class Batches(Paginator):
             token = following
             if responses >= MAX_RESPONSES:
                 asked, token, responses = _less(asked, following), dict(cursor["continue"]), 0
-                _forget_usage(files)
+                _forget_usage(files, dig(body, "query", "pages") or {})
 
 
 def merge(files: Files, more: Files) -> None:
@@ -100,13 +110,15 @@ def check(body: Json) -> None:
             raise UnexpectedResponse("`continue` does not say how to continue")
 
 
-def _checked(files: Files, token: JsonObject) -> Check:
+def _checked(files: Files, token: JsonObject, asked: Params) -> Check:
     """Build the check of a response.
 
     Args:
         files: The data of the batch that were read before.
         token: The `continue` object of the request.
+        asked: The other parameters of the request.
     """
+    properties = str(asked.get("prop", "")).split("|")
 
     def checked(body: Json) -> None:
         check(body)
@@ -115,6 +127,8 @@ def _checked(files: Files, token: JsonObject) -> Check:
         if "batchcomplete" in body:
             if known and not any(page.get("imageinfo") for page in known):
                 raise UnexpectedResponse(f"the batch has {len(known)} files, but no `imageinfo` of any")
+            if known and "globalusage" in properties and not any("globalusage" in page for page in known):
+                raise UnexpectedResponse(f"the batch has {len(known)} files, but no `globalusage` of any")
             if not known and not following and token.get("gaicontinue"):
                 raise UnexpectedResponse(f"no file came, but {token['gaicontinue']} should be the next one")
         elif not following:
@@ -149,11 +163,20 @@ def _less(asked: JsonObject, following: JsonObject) -> JsonObject:
     return less
 
 
-def _forget_usage(files: Files) -> None:
-    """Replace the lists of usage by their lengths, before the batch is requested again from its beginning."""
-    for file in files.values():
-        counted = len(file.pop("globalusage", ()))
-        file["usage_so_far"] = max(counted, file.get("usage_so_far", 0))
+def _forget_usage(files: Files, last: Files) -> None:
+    """Replace the lists of usage by the lengths that are known, before the batch is requested again.
+
+    MediaWiki lists the usage of one file after the other. A file without any so far may not have been
+    reached, and the list of one in the last response may go on.
+
+    Args:
+        files: The data of the batch.
+        last: What the last response has of them.
+    """
+    for page_id, file in files.items():
+        counted, goes_on = len(file.pop("globalusage", ())), bool(dig(last, page_id, "globalusage"))
+        if counted and (counted >= MANY or not goes_on):
+            file["usage_so_far"] = max(counted, file.get("usage_so_far", 0))
 
 
 def _warnings(body: Json) -> list[str]:

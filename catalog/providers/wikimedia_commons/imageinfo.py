@@ -36,7 +36,7 @@ def meta_data(page: Raw, info: Raw) -> JsonObject:
     """Return the values of a record that have no column of their own."""
     categories = extra(info, "Categories")
     found = {
-        "global_usage_count": max(len(page.get("globalusage") or ()), page.get("usage_so_far") or 0),
+        "global_usage_count": usage(page),
         "date_originally_created": html(info, "DateTimeOriginal"),
         "last_modified_at_source": extra(info, "DateTime"),
         "categories": categories.split("|") if categories else None,
@@ -46,6 +46,16 @@ def meta_data(page: Raw, info: Raw) -> JsonObject:
         "map_datum": extra(info, "GPSMapDatum"),
     }
     return {key: value for key, value in found.items() if value is not None}
+
+
+def usage(page: Raw) -> int | None:
+    """Return on how many pages of other wikis a file is used; None if MediaWiki did not say.
+
+    A load keeps the stored number then.
+    """
+    listed, counted = page.get("globalusage"), page.get("usage_so_far")
+    known = [*([] if listed is None else [len(listed)]), *([] if counted is None else [counted])]
+    return max(known, default=None)
 
 
 def sound_facts(info: Raw) -> JsonObject:

@@ -2,8 +2,8 @@
 
 A request names a set of files. The data about them, mainly their usage on other wikis, may take many
 responses, which are merged until MediaWiki reports that the batch is complete. A batch that is not complete
-after a hundred responses is requested again without the property that keeps it open; the usage counted so far
-is kept.
+after a hundred responses is requested again without the property that keeps it open. Files whose usage was
+not counted to its end then keep the number that is stored, unless at least 500 uses were counted.
 
 Since spring 2026, clients whose User-Agent contains a contact address (the setting `CONTACT_EMAIL`) may send
 200 requests a minute, and all others 10; at most three at a time.

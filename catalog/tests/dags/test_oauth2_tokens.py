@@ -160,6 +160,49 @@ def test_an_access_token_that_cannot_be_renewed_is_not_stored(httpserver, provid
     assert "freesound" not in variables.value(TOKENS)
 
 
+GOOD = {"access_token": "canary-a", "refresh_token": "canary-b"}
+
+
+@pytest.mark.parametrize(
+    ("answered", "kept"),
+    [
+        ({"access_token": ""}, GOOD),
+        ({"access_token": "", "refresh_token": "c"}, {**GOOD, "refresh_token": "c"}),
+    ],
+)
+def test_an_access_token_that_is_empty_costs_no_refresh_token(httpserver, variables, answered, kept):
+    """The one that came with it is stored, since the old one may be spent; it alone is enough to go on."""
+    httpserver.expect_oneshot_request("/token").respond_with_json(answered)
+    secrets = variables.value(SECRETS)["freesound"]
+    variables.set(SECRETS, {"freesound": {**secrets, "token_url": httpserver.url_for("/token")}})
+    variables.set(TOKENS, {"freesound": GOOD})
+    with pytest.raises(Fatal, match="usable access token"):
+        renew()
+    assert tokens_of(variables)["refresh_token"] == kept["refresh_token"]
+
+    httpserver.expect_oneshot_request("/token").respond_with_json({"access_token": "d"})
+    if "refresh_token" in answered:
+        from catalog.dags.common.oauth2 import credentials_for
+
+        credentials_for(Freesound)  # a pull renews it before it asks for anything
+    else:
+        renew()
+    assert tokens_of(variables) == {**kept, "access_token": "d"}
+    assert kept["refresh_token"] in httpserver.log[-1][0].get_data(as_text=True)
+
+
+@pytest.mark.parametrize("stored", [{"access_token": "a"}, {"access_token": "a", "refresh_token": " b\n"}])
+def test_tokens_that_cannot_be_renewed_are_named_and_not_taken_for_none(variables, stored):
+    from catalog.dags.common.oauth2 import stored_pair
+
+    variables.set(TOKENS, {"freesound": stored})
+    for act in (renew, lambda: stored_pair(Freesound)):
+        with pytest.raises(Fatal, match=f"{TOKENS} has no usable refresh_token for freesound"):
+            act()
+    variables.set(TOKENS, {"freesound": {"access_token": None, "refresh_token": None}})
+    assert renew() is None
+
+
 @pytest.mark.parametrize(("status", "error"), [(429, Retry), (400, Fatal)])
 def test_a_code_that_was_not_exchanged_stays(httpserver, provider, variables, status, error):
     """The server was busy, or the client's secret is wrong: the code may still be valid."""

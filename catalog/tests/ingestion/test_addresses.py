@@ -296,6 +296,15 @@ def test_a_proxy_is_not_asked_for_private_addresses(monkeypatch, url):
     assert not seen
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_without_an_address_is_named_and_its_password_is_not(monkeypatch, scheme):
+    monkeypatch.setenv(f"{scheme}_proxy", "http://user:s3cret/pa@ss@host:9")
+    with pytest.raises(Fatal, match=f"the proxy for {scheme} requests.*{scheme}_proxy") as raised:
+        client(retries=0).get(f"{scheme}://8.8.8.8/x")
+    assert "s3cret" not in str(raised.value)
+    assert "pa@ss" not in str(raised.value)
+
+
 def test_a_proxy_may_know_names_that_we_do_not(monkeypatch):
     resolving(monkeypatch, museum=[])
     with proxy(monkeypatch) as seen:

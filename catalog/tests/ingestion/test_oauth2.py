@@ -193,6 +193,16 @@ def test_answers_that_hold_no_tokens(httpserver, response, error):
     assert "canary" not in str(raised.value)
 
 
+@pytest.mark.parametrize("token", ["", None, 7, {"a": 1}, ["x"], " a\nb", "a\r\nX-Odd: 1", "\u00e9"])
+def test_only_what_a_request_can_carry_is_a_token(httpserver, token):
+    httpserver.expect_request("/token").respond_with_json({"access_token": token, "token_type": "Bearer"})
+    with pytest.raises(Fatal, match="answered without a usable access token"):
+        refresh(OAuth2("", httpserver.url_for("/token"), HERE), CLIENT, PAIR)
+    httpserver.clear()
+    httpserver.expect_request("/token").respond_with_json({"access_token": token, "refresh_token": "next"})
+    assert refresh(OAuth2("", httpserver.url_for("/token"), HERE), CLIENT, PAIR) == TokenPair("", "next")
+
+
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
 @pytest.mark.parametrize("body", ['{"detail": "Request was throttled."}', '{"error": "slow_down"}', "busy"])
 @pytest.mark.parametrize(

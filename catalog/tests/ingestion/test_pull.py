@@ -159,12 +159,17 @@ def test_a_misspelt_attribute_of_a_provider_is_refused():
         ({"dated": True, "overlap": timedelta(minutes=90)}, "X.overlap is 1:30:00"),
         ({"dated": True, "overlap": timedelta(hours=-1)}, "X.overlap is -1 day, 23:00:00"),
         ({"schedule": "0 0 1 *"}, "X.schedule is '0 0 1 *'"),
+        ({"dated": True}, "X.schedule is '@monthly', but each run of a `dated` provider pulls one day"),
+        ({"dated": True, "schedule": "@hourly"}, "X.schedule is '@hourly', but each run of a `dated`"),
+        ({"dated": True, "schedule": "0 */6 * * *"}, "X.schedule is '0 */6 * * *', but each run"),
+        ({"dated": True, "schedule": "0 3 * * 1"}, "X.schedule is '0 3 * * 1', but each run"),
     ],
 )
 def test_a_value_of_a_provider_that_does_not_exist_is_refused(attributes, problem):
     with pytest.raises(TypeError, match=re.escape(problem)):
         type("X", (Provider,), {"catalog_names": {"image": "x"}, **attributes})
     type("Y", (Provider,), {"catalog_names": {"audio": "y"}, "category": "music", "schedule": "0 0 2 * *"})
+    type("Z", (Provider,), {"dated": True, "schedule": "30 3 * * *"})
 
 
 def test_a_mapping_may_return_a_tuple(tmp_path):

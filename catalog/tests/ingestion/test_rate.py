@@ -69,6 +69,23 @@ def test_the_shared_bucket_counts_all_who_use_the_key(connect):
 
 
 @pytest.mark.database
+def test_a_slot_that_no_queue_explains_is_not_waited_for(connect, catalog, caplog):
+    """The server's clock was ahead when it was taken, or is a dump's of such a server."""
+    waits: list[float] = []
+    throttle = SharedThrottle(connect, "k", Rate(per_minute=1), sleep=waits.append)
+    throttle.wait()
+    catalog.execute("update rate_limit set next_slot = now() + interval '2 hours'")
+    throttle.wait()  # 120 requests may be in front
+    assert waits == [pytest.approx(7200, abs=10)]
+    assert not caplog.records
+    catalog.execute("update rate_limit set next_slot = now() + interval '400 days'")
+    throttle.wait()
+    throttle.wait()
+    assert waits[1:] == [pytest.approx(60, abs=5)]
+    assert "k: the next request may be sent in 400 days" in caplog.text
+
+
+@pytest.mark.database
 def test_keys_have_buckets_of_their_own(connect):
     waits: list[float] = []
     for key in ("a", "b", "c"):

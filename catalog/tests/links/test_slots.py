@@ -48,6 +48,25 @@ def test_the_delay_that_a_host_asks_for_is_kept(catalog):
     assert [round(wait, -1) for wait in waits] == [20, 40]
 
 
+def test_a_slot_and_a_pause_that_no_host_asks_for_are_not_kept(catalog):
+    """They are of a time when a clock was wrong; the host is asked, and what it asks for then is kept."""
+    waits: list[float] = []
+    pauses = pauses_of(catalog, "one", Clock())
+    slots = SharedSlots(lambda: catalog, 1.0, pauses, waits.append)
+    assert slots(HOST, 0.0) == 0
+    pauses.begin(HOST, asked=True, least=600.0)
+    for change in (
+        "update rate_limit set next_slot = now() + interval '400 days'",
+        "update link_pause set paused_until = paused_until + interval '400 days'",
+    ):
+        catalog.execute(change)
+    later = pauses_of(catalog, "two", Clock())
+    assert SharedSlots(lambda: catalog, 1.0, later, waits.append)(HOST, 0.0) == 0
+    assert waits == []
+    later.begin(HOST, asked=True, least=600.0)
+    assert SharedSlots(lambda: catalog, 1.0, later, waits.append)(HOST, 0.0) == pytest.approx(600)
+
+
 def test_a_slot_and_its_pause_cost_one_statement(catalog):
     clock = Clock()
     counted: Any = Counted(catalog)

@@ -14,6 +14,7 @@ from catalog.tests.links.site import AGENT, CLOSED, MISSING, THERE, Clock, Reply
 
 pytestmark = pytest.mark.enable_socket
 HOST = "127.0.0.1"
+EMPTY = Reply(200, {"Content-Type": "image/jpeg"}, b"")
 HTML = Reply(headers={"Content-Type": "text/html; charset=utf-8"}, body=b"<p>Sorry</p>")
 
 
@@ -42,6 +43,7 @@ def test_there_with_its_size():
         Reply(200, {"Content-Type": "image/jpeg"}, after=2.5),
         *map(Reply, (400, 401, 403, 404, 405, 410, 500, 501, 503)),
         HTML,
+        EMPTY,
     ],
 )
 def test_a_head_that_does_not_say_there_is_tried_by_a_get(head):
@@ -66,6 +68,9 @@ def test_a_head_that_does_not_say_there_is_tried_by_a_get(head):
         (Reply(503), answers.SERVER_ERROR),
         (Reply(503, {"Retry-After": "7"}), answers.BUSY),
         (HTML, answers.OTHER_CONTENT),
+        (EMPTY, answers.OTHER_CONTENT),
+        (Reply(404, {"Retry-After": "30"}), answers.OTHER_STATUS),
+        (Reply(404, {"cf-mitigated": "challenge"}), answers.REFUSED),
         (Reply(301, {"Location": "/a"}), answers.REDIRECTS),
         (Reply(302, {"Location": "http://169.254.169.254/latest"}), answers.PRIVATE),
         (Reply(302, {"Location": "http://10.0.0.1/"}), answers.PRIVATE),

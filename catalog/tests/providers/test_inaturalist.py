@@ -4,6 +4,7 @@ import gzip
 import os
 import signal
 import zipfile
+from collections import Counter
 from operator import itemgetter
 from uuid import UUID
 
@@ -409,13 +410,16 @@ class TestShortfall:
     def dump_of(self, tmp_path, number):
         return write_dump(tmp_path / "now", PHOTOS[:number])
 
-    def test_half_as_many_may_be_right(self, connection, before, tmp_path):
-        load(connection, self.dump_of(tmp_path, 5))
-        assert whole_fetched(connection) == 15
+    def test_a_few_less_may_be_right(self, connection, tmp_path):
+        for run, number in (("one", 100), ("two", 96)):
+            root = write_dump(tmp_path / run, [photo(n, 1) for n in range(number)])
+            load(connection, root, run=(RUN[0], run))
+        assert whole_fetched(connection) == 196
 
     def test_fewer_are_refused_with_both_numbers(self, connection, before, tmp_path):
-        with pytest.raises(Fatal, match=r"NOT WHOLE.* holds 4 photos, .* held 10\. .*accept_shortfall"):
-            load(connection, self.dump_of(tmp_path, 4))
+        message = r"NOT WHOLE.* 9 items came, 10 in the last whole pull \(20.*: 10% fewer, .*accept_shortfall"
+        with pytest.raises(Fatal, match=message):
+            load(connection, self.dump_of(tmp_path, 9))
         assert len(reports(connection)) == 3
         assert whole_fetched(connection) == 10
 
@@ -423,27 +427,28 @@ class TestShortfall:
         load(connection, self.dump_of(tmp_path, 4), accept=True)
         assert whole_fetched(connection) == 14
         (text,) = reports(connection)[1]["shortfalls"]
-        assert "4 photos" in text
+        assert "4 items came, 10 in the last" in text
         assert [(r["accepted"], r["whole"]) for r in reports(connection) if r["shortfalls"]] == [(True, True)]
         (tmp_path / "later").mkdir()
         load(
-            connection, write_dump(tmp_path / "later", PHOTOS[1:4]), run=(RUN[0], "later")
+            connection, write_dump(tmp_path / "later", PHOTOS[:4]), run=(RUN[0], "later")
         )  # this is usual now
 
     def test_a_whole_one_that_is_accepted_in_advance_lacks_nothing(self, connection, before, tmp_path):
-        load(connection, self.dump_of(tmp_path, 9), accept=True)
+        load(connection, write_dump(tmp_path / "now", [*PHOTOS, photo(306, 1)]), accept=True)
         assert not any(r["accepted"] or r["shortfalls"] for r in reports(connection))
 
     def test_a_load_that_was_not_whole_is_no_measure(self, connection, before, tmp_path):
+        root = write_dump(tmp_path / "stopped", [*PHOTOS, photo(306, 1)])
         with pytest.raises(Interrupted):
-            load(connection, self.dump_of(tmp_path, 9), run=(RUN[0], "stopped"), should_stop=lambda: True)
-        with pytest.raises(Fatal, match=r"held 10\."):
-            load(connection, write_dump(tmp_path / "later", PHOTOS[:4]))
+            load(connection, root, run=(RUN[0], "stopped"), should_stop=lambda: True)
+        with pytest.raises(Fatal, match="9 items came, 10 in the last"):
+            load(connection, write_dump(tmp_path / "later", PHOTOS[:9]))
 
     def test_recordings_are_compared_with_recordings(self, connection, before, tmp_path):
         load(connection, self.dump_of(tmp_path, 4), run=(RUN[0], "replay"), replayed=True)
-        load(connection, write_dump(tmp_path / "later", PHOTOS[:6]))
-        with pytest.raises(Fatal, match=r"holds 1 photos, .* held 4\."):
+        load(connection, write_dump(tmp_path / "later"))
+        with pytest.raises(Fatal, match="1 items came, 4 in the last"):
             load(
                 connection,
                 write_dump(tmp_path / "again", PHOTOS[:1]),
@@ -462,12 +467,54 @@ def test_a_dump_of_which_one_file_is_cut(connection, tmp_path, name):
     header, *rows = gzip.decompress((root / f"{name}.csv.gz").read_bytes()).splitlines(keepends=True)
     (root / f"{name}.csv.gz").write_bytes(gzip.compress(header + rows[-1]))
     with pytest.raises(
-        Fatal, match="only 0 of 39 sampled photos have an observation, a taxon and an observer"
+        Fatal, match="only 0 of 39 sampled photos have an observation, a taxon, an observer and an accepted"
     ):
         load(connection, root)
     assert reports(connection) == []
     load(connection, root, accept=True)
     assert images(connection) == {}
+
+
+CUT = {  # file → rows that are left, and what is said of 100 photos
+    "photos": (61, "61 items came, 100 in the last whole pull"),
+    "observations": (1, "39 of 100 items were skipped as “unknown observation”"),
+    "observers": (1, "39 of 100 items were skipped as “unknown observer”"),
+    "taxa": (len(TAXA), "39 of 100 items were skipped as “unknown taxon”"),
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_a_file_that_is_cut_is_noticed_against_the_last_whole_dump(connection, tmp_path, name):
+    """Also if fewer than half of the photos are lost. The last row of each file is about 39 of them."""
+    photos = [photo(n, *((1, "CC-BY", "jpg", 1) if n < 61 else (7, "CC-BY", "jpg", 5))) for n in range(100)]
+    root = write_dump(tmp_path / "dump", photos)
+    write(root, "observations", ("observation_uuid", "taxon_id"), [(uuid(1), 23540), (uuid(7), 8)])
+    write(root, "observers", ("observer_id", "login", "name"), [(1, "mia", None), (5, "eve", None)])
+    write(root, "taxa", ("taxon_id", "ancestry", "name"), [*TAXA, (8, "48460", "Nova altera")])
+    load(connection, root, size=200, run=(RUN[0], "before"))
+    rows, message = CUT[name]
+    header, *lines = gzip.decompress((root / f"{name}.csv.gz").read_bytes()).splitlines(keepends=True)
+    (root / f"{name}.csv.gz").write_bytes(gzip.compress(b"".join([header, *lines[:rows]])))
+    with pytest.raises(Fatal, match=f"NOT WHOLE, and nothing of it was loaded: .*{message}"):
+        load(connection, root)
+    assert len(reports(connection)) == 1
+
+
+def test_names_that_are_cut_are_noticed_against_the_catalog(connection, tmp_path):
+    root = write_dump(tmp_path / "dump", [photo(n, 1 + n % 2) for n in range(1, 101)])
+    dump.finish(connection, load(connection, root, run=(RUN[0], "before")), (RUN[0], "before"), drop=True)
+    assert images(connection)[2]["title"] == "laubfrosch, tree frog"
+    write_names(root, b"T9\tx\tDE\t\n")
+    with pytest.raises(Fatal, match="50 of 50 sampled photos with a common name in the catalog would lose"):
+        load(connection, root)
+    assert images(connection)[2]["title"] == "laubfrosch, tree frog"
+    write_names(root, b"T1\tFrog\tDE\t\n")  # the archive is read again, and other names are no fault
+    load(connection, root)
+    assert images(connection)[2]["title"] == "frog"
+    write_names(root, b"T9\tx\tDE\t\n")
+    dump.finish(connection, dump_files.token(root), RUN, drop=True)
+    load(connection, root, run=(RUN[0], "accepted"), accept=True)
+    assert images(connection)[2]["title"] == "Hylidae"
 
 
 def test_a_sample_tells_how_many_are_usable(connection, tmp_path, monkeypatch):
@@ -476,9 +523,21 @@ def test_a_sample_tells_how_many_are_usable(connection, tmp_path, monkeypatch):
         connection, write_dump(tmp_path / "dump", [photo(2 * n, 1 + 8 * (n % 3 > 0)) for n in range(600)])
     )
     with connection.transaction():
-        found = dump._unusable(connection)
-    looked_at = int(present(found).partition(" of ")[2].partition(" ")[0])
-    assert 20 < looked_at < 100
+        found = dump._sample(connection, 600)
+    assert 20 < found.photos < 100
+    assert "only" in present(dump._unusable(found))
+
+
+def test_the_sample_has_the_reasons_of_the_batches(connection, tmp_path):
+    token = load(connection, write_dump(tmp_path / "dump"))
+    with connection.transaction():
+        found = dump._sample(connection, len(PHOTOS))
+    counted: Counter[str] = Counter()
+    for report in reports(connection):
+        counted.update(report["skipped_reasons"])
+    del counted["photo of several observations"]
+    assert (found.photos, found.skipped) == (len(PHOTOS), counted)
+    assert dump_files.token(UPath(tmp_path / "dump")) == token
 
 
 def test_a_dump_that_changes_while_it_is_read(connection, tmp_path):
@@ -589,7 +648,7 @@ class TestWhatTheTablesHold:
         with pytest.raises(Fatal, match=message):
             LATER[step](connection, root, token)
         assert set(images(connection)) == {101, 102, 103, *range(500, 510)}
-        load(connection, root)
+        load(connection, root, accept=True)  # fewer of its photos can be kept
         assert set(images(connection)) == {101, 102, 103, 305, *range(500, 510)}
 
     def test_tables_that_are_replaced_between_two_batches(self, connection, root, dsn):
@@ -657,7 +716,7 @@ class TestWhatTheTablesHold:
             dump.finish(connection, token, (RUN[0], "another run"), drop=True)
         other_root = write_dump(tmp_path / "other", PHOTOS[:5])
         other = prepare(connection, other_root)
-        dump.check(connection, other_root, other, (RUN[0], "another run"))
+        dump.check(connection, other_root, other, (RUN[0], "another run"), accept=True)
         dump.finish(connection, token, RUN, drop=True)  # cleared, and the tables are another run's
         photo_batches.load_batches(connection, other, (RUN[0], "another run"))
         assert len(reports(connection)) == 4

@@ -224,6 +224,52 @@ def test_no_lie_ends_green_with_rows_missing(name, tmp_path, monkeypatch, record
     assert not short
 
 
+def keys_of(body, path=(), depth=3):
+    """Paths of the keys of a body that are not inside a list."""
+    if isinstance(body, dict) and depth:
+        for key, value in body.items():
+            yield (*path, key)
+            yield from keys_of(value, (*path, key), depth - 1)
+
+
+class Forgetful(Liar):
+    """The recording with one response that lacks one of its keys, only the first time that it is requested.
+
+    `forgotten` is the number of that key; `keys` are those that the response has.
+    """
+
+    def __init__(self, provider, index, forgotten):
+        super().__init__(provider, index, self._forget)
+        self.forgotten, self.keys = forgotten, 0
+
+    def _forget(self, provider, body):
+        paths = list(keys_of(body))
+        self.keys = max(self.keys, len(paths))
+        if self.lied or self.forgotten >= len(paths):
+            return None
+        return changed(body, paths[self.forgotten], without)
+
+
+@pytest.mark.parametrize("name", api_names())
+def test_a_key_that_is_missing_once_costs_no_row(name, tmp_path, monkeypatch):
+    """Such as the one that names the next page: a pull that believes it would end there, and look whole."""
+    monkeypatch.setattr(provider_class(name), "concurrency", 1)
+    honest = Liar(name)
+    assert outcome(name, honest, tmp_path / "honest", monkeypatch) == "whole"
+    requests, tried, short = range(len(honest.seen)), 0, []
+    for index in requests[:: max(1, -(-len(requests) // 4))]:
+        forgotten, keys = 0, 1
+        while forgotten < min(keys, MOST):
+            adapter = Forgetful(name, index, forgotten)
+            found = outcome(name, adapter, tmp_path / f"{index} {forgotten}", monkeypatch)
+            tried, keys, forgotten = tried + adapter.lied, adapter.keys, forgotten + 1
+            if found.startswith("short"):
+                short.append(f"key {forgotten} of {honest.seen[index]}: {found}")
+    assert not short
+    if not tried:
+        pytest.skip("its responses are lists")
+
+
 class Capped(ReplayAdapter):
     """The recording's items behind a server that gives out half as many on a page as were asked for."""
 

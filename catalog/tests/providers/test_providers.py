@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from requests import ReadTimeout
 
-from catalog.core.errors import CatalogError, Interrupted, LoopDetected, MissingKey, NotWhole, Retry
+from catalog.core.errors import CatalogError, Fatal, Interrupted, LoopDetected, MissingKey, NotWhole, Retry
 from catalog.core.jsontypes import Json
 from catalog.ingestion.assemble import api_hosts, client_for, replay_of, window_of
 from catalog.ingestion.pagination import Counted, Cursor, Links, Page, Paginator, Tokens
@@ -32,13 +32,14 @@ from catalog.ingestion.provider import (
     provider_class,
     provider_names,
 )
-from catalog.ingestion.records import Audio, Image, Media, Skip
+from catalog.ingestion.records import Audio, Image, Media, Skip, as_list, dig
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.state import MemoryCheckpoint, Options
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
 from catalog.scaffold.rows import expected_file, pull_recording, read_rows, undecided
 from catalog.tests.providers.fake_api import ReadResponse
+from catalog.tests.values import present
 
 every_provider = pytest.mark.parametrize("name", api_names())
 
@@ -107,6 +108,38 @@ def test_resuming_from_each_page_gives_the_same(name, tmp_path):
         assert again.counts == manifest.counts
 
 
+def keys_in(value, path=()):
+    """Paths of all keys of an item."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(as_list(value)):
+        if isinstance(value, dict):
+            yield (*path, key)
+        yield from keys_in(inner, (*path, key))
+
+
+@pytest.mark.parametrize("name", [name for name in api_names() if provider_class(name).popularity])
+def test_a_popularity_that_the_api_does_not_tell_is_not_stored_as_another(name):
+    """A load then keeps the stored one: a 0 would take its place."""
+    cls, metric = provider_class(name), present(provider_class(name).popularity)
+
+    def told(raw):
+        with suppress(Exception):  # the item is rejected then
+            found = cls().record(raw)
+            records = [found] if isinstance(found, Media | Skip) else found
+            return [dig(r.meta_data, metric) for r in records if not isinstance(r, Skip)]
+        return []
+
+    forgotten = 0
+    for raw in items(name)[:5]:
+        before = told(copy.deepcopy(raw))
+        for path in keys_in(raw):
+            item = copy.deepcopy(raw)
+            del functools.reduce(lambda node, step: node[step], path[:-1], item)[path[-1]]
+            now = told(item)
+            assert set(now) <= {*before, None}, path
+            forgotten += now != before
+    assert forgotten, "no item of the recording has the popularity"
+
+
 @every_provider
 def test_limit(name, tmp_path):
     manifest, parts = pull_recording(name, tmp_path, options=Options(limit=1))
@@ -134,6 +167,26 @@ def test_a_key_has_a_host_that_is_asked_over_https(name):
     assert address is None or (
         address.startswith("https://") and urlsplit(address).hostname in api_hosts(cls)
     )
+
+
+@pytest.mark.enable_socket
+@every_provider
+def test_a_base_url_takes_the_place_of_the_api(name, httpserver):
+    """Nothing is requested from the API, which `catalog ingest --base-url` promises."""
+    client = client_for(provider_class(name), None, base_url=httpserver.url_for("/there"))
+    httpserver.expect_request(re.compile("/there/.*")).respond_with_json({})
+    address = present(getattr(provider_class(name)().pages, "url", None))
+    assert client.get_json(address.replace("{page}", "1")) == {}
+
+
+def test_a_base_url_needs_to_know_what_it_replaces():
+    class Mine(Provider):
+        name = "mine"
+        catalog_names = {"image": "mine"}
+        pages = type("Odd", (Paginator,), {"start": None, "fetch": None})()
+
+    with pytest.raises(Fatal, match="the host whose requests `base_url` replaces is unknown"):
+        client_for(Mine, None, base_url="http://127.0.0.1:9")
 
 
 class Faulty(ReplayAdapter):

@@ -16,6 +16,7 @@ from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.windows import day_window
 from catalog.providers.wikimedia_commons.batches import ENDPOINT, MAX_RESPONSES, Batches
+from catalog.providers.wikimedia_commons.imageinfo import usage
 from catalog.providers.wikimedia_commons.provider import WikimediaCommons
 from catalog.tests.providers.fake_api import client
 from catalog.tests.values import present
@@ -52,8 +53,9 @@ def fetch(api, token=None):
 
 
 def in_turn(*bodies):
-    left = iter(bodies)
-    return lambda _: next(left)
+    """Answers one after the other; the last one, which is asked for twice, again and again."""
+    left = list(bodies)
+    return lambda _: left.pop(0) if len(left) > 1 else left[0]
 
 
 def test_a_batch_in_several_answers_is_merged():
@@ -80,7 +82,8 @@ def test_stale_tokens_are_not_sent_again():
         {"gaicontinue": "x"},
     )
     assert page.next is None
-    assert [sorted(set(a) - set(PARAMS)) for a in asked] == [["gaicontinue"], ["gucontinue"], ["iicontinue"]]
+    tokens = [sorted(set(a) - set(PARAMS)) for a in asked]
+    assert tokens == [["gaicontinue"], ["gucontinue"], ["iicontinue"], ["iicontinue"]]
 
 
 def test_a_batch_that_never_completes_is_asked_again_without_what_keeps_it_open():
@@ -98,8 +101,36 @@ def test_a_batch_that_never_completes_is_asked_again_without_what_keeps_it_open(
         "prop": "imageinfo",
         "iiprop": "url",
     }
-    assert page.items == [{"pageid": 1, "imageinfo": ["i"], "usage_so_far": MAX_RESPONSES}]
+    assert page.items == [{"pageid": 1, "imageinfo": ["i"]}]
     assert page.next == {"continue": {"gaicontinue": "next"}}
+
+
+@pytest.mark.parametrize(("uses", "known"), [(1, [7, None, None]), (6, [42, 558, None])])
+def test_after_a_batch_that_never_completes_only_a_known_usage_is_told(uses, known):
+    """The first file's usage is complete, that of the second goes on, and the third was not reached."""
+    count = iter(range(1, MAX_RESPONSES + 1))
+
+    def api(params):
+        if "globalusage" in params["prop"]:
+            first = next(count) <= 7
+            listed = file(1, uses if first else 0), file(2, 0 if first else uses), file(3)
+            return answer(*listed, gucontinue="for ever")
+        return answer(*({"pageid": n, "imageinfo": ["i"]} for n in (1, 2, 3)), complete=True)
+
+    page, _ = fetch(api)
+    assert [usage(item) for item in page.items] == known
+
+
+def test_a_last_batch_is_asked_for_once_more_as_its_continue_may_be_missing():
+    more = answer(file(1, imageinfo=["i"]), complete=True, gaicontinue="next")
+    page, asked = fetch(in_turn(answer(file(1, imageinfo=["i"]), complete=True), more))
+    assert page.next == {"continue": {"gaicontinue": "next"}}
+    assert asked[0] == asked[1]
+
+    used = answer(file(1, 2, imageinfo=["i"]), complete=True)
+    page, asked = fetch(in_turn(used))
+    assert (page.next, len(asked)) == (None, 2)
+    assert usage(page.items[0]) == 2  # not counted twice
 
 
 def test_a_batch_that_nothing_completes_is_an_error():
@@ -125,6 +156,7 @@ BROKEN = [
     (answer(file(1), gaicontinue="b", gucontinue="x"), "continues with the next batch"),
     (answer(complete=True), "no file came, but a should be the next one"),
     (answer(file(1), file(2, imageinfo=[]), complete=True), "2 files, but no `imageinfo` of any"),
+    (answer({"pageid": 1, "imageinfo": ["i"]}, complete=True), "1 files, but no `globalusage` of any"),
     ({"batchcomplete": "", "query": None}, r"`query\.pages` is missing: `query` is null"),
     ({"batchcomplete": "", "query": {"pages": [file(1)]}}, r"`query\.pages` is of type list"),
     ({"batchcomplete": "", "query": {"pages": {"1": None}}}, "is not an object"),
