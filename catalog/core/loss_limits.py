@@ -32,6 +32,16 @@ def hides_too_few(before: int, now: int) -> bool:
     return before >= HIDDEN_SIZE and lost_too_many(before, now, HIDDEN)
 
 
+def lost_decisions(before: int, now: int) -> bool:
+    """Return whether many decisions of moderators are gone, without which deleted records would come back.
+
+    Args:
+        before: Number of records that they had deleted before.
+        now: Number of those that they have deleted now.
+    """
+    return before >= HIDDEN_SIZE and lost_too_many(before, now, TOTAL)
+
+
 def shrunken_sources(before: Mapping[Name, int], now: Mapping[Name, int]) -> list[Name]:
     """Return the sources that have lost at least `SOURCE` of their records, in the order of `before`.
 

@@ -1,6 +1,8 @@
 """Watches a search engine, and sends an alert when its state changes."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 from airflow.sdk import Variable, get_current_context, task
@@ -8,7 +10,12 @@ from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.settings import SEARCH_ENGINE_NODES
-from catalog.dags.common.connections import catalog_connection, is_configured, search_connection
+from catalog.dags.common.connections import (
+    catalog_connection,
+    database_connection,
+    is_configured,
+    search_connection,
+)
 from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
 from catalog.dags.common.refreshes import last_count
 from catalog.dags.common.variables import value_of
@@ -16,6 +23,9 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import try_to_send
 from catalog.monitoring.cluster_state import Cluster, Known, differs, known
 from catalog.notifications.messages import engine_state
+
+if TYPE_CHECKING:
+    from catalog.monitoring.refreshes import Alias
 
 DOC = """
 {about}
@@ -56,7 +66,7 @@ def _look(environment: Environment, before: Known | None) -> Cluster:
     expected = getattr(value_of(SEARCH_ENGINE_NODES), environment.name)
     client = search_connection(environment.search).client
     promoted = _promoted if environment == PRODUCTION else None
-    return look(client, expected, before, promoted=promoted, counted=_counted)
+    return look(client, expected, before, promoted=promoted, counted=partial(_counted, environment))
 
 
 def _promoted() -> list[MediaType]:
@@ -69,9 +79,14 @@ def _promoted() -> list[MediaType]:
         ]
 
 
-def _counted(uuid: str) -> int | None:
-    counted = last_count(uuid)
-    return counted.documents if counted else None
+def _counted(environment: Environment, alias: "Alias") -> int | None:
+    """Return how many documents an alias had, less those that moderators may have deleted since."""
+    from catalog.data_refresh.moderation import number_deleted
+
+    if (counted := last_count(alias.uuid)) is None:
+        return None
+    with database_connection(environment.api, autocommit=True) as api:
+        return max(0, counted.documents - number_deleted(api, alias.media_type, counted.since))
 
 
 @task(execution_timeout=timedelta(minutes=10))

@@ -14,7 +14,7 @@ from catalog.dags.common.conf import END
 from catalog.dags.common.connections import sensitive_terms
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
-from catalog.dags.common.refreshes import begin_refresh, current_refresh, is_complete, note_index
+from catalog.dags.common.refreshes import begin_refresh, current_refresh, is_complete, made_before, note_index
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
@@ -38,12 +38,12 @@ DOC = """
 
 For the {name} engine (connection `{search}`), for example to try an index that `create_new_{name}_es_index`
 has made, or to go back to the index before. The first task refuses an index that is missing, closed, blocked
-or red, that the catalog did not create or never completed, or that belongs to a data refresh whose tables are
-not live; an index of another media type than the alias; one with sensitive media for an alias
-`…-filtered`, also if only today's list of terms calls them so, and the other way round; more documents than
-when the index was last counted; fewer, apart from those that moderators have deleted since, and far fewer, of
-all or of one source, or far fewer hidden ones, than are behind the alias (these two unless
-`accept_shrinkage`). Nothing has been changed then.
+or red, that the catalog did not create or never completed, that belongs to a data refresh whose tables are
+not live, or that was made before the last data refresh; an index of another media type than the alias; one
+with sensitive media for an alias `…-filtered`, also if only today's list of terms calls them so, and the
+other way round; more documents than when the index was last counted; fewer, apart from those that moderators
+have deleted since, and far fewer, of all or of one source, or far fewer hidden ones, than are behind the
+alias (these two unless `accept_shrinkage`). Nothing has been changed then.
 
 Before the alias is moved, the index gets its replicas, and all decisions that moderators have ever made are
 applied to it. The alias is moved in one atomic step; nothing else is. With `delete_old_index`, the index
@@ -70,6 +70,11 @@ def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]
     target = require_target(engine, alias, index)
     if is_complete(target.uuid) is False:
         raise Refused(f"index: {index} was never complete, or belongs to tables that are not live.")
+    if since := made_before(target.uuid, media_type_of(alias), where.search):
+        raise Refused(
+            f"index: {index} was made before the data refresh of {since:%Y-%m-%d %H:%M}, whose changes and "
+            "deletions it lacks. Choose or make another one."
+        )
     if changed := recounted(where, media_type_of(alias), index, target.uuid):
         missing, said = changed
         if missing < 0:

@@ -69,6 +69,7 @@ def begin_version(dag_run: DagRun = GIVEN) -> list[int]:
 
     Versions that were given up are deleted.
     """
+    from catalog.data_refresh.moderation import count_deleted
     from catalog.publishing import part_states, parts, versions
 
     root = dataset_storage()
@@ -76,6 +77,9 @@ def begin_version(dag_run: DagRun = GIVEN) -> list[int]:
         "include_sensitive": value_of(DATASET_INCLUDE_SENSITIVE),
         versions.MODERATED: is_configured(API_DB),
     }
+    if settings[versions.MODERATED]:
+        with api_connection(autocommit=True) as api:
+            settings[versions.DECISIONS] = {m: count_deleted(api, m) for m in MEDIA_TYPES}
     if not settings["include_sensitive"]:
         settings[_TERMS] = digest_of(sensitive_terms())
     with catalog_connection(autocommit=True) as catalog:
@@ -161,6 +165,8 @@ def publish_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> dict[str
     with catalog_connection(autocommit=True) as catalog:
         version = versions.working(catalog, root, dag_run.run_id)
         versions.require_sensitive(version, value_of(DATASET_INCLUDE_SENSITIVE))
+        if version.stage != "published" and not version.settings["include_sensitive"]:
+            unchanged_terms(version.settings[_TERMS])
         if version.settings.get(versions.MODERATED) and version.stage != "published":
             since = versions.begun_on(catalog, version)
             if datetime.now(UTC) - since > RECENT and any(_moderated(_decisions(version), since).values()):

@@ -13,6 +13,7 @@ from typing import Literal
 from elasticsearch import Elasticsearch
 from psycopg import sql
 
+from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Retry
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
@@ -69,6 +70,32 @@ def decided(
 def number_deleted(api: Connection, media_type: MediaType, since: datetime | None) -> int:
     """Return how many records moderators have deleted; see `decided`."""
     return sum(len(batch) for batch in decided(api, "deleted", media_type, since))
+
+
+def count_deleted(api: Connection, media_type: MediaType) -> int:
+    """Return how many records moderators have deleted, ever."""
+    table = sql.Identifier("public", f"api_deleted{media_type}")
+    row = api.execute(sql.SQL("select count(*) from {}").format(table)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def refuse_lost_decisions(media_type: MediaType, before: int, now: int) -> None:
+    """Refuse to work with far fewer decisions of moderators than before.
+
+    Args:
+        media_type: Media type of the records.
+        before: Number of records that moderators had deleted before.
+        now: Number of those that they have deleted now.
+
+    Raises:
+        Fatal: Far fewer.
+    """
+    if loss_limits.lost_decisions(before, now):
+        raise Fatal(
+            f"the API's table api_deleted{media_type} has {now:,} records, it had {before:,}: what "
+            "moderators have deleted would come back. Restore the table; if its records were taken back on "
+            'purpose, trigger a run with the conf {"accept_shrinkage": true}.'
+        )
 
 
 def follow(

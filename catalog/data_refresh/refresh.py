@@ -71,6 +71,7 @@ class Plan(msgspec.Struct, frozen=True):
         counts: Alias → number of documents, before an incremental refresh wrote any.
         replaced: Alias → number of those that belong to changed records.
         copy: What the index is copied from; only of the mode `copy`.
+        decisions: Number of records that moderators had deleted; None if it was not counted.
     """
 
     media_type: MediaType
@@ -94,6 +95,7 @@ class Plan(msgspec.Struct, frozen=True):
     counts: dict[str, int] = {}
     replaced: dict[str, int] = {}
     copy: Copy | None = None
+    decisions: int | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -232,6 +234,44 @@ def is_complete(connection: Connection, uuid: str) -> bool | None:
         [uuid],
     ).fetchone()
     return row[0] if row else None
+
+
+def made_before(connection: Connection, uuid: str, media_type: MediaType, search: str) -> datetime | None:
+    """Return when a refresh has changed the documents of a media type since an index was made; None if not.
+
+    Args:
+        connection: Connection to the catalog database.
+        uuid: The engine's uuid of the index, which a refresh or a copy has recorded.
+        media_type: Media type of the documents.
+        search: Airflow connection of the search engine.
+    """
+    row = connection.execute(
+        "select max(begun_on) from refresh"
+        " where stage = 'promoted' and plan ->> 'media_type' = %(media_type)s"
+        "   and plan ->> 'search' = %(search)s and plan ->> 'table' <> ''"
+        "   and coalesce(plan ->> 'mode', 'full') in ('full', 'incremental')"
+        "   and number > (select max(number) from refresh, jsonb_each(indexes) as i(name, made)"
+        "                  where made ->> 'uuid' = %(uuid)s and plan ->> 'mode' is distinct from 'alias')",
+        {"uuid": uuid, "media_type": media_type, "search": search},
+    ).fetchone()
+    return row[0] if row else None
+
+
+def last_decisions(connection: Connection, media_type: MediaType, api: str) -> int:
+    """Return how many records moderators had deleted when the last promoted refresh began; 0 if unknown.
+
+    Args:
+        connection: Connection to the catalog database.
+        media_type: Media type of the records.
+        api: Airflow connection of the API database.
+    """
+    row = connection.execute(
+        "select (plan ->> 'decisions')::bigint from refresh"
+        " where stage = 'promoted' and plan ->> 'media_type' = %s and plan ->> 'api' = %s"
+        "   and plan ->> 'decisions' is not null order by number desc limit 1",
+        [media_type, api],
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def last_count(connection: Connection, uuid: str) -> Counted | None:

@@ -17,7 +17,7 @@ from catalog.data_refresh.client import ask
 from catalog.data_refresh.identity import identity_of, public
 from catalog.data_refresh.search import Indexes
 from catalog.monitoring.cluster_state import Cluster, Known, Problem, State
-from catalog.monitoring.refreshes import aliases, loss
+from catalog.monitoring.refreshes import Alias, aliases, loss
 
 WAIT = 20  # seconds for a status that is only briefly not green, as while an index is created
 PATIENCE = 30.0  # seconds for which requests are repeated if the engine does not answer
@@ -40,7 +40,7 @@ _LEVELS = {  # watermark → what the engine does there; the highest first
 _WATERMARK = "cluster.routing.allocation.disk.watermark"
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)(b|kb|mb|gb|tb|pb)", re.IGNORECASE)
 Promoted = Callable[[], Collection[MediaType]]
-CountOf = Callable[[str], int | None]
+CountOf = Callable[[Alias], int | None]
 _UNITS = {"b": 0, "kb": 1, "mb": 2, "gb": 3, "tb": 4, "pb": 5}
 
 
@@ -80,7 +80,7 @@ def examine(
         expected: Number of nodes; None if any number is right.
         before: The state that was reported last. A disk that is about to leave a watermark stays there.
         promoted: Returns the media types whose aliases must exist; None if aliases are not looked at.
-        counted: Returns the recorded number of documents of an index, by the engine's uuid.
+        counted: Returns the number of documents that an alias should have; None if it is unknown.
         patience: Seconds for which requests are repeated.
         wait: Seconds for which a status that is not green may become green.
 
@@ -256,7 +256,7 @@ def _of_documents(client: Elasticsearch, counted: CountOf) -> Iterator[Problem]:
     """Yield the aliases of readers of which many documents are missing."""
     indexes = Indexes(client, patience=0)
     for alias in aliases(client):
-        before = counted(alias.uuid) if alias.index and not alias.problem else None
+        before = counted(alias) if alias.index and not alias.problem else None
         if before and (text := loss(alias, before, indexes.count(alias.name))):
             said = f"the alias {alias.name}: {text}"
             yield Problem(f"documents {alias.name}", said, critical=True, runbook="shrinking")

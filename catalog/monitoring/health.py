@@ -351,8 +351,10 @@ def of_losses(aliases: Iterable[Alias], connection: Connection) -> Iterator[Find
     for alias in aliases:
         counted = last_count(connection, alias.uuid)
         if counted and (text := loss(alias, counted.documents, alias.documents)):
+            # What moderators have deleted since is not known here.
+            severity: Severity = "warning" if alias.documents else "error"
             page = refresh_page(alias.media_type)
-            yield Finding("error", f"alias {alias.name}", text, "shrinking", page=page)
+            yield Finding(severity, f"alias {alias.name}", text, "shrinking", page=page)
 
 
 def refresh_page(media_type: MediaType) -> str:

@@ -199,6 +199,13 @@ def _losses(before: Manifest, now: Manifest) -> list[str]:
             "what moderators have deleted is not left out, as it was before: there is no connection to the "
             "API's database"
         )
+    decided, decided_before = (one.settings.get(versions.DECISIONS, {}) for one in (now, before))
+    findings += [
+        f"{media_type}: moderators have deleted {decided[media_type]:,} records, {number:,} before, so that "
+        "some would come back"
+        for media_type, number in decided_before.items()
+        if media_type in decided and loss_limits.lost_decisions(number, decided[media_type])
+    ]
     if not now.settings.get("include_sensitive"):
         findings += [
             f"{media_type}: {now.left_out.get(media_type, 0):,} sensitive records are left out, {hidden:,} in"

@@ -23,7 +23,8 @@ from catalog.publishing.storage import delete_version, mark_of, name_of, read_po
 
 log = logging.getLogger(__name__)
 _LOCK = "publish_dataset"
-MODERATED = "moderated"  # in the settings of a version: whether decisions of moderators apply
+# In the settings of a version: whether decisions of moderators apply, and how many records they have deleted.
+MODERATED, DECISIONS = "moderated", "decisions"
 AGAIN = "trigger a new run; it takes the next number."
 
 

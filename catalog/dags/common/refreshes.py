@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 
 from catalog.core.errors import Refused
+from catalog.core.media import MediaType
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.operators.turns import current_turn
 from catalog.data_refresh import refresh as refreshes
@@ -65,6 +67,12 @@ def last_count(uuid: str) -> Counted | None:
     """Return the recorded number of documents of an index; None if no refresh has recorded it."""
     with catalog_connection(autocommit=True) as catalog:
         return refreshes.last_count(catalog, uuid)
+
+
+def made_before(uuid: str, media_type: MediaType, search: str) -> datetime | None:
+    """Return when a refresh has changed the documents since an index was made; see `refresh.made_before`."""
+    with catalog_connection(autocommit=True) as catalog:
+        return refreshes.made_before(catalog, uuid, media_type, search)
 
 
 def promoted_indexes() -> set[str]:

@@ -53,7 +53,7 @@ from catalog.data_refresh.index_building import build_indexes as build
 from catalog.data_refresh.modes import choose, most_changes
 from catalog.data_refresh.promotion import drop_leftovers, promote
 from catalog.data_refresh.ranges import sessions
-from catalog.data_refresh.refresh import Plan, Refresh
+from catalog.data_refresh.refresh import Plan, Refresh, last_decisions
 from catalog.data_refresh.sensitive import digest_of
 from catalog.data_refresh.shape import check_shape, shape
 from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
@@ -71,7 +71,7 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
     Returns:
         The numbers of the tasks that copy the tables and create their indexes together.
     """
-    from catalog.data_refresh.moderation import moderation_moment
+    from catalog.data_refresh.moderation import count_deleted, moderation_moment, refuse_lost_decisions
 
     index_only, tables = params["index_only"], TABLES[media_type]
 
@@ -79,6 +79,9 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
         names, engine, policy = _new_names(media_type, number), indexes(), tag_policy()
         terms = sensitive_terms()
         with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
+            decisions = count_deleted(api, media_type)
+            if not params["accept_shrinkage"]:
+                refuse_lost_decisions(media_type, last_decisions(catalog, media_type, API_DB), decisions)
             full = Plan(
                 media_type,
                 API_DB,
@@ -94,6 +97,7 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
                 documents={alias: engine.sources(alias) for alias in names},
                 mode="index_only" if index_only else "full",
                 terms=digest_of(terms),
+                decisions=decisions,
             )
             if index_only:
                 return full

@@ -1,13 +1,16 @@
 """Which index an alias may be pointed at, on a real search engine."""
 
 import re
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import msgspec
 import pytest
 
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Refused
+from catalog.data_refresh.moderation import refuse_lost_decisions
 from catalog.data_refresh.pointing import losses, media_type_of, require_hidden, require_target
 from catalog.data_refresh.proportions import select
 from catalog.data_refresh.recount import difference
@@ -19,6 +22,8 @@ from catalog.data_refresh.refresh import (
     begin,
     is_complete,
     last_count,
+    last_decisions,
+    made_before,
     note_index,
     reach,
 )
@@ -140,6 +145,39 @@ def test_an_index_that_hides_far_less(search):
     assert finding.startswith("documents that image-filtered hides as sensitive: 9 instead of 20")
     titled(search, [f"t{n}" for n in range(30)], "image-b-filtered")
     assert losses(search, "image-filtered", "image-b-filtered") == []
+
+
+def test_an_index_that_was_made_before_a_refresh(catalog):
+    def promoted(run_id, name, **more):
+        planned = msgspec.structs.replace(plan(name), **more)
+        found = begin(catalog, turn(catalog, run_id), planned)
+        note_index(catalog, found, name, CreatedIndex(name, 5))
+        reach(catalog, found, "promoted")
+
+    promoted("1", "image-1")
+    promoted("2", "image-copy", mode="copy")
+    assert made_before(catalog, "image-copy", "image", "search") is None
+    promoted("3", "image-1-filtered", table="")  # of create_filtered_image_index
+    promoted("4", "image-4", mode="index_only")
+    promoted("5", "image-5", search="of staging")
+    for name in ("image-copy", "image-1", "unknown"):
+        assert made_before(catalog, name, "image", "search") is None
+    promoted("6", "image-4", mode="incremental")
+    assert made_before(catalog, "image-4", "image", "search") is None
+    for name in ("image-copy", "image-1", "image-1-filtered"):
+        assert made_before(catalog, name, "image", "search")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "lost"), [(9, 0, 0), (10, 8, 1), (10, 9, 0), (410, 0, 1), (0, 0, 0)]
+)
+def test_decisions_that_are_gone(catalog, before, now, lost):
+    found = begin(catalog, turn(catalog), plan(decisions=before))
+    assert last_decisions(catalog, "image", "api") == 0
+    reach(catalog, found, "promoted")
+    with pytest.raises(Fatal, match=f"has {now:,} records, it had {before:,}") if lost else nullcontext():
+        refuse_lost_decisions("image", last_decisions(catalog, "image", "api"), now)
+    assert last_decisions(catalog, "image", "staging") == last_decisions(catalog, "audio", "api") == 0
 
 
 def test_documents_without_a_source_count_as_well(search):

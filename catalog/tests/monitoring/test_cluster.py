@@ -128,7 +128,9 @@ def test_an_alias_that_leads_nowhere(roomy):
 
 def test_an_alias_whose_documents_are_gone(roomy):
     def found(*counted):
-        return look(roomy.client, 1, promoted=lambda: ["image"], counted=lambda uuid: dict(counted).get(uuid))
+        return look(
+            roomy.client, 1, promoted=lambda: ["image"], counted=lambda alias: dict(counted).get(alias.uuid)
+        )
 
     for name in ("image-a", "image-a-filtered"):
         titled(roomy, [f"t{n}" for n in range(5)], name)

@@ -388,6 +388,14 @@ def test_decisions_of_moderators_that_apply_no_longer_are_noticed(catalog, publi
     versions.require_moderated(publisher.begin("two"))
     publisher.run("two")
     assert "| Decisions of moderators | applied |" in (publisher.root / "v2" / "README.md").read_text()
+    publisher.settings = {**publisher.settings, versions.DECISIONS: {"image": 410, "audio": 0}}
+    publisher.run("decided")
+    publisher.settings = {**publisher.settings, versions.DECISIONS: {"image": 0, "audio": 0}}
+    publisher.begin("emptied")
+    publisher.write("emptied")
+    publisher.compare("emptied")
+    with pytest.raises(Fatal, match="image: moderators have deleted 0 records, 410 before"):
+        publisher.publish("emptied")
     publisher.settings = {**publisher.settings, versions.MODERATED: False}
     publisher.begin("three")
     publisher.write("three")
