@@ -5,7 +5,6 @@ from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-import msgspec
 import pytest
 
 from catalog.core import loss_limits
