@@ -237,10 +237,9 @@ class Load:
             suppressed = self._run("suppressed")
             if suppressed:
                 log.warning(
-                    "%s rows stay as they are: a trigger or rule of %s suppresses the update (%s).",
+                    "%s rows stay as they are: %s suppresses the update.",
                     f"{suppressed:,}",
-                    self._media_type,
-                    suppressors(self._connection, self._media_type),
+                    suppressors(self._connection, self._media_type, "update"),
                 )
             counted["suppressed"] = suppressed
             counted["deleted"] += counted["changed"] - updated_ - suppressed  # after they were classified

@@ -58,7 +58,7 @@ def test_rows_that_differ_are_written_once_and_no_others(dsn, images, size):
 
 def test_rows_whose_change_a_trigger_suppresses_are_not_locked(dsn, images):
     suppress(images, "flickr1", "flickr2")
-    with pytest.raises(Fatal, match=r"2 rows of image are not locked.* its trigger keep suppresses"):
+    with pytest.raises(Fatal, match=r"2 rows of image are not locked.* trigger keep of image suppresses"):
         clean(dsn, "texts")
 
 
