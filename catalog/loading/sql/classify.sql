@@ -5,7 +5,7 @@ create temp table verdict on commit drop as
 select new.ctid as tid, new.n, old.identifier, new.url,
        case when old.identifier is null and gone.identifier is not null then 'deleted'
             when old.identifier is null then 'new'
-            when old.removed_from_source and removal.identifier is null or {differs} then 'changed'
+            when {changes} then 'changed'
             else 'unchanged' end as outcome,
        old.url is distinct from new.url as brings_url,
        gone.url is not distinct from new.url as its_own -- it was deleted with this URL, and brought back since

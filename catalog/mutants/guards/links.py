@@ -176,9 +176,9 @@ GUARDS = (
         name="links-loads-write-nothing-for-the-mark",
         holds="A record that is removed because its file is gone is not written again by each load.",
         row=36,
-        file="catalog/loading/sql/classify.sql",
-        find="old.removed_from_source and removal.identifier is null or",
-        replace="old.removed_from_source or",
+        file="catalog/loading/load.py",
+        find='"old.removed_from_source and removal.identifier is null"',
+        replace='"old.removed_from_source"',
         tests=(f"{OTHERS}::test_a_load_of_the_same_record_keeps_the_mark_and_writes_nothing",),
     ),
     Guard(
