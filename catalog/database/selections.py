@@ -379,19 +379,26 @@ class Selection:
                     f"stopped on request with {progress.waiting:,} locked rows left; "
                     "the next attempt resumes."
                 )
+            # Not at the first pass: a row may have been locked during the pass, and be free now.
+            if number >= 2 and not updated + missing:
+                self._require_change(least=progress.waiting)
             if number + 1 < PASSES:
                 time.sleep(self._pause)
-        left = sql.SQL("select left_identifier from {}").format(self._names["left"])
-        free = free_rows(self._connection, self._holder, left)
-        if free and (names := self._suppressors()):
-            raise Fatal(
-                f"{free:,} rows of {self._holder} are not locked, but they stay as they are: {names} "
-                "suppresses the change. All other rows are done. Exclude these rows, or change the table."
-            )
+        self._require_change(least=1)
         raise Retry(
             f"{progress.waiting:,} rows stayed locked by other sessions in {PASSES} passes; "
             "all other rows are done."
         )
+
+    def _require_change(self, least: int) -> None:
+        """Raise Fatal if at least this number of postponed rows are free, and something leaves them alone."""
+        left = sql.SQL("select left_identifier from {}").format(self._names["left"])
+        free = free_rows(self._connection, self._holder, left)
+        if free >= least and (names := self._suppressors()):
+            raise Fatal(
+                f"{free:,} rows of {self._holder} are not locked, but they stay as they are: {names} "
+                "suppresses the change. All other rows are done. Exclude these rows, or change the table."
+            )
 
     def _suppressors(self) -> str:
         """Name what may leave rows as they are; "" if there is nothing."""

@@ -13,7 +13,7 @@ from catalog.core.errors import Fatal
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.records import AudioSet
 from catalog.loading.load import ALTERED, DELETED, SUPPRESSED, Load, LoadReport, RunKey
-from catalog.tests.database.media import suppress
+from catalog.tests.database.media import change_back, suppress
 from catalog.tests.loading.loader import Loader, audio, delete, image, jpg, outcome
 
 pytestmark = pytest.mark.database
@@ -406,14 +406,6 @@ def test_a_row_whose_update_a_trigger_suppresses_is_not_counted_as_deleted(load,
     assert row(catalog, 2)["title"] is None
 
 
-def trigger(catalog, body, event="update"):
-    """Create a trigger before changes of images, as an adopter may have one."""
-    catalog.execute(f"""
-        create function theirs() returns trigger language plpgsql as $$ begin {body} return new; end $$;
-        create trigger theirs before {event} on image for each row execute function theirs();
-    """)
-
-
 @pytest.mark.parametrize(
     ("body", "skipped", "cleaned"),
     [
@@ -427,7 +419,7 @@ def trigger(catalog, body, event="update"):
 )
 def test_what_a_trigger_keeps_is_not_reported_as_changed(load, catalog, body, skipped, cleaned):
     load([image(1, title="one"), image(2, title="two"), image(3)])
-    trigger(catalog, body)
+    change_back(catalog, body)
     for _ in range(2 if skipped else 1):  # as often as they are loaded
         report = load([image(1, title="ONE"), image(2, title="TWO"), image(3)])
         assert (report.updated + sum(report.skipped.values()) + report.unchanged) == 3
@@ -435,7 +427,7 @@ def test_what_a_trigger_keeps_is_not_reported_as_changed(load, catalog, body, sk
 
 
 def test_new_rows_that_a_trigger_keeps_out_are_counted(load, catalog):
-    trigger(catalog, "if new.title = 'ad' then return null; end if;", "insert")
+    change_back(catalog, "if new.title = 'ad' then return null; end if;", "insert")
     report = load([image(1, title="ad"), image(2)])
     assert (report.inserted, report.skipped) == (1, {SUPPRESSED: 1})
 
@@ -453,7 +445,7 @@ def test_new_rows_that_a_trigger_keeps_out_are_counted(load, catalog):
 def test_a_record_that_cannot_give_up_its_url_keeps_it(load, catalog, body):
     """2 brings another URL, 1 and then 5 bring the one that it has; 3 and 4 exchange theirs."""
     load([image(n, title=f"{n}") for n in range(1, 5)])
-    trigger(catalog, body)
+    change_back(catalog, body)
     brought = {1: jpg(2), 2: jpg(6), 3: jpg(4), 4: jpg(3), 5: jpg(1)}
     for _ in range(3):
         report = load([image(n, title="new" if n == 2 else f"{n}", url=url) for n, url in brought.items()])
