@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, LiteralString
 
 import psycopg
@@ -84,7 +85,7 @@ class Load:
         self._counts = manifest.counts.get(media_type) or Counts()
         self._rejects = Rejects(rejects, media_type, reject_limit)
         self._expected, self._progress = expected, progress
-        self._names = _names(media_type, provider, include_deleted)
+        self._names = _names(media_type, provider, include_deleted, manifest.started)
         self.repeated = False
 
     def run(self) -> LoadReport:
@@ -265,7 +266,9 @@ def lock_provider(connection: Connection, media_type: MediaType, provider: str) 
     connection.execute("select pg_advisory_xact_lock(hashtext(%s))", [f"load {media_type} {provider}"])
 
 
-def _names(media_type: MediaType, provider: str, include_deleted: bool) -> dict[str, sql.Composable]:
+def _names(
+    media_type: MediaType, provider: str, include_deleted: bool, began: datetime
+) -> dict[str, sql.Composable]:
     """Return the values of the placeholders in the SQL files."""
     loading = f"load_{media_type}_{re.sub('[^a-z0-9]+', '_', provider.lower())[:30]}_{uuid.uuid4().hex[:10]}"
     all_columns, changeable = columns(media_type), updated(media_type)
@@ -279,6 +282,7 @@ def _names(media_type: MediaType, provider: str, include_deleted: bool) -> dict[
         "table": sql.Identifier(media_type),
         "deleted": sql.Identifier(f"deleted_{media_type}"),
         "include_deleted": sql.Literal(include_deleted),
+        "began": sql.Literal(began),
         "metrics": sql.Identifier(f"{media_type}_popularity_metrics"),
         "loading": sql.Identifier(loading),
         "name": sql.Literal(loading),

@@ -91,6 +91,12 @@ class Writing:
             f"{counted['unchanged']:,} unchanged, "
             f"{counted['url taken'] + counted['deleted']:,} not kept"
         )
+        if newer := counted.pop("newer", 0):
+            self._progress(
+                f"{self._media_type}: {newer:,} rows stay as they are, because they were loaded after this "
+                "pull began: what it brings is older."
+            )
+            counted["unchanged"] += newer
         self._insert(counted)
         self._update(counted)
         if makes_way and (stays := [name for (name,) in self._run("without_url")]):

@@ -237,6 +237,15 @@ GUARDS = (
         tests=(f"{TEST}::test_records_may_exchange_urls",),
     ),
     Guard(
+        name="newer-stays",
+        holds="A run that is cleared late does not load its old records over those of a newer pull.",
+        row=44,
+        file=f"{SQL}/classify.sql",
+        find="case when old.last_synced_with_source > {began} then 'newer' else 'changed' end",
+        replace="'changed'",
+        tests=(f"{TEST}::test_a_pull_that_is_loaded_late_changes_nothing_that_a_later_one_has_brought",),
+    ),
+    Guard(
         name="who-made-way-gets-a-url",
         holds="A record that gave up its URL, and whose new one a trigger keeps away, keeps its URL.",
         row=56,

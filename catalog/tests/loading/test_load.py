@@ -482,6 +482,23 @@ def test_loading_the_same_pull_again_does_nothing(load, catalog):
     assert row(catalog, 1)["title"] == "changed since"
 
 
+def test_a_pull_that_is_loaded_late_changes_nothing_that_a_later_one_has_brought(load, catalog):
+    """As when a failed run is cleared after a newer one: the parts of its first pages are old by then."""
+    began = datetime.now(UTC)
+    load([image(n, title="stored") for n in (1, 2, 4)])
+    catalog.execute("update image set last_synced_with_source = last_synced_with_source - interval '30 days'")
+    load([image(1, title="newer", url=jpg("newer")), image(2, title="stored")])
+    before = row(catalog, 1)
+    progress: list[str] = []
+    old = [image(1, title="old"), image(2, title="old"), image(3, title="old"), image(4, title="stored")]
+    report = load(old, started=began, progress=progress.append)
+    assert outcome(report) == (1, 1, 2, 0, 0)
+    assert row(catalog, 1) == before
+    assert row(catalog, 2)["title"] == "old"  # no other pull has changed it since
+    assert any("image: 1 rows stay as they are, because they were loaded after" in text for text in progress)
+    assert load([image(1, title="newest")]).updated == 1
+
+
 def test_a_partial_load_is_followed_by_the_whole_one(load, catalog):
     load([image(1)], token="t", run_id="r", complete=False)
     whole = load([image(1), image(2)], token="t", run_id="r")
