@@ -38,6 +38,7 @@ ANSWERS, MOVED = "the file answers", "its URL was changed in the catalog"  # why
 _BATCH = 10_000  # rows of a statement
 # Open removals that a sample compares with their records, besides those that it has checked.
 LOOKED_AT = 20_000
+_SAME_FILE = sql.SQL("regexp_replace(m.url, '^https?:', '') = regexp_replace(r.url, '^https?:', '')")
 NOT_ASKED = [ROBOTS, SLOW_ROBOTS, LONG_ROBOTS, PRIVATE, INVALID]  # such records say nothing about their host
 KEPT = timedelta(days=400)  # for which checks are kept
 
@@ -236,7 +237,8 @@ def _concerned(connection: Connection, survey: Survey) -> list[int]:
 def _end_stale(connection: Connection, survey: Survey, concerned: list[int], now: datetime) -> None:
     """End removals that others have overruled: the record is deleted or not marked.
 
-    The removal of a record that has passed to another provider passes with it.
+    The removal of a record that has passed to another provider passes with it, and so does one whose URL has
+    another scheme now: a file that is gone is gone by http and by https, until a check says otherwise.
     """
     connection.execute(
         sql.SQL("""
@@ -254,9 +256,12 @@ def _end_stale(connection: Connection, survey: Survey, concerned: list[int], now
     )
     connection.execute(
         sql.SQL("""
-            update link_removal r set provider = m.provider from {table} m
-             where r.number = any(%(concerned)s) and m.identifier = r.identifier and m.provider <> r.provider
-        """).format(**survey.names),
+            update link_removal r
+               set provider = m.provider, url = case when {same_file} then m.url else r.url end
+              from {table} m
+             where r.number = any(%(concerned)s) and m.identifier = r.identifier
+               and (m.provider <> r.provider or m.url <> r.url and {same_file})
+        """).format(same_file=_SAME_FILE, **survey.names),
         {"concerned": concerned},
     )
 

@@ -182,6 +182,15 @@ GUARDS = (
         tests=(f"{OTHERS}::test_a_load_of_the_same_record_keeps_the_mark_and_writes_nothing",),
     ),
     Guard(
+        name="links-another-scheme-is-the-same-file",
+        holds="A removed record whose URL gets https stays removed until its file answers.",
+        row=36,
+        file="catalog/links/conclude.py",
+        find="               and (m.provider <> r.provider or m.url <> r.url and {same_file})\n",
+        replace="               and m.provider <> r.provider\n",
+        tests=("links/test_conclude.py::test_a_removal_follows_its_record_from_http_to_https",),
+    ),
+    Guard(
         name="links-marked-means-stored",
         holds="A removal whose mark a trigger takes away is not reported.",
         row=56,

@@ -391,6 +391,17 @@ def test_removals_follow_their_records_to_another_provider(catalog):
     assert catalog.execute("select provider from link_removal").fetchall() == [("renamed",)]
 
 
+def test_a_removal_follows_its_record_from_http_to_https(checks):
+    """As the rule `urls` of `clean_catalog` changes it. The file is as gone as before, until it answers."""
+    checks.catalog.execute("update image set url = replace(url, 'https:', 'http:')")
+    checks.removed()
+    checks.catalog.execute("update image set url = replace(url, 'http:', 'https:')")
+    assert checks.found("after", 35).back == 0
+    assert (checks.marked(), checks.removals()) == ({"made_up1"}, [(None, 3)])
+    assert checks.found("answers", 42, outcomes={1: "there"}).back == 1
+    assert checks.removals() == [("the file answers", 3)]
+
+
 def test_a_record_that_passed_to_another_provider_is_removed_again(catalog):
     """Its open removal is of its old provider and URL."""
     checks = Checks(catalog, providers=("made_up", "other")).removed()
