@@ -366,6 +366,13 @@ def test_a_provider_of_images_is_refused(images, second):
         run(second, provider="flickr").check_provider()
 
 
+def test_a_least_confidence_from_0_to_1_is_refused(second):
+    for least in (0, 1, 80):
+        run(second, least=least).check_least()
+    with pytest.raises(Refused, match="if you mean 80%, give 80"):
+        run(second, least=0.8).check_least()
+
+
 def test_labels_of_abandoned_runs_are_dropped(images, second, path):
     write(path, line(("Dog", 97.3)))
     run(second, "old").stage(UPath(path))
