@@ -100,7 +100,8 @@ def check_deletion(params: Params = GIVEN, dag_run: DagRun = GIVEN, ti: TaskInst
             if not progress.begun:
                 job.finish(forget=True)  # the next attempt selects again, after those runs
             raise AirflowFailException(
-                f"{', '.join(busy)} is running and may write these records; clear this task when it ends."
+                f"{', '.join(busy)} is running and may write these records; clear this task when it ends. "
+                "A run of a paused DAG does not end: unpause the DAG, or mark its run as failed."
             )
     metrics.count_deleted(params["table_name"], 0)  # so that an increase of a new counter is seen
     return progress.total
