@@ -8,7 +8,8 @@ A label becomes the tag `{"name": "Dog", "accuracy": 0.973, "provider": "rekogni
 corrected (`Dj` becomes `DJ`). Of labels with the same name, the most accurate one counts; of several lines of
 an image, the last one.
 
-1. `check_file` refuses a file that is missing, empty, compressed, or has no labels in its first lines.
+1. `check_file` refuses a file that is missing, empty, compressed, or has no labels in its first lines, or
+   only ones with a confidence of at most 1: confidences are expected from 0 to 100.
 2. `stage_labels` copies the usable labels into a table of the run. A line or label that cannot be used is
    counted under its reason, and the report shows a few of them.
 3. `merge_labels` updates the images whose labels differ, in batches, beside ingestion. The labels replace
@@ -78,8 +79,8 @@ def _form() -> dict[str, Param]:
             minimum=0,
             maximum=100,
             title="Least confidence",
-            description_md="Leave out labels below this: 0 to 100. The tag policy of the search index "
-            "applies all the same, so 0 is usually right.",
+            description_md="Leave out labels below this: 0 to 100, such as 80. The tag policy of the search "
+            "index applies all the same, so 0 is usually right.",
         ),
         "batch_size": batch_size_param(),
         "dry_run": dry_run_param("Only count the images that would change, and show a few."),
@@ -106,6 +107,7 @@ def check_file(params: Params = GIVEN) -> int:
             log.info(ENDED)
             return state.size
         labels.check_provider()
+        labels.check_least()
     return check(_path(params)).size
 
 

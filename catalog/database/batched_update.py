@@ -20,6 +20,7 @@ from catalog.database.selection_lock import QUERY_ID
 from catalog.database.selections import PASSES, Progress, Selection, SelectionOptions
 from catalog.database.sql_files import statement
 from catalog.database.statements import SELECT, UPDATE, Update, plain, row_errors
+from catalog.database.update_trial import require_effect
 
 __all__ = ["PASSES", "QUERY_ID", "BatchedUpdate", "Preview", "Progress", "preview"]
 STRIPES = 8
@@ -122,17 +123,23 @@ class StripedUpdate(Selection):
         Raises:
             Interrupted: `should_stop` returned True; the next attempt resumes.
             Retry: Rows stayed locked.
-            Fatal: A row cannot be updated, or a stripe took too long or was cancelled.
+            Fatal: A row cannot be updated, a stripe took too long or was cancelled, or a trigger changes all
+                values back.
         """
         if self.finished(progress):
             return progress
         with row_errors(self.updates, f"Rows that were changed stay changed. {self.correct}"):
+            if not progress.begun:
+                self._try(progress)
             while not progress.done:
                 self._stripe(progress)
                 self._report(progress)
                 self._stop_if_asked(progress)
             self._retry_postponed(progress, self._update_postponed)
         return progress
+
+    def _try(self, progress: Progress) -> None:
+        """Try the update before anything is changed; nothing by default."""
 
     def _stripe(self, progress: Progress) -> None:
         """Update one stripe and store the progress, in one transaction."""
@@ -210,10 +217,14 @@ class BatchedUpdate(StripedUpdate):
             stripes=stripes,
             **options,
         )
+        self._update = update
         self._group = (0, "", "")  # first row of the current group, its first and last place on disk
         self._names["set"] = plain(update.assignments)
         # A user-written SET is in the same statement, so these names must not be those of a table.
         self._names |= {name: sql.Identifier(f"{query_id}_rows_{name}") for name in ("free", "changed")}
+
+    def _try(self, progress: Progress) -> None:
+        require_effect(self._connection, self._update, self._names["rows"], progress.total)
 
     def _ways(self) -> tuple[Way, ...]:
         return self._update_stripe, self._update_unlocked

@@ -97,6 +97,18 @@ class ComputedUpdate(StripedUpdate):
                 )
                 for name in self._writes
             ),
+            "olds": sql.SQL(", ").join(
+                sql.SQL("{} as {}").format(sql.Identifier(table, name), sql.Identifier(f"old_{name}"))
+                for name in self._writes
+            ),
+            "kept": sql.SQL(" or ").join(
+                sql.SQL("(coalesce({sets}, false) and {column} is not distinct from {old})").format(
+                    sets=sql.Identifier(f"sets_{name}"),
+                    column=sql.Identifier(table, name),
+                    old=sql.Identifier(f"old_{name}"),
+                )
+                for name in self._writes
+            ),
         }
 
     def _ways(self) -> tuple[Way, ...]:
@@ -139,6 +151,8 @@ class ComputedUpdate(StripedUpdate):
 
     def _update(self, rows: list[tuple[Any, ...]]) -> tuple[int, set[UUID]]:
         """Write what differs; return the number of rows, and those that others have locked or changed.
+
+        Rows of which a trigger keeps an old value are among the latter: they are tried again, then reported.
 
         If others have stored a unique value meanwhile, the values are computed again.
         """

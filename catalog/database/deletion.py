@@ -4,12 +4,16 @@ The records are selected once, in one statement (`selections.py`), so that exact
 that a single DELETE would have deleted at that moment. A record that changes afterwards is moved as it is
 then. A locked record is moved in a later pass.
 
-The loader does not bring back records that `deleted_<media>` holds. If a record is deleted twice, the first
-row in that table stays.
+The loader does not bring back records that `deleted_<media>` holds. If a record is deleted twice, that table
+has it as it was the last time, with that date and reason.
+
+What left one table is compared with what has arrived in the other one: a trigger of an adopted table could
+otherwise lose records, or leave them in both. Then the batch is rolled back.
 """
 
 import logging
 from typing import Any, LiteralString, Unpack
+from uuid import UUID
 
 import msgspec
 from psycopg import errors, sql
@@ -19,6 +23,7 @@ from catalog.core.session import Connection, settle
 from catalog.database.selections import PASSES, Progress, Selection, SelectionOptions, key_of
 from catalog.database.sql_files import statement
 from catalog.database.statements import SELECT, plain, row_errors
+from catalog.database.suppression import suppressors
 
 log = logging.getLogger(__name__)
 SCORE = "standardized_popularity"
@@ -95,8 +100,9 @@ class _Move(Selection):
     """Moves the selected rows from one table to another."""
 
     busy = "the same deletion or restoration is running ({}); wait for it."
-    _MOVE: (
-        str  # file of the statement that moves the rows of `source` that are not locked; returns their number
+    _MOVE: str  # file of the statement that moves the rows of `source` that are not locked
+    _TORN: (
+        LiteralString  # condition that a row (column `id`) has left one table, and is not only in the other
     )
     _STILL: LiteralString  # condition that a row of `source` (column `id`) has not been moved
 
@@ -152,7 +158,7 @@ class _Move(Selection):
                     self._names["source"] = sql.SQL(
                         "(select row_identifier as id from {} where row_id >= {} and row_id < {})"
                     ).format(self._names["rows"], first, last)
-                    moved = self._number(statement(self._MOVE))
+                    moved = self._move(self._names["source"])
                     left = self._execute(
                         "insert into {left} select id from {source} source where {still}"
                         " on conflict do nothing"
@@ -174,17 +180,35 @@ class _Move(Selection):
 
     def _move_postponed(self) -> tuple[int, int]:
         self._names["source"] = sql.SQL("(select left_identifier as id from {})").format(self._names["left"])
-        moved = self._number(statement(self._MOVE))
+        moved = self._move(self._names["source"])
         ended = self._execute(
             "delete from {left}"
             " where not exists (select from (select left_identifier as id) source where {still})"
         ).rowcount
         return moved, ended - moved
 
-    def _number(self, statement: LiteralString) -> int:
-        row = self._execute(statement).fetchone()
+    def _move(self, source: sql.Composable) -> int:
+        """Move the rows of `source` that are not locked; return their number."""
+        row = self._execute(statement(self._MOVE), source=source).fetchone()
+        assert row
+        moved, doubtful = row
+        if doubtful and (torn := self._number(self._TORN, torn=_identifiers(doubtful))):
+            raise Fatal(self._torn(torn))
+        return int(moved)
+
+    def _torn(self, number: int) -> str:
+        """Return the message for rows that would be lost, or in both tables."""
+        raise NotImplementedError
+
+    def _number(self, statement: LiteralString, **values: Any) -> int:
+        row = self._execute(statement, **values).fetchone()
         assert row
         return int(row[0])
+
+
+def _identifiers(found: list[UUID]) -> sql.Composable:
+    """Return identifiers as rows with the column `id`."""
+    return sql.SQL("(select unnest({}::uuid[]) as id)").format(sql.Literal([str(name) for name in found]))
 
 
 class Deletion(_Move):
@@ -199,7 +223,12 @@ class Deletion(_Move):
         options: See `Selection`.
     """
 
+    _change = "delete"
     _MOVE = "delete"
+    _TORN = (
+        "select count(*) from {torn} torn"
+        " where not exists (select from {deleted} d where d.identifier = torn.id)"
+    )
     _STILL = "exists (select from {table} there where there.identifier = source.id)"
 
     def __init__(
@@ -214,6 +243,32 @@ class Deletion(_Move):
         text = f"DELETE FROM {table} WHERE {condition}"  # noqa: S608 - written from a parse tree, and only shown
         super().__init__(connection, f"delete_{key_of(run_id)}", run_id, table, text, condition, **options)
         self._names |= {"deleted": sql.Identifier(f"deleted_{table}"), "reason": sql.Literal(reason[:80])}
+
+    def _move(self, source: sql.Composable) -> int:
+        """Replace what is kept of earlier deletions of these rows, if there is anything."""
+        try:
+            with self._connection.transaction():
+                return super()._move(source)
+        except errors.UniqueViolation:
+            log.info("Some of these records were deleted before; what is kept of them is replaced.")
+        free = [name for (name,) in self._execute(statement("pick_free"), source=source)]
+        self._execute(statement("forget_deleted"), source=_identifiers(free))
+        try:
+            return super()._move(_identifiers(free))
+        except errors.UniqueViolation as error:
+            raise Fatal(
+                f"deleted_{self._table} cannot keep a record: the index {error.diag.constraint_name}, which "
+                f"is not the catalog's, allows no second one ({error.diag.message_detail}). Nothing of this "
+                "batch is deleted. Drop the index, then clear this task."
+            ) from None
+
+    def _torn(self, number: int) -> str:
+        names = suppressors(self._connection, f"deleted_{self._table}", "insert")
+        return (
+            f"{number:,} records would be lost: {names or 'something'} keeps them out of "
+            f"deleted_{self._table}. Nothing of this batch is deleted. Drop or disable it, then clear this "
+            "task."
+        )
 
     def selected(self, rows: int = 5) -> DeletionPreview:
         """Return the selected rows that have not been deleted yet.
@@ -247,6 +302,9 @@ class Restoration(_Move):
     selects = "--where"
     _STILL = "exists (select from {deleted} d where d.identifier = source.id and {free})"
     _MOVE = "restore"
+    _TORN = (
+        "select count(*) from {torn} torn where exists (select from {deleted} d where d.identifier = torn.id)"
+    )
 
     def __init__(
         self, connection: Connection, table: str, condition: str, **options: Unpack[SelectionOptions]
@@ -263,11 +321,24 @@ class Restoration(_Move):
             exclusive=False,
             **options,
         )
+        self._holder = deleted
         self._names |= {
             "deleted": sql.Identifier(deleted),
             "from": sql.SQL("{} as {}").format(sql.Identifier(deleted), sql.Identifier(table)),
         }
         self._names["free"] = sql.SQL(statement("place_is_free")).format(**self._names)
+
+    def _suppressors(self) -> str:
+        names = suppressors(self._connection, self._table, "insert")
+        return names or f"a unique index of {self._table} that is not the catalog's"
+
+    def _torn(self, number: int) -> str:
+        names = suppressors(self._connection, self._holder, "delete")
+        return (
+            f"{number:,} records would be in {self._table} and in {self._holder}: {names or 'something'} "
+            "suppresses their deletion there. Nothing of this batch is restored. Drop or disable it, then "
+            "repeat the command."
+        )
 
     def _value(self, column: str) -> sql.Composable:
         """Score the record with the current constant; a refresh skips unchanged constants."""

@@ -10,7 +10,10 @@ from catalog.core.session import Connection
 from catalog.database.names import query_id
 from catalog.database.statements import Update, parse_update
 
-MISSING: LiteralString = "meta_data ->> 'license_url' IS NULL"
+# An adopted catalog may have anything under the key; only text that is not empty can be a URL.
+MISSING: LiteralString = (
+    "coalesce(jsonb_typeof(meta_data -> 'license_url') <> 'string' OR meta_data ->> 'license_url' = '', true)"
+)
 # True for values that become an object without loss: not for a string or number, or an array that holds one.
 _CONVERTIBLE: LiteralString = (
     'NOT coalesce(jsonb_path_exists(meta_data, \'$[*].type() ? (@ != "object" && @ != "null")\'), false)'
@@ -44,9 +47,9 @@ class Group(msgspec.Struct, frozen=True):
     def update(self) -> Update:
         """Return the update that adds the URL; the license must have one.
 
-        Other values of meta_data stay. A NULL, or a null under the key, is replaced. An array of objects
-        becomes one object. Rows whose meta_data is a string, a number, or an array that holds one stay
-        unchanged.
+        Other values of meta_data stay. A NULL, or what is no text under the key, is replaced. An array of
+        objects becomes one object. Rows whose meta_data is a string, a number, or an array that holds one
+        stay unchanged.
         """
         assert self.url, self
         version = (

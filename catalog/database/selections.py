@@ -26,7 +26,7 @@ from catalog.database.estimates import correct_estimate
 from catalog.database.selection_lock import SelectionLock
 from catalog.database.sql_files import statement as sql_file
 from catalog.database.statements import SELECT, plain, row_errors
-from catalog.database.suppression import free_rows, suppressors
+from catalog.database.suppression import Change, free_rows, suppressors
 
 log = logging.getLogger(__name__)
 LOCK_TIMEOUT = 60  # seconds to wait for a table lock
@@ -123,6 +123,7 @@ class Selection:
     selects = SELECT  # name of the condition where the user gave it
     too_long = "lower batch_size"  # advice when a batch takes too long
     busy = "query_id: another run of {} is at work; wait for it, or choose another query_id."
+    _change: Change = "update"  # what happens to the rows
 
     def __init__(
         self,
@@ -144,6 +145,7 @@ class Selection:
             raise Refused(f"update_timeout: {timeout:g} s; it must be between 0.001 and {LONGEST} s.")
         self._connection, self._query_id, self._run_id = connection, query_id, run_id
         self._table, self._statement = table, statement
+        self._holder = table  # the table of the selected rows
         self._batch_size, self._timeout, self._pause = max(1, batch_size), timeout, pause
         self._report, self._should_stop = progress, should_stop
         self._lock = SelectionLock(
@@ -377,19 +379,30 @@ class Selection:
                     f"stopped on request with {progress.waiting:,} locked rows left; "
                     "the next attempt resumes."
                 )
+            # Not at the first pass: a row may have been locked during the pass, and be free now.
+            if number >= 2 and not updated + missing:
+                self._require_change(least=progress.waiting)
             if number + 1 < PASSES:
                 time.sleep(self._pause)
-        left = sql.SQL("select left_identifier from {}").format(self._names["left"])
-        free = free_rows(self._connection, self._table, left)
-        if free and (names := suppressors(self._connection, self._table)):
-            raise Fatal(
-                f"{free:,} rows of {self._table} are not locked, but they stay as they are: its {names} "
-                "suppresses the change. All other rows are done. Exclude these rows, or change the table."
-            )
+        self._require_change(least=1)
         raise Retry(
             f"{progress.waiting:,} rows stayed locked by other sessions in {PASSES} passes; "
             "all other rows are done."
         )
+
+    def _require_change(self, least: int) -> None:
+        """Raise Fatal if at least this number of postponed rows are free, and something leaves them alone."""
+        left = sql.SQL("select left_identifier from {}").format(self._names["left"])
+        free = free_rows(self._connection, self._holder, left)
+        if free >= least and (names := self._suppressors()):
+            raise Fatal(
+                f"{free:,} rows of {self._holder} are not locked, but they stay as they are: {names} "
+                "suppresses the change. All other rows are done. Exclude these rows, or change the table."
+            )
+
+    def _suppressors(self) -> str:
+        """Name what may leave rows as they are; "" if there is nothing."""
+        return suppressors(self._connection, self._table, self._change)
 
     def _stop_if_asked(self, progress: Progress) -> None:
         if self._should_stop():

@@ -1,20 +1,26 @@
 """Changes that the server suppresses: a trigger or rule of an adopted table may do so without an error."""
 
+from typing import Literal
+
 from psycopg import sql
 
 from catalog.core.session import Connection
 from catalog.database.sql_files import statement
 
+Change = Literal["insert", "update", "delete"]
 
-def suppressors(connection: Connection, table: str) -> str:
-    """Name the triggers and rules of a table that can suppress changes of rows, such as `trigger keep`.
+
+def suppressors(connection: Connection, table: str, change: Change) -> str:
+    """Name the triggers and rules that can suppress a change of rows, such as `trigger keep of image`.
 
     Args:
         connection: Connection to the catalog database.
-        table: The media table.
+        table: The table.
+        change: The change.
     """
-    found = connection.execute(statement("suppressors"), {"table": f"public.{table}"}).fetchall()
-    return ", ".join(name for (name,) in found)
+    values = {"table": f"public.{table}", "change": change}
+    found = connection.execute(statement("suppressors"), values).fetchall()
+    return ", ".join(f"{name} of {table}" for (name,) in found)
 
 
 def free_rows(connection: Connection, table: str, identifiers: sql.Composable) -> int:

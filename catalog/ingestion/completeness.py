@@ -14,6 +14,7 @@ from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN
 
 DELETED = "deleted from the catalog"  # reason of skips by the load
 SUPPRESSED = "left unchanged by a trigger or rule of the table"  # reason of skips by the load
+ALTERED = "changed back by a trigger of the table"  # cleaned values of a load
 URL_TAKEN = "URL belongs to another record"  # reason of rejects by the load
 URL_TAKEN_HINT = (
     "Each of these items has the URL of another record and is rejected until that record has another URL. "

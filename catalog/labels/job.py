@@ -149,6 +149,14 @@ class LabelRun:
                 "name the service that made the labels."
             )
 
+    def check_least(self) -> None:
+        """Refuse a least confidence that was meant as one from 0 to 1, and would leave out nothing."""
+        if 0 < self._least < 1:
+            raise Refused(
+                f"least_confidence: {self._least:g} of 100 leaves out hardly anything; if you mean "
+                f"{self._least:.0%}, give {self._least * 100:g}."
+            )
+
     def begin(self, file: FileVersion) -> State:
         """Create the table of the run, unless an earlier attempt has; drop those of abandoned runs.
 

@@ -17,6 +17,7 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
+from catalog.database.suppression import suppressors
 from catalog.links.answers import INVALID, LONG_ROBOTS, PRIVATE, ROBOTS, SLOW_ROBOTS
 from catalog.links.estimate import Estimate, wilson
 from catalog.links.pauses import FORGOTTEN
@@ -37,6 +38,7 @@ ANSWERS, MOVED = "the file answers", "its URL was changed in the catalog"  # why
 _BATCH = 10_000  # rows of a statement
 # Open removals that a sample compares with their records, besides those that it has checked.
 LOOKED_AT = 20_000
+_SAME_FILE = sql.SQL("regexp_replace(m.url, '^https?:', '') = regexp_replace(r.url, '^https?:', '')")
 NOT_ASKED = [ROBOTS, SLOW_ROBOTS, LONG_ROBOTS, PRIVATE, INVALID]  # such records say nothing about their host
 KEPT = timedelta(days=400)  # for which checks are kept
 
@@ -235,7 +237,8 @@ def _concerned(connection: Connection, survey: Survey) -> list[int]:
 def _end_stale(connection: Connection, survey: Survey, concerned: list[int], now: datetime) -> None:
     """End removals that others have overruled: the record is deleted or not marked.
 
-    The removal of a record that has passed to another provider passes with it.
+    The removal of a record that has passed to another provider passes with it, and so does one whose URL has
+    another scheme now: a file that is gone is gone by http and by https, until a check says otherwise.
     """
     connection.execute(
         sql.SQL("""
@@ -253,9 +256,12 @@ def _end_stale(connection: Connection, survey: Survey, concerned: list[int], now
     )
     connection.execute(
         sql.SQL("""
-            update link_removal r set provider = m.provider from {table} m
-             where r.number = any(%(concerned)s) and m.identifier = r.identifier and m.provider <> r.provider
-        """).format(**survey.names),
+            update link_removal r
+               set provider = m.provider, url = case when {same_file} then m.url else r.url end
+              from {table} m
+             where r.number = any(%(concerned)s) and m.identifier = r.identifier
+               and (m.provider <> r.provider or m.url <> r.url and {same_file})
+        """).format(same_file=_SAME_FILE, **survey.names),
         {"concerned": concerned},
     )
 
@@ -294,18 +300,27 @@ def _remove(connection: Connection, survey: Survey, now: datetime) -> int:
         with marked as (
             update {table} set removed_from_source = true, updated_on = now()
              where identifier = %(identifier)s and url = %(url)s and not removed_from_source
-            returning identifier, url
+            returning identifier, url, removed_from_source
         )
         insert into link_removal (media_type, provider, identifier, url, first_gone_on, last_gone_on,
                                   checked_on, checks, run_id, removed_on)
         select %(media)s, %(provider)s, identifier, url, %(first)s, %(last)s, %(last)s, %(checks)s,
                %(run_id)s, %(now)s
-          from marked
+          from marked where removed_from_source -- a trigger may have taken the mark away
     """).format(**survey.names)
     number = 0
     for identifier, url, first, last, checks in found:
         values = {"identifier": identifier, "url": url, "first": first, "last": last, "checks": checks}
         number += _beside_no_load(connection, survey, statement, {**survey.key, **values, "now": now})
+    if left := len(found) - number:
+        names = suppressors(connection, survey.media_type, "update")
+        log.warning(
+            "%s: %s of %s records whose files are gone are not marked: %s.",
+            survey,
+            f"{left:,}",
+            f"{len(found):,}",
+            f"{names} changes that back, or they have changed" if names else "they have changed meanwhile",
+        )
     return number
 
 
@@ -340,13 +355,15 @@ def _bring_back(connection: Connection, survey: Survey, concerned: list[int], no
          order by identifier
     """).format(**survey.names)
     statement = sql.SQL("""
-        with ended as (
-            update link_removal set ended_on = %(now)s, ended_by = %(run_id)s, ended_because = %(why)s
-             where number = %(number)s and ended_on is null
-            returning identifier
+        with back as (
+            update {table} m set removed_from_source = false, updated_on = now()
+              from link_removal r
+             where r.number = %(number)s and r.ended_on is null
+               and m.identifier = r.identifier and m.removed_from_source
+            returning m.identifier, m.removed_from_source as still
         )
-        update {table} m set removed_from_source = false, updated_on = now()
-          from ended where m.identifier = ended.identifier and m.removed_from_source
+        update link_removal r set ended_on = %(now)s, ended_by = %(run_id)s, ended_because = %(why)s
+          from back where r.number = %(number)s and r.ended_on is null and not back.still
     """).format(**survey.names)
     number = 0
     reasons = {"moved": MOVED, "answers": ANSWERS, "concerned": concerned}

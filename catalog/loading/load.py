@@ -11,7 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
+from datetime import datetime
 from typing import Any, LiteralString
 
 import psycopg
@@ -22,10 +22,8 @@ from catalog.core.columns import MAX_URL_BYTES, REQUIRED
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.session import Connection, raise_memory
-from catalog.core.sql_files import read_sql
 from catalog.database.estimates import correct_estimate
-from catalog.database.suppression import suppressors
-from catalog.ingestion.completeness import DELETED, SUPPRESSED, URL_TAKEN, Expectations, unusual
+from catalog.ingestion.completeness import ALTERED, DELETED, SUPPRESSED, URL_TAKEN, Expectations, unusual
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.columns import columns, updated
 from catalog.loading.copy import LineCopy, chunks, copy_exactly, lines_of
@@ -33,17 +31,17 @@ from catalog.loading.history import usual
 from catalog.loading.lines import LineCheck
 from catalog.loading.rejects import LIMIT, Rejects
 from catalog.loading.report import LoadReport, RunKey, find, save
+from catalog.loading.writing import Writing, load_statement
 
-__all__ = ["DELETED", "SUPPRESSED", "URL_TAKEN", "Load", "LoadReport", "RunKey", "lock_provider"]
+__all__ = ["ALTERED", "DELETED", "SUPPRESSED", "URL_TAKEN", "Load", "LoadReport", "RunKey", "lock_provider"]
 
 log = logging.getLogger(__name__)
-_STATEMENTS = Path(__file__).parent / "sql"
 _MAX_UNKNOWN_FAULTS = 1000  # lines that PostgreSQL refuses although LineCheck finds no fault
-_ATTEMPTS = 3  # to write beside concurrent writers
-# Sources send records whose file is gone; a new URL counts as a new file.
+_MARKED = sql.SQL("old.removed_from_source and removal.identifier is null")
+# Sources send records whose file is gone. A new URL counts as a new file, unless only its scheme is new.
 _FILE_GONE = sql.SQL(
     "removal.identifier = old.identifier and removal.media_type = {media} and removal.ended_on is null"
-    " and removal.url = new.url"
+    " and regexp_replace(removal.url, '^https?:', '') = regexp_replace(new.url, '^https?:', '')"
 )
 
 
@@ -87,7 +85,7 @@ class Load:
         self._counts = manifest.counts.get(media_type) or Counts()
         self._rejects = Rejects(rejects, media_type, reject_limit)
         self._expected, self._progress = expected, progress
-        self._names = _names(media_type, provider, include_deleted)
+        self._names = _names(media_type, provider, include_deleted, manifest.started)
         self.repeated = False
 
     def run(self) -> LoadReport:
@@ -108,7 +106,7 @@ class Load:
                 return done
             self._copy()
             marked = self._clean()
-            written = self._write()
+            written = Writing(self._connection, self._media_type, self._names, self._progress).run()
             if marked or written["url taken"]:
                 self._list_rejects()
             report = self._report(written, time.monotonic() - began)
@@ -125,7 +123,7 @@ class Load:
 
     def _run(self, name: str) -> int:
         """Run a statement from its file and return the number of rows."""
-        return self._connection.execute(_statement(name).format(**self._names)).rowcount
+        return self._connection.execute(load_statement(name).format(**self._names)).rowcount
 
     # copy
 
@@ -203,58 +201,14 @@ class Load:
         """
         return self._run("unusable") + self._run("duplicates")
 
-    # classify and write
-
-    def _write(self) -> Counter[str]:
-        """Classify, insert and update; repeat if a concurrent writer has inserted one of the new rows."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                with self._connection.transaction():
-                    return self._write_once()
-            except (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected) as error:
-                if attempt == _ATTEMPTS:
-                    raise
-                log.info(
-                    "A concurrent writer inserted the same row (%s); classifying again.",
-                    error.diag.constraint_name or error.diag.message_primary,
-                )
-        raise AssertionError
-
-    def _write_once(self) -> Counter[str]:
-        """Return the number of rows by outcome."""
-        self._run("classify")
-        self._run("urls")
-        found = self._execute("select outcome, count(*) from verdict group by 1").fetchall()
-        counted: Counter[str] = Counter(dict(found))
-        self._progress(
-            f"{self._media_type}: {counted['new']:,} new, {counted['changed']:,} changed, "
-            f"{counted['unchanged']:,} unchanged, "
-            f"{counted['url taken'] + counted['deleted']:,} not kept"
-        )
-        counted["new"] = self._run("insert")
-        updated_ = self._run("update")
-        if updated_ < counted["changed"]:
-            suppressed = self._run("suppressed")
-            if suppressed:
-                log.warning(
-                    "%s rows stay as they are: a trigger or rule of %s suppresses the update (%s).",
-                    f"{suppressed:,}",
-                    self._media_type,
-                    suppressors(self._connection, self._media_type),
-                )
-            counted["suppressed"] = suppressed
-            counted["deleted"] += counted["changed"] - updated_ - suppressed  # after they were classified
-        counted["changed"] = updated_
-        return counted
-
     # report
 
     def _list_rejects(self) -> None:
         """List the rejected rows after the unreadable lines; streamed, because it may be every row."""
-        found = self._connection.execute(_statement("reject_counts").format(**self._names)).fetchall()
+        found = self._connection.execute(load_statement("reject_counts").format(**self._names)).fetchall()
         unlisted: Counter[str] = Counter(dict(found))
         if unlisted and self._rejects.room:
-            listing = _statement("rejects").format(**self._names, room=sql.Literal(self._rejects.room))
+            listing = load_statement("rejects").format(**self._names, room=sql.Literal(self._rejects.room))
             with self._connection.cursor("rejects") as cursor:  # a named cursor is a server-side cursor
                 for reason, record, belongs_to in cursor.execute(listing):
                     more = {"belongs_to": belongs_to} if belongs_to else {}
@@ -269,6 +223,9 @@ class Load:
             skipped[DELETED] += written["deleted"]
         if written["suppressed"]:
             skipped[SUPPRESSED] += written["suppressed"]
+        cleaned = Counter(self._counts.cleaned)
+        if written["altered"]:
+            cleaned[ALTERED] += written["altered"]
         report = LoadReport(
             provider=self._provider,
             media_type=self._media_type,
@@ -279,7 +236,7 @@ class Load:
             unchanged=written["unchanged"],
             skipped=dict(skipped),
             rejected=dict(Counter(self._counts.rejected) + self._rejects.counts),
-            cleaned=dict(self._counts.cleaned),
+            cleaned=dict(cleaned),
             pull_seconds=self._manifest.seconds,
             load_seconds=round(seconds, 3),
             replayed=self._manifest.replayed,
@@ -309,7 +266,9 @@ def lock_provider(connection: Connection, media_type: MediaType, provider: str) 
     connection.execute("select pg_advisory_xact_lock(hashtext(%s))", [f"load {media_type} {provider}"])
 
 
-def _names(media_type: MediaType, provider: str, include_deleted: bool) -> dict[str, sql.Composable]:
+def _names(
+    media_type: MediaType, provider: str, include_deleted: bool, began: datetime
+) -> dict[str, sql.Composable]:
     """Return the values of the placeholders in the SQL files."""
     loading = f"load_{media_type}_{re.sub('[^a-z0-9]+', '_', provider.lower())[:30]}_{uuid.uuid4().hex[:10]}"
     all_columns, changeable = columns(media_type), updated(media_type)
@@ -323,13 +282,14 @@ def _names(media_type: MediaType, provider: str, include_deleted: bool) -> dict[
         "table": sql.Identifier(media_type),
         "deleted": sql.Identifier(f"deleted_{media_type}"),
         "include_deleted": sql.Literal(include_deleted),
+        "began": sql.Literal(began),
         "metrics": sql.Identifier(f"{media_type}_popularity_metrics"),
         "loading": sql.Identifier(loading),
         "name": sql.Literal(loading),
         "columns": comma.join(c.identifier for c in all_columns),
         "inserted": comma.join(c.inserted() for c in all_columns),
         "merged": comma.join(sql.SQL("{} = {}").format(c.identifier, c.merged()) for c in changeable),
-        "differs": either.join(c.differs() for c in changeable),
+        "changes": either.join([_MARKED, *(c.differs() for c in changeable)]),
         "merged_meta": next(c for c in all_columns if c.name == "meta_data").merged(),
         "unusable": either.join(reasons.values()),
         "reason": space.join(
@@ -338,7 +298,3 @@ def _names(media_type: MediaType, provider: str, include_deleted: bool) -> dict[
         "url_taken": sql.Literal(URL_TAKEN),
         "file_gone": _FILE_GONE.format(media=sql.Literal(media_type)),
     }
-
-
-def _statement(name: str) -> sql.SQL:
-    return sql.SQL(read_sql(_STATEMENTS / f"{name}.sql"))

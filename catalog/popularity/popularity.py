@@ -25,6 +25,7 @@ MAX_CONSTANT = 1e100  # the greatest constant that popularity_score accepts
 # Share by which a constant may differ from the one it replaces without a new score for every row. A score
 # then changes by the same share at most, less than the 0.4 % that a rank feature of the index distinguishes.
 PRECISION = 0.002
+MAX_FALL = 0.1  # share of its former value to which the value at the percentile may fall
 _FUNCTIONS = Path(__file__).with_name("functions.sql")
 
 
@@ -36,7 +37,7 @@ class Metric(msgspec.Struct, frozen=True):
         metric: Key of meta_data.
         percentile: Percentile at which the constant is determined, between 0 and 1.
         value: Value of the metric at the percentile; None if no record has one, or if it has not been
-            determined since another metric was declared.
+            determined since another metric or percentile was declared.
         constant: The current constant; None if there is no value.
         refreshed: The constant that all rows are scored with; None if some may have scores of another one.
     """
@@ -94,7 +95,8 @@ def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
                     values (%(provider)s, %(metric)s, %(percentile)s)
                     on conflict (provider) do update
                     set metric = excluded.metric, percentile = excluded.percentile,
-                       val = case when m.metric = excluded.metric then m.val end,
+                       val = case when (m.metric, m.percentile) = (excluded.metric, excluded.percentile)
+                                  then m.val end,
                        refreshed_constant = case when m.metric = excluded.metric then m.refreshed_constant end
                     """,
                     media_type,
@@ -118,10 +120,13 @@ def refresh_constant(
         media_type: Media type of the records.
         provider: Name of the provider in the catalog.
         timeout: Maximum seconds for each statement, and to wait for a running load.
-        exact: Store the constant even if it changes by less than PRECISION.
+        exact: Store the constant even if it changes by less than PRECISION, or falls far.
 
     Returns:
         The stored metric.
+
+    Raises:
+        Fatal: The value fell to less than MAX_FALL of the stored one.
     """
     before = metric_of(connection, media_type, provider)
     with connection.transaction():
@@ -132,6 +137,13 @@ def refresh_constant(
     value = row[0] if row else None
     if value is None:
         return before
+    if before.value and (value or 1) < MAX_FALL * before.value and not exact:
+        raise Fatal(
+            f"{provider}: the {before.metric} at percentile {before.percentile:g} fell from "
+            f"{before.value:g} to {value:g}; does its API still send them? The constant and all scores stay. "
+            "Correct the mapping and pull again. If it is right, trigger "
+            f'{media_type}_popularity_refresh with the conf {{"force": true}}.'
+        )
     constant = min((1 - before.percentile) / before.percentile * (value or 1), MAX_CONSTANT)
     scored_with = before.refreshed
     if not (exact or before.is_due) and scored_with and abs(constant / scored_with - 1) < PRECISION:

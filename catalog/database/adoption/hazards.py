@@ -21,7 +21,7 @@ class Hazards(msgspec.Struct, frozen=True):
         event_triggers: Event triggers that fire on statements of adoption, except those of extensions.
         fired: (table, DELETE, UPDATE or INSERT) → triggers and rules that fire beside the change.
         replacing: Table, INSERT, UPDATE or DELETE, and an enabled rule that does something else instead.
-        suppressing: A sentence for each trigger that may suppress changes of rows.
+        suppressing: A sentence for each trigger that may suppress changes of rows, or change values back.
         referring: Table → foreign keys of other tables to it.
         unusable_duplicates_tables: Table → why the existing table for its duplicates cannot be used.
         lost: Properties of replaced views and functions that are not recreated, for people.

@@ -1,4 +1,5 @@
--- Move the free rows of `source` to the deleted ones. One statement, so that exactly what is deleted is kept.
+-- Move the free rows of `source` to the deleted ones, in one statement. Returns their number, and those that are deleted
+-- and not kept: a trigger may have suppressed that.
 with picked as (
     select {table}.identifier as picked_identifier
       from {table} join {source} source on {table}.identifier = source.id
@@ -7,6 +8,6 @@ with picked as (
     delete from {table} using picked where {table}.identifier = picked_identifier returning {table}.*
 ), kept as (
     insert into {deleted} ({columns}, deleted_on, deleted_reason)
-    select {columns}, now(), {reason} from gone on conflict do nothing
+    select {columns}, now(), {reason} from gone returning identifier
 )
-select count(*) from gone
+select count(*), array(select identifier from gone except select identifier from kept) from gone

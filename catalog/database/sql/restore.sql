@@ -1,4 +1,5 @@
--- Move the free rows of `source` back, unless their key or URL is taken.
+-- Move the free rows of `source` back, unless their key or URL is taken. Returns their number, and those that are back and
+-- still among the deleted ones, too: a trigger may have suppressed that deletion.
 with picked as (
     select d.identifier as picked_identifier from {deleted} d join {source} source on d.identifier = source.id
      where {free} for update of d skip locked
@@ -7,6 +8,6 @@ with picked as (
     select {values} from {deleted} join picked on {deleted}.identifier = picked_identifier
     on conflict do nothing returning identifier
 ), gone as (
-    delete from {deleted} using back where {deleted}.identifier = back.identifier returning 1
+    delete from {deleted} using back where {deleted}.identifier = back.identifier returning {deleted}.identifier
 )
-select count(*) from gone
+select count(*), array(select identifier from back except select identifier from gone) from back

@@ -3,6 +3,7 @@
 -- A URL has one record. A row is refused when an earlier row brings the same URL, or when the record that holds it keeps
 -- it. A holder that gets another URL in this load makes way, unless it is refused itself: so records may exchange URLs.
 -- The URLs of those that make way are free at once; until the update, the records have one that nobody else can have.
+-- Returns how many make way, and those that should and do not: a trigger may have suppressed that.
 with recursive looked_up as (
     select v.n, v.identifier, v.url, holder.identifier as holder,
            not {include_deleted} and not v.its_own
@@ -14,7 +15,8 @@ with recursive looked_up as (
       from looked_up
 ), refused (n, identifier) as (
     select b.n, b.identifier
-      from bringing b left join bringing leaving on leaving.identifier = b.holder and not leaving.deleted
+      from bringing b left join bringing leaving
+        on leaving.identifier = b.holder and not leaving.deleted and leaving.identifier <> all ({staying}::uuid[])
      where not b.deleted and (b.place > 1 or (b.holder is not null and leaving.identifier is null))
      union
     select b.n, b.identifier from refused r join bringing b on b.holder = r.identifier where not b.deleted
@@ -22,7 +24,12 @@ with recursive looked_up as (
     update verdict set outcome = case when b.deleted then 'deleted' else 'url taken' end
       from bringing b left join refused r on r.n = b.n
      where verdict.n = b.n and (b.deleted or r.n is not null)
+), making_way as materialized (
+    select b.holder from bringing b left join refused r on r.n = b.n
+     where b.holder is not null and not b.deleted and r.n is null
+), moved as (
+    update {table} old set url = 'makes way ' || old.identifier from making_way where old.identifier = making_way.holder
+    returning old.identifier, old.url
 )
-update {table} holder set url = 'makes way ' || holder.identifier
-  from bringing b left join refused r on r.n = b.n
- where b.holder = holder.identifier and not b.deleted and r.n is null
+select count(*), array_agg(holder) filter (where moved.url is distinct from 'makes way ' || holder)
+  from making_way left join moved on moved.identifier = holder

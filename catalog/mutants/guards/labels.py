@@ -6,6 +6,15 @@ TEST = "labels/test_job.py"
 
 GUARDS = (
     Guard(
+        name="labels-from-0-to-100",
+        holds="A file whose confidences are from 0 to 1 replaces no labels.",
+        row=44,
+        file="catalog/labels/file.py",
+        find="    if accuracies and max(accuracies) <= 1 / 100:\n",
+        replace="    if False:\n",
+        tests=("labels/test_lines.py::test_confidences_from_0_to_1_are_refused",),
+    ),
+    Guard(
         name="labels-that-are-gone-take-no-tags",
         holds="An image whose staged labels are gone keeps its tags.",
         row=44,

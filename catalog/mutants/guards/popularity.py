@@ -7,6 +7,15 @@ TEST = "popularity/test_popularity.py"
 
 GUARDS = (
     Guard(
+        name="a-value-that-falls-far",
+        holds="A metric that nearly all records have lost does not become the measure of their scores.",
+        row=45,
+        file=POPULARITY,
+        find="    if before.value and (value or 1) < MAX_FALL * before.value and not exact:\n",
+        replace="    if False:\n",
+        tests=(f"{TEST}::test_a_value_that_falls_far_is_no_truth",),
+    ),
+    Guard(
         name="scores-without-a-constant",
         holds="Without a constant there is no score.",
         row=45,

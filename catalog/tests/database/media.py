@@ -46,6 +46,14 @@ def suppress(connection, *identifiers):
     """)
 
 
+def change_back(connection, body, event="update"):
+    """Create a trigger, as an adopter may have one, before changes of images; it ends with `return new`."""
+    connection.execute(f"""
+        create function theirs() returns trigger language plpgsql as $$ begin {body} return new; end $$;
+        create trigger theirs before {event} on image for each row execute function theirs();
+    """)
+
+
 def killed_until_done(source, dsn, how, each=lambda: None, most=200):
     """Run a program repeatedly, and kill it later each time, until it completes.
 

@@ -296,8 +296,30 @@ def test_triggers_that_may_suppress_changes_are_named(old):
         """)
         found = inspect(connection)
         assert found.obstacles == []
-        [note] = [text for text in found.notes if "RETURN NULL" in text]
+        [note] = [text for text in found.notes if "runs before each row" in text]
         assert note.startswith("trigger theirs of image runs before each row")
+        assert "has RETURN NULL" in note
+
+
+@pytest.mark.parametrize(
+    ("body", "event", "named"),
+    [
+        ("return old;", "update", "has RETURN OLD"),
+        ("return old;", "delete", None),  # as each such trigger does
+        ("new.title := old.title; return new;", "update", "has NEW.… := OLD.…"),
+        ("if new.url = 'x' then new.url = OLD.url; end if; return new;", "update", "has NEW.… := OLD.…"),
+        ("new.updated_on := now(); return new;", "update", None),
+        ("if new.title = old.title then new.updated_on = now(); end if; return new;", "update", None),
+    ],
+)
+def test_triggers_that_may_change_values_back_are_named(old, body, event, named):
+    with connected(old(OLDEST, rows=10, cluttered=False)) as connection:
+        connection.execute(f"""
+            create function theirs() returns trigger language plpgsql as $$ begin {body} end $$;
+            create trigger theirs before {event} on image for each row execute function theirs();
+        """)
+        notes = [text for text in inspect(connection).notes if "runs before each row" in text]
+        assert [named in note for note in notes] == [True] * bool(named)
 
 
 @pytest.mark.parametrize(

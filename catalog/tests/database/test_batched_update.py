@@ -11,7 +11,7 @@ from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.database.batched_update import BatchedUpdate, preview
 from catalog.database.statements import parse_update
 from catalog.database.suppression import suppressors
-from catalog.tests.database.media import count_updates, fill, killed_until_done, suppress
+from catalog.tests.database.media import change_back, count_updates, fill, killed_until_done, suppress
 
 SET, WHERE = "SET title = title || '!', updated_on = now()", "WHERE provider = 'flickr'"
 
@@ -194,16 +194,15 @@ def test_rows_that_stay_locked_are_reported_and_can_be_updated_later(catalog, ds
     assert all(t.endswith("!") and not t.endswith("!!") for t in titles(catalog))
 
 
-@pytest.mark.parametrize(
-    ("events", "named"),
-    [("before update", True), ("before delete", True), ("before insert", False), ("after update", False)],
-)
-def test_triggers_that_can_suppress_a_change(catalog, events, named):
+@pytest.mark.parametrize("change", ["insert", "update", "delete"])
+@pytest.mark.parametrize("events", ["before update", "before delete", "before insert", "after update"])
+def test_triggers_that_can_suppress_a_change(catalog, events, change):
     catalog.execute(f"""
         create function f() returns trigger language plpgsql as $$ begin return new; end $$;
         create trigger own {events} on image for each row execute function f();
     """)
-    assert suppressors(catalog, "image") == ("trigger own" if named else "")
+    named = "trigger own of image" if events == f"before {change}" else ""
+    assert suppressors(catalog, "image", change) == named
 
 
 def test_rows_whose_change_a_trigger_suppresses_were_not_deleted(catalog):
@@ -212,9 +211,44 @@ def test_rows_whose_change_a_trigger_suppresses_were_not_deleted(catalog):
     job = engine(catalog)
     progress = job.select()
     catalog.execute("delete from image where foreign_identifier = 'flickr5'")
-    with pytest.raises(Fatal, match=r"2 rows of image are not locked.* its trigger keep suppresses"):
+    with pytest.raises(Fatal, match=r"2 rows of image are not locked.* trigger keep of image suppresses"):
         job.run(progress)
     assert (progress.updated, progress.missing) == (97, 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "set_", "kept"),
+    [
+        ("new.title := old.title;", SET, 50),
+        ("return old;", SET, 50),
+        ("new.title := old.title;", "SET creator = 'somebody', title = 'same'", 50),
+        ("if old.title like '%7' then new.title := old.title; end if;", SET, 5),
+        ("new.title := old.title;", "SET creator = 'somebody'", 0),
+        ("new.title := old.title;", "SET creator = 'somebody', title = title", 0),
+        ("new.updated_on := old.updated_on;", SET, 0),
+        ("new.title := upper(new.title);", SET, 0),
+    ],
+)
+def test_an_update_that_a_trigger_changes_back_is_not_made(catalog, caplog, body, set_, kept):
+    fill(catalog, 50)
+    change_back(catalog, body)
+    before = catalog.execute("select * from image").fetchall()
+    job = engine(catalog, what=update(set_))
+    if kept == 50:
+        with pytest.raises(Fatal, match=r"50 of 50 rows in a trial keep old values.*trigger theirs of image"):
+            job.run(job.claim() or job.select())
+        assert catalog.execute("select * from image").fetchall() == before
+        catalog.execute("drop trigger theirs on image")
+    assert job.run(job.claim() or job.select()).updated == 50
+    assert ("rows in a trial keep" in caplog.text) == (kept == 5)
+
+
+def test_a_trial_of_a_large_update_costs_few_rows(catalog):
+    fill(catalog, 1000)
+    catalog.execute("create sequence counted")
+    change_back(catalog, "perform nextval('counted');")
+    assert whole(catalog).updated == 1000
+    assert catalog.execute("select last_value from counted").fetchone() == (1100,)
 
 
 def test_a_second_run_is_refused_while_the_first_is_at_work(catalog, dsn):

@@ -48,16 +48,26 @@ def test_records_move_with_reason_and_date(catalog):
     assert catalog.execute("select count(*) from image where provider = 'smk'").fetchone() == (250,)
 
 
-def test_a_second_deletion_keeps_the_first_row(catalog):
-    fill(catalog, 3)
+def test_what_is_deleted_again_is_kept_as_it_was_the_last_time(catalog):
+    """Records that came back by another way have other values, and usually another identifier."""
+    fill(catalog, 4)
     delete(catalog, reason="first")
     catalog.execute("update deleted_image set deleted_on = '2020-01-01'")
-    fill(catalog, 3, ("flickr",))  # they came back by another way
+    catalog.execute("create temp table back as select * from deleted_image")
+    fill(catalog, 3, ("flickr",))  # flickr1 to flickr3, with new identifiers
+    catalog.execute(
+        "update image i set identifier = b.identifier from back b"
+        " where b.foreign_identifier = 'flickr3' and i.foreign_identifier = 'flickr3'"
+    )
+    catalog.execute("update image set title = 'corrected ' || foreign_identifier where provider = 'flickr'")
+    before = records(catalog)
     assert delete(catalog, reason="second", run="run-2") == 3
-    found = catalog.execute(
-        "select distinct deleted_reason, deleted_on::date::text, count(*) over () from deleted_image"
+    kept = catalog.execute(
+        "select foreign_identifier, deleted_reason, deleted_on > '2020-01-02' from deleted_image order by 1"
     ).fetchall()
-    assert found == [("first", "2020-01-01", 3)]
+    assert kept == [(f"flickr{n}", "second", True) for n in (1, 2, 3)] + [("flickr4", "first", False)]
+    assert restore(catalog, "image", parse_condition("image", "WHERE deleted_reason = 'second'")).updated == 3
+    assert records(catalog) == before
 
 
 def test_a_preview_changes_nothing(catalog):
@@ -110,9 +120,84 @@ def test_locked_rows_are_taken_later_and_those_that_stay_locked_are_reported(cat
 def test_rows_whose_deletion_a_trigger_suppresses_are_not_locked(catalog):
     fill(catalog, 50)
     suppress(catalog, "flickr3", "flickr4")
-    with pytest.raises(Fatal, match=r"2 rows of image are not locked.* its trigger keep suppresses"):
+    with pytest.raises(Fatal, match=r"2 rows of image are not locked.* trigger keep of image suppresses"):
         delete(catalog)
     assert count(catalog, "image") == 2
+
+
+NOWHERE = "create function no() returns trigger language plpgsql as $$ begin return null; end $$; "
+ARCHIVE = """
+    create table archive (like deleted_image);
+    alter table archive inherit deleted_image;
+    create function no() returns trigger language plpgsql as
+        $$ begin insert into archive select new.*; return null; end $$;
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "before", "on", "message"),
+    [
+        (NOWHERE, "insert", "deleted_image", "5 records would be lost: trigger no of deleted_image keeps"),
+        (NOWHERE, "delete", "image", "5 rows of image are not locked.* trigger no of image suppresses"),
+        (ARCHIVE, "insert", "deleted_image", None),
+    ],
+)
+def test_what_is_deleted_is_kept_whatever_triggers_there_are(catalog, function, before, on, message):
+    fill(catalog, 5)
+    made = f"create trigger no before {before} on {on} for each row execute function no()"
+    catalog.execute(function + made)
+    if message:
+        with pytest.raises(Fatal, match=message):
+            delete(catalog)
+        assert (count(catalog, "image"), count(catalog, "deleted_image")) == (5, 0)
+        catalog.execute(f"drop trigger no on {on}")
+    assert delete(catalog) == 5
+    assert (count(catalog, "image"), count(catalog, "deleted_image")) == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("before", "on", "message"),
+    [
+        ("insert", "image", "5 rows of deleted_image are not locked.* trigger no of image suppresses"),
+        (
+            "delete",
+            "deleted_image",
+            "5 records would be in image and in deleted_image: trigger no of deleted_im",
+        ),
+        (None, "image", "5 rows of deleted_image are not locked.* a unique index of image"),
+    ],
+)
+def test_what_is_restored_is_in_one_table_whatever_triggers_there_are(catalog, before, on, message):
+    fill(catalog, 5)
+    delete(catalog)
+    if before:
+        made = f"create trigger theirs before {before} on {on} for each row execute function no()"
+        catalog.execute(NOWHERE + made.replace("theirs", "no"))
+    else:
+        catalog.execute(
+            "create unique index theirs on image (title)"
+        )  # the same as those of another provider
+    with pytest.raises(Fatal, match=message):
+        restore(catalog, "image", WHERE, pause=0)
+    assert (count(catalog, "image"), count(catalog, "deleted_image")) == (0, 5)
+    catalog.execute(f"drop trigger no on {on}" if before else "drop index theirs")
+    assert restore(catalog, "image", WHERE, pause=0).updated == 5
+    assert (count(catalog, "image"), count(catalog, "deleted_image")) == (5, 0)
+
+
+def test_an_index_that_keeps_a_record_out_of_the_deleted_ones_is_named(catalog):
+    """An adopted table may be stricter. The other record with the URL must not be replaced."""
+    fill(catalog, 3)
+    catalog.execute("create unique index theirs on deleted_image (url)")
+    delete(catalog)
+    catalog.execute(
+        "update image set url = 'https://example.org/flickr1.jpg' where foreign_identifier = 'smk1'"
+    )
+    smk = parse_condition("image", "WHERE provider = 'smk'")
+    with pytest.raises(Fatal, match=r"the index theirs, which is not the catalog's.*flickr1\.jpg"):
+        delete(catalog, smk, run="run-2")
+    assert catalog.execute("select count(*) from image").fetchone() == (3,)
+    assert catalog.execute("select count(*) from deleted_image").fetchone() == (3,)
 
 
 def test_rows_that_change_or_are_deleted_after_the_selection(catalog):

@@ -24,6 +24,9 @@ INSERT = """
         ('{"a": 1, "b": null}', {"a": 1, "b": None, **URL}),
         ('[null, {"a": 1}, {"a": 2, "b": 3}]', {"a": 2, "b": 3, **URL}),
         ('{"license_url": null}', URL),
+        ('{"license_url": ""}', URL),
+        ('{"license_url": 7, "a": 1}', {"a": 1, **URL}),
+        ('{"license_url": ["https://creativecommons.org/licenses/by/4.0/"]}', URL),
         ('"text"', "text"),
         ("7", 7),
         ("true", True),
@@ -42,3 +45,8 @@ def test_nothing_is_lost(catalog, stored, result):
     verify(catalog, update)
     catalog.execute(update.text)
     assert catalog.execute("select meta_data from image").fetchone() == (result,)
+
+
+def test_a_license_url_that_is_there_is_not_missing(catalog):
+    catalog.execute(INSERT, ['{"license_url": "https://example.org/of-their-own"}'])
+    assert groups(catalog) == []

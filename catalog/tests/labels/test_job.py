@@ -11,7 +11,7 @@ from upath import UPath
 from catalog.core.errors import Fatal, Interrupted, Refused
 from catalog.labels.job import QUERY_ID, REPEATED, LabelRun, drop_abandoned, staging_table
 from catalog.labels.lines import NO_LABELS, NOT_JSON
-from catalog.tests.database.media import count_updates, fill, killed_until_done
+from catalog.tests.database.media import change_back, count_updates, fill, killed_until_done
 from catalog.tests.labels.test_lines import line
 from catalog.tests.values import present
 
@@ -89,6 +89,16 @@ def test_labels_are_merged_and_a_second_run_changes_nothing(images, second, path
     assert images.execute("select count(*) from image where updated_on > '2024-01-01'").fetchone() == (600,)
     assert merge(second, path, "again")[1].changed == 0
     assert touched(images) == (600, 600)
+
+
+def test_labels_that_a_trigger_takes_away_are_not_reported_as_merged(images, second, path):
+    change_back(images, "new.tags := old.tags;")
+    write(path, *(line(("Dog", 97.3), key=key) for key in keys(images)))
+    with pytest.raises(Fatal, match="keep old values of tags, because trigger theirs of image"):
+        merge(second, path)
+    assert touched(images) == (0, 0)
+    images.execute("drop trigger theirs on image")
+    assert run(second).merge().changed == len(keys(images))
 
 
 def test_a_preview_changes_nothing(images, second, path):
@@ -354,6 +364,13 @@ def test_a_provider_of_images_is_refused(images, second):
     run(second).check_provider()
     with pytest.raises(Refused, match="provider: flickr is a provider of images"):
         run(second, provider="flickr").check_provider()
+
+
+def test_a_least_confidence_from_0_to_1_is_refused(second):
+    for least in (0, 1, 80):
+        run(second, least=least).check_least()
+    with pytest.raises(Refused, match="if you mean 80%, give 80"):
+        run(second, least=0.8).check_least()
 
 
 def test_labels_of_abandoned_runs_are_dropped(images, second, path):

@@ -3,6 +3,7 @@
 import io
 import json
 import uuid
+from contextlib import nullcontext
 
 import pytest
 from upath import UPath
@@ -177,6 +178,17 @@ def test_a_bad_first_line_does_not_matter(tmp_path):
     path = tmp_path / "labels.jsonl"
     path.write_bytes(b"{\n" + line(("Dog", 99)))
     assert label_file.check_file(UPath(path)).size == path.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("confidences", "refused"), [((0.97, 1), True), ((0.97, 1.01), False), ((1, 0), True)]
+)
+def test_confidences_from_0_to_1_are_refused(tmp_path, confidences, refused):
+    """Other services give such ones; as percentages they would replace good labels by useless ones."""
+    path = tmp_path / "labels.jsonl"
+    path.write_bytes(b"{\n" + b"\n".join(line(("Dog", c)) for c in confidences))
+    with pytest.raises(Refused, match="multiply them by 100") if refused else nullcontext():
+        label_file.check_file(UPath(path))
 
 
 def test_the_tag_policy_judges_labels_by_their_accuracy():

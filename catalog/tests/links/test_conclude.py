@@ -19,6 +19,7 @@ from catalog.links.estimate import wilson
 from catalog.links.plan import Survey, plan, providers
 from catalog.links.report import lines
 from catalog.loading.load import lock_provider
+from catalog.tests.database.media import change_back
 from catalog.tests.links.checks import Checks, day
 from catalog.tests.values import present
 
@@ -86,6 +87,28 @@ def test_a_record_comes_back_when_its_file_answers(checks):
     assert checks.found("still", 60).removed == 0
     assert checks.found("for four weeks", 70).removed == 1
     assert checks.removals() == [("the file answers", 3), (None, 3)]
+
+
+MARK_STAYS = "new.removed_from_source := old.removed_from_source;"
+
+
+@pytest.mark.parametrize("body", ["return old;", "return null;", MARK_STAYS])
+def test_a_mark_that_a_trigger_changes_back_is_not_reported(checks, caplog, body):
+    change_back(checks.catalog, body)
+    for run, when in enumerate((0, 14, 28, 35)):
+        assert checks.found(f"run {run}", when).removed == 0
+    assert (checks.marked(), checks.removals()) == (set(), [])
+    assert "1 of 1 records whose files are gone are not marked: trigger theirs of image" in caplog.text
+
+
+@pytest.mark.parametrize("body", ["return old;", "return null;", MARK_STAYS])
+def test_a_record_that_a_trigger_keeps_removed_is_not_reported_as_back(checks, body):
+    checks.removed()
+    change_back(checks.catalog, body)
+    assert checks.found("back", 35, outcomes={1: "there"}).back == 0
+    assert (checks.marked(), checks.removals()) == ({"made_up1"}, [(None, 3)])
+    checks.catalog.execute("drop trigger theirs on image")
+    assert checks.found("again", 42, outcomes={1: "there"}).back == 1
 
 
 def test_concluding_an_old_run_again_acts_on_nothing_that_newer_checks_overrule(checks):
@@ -366,6 +389,17 @@ def test_removals_follow_their_records_to_another_provider(catalog):
     catalog.execute("update image set provider = 'renamed' where provider = 'other'")
     follow_renamed(catalog, providers(catalog))
     assert catalog.execute("select provider from link_removal").fetchall() == [("renamed",)]
+
+
+def test_a_removal_follows_its_record_from_http_to_https(checks):
+    """As the rule `urls` of `clean_catalog` changes it. The file is as gone as before, until it answers."""
+    checks.catalog.execute("update image set url = replace(url, 'https:', 'http:')")
+    checks.removed()
+    checks.catalog.execute("update image set url = replace(url, 'http:', 'https:')")
+    assert checks.found("after", 35).back == 0
+    assert (checks.marked(), checks.removals()) == ({"made_up1"}, [(None, 3)])
+    assert checks.found("answers", 42, outcomes={1: "there"}).back == 1
+    assert checks.removals() == [("the file answers", 3)]
 
 
 def test_a_record_that_passed_to_another_provider_is_removed_again(catalog):

@@ -58,6 +58,16 @@ def test_a_load_of_a_changed_record_keeps_the_mark(removed, catalog):
     assert outcome(removed([made_up(1, title="uno")])) == (0, 0, 1, 0, 0)
 
 
+def test_a_load_with_another_scheme_keeps_the_mark(removed, catalog):
+    """The provider, or the table of hosts that support https, has changed; not the file."""
+    url = "http://example.org/1.jpg"
+    catalog.execute("update image set url = %s where foreign_identifier = 'id1'", [url])
+    catalog.execute("update link_removal set url = %s", [url])
+    assert outcome(removed([made_up(1, title="one")])) == (0, 1, 0, 0, 0)
+    assert state(catalog)[1] is True
+    assert outcome(removed([made_up(1, title="one")])) == (0, 0, 1, 0, 0)
+
+
 def test_a_load_with_another_url_brings_the_record_back(removed, catalog):
     assert outcome(removed([made_up(1, url="https://example.org/new.jpg")])) == (0, 1, 0, 0, 0)
     assert state(catalog)[1] is False

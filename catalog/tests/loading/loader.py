@@ -95,6 +95,7 @@ class Loader:
         lines: Sequence[str | bytes] | None = None,
         counts: Counts | None = None,
         complete: bool = True,
+        started: datetime | None = None,
         **options: Any,
     ) -> LoadReport:
         """Load the records, or the lines in their place; `options` are those of `Load`."""
@@ -107,7 +108,7 @@ class Loader:
             run_id=token,
             window=None,
             replayed=False,
-            started=datetime.now(UTC),
+            started=started or datetime.now(UTC),
             token=token,
             pages=1,
             seconds=1.5,

@@ -12,8 +12,8 @@ from catalog.core.columns import COLUMNS
 from catalog.core.errors import Fatal
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.records import AudioSet
-from catalog.loading.load import DELETED, SUPPRESSED, Load, LoadReport, RunKey
-from catalog.tests.database.media import suppress
+from catalog.loading.load import ALTERED, DELETED, SUPPRESSED, Load, LoadReport, RunKey
+from catalog.tests.database.media import change_back, suppress
 from catalog.tests.loading.loader import Loader, audio, delete, image, jpg, outcome
 
 pytestmark = pytest.mark.database
@@ -406,6 +406,58 @@ def test_a_row_whose_update_a_trigger_suppresses_is_not_counted_as_deleted(load,
     assert row(catalog, 2)["title"] is None
 
 
+@pytest.mark.parametrize(
+    ("body", "skipped", "cleaned"),
+    [
+        ("return null;", {SUPPRESSED: 2}, {}),
+        ("return old;", {SUPPRESSED: 2}, {}),
+        ("if new.title = 'TWO' then return old; end if;", {SUPPRESSED: 1}, {}),
+        ("new.title := old.title;", {}, {ALTERED: 2}),
+        ("new.updated_on := clock_timestamp();", {}, {}),  # what many tables have
+        ("new.creator := upper(new.creator);", {}, {}),
+    ],
+)
+def test_what_a_trigger_keeps_is_not_reported_as_changed(load, catalog, body, skipped, cleaned):
+    load([image(1, title="one"), image(2, title="two"), image(3)])
+    change_back(catalog, body)
+    for _ in range(2 if skipped else 1):  # as often as they are loaded
+        report = load([image(1, title="ONE"), image(2, title="TWO"), image(3)])
+        assert (report.updated + sum(report.skipped.values()) + report.unchanged) == 3
+        assert (report.skipped, report.cleaned) == (skipped, cleaned)
+
+
+def test_new_rows_that_a_trigger_keeps_out_are_counted(load, catalog):
+    change_back(catalog, "if new.title = 'ad' then return null; end if;", "insert")
+    report = load([image(1, title="ad"), image(2)])
+    assert (report.inserted, report.skipped) == (1, {SUPPRESSED: 1})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "if new.title <> old.title then return null; end if;",  # not before it made way
+        "if new.title <> old.title then return old; end if;",
+        "if new.url not like 'http%' then return null; end if;",  # when it makes way
+        "if old.foreign_identifier = 'id2' then return null; end if;",
+        "if old.foreign_identifier = 'id2' then new.url := old.url; end if;",
+    ],
+)
+def test_a_record_that_cannot_give_up_its_url_keeps_it(load, catalog, body):
+    """2 brings another URL, 1 and then 5 bring the one that it has; 3 and 4 exchange theirs."""
+    load([image(n, title=f"{n}") for n in range(1, 5)])
+    change_back(catalog, body)
+    brought = {1: jpg(2), 2: jpg(6), 3: jpg(4), 4: jpg(3), 5: jpg(1)}
+    for _ in range(3):
+        report = load([image(n, title="new" if n == 2 else f"{n}", url=url) for n, url in brought.items()])
+        assert report.accounted()
+    found = urls(catalog)
+    assert [url for url in found.values() if not url.startswith("https://")] == []
+    assert {found["id3"], found["id4"]} == {jpg(3), jpg(4)}
+    if "http" not in body:
+        assert (found["id1"], found["id2"], found["id3"]) == (jpg(1), jpg(2), jpg(4))
+        assert report.rejected == {"URL belongs to another record": 2}  # 1, and 5, which waits for it
+
+
 def test_a_row_that_is_deleted_during_the_load_is_not_counted_as_updated(load, catalog):
     load([image(1), image(2), image(3)])
 
@@ -428,6 +480,23 @@ def test_loading_the_same_pull_again_does_nothing(load, catalog):
     again = load([image(1, title="x"), image(2)], token="t", run_id="r")
     assert again == first
     assert row(catalog, 1)["title"] == "changed since"
+
+
+def test_a_pull_that_is_loaded_late_changes_nothing_that_a_later_one_has_brought(load, catalog):
+    """As when a failed run is cleared after a newer one: the parts of its first pages are old by then."""
+    began = datetime.now(UTC)
+    load([image(n, title="stored") for n in (1, 2, 4)])
+    catalog.execute("update image set last_synced_with_source = last_synced_with_source - interval '30 days'")
+    load([image(1, title="newer", url=jpg("newer")), image(2, title="stored")])
+    before = row(catalog, 1)
+    progress: list[str] = []
+    old = [image(1, title="old"), image(2, title="old"), image(3, title="old"), image(4, title="stored")]
+    report = load(old, started=began, progress=progress.append)
+    assert outcome(report) == (1, 1, 2, 0, 0)
+    assert row(catalog, 1) == before
+    assert row(catalog, 2)["title"] == "old"  # no other pull has changed it since
+    assert any("image: 1 rows stay as they are, because they were loaded after" in text for text in progress)
+    assert load([image(1, title="newest")]).updated == 1
 
 
 def test_a_partial_load_is_followed_by_the_whole_one(load, catalog):

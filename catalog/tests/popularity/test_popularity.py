@@ -58,6 +58,43 @@ def refresh(connection, provider="flickr"):
     return done
 
 
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        (
+            ["0"] * 100,
+            "flickr: the views at percentile 0.85 fell from 850 to 0; does its API still send them?",
+        ),
+        ([str(n) for n in range(1, 84)] + ["84"] * 17, "fell from 850 to 84"),
+        ([str(n) for n in range(1, 86)] + ["86"] * 15, None),
+        ([str(n * 1000) for n in range(100)], None),
+        ([None] * 100, None),
+    ],
+)
+def test_a_value_that_falls_far_is_no_truth(catalog, now, message):
+    popularity.update_metrics(catalog, "image")
+    store(catalog, "flickr", [str(n * 10) for n in range(1, 101)])
+    refresh(catalog)
+    before = popularity.metric_of(catalog, "image", "flickr")
+    catalog.execute("delete from image")
+    store(catalog, "flickr", now)
+    if not message:
+        popularity.refresh_constant(catalog, "image", "flickr", 60)
+        return
+    with pytest.raises(Fatal, match=re.escape(message)):
+        popularity.refresh_constant(catalog, "image", "flickr", 60)
+    assert popularity.metric_of(catalog, "image", "flickr") == before
+    assert popularity.refresh_constant(catalog, "image", "flickr", 60, exact=True).is_due
+
+
+def test_a_small_value_may_become_0(catalog):
+    popularity.update_metrics(catalog, "image")
+    store(catalog, "flickr", ["3"] * 10)
+    refresh(catalog)
+    catalog.execute("update image set meta_data = '{\"views\": 0}'")
+    assert popularity.refresh_constant(catalog, "image", "flickr", 60).value == 0
+
+
 def scores(connection, provider="flickr"):
     found = connection.execute(
         "select foreign_identifier::int, standardized_popularity from image where provider = %s", [provider]

@@ -1,0 +1,77 @@
+"""A trial of an update on a few rows, to find out whether a trigger of an adopted table changes them back.
+
+The same statement updates the rows and a copy of them, which has no triggers. Then all is rolled back.
+"""
+
+import logging
+from typing import LiteralString
+
+from psycopg import sql
+
+from catalog.core.errors import Fatal
+from catalog.core.session import Connection
+from catalog.database.statements import Update, plain
+from catalog.database.suppression import suppressors
+
+log = logging.getLogger(__name__)
+_ROWS = 100
+_STAMP = "updated_on"  # the triggers of many tables set it
+_STATEMENTS: tuple[LiteralString, ...] = (
+    """
+    create temp table trial_old on commit drop as
+    select {table}.* from {table} join {rows} on {table}.identifier = row_identifier
+     where row_id = any({tried}) for no key update of {table} skip locked
+    """,
+    "create temp table trial_set on commit drop as table trial_old",
+    "update trial_set as {table} set {set}",
+    "update {table} set {set} where identifier in (select identifier from trial_old)",
+)
+
+
+def require_effect(connection: Connection, update: Update, rows: sql.Composable, total: int) -> None:
+    """Check that an update has an effect, if the table has triggers that run before it.
+
+    Args:
+        connection: Connection to the catalog database, in autocommit.
+        update: The update.
+        rows: The table of the selected rows.
+        total: Their number.
+
+    Raises:
+        Fatal: Triggers change the values of all tried rows back.
+    """
+    columns = [name for name in update.columns if name != _STAMP]
+    names = suppressors(connection, update.table, "update")
+    if not (names and columns and total):
+        return
+    parts: dict[str, sql.Composable] = {
+        "table": sql.Identifier(update.table),
+        "rows": rows,
+        "tried": sql.Literal(sorted({1 + n * total // _ROWS for n in range(_ROWS)})),
+        "set": plain(update.assignments),
+        "kept": sql.SQL(" or ").join(
+            sql.SQL("(now.{0} is not distinct from old.{0} and wanted.{0} is distinct from old.{0})").format(
+                sql.Identifier(name)
+            )
+            for name in columns
+        ),
+    }
+    with connection.transaction(force_rollback=True):
+        connection.execute("set local lock_timeout = '2s'")
+        for statement in _STATEMENTS:
+            connection.execute(sql.SQL(statement).format(**parts))
+        [(tried, kept)] = connection.execute(
+            sql.SQL(
+                "select count(*), count(*) filter (where {kept}) from trial_old old"
+                " join trial_set wanted using (identifier) join {table} now using (identifier)"
+            ).format(**parts)
+        ).fetchall()
+    if not kept:
+        return
+    found = (
+        f"{kept:,} of {tried:,} rows in a trial keep old values of {', '.join(columns)}, because {names} "
+        "changes them back."
+    )
+    if kept == tried:
+        raise Fatal(f"{found} Nothing is updated. Disable it, then clear this task.")
+    log.warning("%s The update goes on, and counts such rows as updated.", found)

@@ -1,0 +1,1 @@
+select outcome, count(*) from verdict group by 1

@@ -1,0 +1,145 @@
+"""Classifies the rows of a loading table, and writes the new and the changed ones.
+
+An attempt may turn out to be worthless; then its savepoint is rolled back, and the rows are classified again.
+Another writer may have inserted one of the new rows. Or a trigger of an adopted table may keep a record from
+giving up its URL to another record of the load, or from taking its new one.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+
+from catalog.core.media import MediaType
+from catalog.core.session import Connection
+from catalog.core.sql_files import read_sql
+from catalog.database.suppression import suppressors
+
+log = logging.getLogger(__name__)
+_STATEMENTS = Path(__file__).parent / "sql"
+_ATTEMPTS = 3  # to write beside concurrent writers
+
+
+class _KeepTheirUrls(Exception):
+    """Records that should give their URL to others cannot do so."""
+
+    def __init__(self, identifiers: list[UUID]) -> None:
+        super().__init__(identifiers)
+        self.identifiers = identifiers
+
+
+class Writing:
+    """Writes the rows of a loading table.
+
+    Args:
+        connection: Connection to the catalog database, in the transaction of the load.
+        media_type: Media type of the rows.
+        names: The values of the placeholders in the SQL files.
+        progress: Called with the numbers of each classification.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        media_type: MediaType,
+        names: Mapping[str, sql.Composable],
+        progress: Callable[[str], None],
+    ) -> None:
+        self._connection, self._media_type, self._progress = connection, media_type, progress
+        self._names = dict(names)
+        self._staying: list[UUID] = []  # records that keep their URLs
+
+    def run(self) -> Counter[str]:
+        """Return the number of rows by outcome, and as `altered` those of which a trigger kept old values."""
+        conflicts = 0
+        while True:
+            self._names["staying"] = sql.Literal([str(name) for name in self._staying])
+            try:
+                with self._connection.transaction():
+                    return self._write()
+            except _KeepTheirUrls as found:
+                self._staying += found.identifiers  # it grows each time, so this ends
+                log.warning(
+                    "%s records keep the URL that others bring, because %s suppresses their update; "
+                    "classifying again.",
+                    f"{len(found.identifiers):,}",
+                    suppressors(self._connection, self._media_type, "update"),
+                )
+            except (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected) as error:
+                conflicts += 1
+                if conflicts == _ATTEMPTS:
+                    raise
+                log.info(
+                    "A concurrent writer inserted the same row (%s); classifying again.",
+                    error.diag.constraint_name or error.diag.message_primary,
+                )
+
+    def _write(self) -> Counter[str]:
+        self._run("classify")
+        makes_way, stays = self._row("urls")
+        if stays:
+            raise _KeepTheirUrls(stays)
+        found = self._run("outcomes").fetchall()
+        counted: Counter[str] = Counter(dict(found))
+        self._progress(
+            f"{self._media_type}: {counted['new']:,} new, {counted['changed']:,} changed, "
+            f"{counted['unchanged']:,} unchanged, "
+            f"{counted['url taken'] + counted['deleted']:,} not kept"
+        )
+        if newer := counted.pop("newer", 0):
+            self._progress(
+                f"{self._media_type}: {newer:,} rows stay as they are, because they were loaded after this "
+                "pull began: what it brings is older."
+            )
+            counted["unchanged"] += newer
+        self._insert(counted)
+        self._update(counted)
+        if makes_way and (stays := [name for (name,) in self._run("without_url")]):
+            raise _KeepTheirUrls(stays)
+        return counted
+
+    def _insert(self, counted: Counter[str]) -> None:
+        inserted = self._run("insert").rowcount
+        if left := counted["new"] - inserted:
+            names = suppressors(self._connection, self._media_type, "insert")
+            log.warning("%s new rows are kept out: %s suppresses them.", f"{left:,}", names)
+        counted["new"] = inserted
+        counted["suppressed"] += left
+
+    def _update(self, counted: Counter[str]) -> None:
+        """Update, and look at the rows again if there is anything that can leave them, or keep old values."""
+        updated = self._run("update").rowcount
+        names = suppressors(self._connection, self._media_type, "update")
+        if updated == counted["changed"] and not names:
+            return
+        deleted, suppressed, altered = self._row("left")
+        if suppressed:
+            log.warning("%s rows stay as they are: %s suppresses the update.", f"{suppressed:,}", names)
+        if altered:
+            log.warning(
+                "%s rows were written and still differ from what their source sent, because %s changes them "
+                "back. Each load writes them again; a trigger that returns null leaves a row alone.",
+                f"{altered:,}",
+                names,
+            )
+        counted["changed"] -= deleted + suppressed
+        counted["deleted"] += deleted  # after they were classified
+        counted["suppressed"] += suppressed
+        counted["altered"] = altered
+
+    def _run(self, name: str) -> psycopg.Cursor[Any]:
+        return self._connection.execute(load_statement(name).format(**self._names))
+
+    def _row(self, name: str) -> tuple[Any, ...]:
+        [row] = self._run(name).fetchall()
+        return tuple(row)
+
+
+def load_statement(name: str) -> sql.SQL:
+    """Return a statement of a load, from its file."""
+    return sql.SQL(read_sql(_STATEMENTS / f"{name}.sql"))
