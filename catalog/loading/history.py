@@ -14,6 +14,7 @@ from catalog.core.dates import utc
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.ingestion.completeness import Outcome
+from catalog.ingestion.parts import Manifest
 
 PULLS = 5  # pulls of everything to compare with
 WINDOWS = 30  # pulls of a time window to compare with
@@ -76,6 +77,39 @@ def usual(
         )
         for row in rows
     ]
+
+
+def newer_loads(
+    connection: Connection, provider: str, media_type: MediaType, manifest: Manifest
+) -> sql.Composable:
+    """Return the moments of the loads of later pulls, as an array; usually there is none.
+
+    A load sets `last_synced_with_source` of the rows that it writes to the moment of its report. Pulls are
+    compared by their start. A load is not compared with an earlier one of the same pull, nor with replays.
+
+    Args:
+        connection: Connection to the catalog database, in the transaction of the load.
+        provider: Its name in the catalog.
+        media_type: Media type of the load.
+        manifest: Manifest of the pull that is loaded.
+    """
+    query = """
+        select coalesce(array_agg(finished_on), '{}')::text
+          from ingestion_report
+         where provider = %(provider)s and media_type = %(media_type)s and not replayed
+           and manifest_token <> %(token)s
+           and pull_began > %(began)s and finished_on > %(began)s  -- by the index
+           and pull_began <= finished_on  -- else the clock was wrong
+    """
+    values = {
+        "provider": provider,
+        "media_type": media_type,
+        "token": manifest.token,
+        "began": manifest.started,
+    }
+    row = connection.execute(query, values).fetchone()
+    assert row
+    return sql.SQL("{}::timestamptz[]").format(sql.Literal(row[0]))
 
 
 def last_whole(connection: Connection, names: Mapping[MediaType, str]) -> datetime | None:

@@ -11,7 +11,6 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, LiteralString
 
 import psycopg
@@ -27,7 +26,7 @@ from catalog.ingestion.completeness import ALTERED, DELETED, SUPPRESSED, URL_TAK
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.columns import columns, updated
 from catalog.loading.copy import LineCopy, chunks, copy_exactly, lines_of
-from catalog.loading.history import usual
+from catalog.loading.history import newer_loads, usual
 from catalog.loading.lines import LineCheck
 from catalog.loading.rejects import LIMIT, Rejects
 from catalog.loading.report import LoadReport, RunKey, find, save
@@ -85,7 +84,7 @@ class Load:
         self._counts = manifest.counts.get(media_type) or Counts()
         self._rejects = Rejects(rejects, media_type, reject_limit)
         self._expected, self._progress = expected, progress
-        self._names = _names(media_type, provider, include_deleted, manifest.started)
+        self._names = _names(media_type, provider, include_deleted)
         self.repeated = False
 
     def run(self) -> LoadReport:
@@ -104,6 +103,9 @@ class Load:
                 self._progress(f"{self._media_type}: this pull was loaded before; nothing to do.")
                 self.repeated = True
                 return done
+            self._names["newer"] = newer_loads(
+                self._connection, self._provider, self._media_type, self._manifest
+            )
             self._copy()
             marked = self._clean()
             written = Writing(self._connection, self._media_type, self._names, self._progress).run()
@@ -266,9 +268,7 @@ def lock_provider(connection: Connection, media_type: MediaType, provider: str) 
     connection.execute("select pg_advisory_xact_lock(hashtext(%s))", [f"load {media_type} {provider}"])
 
 
-def _names(
-    media_type: MediaType, provider: str, include_deleted: bool, began: datetime
-) -> dict[str, sql.Composable]:
+def _names(media_type: MediaType, provider: str, include_deleted: bool) -> dict[str, sql.Composable]:
     """Return the values of the placeholders in the SQL files."""
     loading = f"load_{media_type}_{re.sub('[^a-z0-9]+', '_', provider.lower())[:30]}_{uuid.uuid4().hex[:10]}"
     all_columns, changeable = columns(media_type), updated(media_type)
@@ -282,7 +282,6 @@ def _names(
         "table": sql.Identifier(media_type),
         "deleted": sql.Identifier(f"deleted_{media_type}"),
         "include_deleted": sql.Literal(include_deleted),
-        "began": sql.Literal(began),
         "metrics": sql.Identifier(f"{media_type}_popularity_metrics"),
         "loading": sql.Identifier(loading),
         "name": sql.Literal(loading),

@@ -102,6 +102,7 @@ def save(connection: Connection, key: RunKey, manifest: Manifest, report: LoadRe
         "media_type": report.media_type,
         "manifest_token": manifest.token,
         "manifest_pages": manifest.pages,
+        "pull_began": manifest.started,
         "window_start": start,
         "window_end": end,
         "replayed": report.replayed,

@@ -93,8 +93,8 @@ class Writing:
         )
         if newer := counted.pop("newer", 0):
             self._progress(
-                f"{self._media_type}: {newer:,} rows stay as they are, because they were loaded after this "
-                "pull began: what it brings is older."
+                f"{self._media_type}: {newer:,} rows stay as they are, because a pull that began later "
+                "than this one has changed them."
             )
             counted["unchanged"] += newer
         self._insert(counted)

@@ -1,12 +1,12 @@
 -- One narrow row for each row to load. Stored and deleted rows are looked up in one statement, so that a record on its
 -- way between the two tables is seen in one of them. A mark as removed from the source is a change, because the source
--- sends the record, unless checks of links have found that its file is gone. What was loaded after this pull began is newer,
--- as when an old run is cleared, and stays.
+-- sends the record, unless checks of links have found that its file is gone. What a load of a later pull wrote is newer, as
+-- when an old run is cleared, and stays.
 create temp table verdict on commit drop as
 select new.ctid as tid, new.n, old.identifier, new.url,
        case when old.identifier is null and gone.identifier is not null then 'deleted'
             when old.identifier is null then 'new'
-            when {changes} then case when old.last_synced_with_source > {began} then 'newer' else 'changed' end
+            when {changes} then case when old.last_synced_with_source = any({newer}) then 'newer' else 'changed' end
             else 'unchanged' end as outcome,
        old.url is distinct from new.url as brings_url,
        gone.url is not distinct from new.url as its_own -- it was deleted with this URL, and brought back since

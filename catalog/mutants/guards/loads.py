@@ -238,10 +238,10 @@ GUARDS = (
     ),
     Guard(
         name="newer-stays",
-        holds="A run that is cleared late does not load its old records over those of a newer pull.",
+        holds="A run that is cleared late does not load its old records over those of a later pull.",
         row=44,
         file=f"{SQL}/classify.sql",
-        find="case when old.last_synced_with_source > {began} then 'newer' else 'changed' end",
+        find="case when old.last_synced_with_source = any({newer}) then 'newer' else 'changed' end",
         replace="'changed'",
         tests=(f"{TEST}::test_a_pull_that_is_loaded_late_changes_nothing_that_a_later_one_has_brought",),
     ),

@@ -1,7 +1,7 @@
 """TSV parts into a real PostgreSQL: merging, classifying, rejecting, reporting, repeating."""
 
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import psycopg
@@ -485,8 +485,7 @@ def test_loading_the_same_pull_again_does_nothing(load, catalog):
 def test_a_pull_that_is_loaded_late_changes_nothing_that_a_later_one_has_brought(load, catalog):
     """As when a failed run is cleared after a newer one: the parts of its first pages are old by then."""
     began = datetime.now(UTC)
-    load([image(n, title="stored") for n in (1, 2, 4)])
-    catalog.execute("update image set last_synced_with_source = last_synced_with_source - interval '30 days'")
+    load([image(n, title="stored") for n in (1, 2, 4)], started=began - timedelta(days=30))
     load([image(1, title="newer", url=jpg("newer")), image(2, title="stored")])
     before = row(catalog, 1)
     progress: list[str] = []
@@ -495,8 +494,42 @@ def test_a_pull_that_is_loaded_late_changes_nothing_that_a_later_one_has_brought
     assert outcome(report) == (1, 1, 2, 0, 0)
     assert row(catalog, 1) == before
     assert row(catalog, 2)["title"] == "old"  # no other pull has changed it since
-    assert any("image: 1 rows stay as they are, because they were loaded after" in text for text in progress)
+    assert any("image: 1 rows stay as they are, because a pull that began later" in text for text in progress)
     assert load([image(1, title="newest")]).updated == 1
+
+
+def test_loads_that_were_late_together_end_with_the_newest_version(load, catalog):
+    """As when pulls of three days were made while the database was away, and their loads are cleared."""
+    now = datetime.now(UTC)
+    for age, title in ((3, "monday"), (2, "tuesday"), (1, "wednesday")):
+        assert load([image(1, title=title)], started=now - timedelta(days=age)).unchanged == 0
+        assert row(catalog, 1)["title"] == title
+    assert load([image(1, title="tuesday")], started=now - timedelta(days=2)).unchanged == 1
+    assert row(catalog, 1)["title"] == "wednesday"
+
+
+def test_a_pull_that_ends_after_an_earlier_one_was_loaded_replaces_it(load, catalog):
+    """A reingestion is loaded while the daily pull, which began later, still runs."""
+    now = datetime.now(UTC)
+    load([image(1, title="reingestion")], started=now - timedelta(hours=2))
+    assert load([image(1, title="daily")], started=now - timedelta(hours=1)).updated == 1
+
+
+def test_a_pull_that_was_loaded_in_part_is_not_older_than_itself(load, catalog):
+    began = datetime.now(UTC) - timedelta(days=1)
+    load([image(1, title="a")], token="t", run_id="r", complete=False, started=began)
+    resumed = load([image(1, title="b")], token="t", run_id="r", started=began)
+    assert (resumed.updated, row(catalog, 1)["title"]) == (1, "b")
+    again = load([image(1, title="c")], token="t", run_id="other", started=began - timedelta(days=1))
+    assert again.updated == 1
+
+
+def test_rows_with_a_time_in_the_future_are_updated(load, catalog):
+    """As after the server's clock was wrong, or in an adopted catalog."""
+    load([image(1, title="a")])
+    catalog.execute("update image set last_synced_with_source = now() + interval '400 days'")
+    catalog.execute("update ingestion_report set pull_began = now() + interval '400 days'")
+    assert load([image(1, title="b")]).updated == 1
 
 
 def test_a_partial_load_is_followed_by_the_whole_one(load, catalog):
