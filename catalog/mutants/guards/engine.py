@@ -405,7 +405,7 @@ GUARDS = (
     Guard(
         name="what-an-alias-hides",
         holds="A filtered index that hides far fewer documents does not become live.",
-        row=35,
+        row=57,
         file="catalog/data_refresh/shrinkage.py",
         find="    if not loss_limits.hides_too_few(before, now):\n        return []\n",
         replace="    return []\n",
@@ -417,7 +417,7 @@ GUARDS = (
     Guard(
         name="index-of-another-list",
         holds="An alias is not moved to an index that was filtered by another list of terms.",
-        row=35,
+        row=57,
         file="catalog/data_refresh/pointing.py",
         find="    if made_with or shown:\n",
         replace="    if False:\n",
@@ -429,7 +429,7 @@ GUARDS = (
     Guard(
         name="whole-description-is-searched",
         holds="Terms are searched in the part of a description that the document does not show.",
-        row=35,
+        row=57,
         file="catalog/data_refresh/documents.py",
         find="    unseen = [*dropped, _unseen_description(row.meta_data)]\n",
         replace="    unseen = dropped\n",
@@ -438,7 +438,7 @@ GUARDS = (
     Guard(
         name="tags-that-are-none-are-searched",
         holds="Terms are searched in what stands in the place of a tag.",
-        row=35,
+        row=57,
         file="catalog/data_refresh/tag_policy.py",
         find="            if text := name if isinstance(name, str) else _text(tag):\n",
         replace="            if text := name if isinstance(name, str) else None:\n",
@@ -447,7 +447,7 @@ GUARDS = (
     Guard(
         name="pipeline-of-a-live-index",
         holds="An index with an ingest pipeline is not changed incrementally.",
-        row=49,
+        row=59,
         file="catalog/data_refresh/basis.py",
         find="        if pipeline := engine.pipeline(identity.name):\n",
         replace="        if pipeline := None:\n",
@@ -458,7 +458,7 @@ GUARDS = (
     Guard(
         name="documents-of-a-live-alias",
         holds="A live alias whose documents are gone is a finding.",
-        row=26,
+        row=59,
         file="catalog/monitoring/refreshes.py",
         find='    if not lost_many(counted, documents) and (documents or not counted):\n        return ""\n',
         replace='    return ""\n',

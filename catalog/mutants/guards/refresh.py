@@ -472,7 +472,7 @@ GUARDS = (
     Guard(
         name="records-in-the-place-of-others",
         holds="Other records in the place of the live ones count as a loss of these.",
-        row=12,
+        row=58,
         file="catalog/data_refresh/shrinkage.py",
         find="count(*) filter (where t.id <= newest is not false)",
         replace="count(*)",
@@ -481,7 +481,7 @@ GUARDS = (
     Guard(
         name="changed-records-in-the-place-of-others",
         holds="New records of a source do not make up for those that an incremental refresh deletes.",
-        row=12,
+        row=58,
         file="catalog/data_refresh/shrinkage.py",
         find="        all_lost += less - moved\n        many = round(less /",
         replace="        all_lost += less - moved\n        many = round(0 * less /",
