@@ -85,16 +85,26 @@ def _by_source(api: Connection, table: str) -> list[str]:
     left, new = _counts(api, table, definition, temp_name(table))
     findings = []
     if loss_limits.lost_too_many(sum(before.values()), sum(left.values()), loss_limits.TOTAL):
-        findings.append(_finding(table, "", sum(left.values()), sum(before.values()), sum(new.values())))
+        findings.append(_finding(table, sum(left.values()), sum(before.values()), sum(new.values())))
     return findings + [
-        _finding(table, f" of {name or NO_SOURCE}", left.get(name, 0), before[name], new.get(name, 0))
+        _finding(table, left.get(name, 0), before[name], new.get(name, 0), source=name)
         for name in sorted(loss_limits.shrunken_sources(before, left))
     ]
 
 
-def _finding(table: str, of: str, left: int, before: int, new: int = 0) -> str:
+def _finding(table: str, left: int, before: int, new: int = 0, *, source: str | None = None) -> str:
+    """Say how many rows a table would lose.
+
+    Args:
+        table: Name of the live table.
+        left: Number of live rows that stay.
+        before: Number of live rows.
+        new: Number of rows that come.
+        source: Their source; None for all rows.
+    """
+    of_source = "" if source is None else f" of {source or NO_SOURCE}"
     others = f", and {new:,} others are new" if new else ""
-    return f"{table}: {left:,} rows{of}, {before:,} are live{others}"
+    return f"{table}: {left:,} rows{of_source}, {before:,} are live{others}"
 
 
 def shrunken_sources(
@@ -119,10 +129,10 @@ def shrunken_sources(
         if many >= loss_limits.SOURCE_SIZE:
             condition = sql.SQL("{} and {} = {}").format(counted, source, sql.Literal(name))
             if loss_limits.SOURCE_SIZE <= (rows := _count(api, table, condition, many + 1)) <= many:
-                findings.append(_finding(table, f" of {name or NO_SOURCE}", rows - less, rows))
+                findings.append(_finding(table, rows - less, rows, source=name))
     many = round(all_lost / loss_limits.TOTAL)
     if (rows := _count(api, table, counted, max(many, 0))) < many:
-        findings.insert(0, _finding(table, "", rows - all_lost, rows))
+        findings.insert(0, _finding(table, rows - all_lost, rows))
     return findings
 
 
