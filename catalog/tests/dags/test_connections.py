@@ -122,8 +122,9 @@ def test_a_part_of_a_list_is_not_the_list(terms, response, problem):
     [
         ("gzip", gzip.compress(LIST)),
         ("deflate", zlib.compress(LIST)),
-        ("gzip", gzip.compress(b"one\n") + gzip.compress(b"other\n")),  # a file of two members
+        ("gzip", gzip.compress(b"one\n") + gzip.compress(b"other\n")),
     ],
+    ids=["gzip", "deflate", "gzip with two members"],
 )
 def test_a_list_that_is_compressed_unasked(terms, encoding, body):
     assert terms(Response(body, headers={"Content-Encoding": encoding})) == ["one", "other"]
