@@ -23,7 +23,7 @@ from catalog.core.session import Connection, settle
 from catalog.database.selections import PASSES, Progress, Selection, SelectionOptions, key_of
 from catalog.database.sql_files import statement
 from catalog.database.statements import SELECT, plain, row_errors
-from catalog.database.suppression import suppressors
+from catalog.database.suppression import refusing_indexes, suppressors
 
 log = logging.getLogger(__name__)
 SCORE = "standardized_popularity"
@@ -330,7 +330,7 @@ class Restoration(_Move):
 
     def _suppressors(self) -> str:
         names = suppressors(self._connection, self._table, "insert")
-        return names or f"a unique index of {self._table} that is not the catalog's"
+        return names or refusing_indexes(self._connection, self._table)
 
     def _torn(self, number: int) -> str:
         names = suppressors(self._connection, self._holder, "delete")

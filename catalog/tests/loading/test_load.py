@@ -398,6 +398,22 @@ def test_a_report_counts_every_item(left_out, nothing):
     assert not report.accounted()
 
 
+def test_new_rows_that_a_trigger_puts_into_a_partition_are_new(load, catalog):
+    catalog.execute("create table part (like image including all) inherits (image)")
+    catalog.execute("""
+        create function route() returns trigger language plpgsql as
+            $$ begin insert into part select new.*; return null; end $$;
+        create trigger route before insert on image for each row
+            when (new.foreign_identifier <> 'id3') execute function route();
+        create function keep_out() returns trigger language plpgsql as $$ begin return null; end $$;
+        create trigger keep_out before insert on part for each row
+            when (new.foreign_identifier = 'id4') execute function keep_out();
+    """)
+    report = load([image(n) for n in (1, 2, 3, 4)])
+    assert (report.inserted, report.skipped) == (3, {SUPPRESSED: 1})
+    assert catalog.execute("select count(*) from image").fetchone() == (3,)
+
+
 def test_a_row_whose_update_a_trigger_suppresses_is_not_counted_as_deleted(load, catalog):
     load([image(1), image(2), image(3)])
     suppress(catalog, "id2", "id3")
