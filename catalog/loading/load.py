@@ -284,6 +284,7 @@ def _names(media_type: MediaType, provider: str, include_deleted: bool) -> dict[
         "table": sql.Identifier(media_type),
         "deleted": sql.Identifier(f"deleted_{media_type}"),
         "include_deleted": sql.Literal(include_deleted),
+        "media": sql.Literal(media_type),
         "metrics": sql.Identifier(f"{media_type}_popularity_metrics"),
         "loading": sql.Identifier(loading),
         "name": sql.Literal(loading),

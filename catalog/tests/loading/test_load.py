@@ -10,6 +10,8 @@ from upath import UPath
 
 from catalog.core.columns import COLUMNS
 from catalog.core.errors import Fatal
+from catalog.database.deletion import Deletion, restore
+from catalog.database.statements import parse_condition
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.records import AudioSet
 from catalog.loading.load import ALTERED, DELETED, SUPPRESSED, Load, LoadReport, RunKey
@@ -272,6 +274,30 @@ def test_a_stored_record_does_not_take_over_a_deleted_ones_url(load, catalog):
     assert load([image(2, url=jpg(1), title="moved")]).skipped == {DELETED: 1}
     assert (row(catalog, 2)["url"], row(catalog, 2)["title"]) == (jpg(2), None)
     assert outcome(load([image(2, url=jpg(1))], include_deleted=True)) == (0, 1, 0, 0, 0)
+
+
+def test_the_urls_of_each_deletion_of_a_record_stay_deleted(load, catalog):
+    """As when a record whose file was taken down comes back with another file, which is deleted, too."""
+    first = parse_condition("image", "WHERE foreign_identifier = 'id1'")
+
+    def delete_it(run):
+        job = Deletion(catalog, run, "image", first, run)
+        assert job.run(job.select()).updated == 1
+        job.finish()
+
+    load([image(1)])
+    delete_it("takedown")
+    load([image(1, url=jpg("other"))], include_deleted=True)
+    delete_it("second")
+    found = catalog.execute("select url, deleted_reason, record ->> 'foreign_identifier' from deleted_before")
+    assert found.fetchall() == [(jpg(1), "takedown", "id1")]
+    assert load([image(5, url=jpg(1)), image(6, url=jpg("other"))]).skipped == {DELETED: 2}
+    assert load([image(1), image(2), image(3)]).skipped == {DELETED: 1}
+    assert load([image(2, url=jpg(1))]).skipped == {DELETED: 1}
+    assert load([audio(1)], media_type="audio").inserted == 1
+    restore(catalog, "image", first, pause=0)
+    assert load([image(1)]).updated == 1  # its own
+    assert load([image(5, url=jpg(8)), image(6, url=jpg("other"))], include_deleted=True).inserted == 2
 
 
 def test_who_waits_for_the_url_of_one_that_takes_a_deleted_ones(load, catalog):
