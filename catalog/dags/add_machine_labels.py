@@ -21,8 +21,9 @@ an image, the last one.
 With `dry_run`, the default, `merge_labels` only counts the images that would change, and shows a few of them
 before and after. A second run of the same file changes nothing. After a failure, a kill or a deployment,
 clear the failed task: it resumes where it stopped, unless the file has changed meanwhile, which is refused.
-Clearing a finished run changes nothing. The next data refresh brings the labels to the API; the tag policy
-decides which of them are searched, above all by their accuracy (see docs/tag_filtering.md).
+Clearing a finished run changes nothing. A new run with the id of an earlier one is refused if its file,
+provider or least confidence is another one. The next data refresh brings the labels to the API; the tag
+policy decides which of them are searched, above all by their accuracy (see docs/tag_filtering.md).
 """
 
 import json
@@ -36,6 +37,7 @@ import msgspec
 from airflow.sdk import Param, task
 from upath import UPath
 
+from catalog.core.errors import Refused
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import catalog_connection
@@ -46,6 +48,7 @@ from catalog.dags.common.storage import stored_at
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import run_merge, run_name
 from catalog.dags.operators.slack import notify
+from catalog.labels.file import FileVersion, version_of
 from catalog.labels.file import check_file as check
 from catalog.labels.job import LabelRun
 from catalog.notifications.messages import escaped
@@ -99,11 +102,20 @@ def _path(params: Params) -> UPath:
     return stored_at(params["file"], "file")
 
 
+def _version(params: Params) -> FileVersion | None:
+    """Return what the file is now; None if it is not there any more, as after a run has ended."""
+    try:
+        return version_of(_path(params))
+    except Refused:
+        return None
+
+
 @task
 def check_file(params: Params = GIVEN) -> int:
     """Refuse a file that cannot be one of labels; return its size in bytes."""
     with _labels(params) as labels:
         if (state := labels.state()) and state.result:
+            labels.check_request(_version(params))
             log.info(ENDED)
             return state.size
         labels.check_provider()
@@ -115,6 +127,7 @@ def check_file(params: Params = GIVEN) -> int:
 def stage_labels(params: Params = GIVEN) -> int:
     """Copy the labels into the table of the run, and return the number of images."""
     with _labels(params) as labels:
+        labels.check_request(_version(params))
         if (state := labels.state()) is None or not state.result:
             state = labels.stage(_path(params), progress=Meter("bytes"), should_stop=sigterm_flag())
         else:
@@ -130,6 +143,7 @@ def stage_labels(params: Params = GIVEN) -> int:
 def merge_labels(params: Params = GIVEN) -> dict[str, int]:
     """Merge the labels, and return the counts over all attempts. A dry run only counts."""
     with _labels(params) as labels:
+        labels.check_request()
         if params["dry_run"]:
             outcome = _dry_run(labels)
         else:

@@ -39,9 +39,9 @@ Calculates the popularity scores of {media_type} records, once a month.
 1. The metrics that providers declare are stored in `{media_type}_popularity_metrics`.
 2. For each provider, the value at its percentile is determined, and the constant is calculated from it.
    A constant that would change by less than 0.2 % stays: each row with a metric would have to be written, and
-   the search index does not distinguish such scores. If the value falls to less than a tenth, as when an API
-   hides its numbers, the constant and the scores stay, and the provider's task fails. The conf `force` stores
-   the constant in both cases.
+   the search index does not distinguish such scores. If more than half of the records with a metric above 0
+   have lost it, as when an API hides its numbers, the constant stays, and the provider's task fails. The conf
+   `force` stores the constant in both cases.
 3. For each provider whose constant has changed since its rows were scored, a run of
    [`batched_update`](#batched_update) updates the rows whose score differs, two providers at a time. A failed
    run does not stop the others. Other providers are skipped, unless the conf says `force`. If no record of a
@@ -181,8 +181,8 @@ def refresh_dag(media_type: MediaType) -> None:
                 False,
                 type="boolean",
                 title="All providers",
-                description_md="Also those whose constant has not changed, or by less than 0.2 %, or whose "
-                "value has fallen to less than a tenth.",
+                description_md="Also those whose constant has not changed, or by less than 0.2 %, or more "
+                "than half of whose records have lost their metric.",
             )
         },
         example={"force": True},

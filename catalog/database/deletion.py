@@ -5,7 +5,8 @@ that a single DELETE would have deleted at that moment. A record that changes af
 then. A locked record is moved in a later pass.
 
 The loader does not bring back records that `deleted_<media>` holds. If a record is deleted twice, that table
-has it as it was the last time, with that date and reason.
+has it as it was the last time, with that date and reason. If it had another URL before, that one stays
+deleted, too: `deleted_before` has it.
 
 What left one table is compared with what has arrived in the other one: a trigger of an adopted table could
 otherwise lose records, or leave them in both. Then the batch is rolled back.
@@ -23,7 +24,7 @@ from catalog.core.session import Connection, settle
 from catalog.database.selections import PASSES, Progress, Selection, SelectionOptions, key_of
 from catalog.database.sql_files import statement
 from catalog.database.statements import SELECT, plain, row_errors
-from catalog.database.suppression import suppressors
+from catalog.database.suppression import refusing_indexes, suppressors
 
 log = logging.getLogger(__name__)
 SCORE = "standardized_popularity"
@@ -242,7 +243,11 @@ class Deletion(_Move):
     ) -> None:
         text = f"DELETE FROM {table} WHERE {condition}"  # noqa: S608 - written from a parse tree, and only shown
         super().__init__(connection, f"delete_{key_of(run_id)}", run_id, table, text, condition, **options)
-        self._names |= {"deleted": sql.Identifier(f"deleted_{table}"), "reason": sql.Literal(reason[:80])}
+        self._names |= {
+            "deleted": sql.Identifier(f"deleted_{table}"),
+            "media": sql.Literal(table),
+            "reason": sql.Literal(reason[:80]),
+        }
 
     def _move(self, source: sql.Composable) -> int:
         """Replace what is kept of earlier deletions of these rows, if there is anything."""
@@ -252,7 +257,9 @@ class Deletion(_Move):
         except errors.UniqueViolation:
             log.info("Some of these records were deleted before; what is kept of them is replaced.")
         free = [name for (name,) in self._execute(statement("pick_free"), source=source)]
-        self._execute(statement("forget_deleted"), source=_identifiers(free))
+        others = self._execute(statement("forget_deleted"), source=_identifiers(free)).rowcount
+        if others:
+            log.info("%s had another URL then, which stays deleted; see deleted_before.", f"{others:,}")
         try:
             return super()._move(_identifiers(free))
         except errors.UniqueViolation as error:
@@ -330,7 +337,7 @@ class Restoration(_Move):
 
     def _suppressors(self) -> str:
         names = suppressors(self._connection, self._table, "insert")
-        return names or f"a unique index of {self._table} that is not the catalog's"
+        return names or refusing_indexes(self._connection, self._table)
 
     def _torn(self, number: int) -> str:
         names = suppressors(self._connection, self._holder, "delete")

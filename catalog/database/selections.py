@@ -26,11 +26,12 @@ from catalog.database.estimates import correct_estimate
 from catalog.database.selection_lock import SelectionLock
 from catalog.database.sql_files import statement as sql_file
 from catalog.database.statements import SELECT, plain, row_errors
-from catalog.database.suppression import Change, free_rows, suppressors
+from catalog.database.suppression import Change, lock_free_rows, suppressors
 
 log = logging.getLogger(__name__)
 LOCK_TIMEOUT = 60  # seconds to wait for a table lock
 PASSES = 30  # passes over rows that were locked, one per second
+PATIENCE = 3  # passes before anything but locks is suspected; most locks are short
 LONGEST = 2_147_483  # seconds; PostgreSQL stores a timeout in milliseconds, as an int4
 SELECTION_TIMEOUT = 24 * 3600.0  # seconds
 
@@ -349,29 +350,15 @@ class Selection:
             work: Processes the rows of `left` that are free now, and removes them; returns the numbers of
                 processed rows and of rows that no longer exist.
         """
-        for number in range(PASSES):
-            try:
-                with (
-                    self._connection.transaction(),
-                    self._explain_timeout("a pass over locked rows", self._timeout),
-                ):
-                    self._set_timeout(self._timeout)
-                    self._allow_table_lock_wait()
-                    updated, missing = work()
-                    self._save_progress(progress, updated, missing)
-            except (errors.LockNotAvailable, errors.DeadlockDetected):
-                updated, missing = 0, 0
-            counted = self._execute("select count(*) from {left}").fetchone()
-            assert counted
-            progress.updated, progress.missing = progress.updated + updated, progress.missing + missing
-            progress.waiting = counted[0]
+        for number in range(1, PASSES + 1):
+            processed = self._pass(progress, work)
             if not progress.waiting:
                 return
             self._report(progress)
             log.info(
                 "%s rows are locked by other sessions; pass %d of %d.",
                 f"{progress.waiting:,}",
-                number + 1,
+                number,
                 PASSES,
             )
             if self._should_stop():
@@ -379,26 +366,63 @@ class Selection:
                     f"stopped on request with {progress.waiting:,} locked rows left; "
                     "the next attempt resumes."
                 )
-            # Not at the first pass: a row may have been locked during the pass, and be free now.
-            if number >= 2 and not updated + missing:
-                self._require_change(least=progress.waiting)
-            if number + 1 < PASSES:
+            if (number >= PATIENCE and processed == 0) or number == PASSES:
+                self._require_change(progress, work, least=1 if number == PASSES else progress.waiting)
+                if not progress.waiting:
+                    return
+            if number < PASSES:
                 time.sleep(self._pause)
-        self._require_change(least=1)
         raise Retry(
             f"{progress.waiting:,} rows stayed locked by other sessions in {PASSES} passes; "
             "all other rows are done."
         )
 
-    def _require_change(self, least: int) -> None:
-        """Raise Fatal if at least this number of postponed rows are free, and something leaves them alone."""
-        left = sql.SQL("select left_identifier from {}").format(self._names["left"])
-        free = free_rows(self._connection, self._holder, left)
-        if free >= least and (names := self._suppressors()):
+    def _pass(self, progress: Progress, work: Callable[[], tuple[int, int]], least: int = 0) -> int | None:
+        """Process the postponed rows that are free.
+
+        Args:
+            progress: Updated in place.
+            work: See `_retry_postponed`.
+            least: If at least this number of rows is free, one of them must be processed; 0 for any result.
+                The rows are locked before, because otherwise another session may lock and release them while
+                this one looks at them.
+
+        Returns:
+            The number of processed rows; None if a lock of a table has prevented the pass.
+        """
+        updated = missing = 0
+        free = None
+        try:
+            with (
+                self._connection.transaction(),
+                self._explain_timeout("a pass over locked rows", self._timeout),
+            ):
+                self._set_timeout(self._timeout)
+                self._allow_table_lock_wait()
+                if least:
+                    left = sql.SQL("select left_identifier from {}").format(self._names["left"])
+                    free = lock_free_rows(self._connection, self._holder, left)
+                if free is None or free >= least:
+                    updated, missing = work()
+                    self._save_progress(progress, updated, missing)
+        except (errors.LockNotAvailable, errors.DeadlockDetected):
+            return None
+        counted = self._execute("select count(*) from {left}").fetchone()
+        assert counted
+        progress.updated, progress.missing = progress.updated + updated, progress.missing + missing
+        progress.waiting = counted[0]
+        if free and free >= least and not updated + missing:
             raise Fatal(
-                f"{free:,} rows of {self._holder} are not locked, but they stay as they are: {names} "
-                "suppresses the change. All other rows are done. Exclude these rows, or change the table."
+                f"{free:,} rows of {self._holder} are not locked, but they stay as they are: "
+                f"{self._suppressors()} suppresses the change. All other rows are done. Exclude these rows, "
+                "or change the table."
             )
+        return updated + missing
+
+    def _require_change(self, progress: Progress, work: Callable[[], tuple[int, int]], least: int) -> None:
+        """Raise Fatal if at least this number of postponed rows are free, and something leaves them alone."""
+        if self._suppressors():
+            self._pass(progress, work, least)
 
     def _suppressors(self) -> str:
         """Name what may leave rows as they are; "" if there is nothing."""

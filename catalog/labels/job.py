@@ -138,6 +138,28 @@ class LabelRun:
                 [self._run_id],
             ).fetchone()
 
+    def check_request(self, file: FileVersion | None = None) -> None:
+        """Refuse a run id that an earlier run has used for something else.
+
+        Airflow makes a deleted run again with its id, and a new Airflow database may do so, too.
+
+        Args:
+            file: What the file is now, to compare it with what a run that has ended read; None if it is not
+                there any more.
+        """
+        if (state := self.state()) is None:
+            return
+        known: tuple[object, ...] = (state.url, state.provider, state.least_confidence)
+        given: tuple[object, ...] = (self._url, self._provider, self._least)
+        if file and state.result:
+            known, given = (*known, state.size, state.version), (*given, file.size, file.version)
+        if known != given:
+            raise Refused(
+                f"an earlier run with the id {self._run_id} has read {state.url} ({state.size:,} bytes, "
+                f"{state.version}) for {state.provider}, least confidence {state.least_confidence:g}. "
+                "Nothing was merged. Trigger a new run."
+            )
+
     def check_provider(self) -> None:
         """Refuse a provider of labels that is one of media: its own tags would be replaced."""
         row = self._connection.execute(
@@ -167,6 +189,7 @@ class LabelRun:
             Refused: The run has begun with another version of the file, or its labels were dropped.
         """
         drop_abandoned(self._connection)
+        self.check_request()
         with self._connection.transaction():
             begun = self._connection.execute(
                 "insert into label_run (run_id, url, size, version, provider, least_confidence)"

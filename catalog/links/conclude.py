@@ -367,9 +367,18 @@ def _bring_back(connection: Connection, survey: Survey, concerned: list[int], no
     """).format(**survey.names)
     number = 0
     reasons = {"moved": MOVED, "answers": ANSWERS, "concerned": concerned}
-    for removal, why, _ in connection.execute(query, {**survey.key, **reasons}).fetchall():
+    found = connection.execute(query, {**survey.key, **reasons}).fetchall()
+    for removal, why, _ in found:
         values = {**survey.key, "number": removal, "why": why, "now": now}
         number += _beside_no_load(connection, survey, statement, values)
+    names = suppressors(connection, survey.media_type, "update") if number < len(found) else ""
+    if names:
+        log.warning(
+            "%s of %s records whose files answer stay marked: %s may keep the mark.",
+            f"{len(found) - number:,}",
+            f"{len(found):,}",
+            names,
+        )
     return number
 
 

@@ -37,10 +37,12 @@ __all__ = ["ALTERED", "DELETED", "SUPPRESSED", "URL_TAKEN", "Load", "LoadReport"
 log = logging.getLogger(__name__)
 _MAX_UNKNOWN_FAULTS = 1000  # lines that PostgreSQL refuses although LineCheck finds no fault
 _MARKED = sql.SQL("old.removed_from_source and removal.identifier is null")
-# Sources send records whose file is gone. A new URL counts as a new file, unless only its scheme is new.
+# Sources send records whose file is gone. A new URL counts as a new file, unless only its scheme is new. With
+# "or", the expressions are no hash key, which each row of a load would compute.
 _FILE_GONE = sql.SQL(
     "removal.identifier = old.identifier and removal.media_type = {media} and removal.ended_on is null"
-    " and regexp_replace(removal.url, '^https?:', '') = regexp_replace(new.url, '^https?:', '')"
+    " and (removal.url = new.url"
+    " or regexp_replace(removal.url, '^https?:', '') = regexp_replace(new.url, '^https?:', ''))"
 )
 
 
@@ -282,6 +284,7 @@ def _names(media_type: MediaType, provider: str, include_deleted: bool) -> dict[
         "table": sql.Identifier(media_type),
         "deleted": sql.Identifier(f"deleted_{media_type}"),
         "include_deleted": sql.Literal(include_deleted),
+        "media": sql.Literal(media_type),
         "metrics": sql.Identifier(f"{media_type}_popularity_metrics"),
         "loading": sql.Identifier(loading),
         "name": sql.Literal(loading),

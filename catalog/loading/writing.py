@@ -105,6 +105,8 @@ class Writing:
 
     def _insert(self, counted: Counter[str]) -> None:
         inserted = self._run("insert").rowcount
+        if inserted < counted["new"]:
+            [inserted] = self._row("inserted")
         if left := counted["new"] - inserted:
             names = suppressors(self._connection, self._media_type, "insert")
             log.warning("%s new rows are kept out: %s suppresses them.", f"{left:,}", names)

@@ -25,7 +25,7 @@ MAX_CONSTANT = 1e100  # the greatest constant that popularity_score accepts
 # Share by which a constant may differ from the one it replaces without a new score for every row. A score
 # then changes by the same share at most, less than the 0.4 % that a rank feature of the index distinguishes.
 PRECISION = 0.002
-MAX_FALL = 0.1  # share of its former value to which the value at the percentile may fall
+MAX_LOST = 0.5  # share of the records with a metric above 0 that may have lost it since the last refresh
 _FUNCTIONS = Path(__file__).with_name("functions.sql")
 
 
@@ -40,6 +40,7 @@ class Metric(msgspec.Struct, frozen=True):
             determined since another metric or percentile was declared.
         constant: The current constant; None if there is no value.
         refreshed: The constant that all rows are scored with; None if some may have scores of another one.
+        records: Number of records with a metric above 0 when `value` was determined; None if unknown.
     """
 
     provider: str
@@ -48,6 +49,7 @@ class Metric(msgspec.Struct, frozen=True):
     value: float | None
     constant: float | None
     refreshed: float | None
+    records: int | None
 
     @property
     def is_due(self) -> bool:
@@ -97,6 +99,7 @@ def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
                     set metric = excluded.metric, percentile = excluded.percentile,
                        val = case when (m.metric, m.percentile) = (excluded.metric, excluded.percentile)
                                   then m.val end,
+                       records = case when m.metric = excluded.metric then m.records end,
                        refreshed_constant = case when m.metric = excluded.metric then m.refreshed_constant end
                     """,
                     media_type,
@@ -120,13 +123,14 @@ def refresh_constant(
         media_type: Media type of the records.
         provider: Name of the provider in the catalog.
         timeout: Maximum seconds for each statement, and to wait for a running load.
-        exact: Store the constant even if it changes by less than PRECISION, or falls far.
+        exact: Store the constant even if it changes by less than PRECISION, or if records have lost
+            their metric.
 
     Returns:
         The stored metric.
 
     Raises:
-        Fatal: The value fell to less than MAX_FALL of the stored one.
+        Fatal: More than MAX_LOST of the records that had a metric above 0 have lost it.
     """
     before = metric_of(connection, media_type, provider)
     with connection.transaction():
@@ -135,14 +139,16 @@ def refresh_constant(
             _sql("select {percentile}(%s, %s, %s)", media_type), [provider, before.metric, before.percentile]
         ).fetchone()
     value = row[0] if row else None
+    records, others = _with_metric(connection, before, media_type, timeout)
     if value is None:
         return before
-    if before.value and (value or 1) < MAX_FALL * before.value and not exact:
+    # Records that were deleted have lost nothing, and new ones without a metric do not count.
+    lost = min((before.records or 0) - records, others)
+    if lost > MAX_LOST * (before.records or 0) and not exact:
         raise Fatal(
-            f"{provider}: the {before.metric} at percentile {before.percentile:g} fell from "
-            f"{before.value:g} to {value:g}; does its API still send them? The constant and all scores stay. "
-            "Correct the mapping and pull again. If it is right, trigger "
-            f'{media_type}_popularity_refresh with the conf {{"force": true}}.'
+            f"{provider}: of {before.records:,} records with {before.metric} above 0, {lost:,} have lost "
+            "them; does its API still send them? The constant stays. Correct the mapping and pull again. If "
+            f'it is right, trigger {media_type}_popularity_refresh with the conf {{"force": true}}.'
         )
     constant = min((1 - before.percentile) / before.percentile * (value or 1), MAX_CONSTANT)
     scored_with = before.refreshed
@@ -156,22 +162,40 @@ def refresh_constant(
             _sql(
                 """
                 update {metrics}
-                   set val = %(value)s, constant = %(constant)s,
+                   set val = %(value)s, constant = %(constant)s, records = %(records)s,
                        refreshed_constant = case when constant = %(constant)s then refreshed_constant end
                  where provider = %(provider)s
                 """,
                 media_type,
             ),
-            {"value": value, "constant": constant, "provider": provider},
+            {"value": value, "constant": constant, "records": records, "provider": provider},
         )
     return metric_of(connection, media_type, provider)
+
+
+def _with_metric(
+    connection: Connection, metric: Metric, media_type: MediaType, timeout: float
+) -> tuple[int, int]:
+    """Return the number of records with a metric above 0, and of others."""
+    with connection.transaction():
+        _limit(connection, timeout)
+        row = connection.execute(
+            _sql(
+                "select count(*) filter (where metric_value(meta_data, %(metric)s) > 0), count(*)"
+                " from {table} where provider = %(provider)s",
+                media_type,
+            ),
+            {"metric": metric.metric, "provider": metric.provider},
+        ).fetchone()
+    records, number = row or (0, 0)
+    return records, number - records
 
 
 def metric_of(connection: Connection, media_type: MediaType, provider: str) -> Metric:
     """Return the stored metric of a provider. Raises LookupError if there is none."""
     row = connection.execute(
         _sql(
-            "select provider, metric, percentile, val, constant, refreshed_constant"
+            "select provider, metric, percentile, val, constant, refreshed_constant, records"
             " from {metrics} where provider = %s",
             media_type,
         ),

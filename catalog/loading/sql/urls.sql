@@ -1,5 +1,5 @@
 -- What becomes of the rows that bring a URL. As for identifiers, stored and deleted rows are looked up in one statement.
--- A deleted record stays deleted when it comes back under another identifier.
+-- A deleted record stays deleted when it comes back under another identifier, also with a URL of an earlier deletion.
 -- A URL has one record. A row is refused when an earlier row brings the same URL, or when the record that holds it keeps
 -- it. A holder that gets another URL in this load makes way, unless it is refused itself: so records may exchange URLs.
 -- The URLs of those that make way are free at once; until the update, the records have one that nobody else can have.
@@ -7,7 +7,12 @@
 with recursive looked_up as (
     select v.n, v.identifier, v.url, holder.identifier as holder,
            not {include_deleted} and not v.its_own
-               and exists (select from {deleted} other where md5(other.url) = md5(v.url)) as deleted
+               and (exists (select from {deleted} other where md5(other.url) = md5(v.url))
+                    or (md5(v.url) in (select md5(url) from deleted_before where media_type = {media}) -- hashed once
+                        and exists (select from deleted_before other join {loading} new on new.ctid = v.tid
+                                     where md5(other.url) = md5(v.url) and other.media_type = {media}
+                                       and (other.provider, other.foreign_identifier)
+                                           is distinct from (new.provider, new.foreign_identifier)))) as deleted
       from verdict v left join {table} holder on holder.url = v.url
      where v.brings_url and v.outcome in ('new', 'changed')
 ), bringing as materialized (

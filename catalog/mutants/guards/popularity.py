@@ -7,13 +7,13 @@ TEST = "popularity/test_popularity.py"
 
 GUARDS = (
     Guard(
-        name="a-value-that-falls-far",
+        name="a-metric-that-is-lost",
         holds="A metric that nearly all records have lost does not become the measure of their scores.",
         row=45,
         file=POPULARITY,
-        find="    if before.value and (value or 1) < MAX_FALL * before.value and not exact:\n",
+        find="    if lost > MAX_LOST * (before.records or 0) and not exact:\n",
         replace="    if False:\n",
-        tests=(f"{TEST}::test_a_value_that_falls_far_is_no_truth",),
+        tests=(f"{TEST}::test_a_metric_that_most_records_have_lost_is_no_truth",),
     ),
     Guard(
         name="scores-without-a-constant",

@@ -10,6 +10,7 @@ from catalog.cli.app import app
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.database.deletion import Deletion, preview, restore
 from catalog.database.statements import parse_condition
+from catalog.database.suppression import refusing_indexes
 from catalog.tests.database.media import fill, killed_until_done, suppress
 
 WHERE = parse_condition("image", "WHERE provider = 'flickr'")
@@ -125,6 +126,49 @@ def test_rows_whose_deletion_a_trigger_suppresses_are_not_locked(catalog):
     assert count(catalog, "image") == 2
 
 
+def test_rows_that_are_free_too_late_are_not_suppressed(catalog, dsn):
+    """The other session ends after the third pass, before the rows are looked at."""
+    fill(catalog, 5)
+    suppress(catalog, "none of them")
+    with psycopg.connect(dsn) as other:
+        other.execute("select from image where foreign_identifier = 'flickr1' for update")
+        reports = []
+
+        def release(progress):
+            reports.append(progress.waiting)
+            if len(reports) == 4:  # the batch, and three passes
+                other.rollback()
+
+        assert delete(catalog, progress=release) == 5
+    assert reports[:4] == [1, 1, 1, 1]
+
+
+def test_what_a_lock_of_a_table_prevents_is_not_suppressed(catalog, dsn, monkeypatch):
+    """As while an index is built. No trigger and no index of this table refuses anything."""
+    monkeypatch.setattr("catalog.database.selections.LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr("catalog.database.selections.PASSES", 5)
+    fill(catalog, 5)
+    catalog.execute("create unique index theirs on image (foreign_identifier, title)")
+    delete(catalog)
+    with psycopg.connect(dsn) as other, psycopg.connect(dsn) as building:
+        other.execute("select from deleted_image where foreign_identifier = 'flickr1' for update")
+
+        def build(_):
+            other.rollback()
+            building.execute("lock table deleted_image in share mode")
+
+        with pytest.raises(Retry, match="1 rows stayed locked by other sessions in 5 passes"):
+            restore(catalog, "image", WHERE, pause=0, progress=build)
+    assert restore(catalog, "image", WHERE, pause=0).updated == 5
+
+
+def test_only_indexes_that_are_not_the_catalogs_refuse_records(catalog):
+    assert refusing_indexes(catalog, "image") == ""
+    catalog.execute("create unique index theirs on image (lower(title))")
+    catalog.execute("create unique index implied on image (provider, url)")
+    assert refusing_indexes(catalog, "image") == "unique index theirs of image"
+
+
 NOWHERE = "create function no() returns trigger language plpgsql as $$ begin return null; end $$; "
 ARCHIVE = """
     create table archive (like deleted_image);
@@ -164,7 +208,7 @@ def test_what_is_deleted_is_kept_whatever_triggers_there_are(catalog, function, 
             "deleted_image",
             "5 records would be in image and in deleted_image: trigger no of deleted_im",
         ),
-        (None, "image", "5 rows of deleted_image are not locked.* a unique index of image"),
+        (None, "image", "5 rows of deleted_image are not locked.* unique index theirs of image"),
     ],
 )
 def test_what_is_restored_is_in_one_table_whatever_triggers_there_are(catalog, before, on, message):

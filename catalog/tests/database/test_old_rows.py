@@ -183,7 +183,7 @@ def test_popularity(old, media):
     providers = popularity.update_metrics(old, media)
     assert providers
     for provider in providers:
-        popularity.refresh_constant(old, media, provider, 60, exact=True)
+        popularity.refresh_constant(old, media, provider, 60)
     for metric in popularity.due(old, media, providers, force=True):
         conf = popularity.update_conf(media, metric.provider)
         apply(old, parse_update(media, conf["update_query"], conf["select_query"]), conf["query_id"])

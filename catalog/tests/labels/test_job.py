@@ -4,11 +4,13 @@ import json
 import signal
 import uuid
 
+import msgspec
 import psycopg
 import pytest
 from upath import UPath
 
 from catalog.core.errors import Fatal, Interrupted, Refused
+from catalog.labels.file import version_of
 from catalog.labels.job import QUERY_ID, REPEATED, LabelRun, drop_abandoned, staging_table
 from catalog.labels.lines import NO_LABELS, NOT_JSON
 from catalog.tests.database.media import change_back, count_updates, fill, killed_until_done
@@ -396,3 +398,23 @@ def test_a_merge_that_ended_without_its_task_knowing(images, second, path, monke
             labels.merge()
     assert run(second).merge().changed == 1
     assert touched(images) == (1, 1)
+
+
+def test_the_id_of_an_earlier_run_is_refused_for_anything_else(images, second, path):
+    """Airflow makes a deleted run again with its id; the earlier result would be reported as the new one."""
+    write(path, line(("Dog", 97.3), key=keys(images)[0]))
+    merge(second, path)
+    read = version_of(UPath(path))
+    run(second).check_request(read)
+    run(second).check_request()  # the file was deleted since
+    others = (
+        (run(second, provider="clarifai"), read),
+        (run(second, least=50.0), read),
+        (LabelRun(second, "run", "two.jsonl", "rekognition", 0), None),
+        (run(second), msgspec.structs.replace(read, version="another")),
+    )
+    for labels, version in others:
+        with pytest.raises(Refused, match=r"the id run has read file .*Trigger a new run"):
+            labels.check_request(version)
+    with pytest.raises(Refused, match="an earlier run with the id run"):
+        run(second, provider="clarifai").stage(UPath(path))

@@ -102,11 +102,12 @@ def test_a_mark_that_a_trigger_changes_back_is_not_reported(checks, caplog, body
 
 
 @pytest.mark.parametrize("body", ["return old;", "return null;", MARK_STAYS])
-def test_a_record_that_a_trigger_keeps_removed_is_not_reported_as_back(checks, body):
+def test_a_record_that_a_trigger_keeps_removed_is_not_reported_as_back(checks, caplog, body):
     checks.removed()
     change_back(checks.catalog, body)
     assert checks.found("back", 35, outcomes={1: "there"}).back == 0
     assert (checks.marked(), checks.removals()) == ({"made_up1"}, [(None, 3)])
+    assert "1 of 1 records whose files answer stay marked: trigger theirs of image" in caplog.text
     checks.catalog.execute("drop trigger theirs on image")
     assert checks.found("again", 42, outcomes={1: "there"}).back == 1
 

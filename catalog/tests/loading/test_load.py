@@ -10,6 +10,8 @@ from upath import UPath
 
 from catalog.core.columns import COLUMNS
 from catalog.core.errors import Fatal
+from catalog.database.deletion import Deletion, restore
+from catalog.database.statements import parse_condition
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.records import AudioSet
 from catalog.loading.load import ALTERED, DELETED, SUPPRESSED, Load, LoadReport, RunKey
@@ -274,6 +276,30 @@ def test_a_stored_record_does_not_take_over_a_deleted_ones_url(load, catalog):
     assert outcome(load([image(2, url=jpg(1))], include_deleted=True)) == (0, 1, 0, 0, 0)
 
 
+def test_the_urls_of_each_deletion_of_a_record_stay_deleted(load, catalog):
+    """As when a record whose file was taken down comes back with another file, which is deleted, too."""
+    first = parse_condition("image", "WHERE foreign_identifier = 'id1'")
+
+    def delete_it(run):
+        job = Deletion(catalog, run, "image", first, run)
+        assert job.run(job.select()).updated == 1
+        job.finish()
+
+    load([image(1)])
+    delete_it("takedown")
+    load([image(1, url=jpg("other"))], include_deleted=True)
+    delete_it("second")
+    found = catalog.execute("select url, deleted_reason, record ->> 'foreign_identifier' from deleted_before")
+    assert found.fetchall() == [(jpg(1), "takedown", "id1")]
+    assert load([image(5, url=jpg(1)), image(6, url=jpg("other"))]).skipped == {DELETED: 2}
+    assert load([image(1), image(2), image(3)]).skipped == {DELETED: 1}
+    assert load([image(2, url=jpg(1))]).skipped == {DELETED: 1}
+    assert load([audio(1)], media_type="audio").inserted == 1
+    restore(catalog, "image", first, pause=0)
+    assert load([image(1)]).updated == 1  # its own
+    assert load([image(5, url=jpg(8)), image(6, url=jpg("other"))], include_deleted=True).inserted == 2
+
+
 def test_who_waits_for_the_url_of_one_that_takes_a_deleted_ones(load, catalog):
     """No record of a chain moves if it ends at the URL of a deleted record."""
     load([image(n) for n in (1, 2, 3)])
@@ -396,6 +422,22 @@ def test_a_report_counts_every_item(left_out, nothing):
     assert report.accounted()
     setattr(report, left_out, nothing)
     assert not report.accounted()
+
+
+def test_new_rows_that_a_trigger_puts_into_a_partition_are_new(load, catalog):
+    catalog.execute("create table part (like image including all) inherits (image)")
+    catalog.execute("""
+        create function route() returns trigger language plpgsql as
+            $$ begin insert into part select new.*; return null; end $$;
+        create trigger route before insert on image for each row
+            when (new.foreign_identifier <> 'id3') execute function route();
+        create function keep_out() returns trigger language plpgsql as $$ begin return null; end $$;
+        create trigger keep_out before insert on part for each row
+            when (new.foreign_identifier = 'id4') execute function keep_out();
+    """)
+    report = load([image(n) for n in (1, 2, 3, 4)])
+    assert (report.inserted, report.skipped) == (3, {SUPPRESSED: 1})
+    assert catalog.execute("select count(*) from image").fetchone() == (3,)
 
 
 def test_a_row_whose_update_a_trigger_suppresses_is_not_counted_as_deleted(load, catalog):
