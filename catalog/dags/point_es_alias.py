@@ -70,7 +70,9 @@ def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]
     target = require_target(engine, alias, index)
     if is_complete(target.uuid) is False:
         raise Refused(f"index: {index} was never complete, or belongs to tables that are not live.")
-    if since := made_before(target.uuid, media_type_of(alias), where.search):
+    # Only production has data refreshes; those of staging make another index of the same rows.
+    since = made_before(target.uuid, media_type_of(alias), where.search) if where is PRODUCTION else None
+    if since:
         raise Refused(
             f"index: {index} was made before the data refresh of {since:%Y-%m-%d %H:%M}, whose changes and "
             "deletions it lacks. Choose or make another one."

@@ -110,11 +110,15 @@ def test_labels_are_merged(bench, images, store):
     assert images.execute(TABLES).fetchone() == (0,)
     after = images.execute(STATE).fetchone()
 
-    # Clearing all tasks of the run, whose file has changed, changes nothing.
-    store.put_object(Bucket=BUCKET, Key="labels.jsonl", Body=b"\n".join(lines))
+    # Clearing all tasks of the run changes nothing, and is refused once its file is another one.
     bench.api.clear(DAG, run_id, ["check_file"])
     assert bench.api.wait(DAG, run_id, 400) == "success", bench.tasks(DAG, run_id)
     assert "nothing is left to do" in bench.api.log(DAG, run_id, "merge_labels", try_number=3)
+    store.put_object(Bucket=BUCKET, Key="labels.jsonl", Body=b"\n".join(lines))
+    bench.api.clear(DAG, run_id, ["check_file"])
+    assert bench.api.wait(DAG, run_id, 400) == "failed"
+    assert "Nothing was merged. Trigger a new run" in bench.api.log(DAG, run_id, "check_file", try_number=3)
+    assert images.execute(STATE).fetchone() == after
 
     run_id, state = bench.run(DAG, {**conf, "dry_run": False}, timeout=400)
     assert state == "success", bench.tasks(DAG, run_id)
