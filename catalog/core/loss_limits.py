@@ -8,7 +8,8 @@ TOTAL = 0.10  # share of all records that may be missing
 SOURCE = 0.5  # share of a source's records that may be missing
 SOURCE_SIZE = 1000  # records from which a source is checked
 HIDDEN = 0.5  # share of the sensitive records that may be shown again
-HIDDEN_SIZE = 10  # sensitive records from which their number is checked
+HIDDEN_SIZE = 100  # sensitive records from which their number is checked
+FEW = 10  # sensitive or moderated records from which it matters if none is left
 
 
 def lost_too_many(before: int, now: int, share: float) -> bool:
@@ -29,7 +30,7 @@ def hides_too_few(before: int, now: int) -> bool:
         before: Number of hidden records before.
         now: Their number now.
     """
-    return before >= HIDDEN_SIZE and lost_too_many(before, now, HIDDEN)
+    return before >= (HIDDEN_SIZE if now else FEW) and lost_too_many(before, now, HIDDEN)
 
 
 def lost_decisions(before: int, now: int) -> bool:
@@ -39,7 +40,7 @@ def lost_decisions(before: int, now: int) -> bool:
         before: Number of records that they had deleted before.
         now: Number of those that they have deleted now.
     """
-    return before >= HIDDEN_SIZE and lost_too_many(before, now, TOTAL)
+    return before >= FEW and lost_too_many(before, now, TOTAL)
 
 
 def shrunken_sources(before: Mapping[Name, int], now: Mapping[Name, int]) -> list[Name]:

@@ -137,12 +137,12 @@ def test_a_copy_of_a_filtered_index_tells_its_list_of_terms(catalog, search):
 
 
 def test_an_index_that_hides_far_less(search):
-    for name, number in {"image-a": 40, "image-a-filtered": 20, "image-b-filtered": 31}.items():
+    for name, number in {"image-a": 40, "image-a-filtered": 20, "image-b-filtered": 40}.items():
         titled(search, [f"t{n}" for n in range(number)], name)
     search.swap_aliases({"image": "image-a", "image-filtered": "image-a-filtered"})
     [finding] = losses(search, "image-filtered", "image-b-filtered")
-    assert finding.startswith("documents that image-filtered hides as sensitive: 9 instead of 20")
-    titled(search, [f"t{n}" for n in range(30)], "image-b-filtered")
+    assert finding.startswith("documents that image-filtered hides as sensitive: 0 instead of 20")
+    titled(search, [f"t{n}" for n in range(39)], "image-b-filtered")  # so few may have other texts now
     assert losses(search, "image-filtered", "image-b-filtered") == []
 
 
