@@ -34,6 +34,7 @@ DAG_ID = "create_proportional_by_source_staging_index"
 def plan_proportions(params: Params = GIVEN) -> str:
     """Check the conf, choose the documents, and record both, once; return the name of the new index."""
     from catalog.data_refresh.proportions import proportional, select, share_of
+    from catalog.data_refresh.shrinkage import NO_SOURCE
 
     media_type, percentage, number = params["media_type"], params["percentage"], params["documents"]
     if (percentage is None) == (number is None):
@@ -47,7 +48,7 @@ def plan_proportions(params: Params = GIVEN) -> str:
         wanted = proportional(sources, total, each=params["each_source"])
         selection = select(indexes(STAGING.search), origin, wanted)
         notes = [
-            f"  - {source or 'no source'}: {selection.documents.get(source, 0):,} of {wanted[source]:,}, "
+            f"  - {source or NO_SOURCE}: {selection.documents.get(source, 0):,} of {wanted[source]:,}, "
             f"{origin} has no more"
             for source in sorted(selection.missing)
         ]

@@ -34,7 +34,7 @@ from catalog.core.settings import (
 from catalog.dags.common.assets import begin_without_events
 from catalog.dags.common.commits import refuse_other_commit
 from catalog.dags.common.conf import check_conf
-from catalog.dags.common.context import HELD
+from catalog.dags.common.context import HELD, task_states
 from catalog.dags.common.documentation import conf_example, conf_table
 from catalog.dags.common.retries import CatalogRetryPolicy
 from catalog.dags.common.variables import complain_of_parsing, environment, value_of, when_parsed
@@ -232,17 +232,16 @@ def skip_when_held(context: Context) -> None:
     run = context["dag_run"]
     if getattr(run.run_type, "value", run.run_type) != "scheduled":
         return
-    ti, reason = context["ti"], value_of(HELD_SCHEDULES).get(run.dag_id)
-    if reason and ti.try_number == 1 and not _has_begun(ti):
-        ti.xcom_push(HELD, reason)
+    reason = value_of(HELD_SCHEDULES).get(run.dag_id)
+    if reason and context["ti"].try_number == 1 and not _has_begun(context):
+        context["ti"].xcom_push(HELD, reason)
         raise AirflowSkipException(f"this scheduled run is held by HELD_SCHEDULES: {reason}")
 
 
-def _has_begun(ti: Any) -> bool:
+def _has_begun(context: Context) -> bool:
     """Return whether a task of the run has ended, or has been tried, without being skipped."""
     worked = ("success", "failed", "up_for_retry", "up_for_reschedule", "deferred")
-    states = ti.get_task_states(ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
-    return any(state in worked for state in states.values())
+    return any(state in worked for state in task_states(context).values())
 
 
 def _override_timeouts(dag: DAG) -> None:

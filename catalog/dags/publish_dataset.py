@@ -69,7 +69,7 @@ def begin_version(dag_run: DagRun = GIVEN) -> list[int]:
 
     Versions that were given up are deleted.
     """
-    from catalog.data_refresh.moderation import count_deleted
+    from catalog.data_refresh.moderation import number_deleted
     from catalog.publishing import part_states, parts, versions
 
     root = dataset_storage()
@@ -79,7 +79,7 @@ def begin_version(dag_run: DagRun = GIVEN) -> list[int]:
     }
     if settings[versions.MODERATED]:
         with api_connection(autocommit=True) as api:
-            settings[versions.DECISIONS] = {m: count_deleted(api, m) for m in MEDIA_TYPES}
+            settings[versions.DECISIONS] = {m: number_deleted(api, m) for m in MEDIA_TYPES}
     if not settings["include_sensitive"]:
         settings[_TERMS] = digest_of(sensitive_terms())
     with catalog_connection(autocommit=True) as catalog:
@@ -156,6 +156,21 @@ def compare_versions(dag_run: DagRun = GIVEN) -> dict[str, Any] | None:
     return msgspec.to_builtins(found) if found else None
 
 
+def _require_current(version: "Version", begun_on: datetime) -> None:
+    """Refuse a version whose parts were written by another list of terms, or long before decisions."""
+    from catalog.publishing import versions
+
+    if not version.settings["include_sensitive"]:
+        unchanged_terms(version.settings[_TERMS])
+    if not version.settings.get(versions.MODERATED) or datetime.now(UTC) - begun_on <= RECENT:
+        return
+    if any(_moderated(_decisions(version), begun_on).values()):
+        raise AirflowFailException(
+            f"moderators have decided about records since version {version.number} was begun, more than a "
+            f"day ago, so that it may have some of them; {versions.AGAIN}"
+        )
+
+
 @task
 def publish_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> dict[str, Any]:
     """Make the version the newest one, and return its numbers."""
@@ -165,15 +180,8 @@ def publish_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> dict[str
     with catalog_connection(autocommit=True) as catalog:
         version = versions.working(catalog, root, dag_run.run_id)
         versions.require_sensitive(version, value_of(DATASET_INCLUDE_SENSITIVE))
-        if version.stage != "published" and not version.settings["include_sensitive"]:
-            unchanged_terms(version.settings[_TERMS])
-        if version.settings.get(versions.MODERATED) and version.stage != "published":
-            since = versions.begun_on(catalog, version)
-            if datetime.now(UTC) - since > RECENT and any(_moderated(_decisions(version), since).values()):
-                raise AirflowFailException(
-                    f"moderators have decided about records since version {version.number} was begun, more "
-                    f"than a day ago, so that it may have some of them; {versions.AGAIN}"
-                )
+        if version.stage != "published":
+            _require_current(version, versions.begun_on(catalog, version))
         summary = release.publish(catalog, root, version, accept_shrinkage=params["accept_shrinkage"])
     if summary["newest"] == summary["version"]:
         note_written(DATASET, version=summary["version"], **summary["rows"])

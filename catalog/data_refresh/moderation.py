@@ -67,15 +67,11 @@ def decided(
         last = batch[-1]
 
 
-def number_deleted(api: Connection, media_type: MediaType, since: datetime | None) -> int:
+def number_deleted(api: Connection, media_type: MediaType, since: datetime | None = None) -> int:
     """Return how many records moderators have deleted; see `decided`."""
-    return sum(len(batch) for batch in decided(api, "deleted", media_type, since))
-
-
-def count_deleted(api: Connection, media_type: MediaType) -> int:
-    """Return how many records moderators have deleted, ever."""
+    query = sql.SQL("select count(*) from {} where created_on >= coalesce(%s, '-infinity'::timestamptz)")
     table = sql.Identifier("public", f"api_deleted{media_type}")
-    row = api.execute(sql.SQL("select count(*) from {}").format(table)).fetchone()
+    row = api.execute(query.format(table), [since]).fetchone()
     return int(row[0]) if row else 0
 
 

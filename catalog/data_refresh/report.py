@@ -11,6 +11,7 @@ import msgspec
 
 from catalog.data_refresh.apply import Applied
 from catalog.data_refresh.columns import Copied
+from catalog.data_refresh.shrinkage import NO_SOURCE
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -62,7 +63,7 @@ def record_differences(before: Mapping[str, int], after: Mapping[str, int]) -> l
     for source in sorted({*before, *after}):
         old, new = before.get(source, 0), after.get(source, 0)
         if old != new:
-            lines.append(f"  - {source or 'no source'}: {old:,} → {new:,} ({_change(old, new)})")
+            lines.append(f"  - {source or NO_SOURCE}: {old:,} → {new:,} ({_change(old, new)})")
     if len(lines) > 1:
         lines.append("  _Sources that did not change are omitted._")
     return lines

@@ -5,7 +5,8 @@ they are well.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from elasticsearch import Elasticsearch, NotFoundError
@@ -93,13 +94,14 @@ def examine(
     health: dict[str, Any] = indexes.ask(
         indexes.client.cluster.health, level="indices", wait_for_status="green", timeout=f"{wait:.0f}s"
     ).body
+    found = cache(lambda: aliases(client))
     problems = [
         *_read("indexes that are being built", lambda: _of_status(indexes, health)),
         *_of_nodes(health["number_of_nodes"], expected),
         *_read("disks", lambda: _of_disks(client, before.problems if before else ())),
         *_read("blocks", lambda: _of_blocks(client)),
-        *(_read("aliases", lambda: _of_aliases(client, promoted())) if promoted else ()),
-        *(_read("documents", lambda: _of_documents(client, counted)) if promoted else ()),
+        *(_read("aliases", lambda: _of_aliases(found(), promoted())) if promoted else ()),
+        *(_read("documents", lambda: _of_documents(client, found(), counted)) if promoted else ()),
     ]
     state: State = "well"
     if problems:
@@ -243,19 +245,19 @@ def _of_blocks(client: Elasticsearch) -> Iterator[Problem]:
                 yield Problem(f"block {number} of {name}", f"the index {name} is {what}", critical=True)
 
 
-def _of_aliases(client: Elasticsearch, promoted: Collection[MediaType]) -> Iterator[Problem]:
+def _of_aliases(found: Iterable[Alias], promoted: Collection[MediaType]) -> Iterator[Problem]:
     """Yield the aliases of readers that do not lead to the one index that they should."""
-    for alias in aliases(client):
+    for alias in found:
         if text := alias.fault(promoted=alias.media_type in promoted):
             yield Problem(
                 f"alias {alias.name}", f"the alias {alias.name}: {text}", critical=True, runbook="alias"
             )
 
 
-def _of_documents(client: Elasticsearch, counted: CountOf) -> Iterator[Problem]:
+def _of_documents(client: Elasticsearch, found: Iterable[Alias], counted: CountOf) -> Iterator[Problem]:
     """Yield the aliases of readers of which many documents are missing."""
     indexes = Indexes(client, patience=0)
-    for alias in aliases(client):
+    for alias in found:
         before = counted(alias) if alias.index and not alias.problem else None
         if before and (text := loss(alias, before, indexes.count(alias.name))):
             said = f"the alias {alias.name}: {text}"

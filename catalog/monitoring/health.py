@@ -15,6 +15,7 @@ from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.core.wording import join_first
 from catalog.data_refresh.refresh import last_count
+from catalog.data_refresh.shrinkage import NO_SOURCE
 from catalog.ingestion.provider import broken_providers, provider_classes
 from catalog.ingestion.windows import Window
 from catalog.monitoring import dataset, gaps, loads
@@ -333,7 +334,7 @@ def of_documents(history: Sequence[Refreshed], documents: Mapping[str, int]) -> 
                 f"{now:,} documents are searched, {number:,} before the refresh of "
                 f"{utc(before.begun_on):%Y-%m-%d}"
             )
-            about = f"{source or 'no source'} ({before.media_type})"
+            about = f"{source or NO_SOURCE} ({before.media_type})"
             page = refresh_page(before.media_type)
             findings.append(
                 Finding("warning", about, text, "shrinking", before.dag_id, before.run_id, page=page)

@@ -175,7 +175,8 @@ def _alias(search: Indexes, name: str, media_type: MediaType, *, measured: bool)
         return Alias(name, media_type, None, problem=str(several))
     if index is None:
         return Alias(name, media_type, None)
-    meta, identity = search.meta(index), search.identity(index)
+    identity = search.identity(index)
+    meta = identity.meta if identity else {}
     return Alias(
         name,
         media_type,
@@ -189,7 +190,7 @@ def _alias(search: Indexes, name: str, media_type: MediaType, *, measured: bool)
 
 
 def lost_many(before: int, now: int) -> bool:
-    """Return whether so many documents are missing that it is a finding."""
+    """Return whether enough documents are missing to be a finding."""
     return before - now >= max(NOTICEABLE, SHRUNK * before)
 
 

@@ -43,9 +43,13 @@ def state_of(ti: TaskInstance, dag_id: str, run_id: str) -> str | None:
     return str(getattr(state, "value", state))  # an enum that does not print as its value
 
 
-def task_states() -> Mapping[str, str]:
-    """Return task → state of the current run; a mapped task is named `<task id>_<map index>`."""
-    context = get_current_context()
+def task_states(context: Any = None) -> Mapping[str, str]:
+    """Return task → state of a run; a mapped task is named `<task id>_<map index>`.
+
+    Args:
+        context: Airflow's context of a task of the run; None for that of the current one.
+    """
+    context = context or get_current_context()
     run, ti = context["dag_run"], context["ti"]
     found = ti.get_task_states(run.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
     return {name: str(state) for name, state in found.items()}

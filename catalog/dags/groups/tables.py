@@ -71,7 +71,7 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
     Returns:
         The numbers of the tasks that copy the tables and create their indexes together.
     """
-    from catalog.data_refresh.moderation import count_deleted, moderation_moment, refuse_lost_decisions
+    from catalog.data_refresh.moderation import moderation_moment, number_deleted, refuse_lost_decisions
 
     index_only, tables = params["index_only"], TABLES[media_type]
 
@@ -79,7 +79,7 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
         names, engine, policy = _new_names(media_type, number), indexes(), tag_policy()
         terms = sensitive_terms()
         with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
-            decisions = count_deleted(api, media_type)
+            decisions = number_deleted(api, media_type)
             if not params["accept_shrinkage"]:
                 refuse_lost_decisions(media_type, last_decisions(catalog, media_type, API_DB), decisions)
             full = Plan(

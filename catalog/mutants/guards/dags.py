@@ -107,7 +107,7 @@ GUARDS = (
         holds="The rest of a run that has begun is not left out by a held schedule.",
         row=44,
         file="catalog/dags/dag_factory.py",
-        find=" and ti.try_number == 1 and not _has_begun(ti)",
+        find=' and context["ti"].try_number == 1 and not _has_begun(context)',
         replace="",
         tests=("dags/test_held_schedules.py::test_only_a_run_that_begins_is_held",),
     ),

@@ -437,7 +437,7 @@ GUARDS = (
     ),
     Guard(
         name="tags-that-are-none-are-searched",
-        holds="Terms are searched in what stands in the place of a tag.",
+        holds="Terms are searched in what is written instead of a tag.",
         row=57,
         file="catalog/data_refresh/tag_policy.py",
         find="            if text := name if isinstance(name, str) else _text(tag):\n",

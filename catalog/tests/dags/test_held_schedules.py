@@ -36,7 +36,10 @@ def test_only_a_run_that_begins_is_held(monkeypatch, states, attempt, run_type, 
         xcom_push=lambda key, value: noted.append((key, value)),
     )
     noted: list[tuple[str, str]] = []
-    context: Any = {"ti": ti, "dag_run": SimpleNamespace(dag_id="met_workflow", run_type=run_type)}
+    context: Any = {
+        "ti": ti,
+        "dag_run": SimpleNamespace(dag_id="met_workflow", run_id="one", run_type=run_type),
+    }
     if skipped:
         with pytest.raises(AirflowSkipException, match="held by HELD_SCHEDULES: unpaused for a run"):
             skip_when_held(context)

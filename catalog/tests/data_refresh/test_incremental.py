@@ -403,24 +403,18 @@ def test_a_refresh_that_would_remove_much_is_refused(image):
     assert image.incremental()["image"].deleted >= 90
 
 
-def test_a_source_that_loses_half_of_its_records_is_refused(image, monkeypatch):
+@pytest.mark.parametrize(
+    "loss",
+    ["delete from image", "update image set identifier = gen_random_uuid()"],
+    ids=["deleted", "replaced by others"],
+)
+def test_a_source_that_loses_its_records_is_refused(image, monkeypatch, loss):
     monkeypatch.setattr(loss_limits, "SOURCE_SIZE", 10)
     monkeypatch.setattr(loss_limits, "TOTAL", 0.9)
     (source, rows) = image.api.execute(
         "select source, count(*) from image group by 1 having count(*) >= 10 order by 2 limit 1"
     ).fetchone()
-    image.catalog.execute("delete from image where source = %s", [source])
-    with pytest.raises(Fatal, match=f"image: 0 rows of {source}, {rows} are live"):
-        image.incremental(accept=False)
-
-
-def test_a_source_whose_records_are_replaced_by_others_is_refused(image, monkeypatch):
-    monkeypatch.setattr(loss_limits, "SOURCE_SIZE", 10)
-    monkeypatch.setattr(loss_limits, "TOTAL", 0.9)
-    (source, rows) = image.api.execute(
-        "select source, count(*) from image group by 1 having count(*) >= 10 order by 2 limit 1"
-    ).fetchone()
-    image.catalog.execute("update image set identifier = gen_random_uuid() where source = %s", [source])
+    image.catalog.execute(f"{loss} where source = %s", [source])
     with pytest.raises(Fatal, match=f"image: 0 rows of {source}, {rows} are live"):
         image.incremental(accept=False)
 
