@@ -34,7 +34,7 @@ from catalog.core.settings import (
 from catalog.dags.common.assets import begin_without_events
 from catalog.dags.common.commits import refuse_other_commit
 from catalog.dags.common.conf import check_conf
-from catalog.dags.common.context import HELD, task_states
+from catalog.dags.common.context import HELD, state_of, task_states
 from catalog.dags.common.documentation import conf_example, conf_table
 from catalog.dags.common.retries import CatalogRetryPolicy
 from catalog.dags.common.variables import complain_of_parsing, environment, value_of, when_parsed
@@ -239,9 +239,16 @@ def skip_when_held(context: Context) -> None:
 
 
 def _has_begun(context: Context) -> bool:
-    """Return whether a task of the run has ended, or has been tried, without being skipped."""
+    """Return whether a task of the run has ended, or has been tried, without being skipped.
+
+    Whoever marks a run as success marks its running tasks, too. The state of the run tells such a mark from
+    work. It is read after the tasks' states, because the mark changes both at a time.
+    """
     worked = ("success", "failed", "up_for_retry", "up_for_reschedule", "deferred")
-    return any(state in worked for state in task_states(context).values())
+    if not any(state in worked for state in task_states(context).values()):
+        return False
+    run = context["dag_run"]
+    return state_of(context["ti"], run.dag_id, run.run_id) == "running"
 
 
 def _override_timeouts(dag: DAG) -> None:

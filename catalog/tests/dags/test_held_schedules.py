@@ -10,19 +10,23 @@ pytestmark = pytest.mark.airflow
 
 
 @pytest.mark.parametrize(
-    ("states", "attempt", "run_type", "skipped"),
+    ("states", "attempt", "run_type", "run_state", "skipped"),
     [
-        ({"pull": "running"}, 1, "scheduled", True),
-        ({"pull": "skipped", "load": "running", "report": None}, 1, "scheduled", True),
-        ({"pull": "running"}, 1, "manual", False),
-        ({"pull": "running"}, 2, "scheduled", False),
-        ({"pull": "success", "load": "running"}, 1, "scheduled", False),
-        ({"pull_1": "failed", "load_1": "upstream_failed", "pull_2": "running"}, 1, "scheduled", False),
-        ({"copy_0": "up_for_retry", "copy_1": "running"}, 1, "scheduled", False),
+        ({"pull": "running"}, 1, "scheduled", "running", True),
+        ({"pull": "skipped", "load": "running", "report": None}, 1, "scheduled", "running", True),
+        ({"pull": "running"}, 1, "manual", "running", False),
+        ({"pull": "running"}, 2, "scheduled", "running", False),
+        ({"pull": "success", "load": "running"}, 1, "scheduled", "running", False),
+        ({"pull_1": "failed", "load_1": "upstream_failed"}, 1, "scheduled", "running", False),
+        ({"copy_0": "up_for_retry", "copy_1": "running"}, 1, "scheduled", "running", False),
+        ({"pull": "success", "load": "skipped"}, 1, "scheduled", "success", True),
     ],
 )
-def test_only_a_run_that_begins_is_held(monkeypatch, states, attempt, run_type, skipped):
-    """The rest of a run that has done something is not left out: its pulled records would not be loaded."""
+def test_only_a_run_that_begins_is_held(monkeypatch, states, attempt, run_type, run_state, skipped):
+    """The rest of a run that has done something is not left out: its pulled records would not be loaded.
+
+    The last case is a run that was marked as success while its first task started, as `unpaused` does.
+    """
     from airflow.sdk.exceptions import AirflowSkipException
 
     from catalog.dags.dag_factory import skip_when_held
@@ -33,6 +37,7 @@ def test_only_a_run_that_begins_is_held(monkeypatch, states, attempt, run_type, 
         run_id="one",
         try_number=attempt,
         get_task_states=lambda dag_id, run_ids: dict.fromkeys(run_ids, states),
+        get_dagrun_state=lambda dag_id, run_id: run_state,
         xcom_push=lambda key, value: noted.append((key, value)),
     )
     noted: list[tuple[str, str]] = []
