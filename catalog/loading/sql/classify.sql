@@ -9,7 +9,9 @@ select new.ctid as tid, new.n, old.identifier, new.url,
             when {changes} then case when old.last_synced_with_source = any({newer}) then 'newer' else 'changed' end
             else 'unchanged' end as outcome,
        old.url is distinct from new.url as brings_url,
-       gone.url is not distinct from new.url as its_own -- it was deleted with this URL, and brought back since
+       -- It was deleted with this URL, and brought back since.
+       coalesce(gone.url = new.url or regexp_replace(gone.url, '^https?:', '') = regexp_replace(new.url, '^https?:', ''), false)
+           as its_own
   from {loading} new
   left join {table} old
     on old.provider = new.provider and md5(old.foreign_identifier) = md5(new.foreign_identifier)

@@ -268,6 +268,20 @@ def test_a_deleted_record_under_another_identifier_stays_deleted(load, catalog):
     assert outcome(load(again)) == (0, 0, 2, 0, 0)  # it is there now
 
 
+@pytest.mark.parametrize(("deleted", "comes"), [("http", "https"), ("https", "http")])
+def test_a_deleted_file_stays_deleted_with_another_scheme(load, catalog, deleted, comes):
+    """Adopted catalogs have http where a pull writes https."""
+    old, new = (f"{scheme}://files.example.org/1.jpg" for scheme in (deleted, comes))
+    load([image(1, url=old), image(2)])
+    delete(catalog, 1)
+    assert load([image(7, url=new), image(8)]).skipped == {DELETED: 1}
+    assert load([image(2, url=new)]).skipped == {DELETED: 1}
+    assert load([image(1, url=old)], include_deleted=True).inserted == 1
+    assert load([image(1, url=new)]).updated == 1  # its own
+    assert load([image(7, url=new)], include_deleted=True).inserted == 0
+    assert load([image(9, url=new + "?size=large")]).inserted == 1
+
+
 def test_a_stored_record_does_not_take_over_a_deleted_ones_url(load, catalog):
     load([image(1), image(2)])
     delete(catalog, 1)
@@ -292,6 +306,7 @@ def test_the_urls_of_each_deletion_of_a_record_stay_deleted(load, catalog):
     found = catalog.execute("select url, deleted_reason, record ->> 'foreign_identifier' from deleted_before")
     assert found.fetchall() == [(jpg(1), "takedown", "id1")]
     assert load([image(5, url=jpg(1)), image(6, url=jpg("other"))]).skipped == {DELETED: 2}
+    assert load([image(5, url=jpg(1).replace("https:", "http:"))]).skipped == {DELETED: 1}
     assert load([image(1), image(2), image(3)]).skipped == {DELETED: 1}
     assert load([image(2, url=jpg(1))]).skipped == {DELETED: 1}
     assert load([audio(1)], media_type="audio").inserted == 1
