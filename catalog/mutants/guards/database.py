@@ -337,8 +337,8 @@ GUARDS = (
         holds="A record that a trigger keeps out of the deleted ones is not deleted; none is in both tables.",
         row=56,
         file=DELETION,
-        find="        if doubtful and (torn := self._number(self._TORN, torn=_identifiers(doubtful))):\n",
-        replace="        if torn := 0:\n",
+        find="        if doubtful and (misplaced := self._number(self._MISPLACED, gone=_identifiers(doubtful))):\n",
+        replace="        if misplaced := 0:\n",
         tests=(
             f"{TEST_DELETION}::test_what_is_deleted_is_kept_whatever_triggers_there_are",
             f"{TEST_DELETION}::test_what_is_restored_is_in_one_table_whatever_triggers_there_are",
