@@ -94,7 +94,7 @@ class Writing:
         if newer := counted.pop("newer", 0):
             self._progress(
                 f"{self._media_type}: {newer:,} rows stay as they are, because a pull that began later "
-                "than this one has changed them."
+                "than this one has read them."
             )
             counted["unchanged"] += newer
         self._insert(counted)
