@@ -121,7 +121,9 @@ class Provider:
         concurrency: Concurrent calls of `detail`.
         max_failed_details: Consecutive failures of `detail` after which the API counts as down.
         max_shrinkage: Share by which a whole pull may be smaller than the previous one.
-        total_tolerance: Share by which the API's totals are known to exceed its items; 0.1 is a tenth.
+        total_surplus: Number of items by which the API's totals are known to exceed what its pages list.
+        total_tolerance: The same as a share; the larger of both counts. As many items of each round may be
+            missing without a word: a hundredth of a long round is much already.
         deletion_reasons: Skip reasons that mean "no longer available"; they never apply to most of a pull.
         deduplicate: The API lists items more than once; only the first item of a foreign identifier counts.
         popularity: Key in `meta_data` from which the popularity score is computed.
@@ -155,6 +157,7 @@ class Provider:
     concurrency: ClassVar[int] = 4
     max_failed_details: ClassVar[int] = 5
     max_shrinkage: ClassVar[float] = 0.5
+    total_surplus: ClassVar[int] = 0
     total_tolerance: ClassVar[float] = 0.0
     deletion_reasons: ClassVar[tuple[str, ...]] = ()
     deduplicate: ClassVar[bool] = False
