@@ -34,6 +34,7 @@ FOLDER = Path(__file__).parent.parent / "providers"
 _ROOT = FOLDER.parent.parent
 _SCHEDULE = re.compile(r"@(hourly|daily|weekly|monthly|quarterly|yearly)|\S+( \S+){4}")
 _DAILY = re.compile(r"@daily|\d+ \d+ \* \* \*")
+_DAYS = {"@hourly": 1, "@weekly": 7, "@monthly": 31, "@quarterly": 92, "@yearly": 366}  # at most
 
 
 class BrokenProvider(Fatal):
@@ -284,6 +285,21 @@ class Provider:
     def detail(self, raw: Raw, client: Client) -> Raw:
         """Return an item with details from further requests; unlike `record`, it may send requests."""
         return raw
+
+    @classmethod
+    def period(cls) -> timedelta:
+        """Return the time between two runs; other expressions of cron than daily ones count as a month."""
+        return timedelta(days=1 if _DAILY.fullmatch(cls.schedule) else _DAYS.get(cls.schedule, 31))
+
+    @classmethod
+    def patience(cls) -> timedelta:
+        """Return for how long the state of a stopped pull is resumed.
+
+        Until the next run, which reads everything anew; at least a week, so that a failure before holidays
+        costs no pages; and the wait for a used-up quota.
+        """
+        quota = {None: 0, "day": 1, "month": 31}[cls.quota.period if cls.quota else None]
+        return max(timedelta(days=7), cls.period()) + timedelta(days=quota)
 
     @classmethod
     def expectations(cls) -> Expectations:

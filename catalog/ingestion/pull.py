@@ -203,6 +203,7 @@ class Pull:
                 return None
             state = restored(stored)
             _require_same(state.of, self._of())
+            self._require_recent(state)
         except ValueError as error:
             text = self._printable(str(error))
             log.warning("STARTING OVER: the stored state of this pull cannot be used: %s.", text)
@@ -225,6 +226,18 @@ class Pull:
             state.cursor,
         )
         return state
+
+    def _require_recent(self, state: State) -> None:
+        """Raise ValueError if a state was stored so long ago that the records it has read are old."""
+        stored, patience = state.stored or state.started, self.provider.patience()
+        if datetime.now(UTC) - stored > patience:
+            raise ValueError(
+                f"it was stored on {stored:%Y-%m-%d}, more than {patience.days} days ago, so it is too old"
+            )
+
+    def _store(self, state: State) -> None:
+        state.stored = datetime.now(UTC)
+        self._checkpoint.save(_as_json(state))
 
     def _remember(self, state: State) -> None:
         """Remember what earlier attempts wrote, if this one may read it again."""
@@ -272,8 +285,7 @@ class Pull:
         self._fence()
         manifest = self._save_manifest(state)
         self._fence()
-        # Airflow's store accepts only JSON types, so no tuples.
-        self._checkpoint.save(_as_json(state))
+        self._store(state)
         self._progress(manifest, page.total if page else None)
         if self._should_stop():
             raise Interrupted(f"asked to stop after page {state.pages}; the next attempt resumes there.")
@@ -441,7 +453,7 @@ class Pull:
                 gaps.append(Gap(Round({}), text, short=True))
                 state.uncovered = True
                 self._fence()
-                self._checkpoint.save(_as_json(state))
+                self._store(state)
         if self._options.accept_shortfall:
             state.accepted = [gap.error for gap in gaps if gap.short]
             gaps = [gap for gap in gaps if not gap.short]

@@ -201,6 +201,7 @@ class State(msgspec.Struct, kw_only=True):
     Attributes:
         token: Identifies the pull.
         started: When the pull began.
+        stored: When the state was stored; None in states of earlier versions.
         of: What the pull reads: its window and whatever else decides which requests are sent. None in states
             of earlier versions.
         rounds: All rounds of the pull.
@@ -227,6 +228,7 @@ class State(msgspec.Struct, kw_only=True):
 
     token: str
     started: datetime
+    stored: datetime | None = None
     of: JsonObject | None = None
     rounds: list[Round]
     attempts: list[Attempt] = []

@@ -29,10 +29,9 @@ GUARDS = (
         file=PULL,
         find="""        manifest = self._save_manifest(state)
         self._fence()
-        # Airflow's store accepts only JSON types, so no tuples.
-        self._checkpoint.save(_as_json(state))
+        self._store(state)
 """,
-        replace="""        self._checkpoint.save(_as_json(state))
+        replace="""        self._store(state)
         manifest = self._save_manifest(state)
         self._fence()
 """,
@@ -104,8 +103,8 @@ GUARDS = (
         holds="An attempt that was superseded does not overwrite the state.",
         row=3,
         file=PULL,
-        find="        self._fence()\n        # Airflow's store accepts only JSON types, so no tuples.\n",
-        replace="",
+        find="        self._fence()\n        self._store(state)\n        self._progress",
+        replace="        self._store(state)\n        self._progress",
         tests=(
             "ingestion/test_pull.py::test_an_attempt_that_wakes_leaves_the_state_to_the_one_that_took_over",
         ),
@@ -198,6 +197,15 @@ GUARDS = (
         find="            _require_same(state.of, self._of())\n",
         replace="",
         tests=("ingestion/test_pull.py::test_a_state_of_another_pull_is_not_resumed",),
+    ),
+    Guard(
+        name="state-of-these-days",
+        holds="A state that was stored longer ago than the next run takes to come is not resumed.",
+        row=34,
+        file=PULL,
+        find="            self._require_recent(state)\n",
+        replace="",
+        tests=("ingestion/test_pull.py::test_a_state_that_was_left_for_long_is_not_resumed",),
     ),
     Guard(
         name="last-part-is-open",

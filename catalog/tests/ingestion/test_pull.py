@@ -17,6 +17,7 @@ from catalog.ingestion.client import Client
 from catalog.ingestion.loop_guard import LoopGuard
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
+from catalog.ingestion.rate import Quota
 from catalog.ingestion.state import MemoryCheckpoint, Options
 from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN
 from catalog.ingestion.transport import BaseUrlTransport
@@ -276,6 +277,40 @@ def test_a_state_of_another_pull_is_not_resumed(tmp_path, caplog, other, attribu
     assert again.provider.pages.asked[0] == 0
     assert "a" not in rows(again)
     assert re.search(rf"STARTING OVER: .* it is of another pull \({said}", caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "days", "resumed"),
+    [
+        ({}, 30, True),  # a month, until the next run
+        ({}, 32, False),
+        ({"schedule": "@daily"}, 6, True),
+        ({"schedule": "@daily"}, 8, False),
+        ({"quota": Quota(100, "month")}, 60, True),  # it waited for its quota
+        ({"quota": Quota(100, "month")}, 63, False),
+    ],
+)
+def test_a_state_that_was_left_for_long_is_not_resumed(tmp_path, caplog, attributes, days, resumed):
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(Interrupted):
+        pull(tmp_path, provider([["a"], ["b"]]), checkpoint, should_stop=lambda: True).run()
+    stored = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+    checkpoint.state = {**present(checkpoint.state), "stored": stored}
+    again = pull(tmp_path, provider([["x"], ["y"]], **attributes), checkpoint)
+    again.run()
+    assert rows(again) == (["a", "y"] if resumed else ["x", "y"])
+    said = re.search(r"STARTING OVER: .*: it was stored on 20.*, so it is too old", caplog.text)
+    assert bool(said) is not resumed
+
+
+def test_a_long_pull_that_goes_on_is_not_given_up(tmp_path):
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(Interrupted):
+        pull(tmp_path, provider([["a"], ["b"]]), checkpoint, should_stop=lambda: True).run()
+    checkpoint.state = {**present(checkpoint.state), "started": "2020-01-01T00:00:00Z"}
+    again = pull(tmp_path, provider([["x"], ["y"]]), checkpoint)
+    assert again.run().started.year == 2020
+    assert rows(again) == ["a", "y"]
 
 
 def test_the_manifest_of_a_pull_that_starts_over_lists_nothing_of_another_pull(tmp_path):
