@@ -342,7 +342,12 @@ class Pull:
         came = self._writer.write(page, state.pages, state.counts, repeated=repeated, room=room, back=back)
         if page.next is not None and not (repeated or back):
             self._guard.require_news(
-                cursor, new=came.new, again=came.again, least=self._repeatable(page, came)
+                cursor,
+                items=len(page.items),
+                new=came.new,
+                again=came.again,
+                least=self._repeatable(page, came),
+                total=page.total,
             )
         state.pages += 1
         state.skipped_in_a_row = 0

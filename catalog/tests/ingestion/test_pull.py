@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from catalog.core.errors import Fatal, Fenced, Interrupted, LoopDetected, NotWhole, Retry, SkippedErrors
+from catalog.ingestion import loop_guard
 from catalog.ingestion.client import Client
 from catalog.ingestion.loop_guard import LoopGuard
 from catalog.ingestion.parts import Parts
@@ -585,6 +586,26 @@ def test_items_without_an_identifier_are_no_loop(tmp_path):
 
     with pytest.raises(NotWhole, match="none of the 40 items that came could be kept"):
         pull(tmp_path, type("Made", (Nameless,), {"pages": Scripted(as_pages([*range(40)], 2))})()).run()
+
+
+@pytest.mark.parametrize(("total", "most"), [(None, 90), (4, 50), (8, 80)])
+def test_a_repeated_page_without_identifiers_is_not_read_for_ever(tmp_path, monkeypatch, total, most):
+    """Of items that are skipped or rejected, whose values vary, only their number is evidence."""
+
+    class Nameless(Example):
+        def record(self, raw):
+            return image(None) if raw % 2 else Skip("no identifier")
+
+    monkeypatch.setattr(loop_guard, "FRUITLESS", 50)
+    monkeypatch.setattr(loop_guard, "FRUITLESS_UNANNOUNCED", 90)
+    values = count(1)
+    announced = {} if total is None else {"total": total}
+    api = api_client(lambda *_: {"items": [next(values), next(values)], "more": True, **announced})
+    Nameless.pages = Counted(
+        "https://x.example/a", items="items", more="more", total="total", announces="sometimes"
+    )
+    with pytest.raises(LoopDetected, match=f"the last {most + 2} items, .* brought no new record; .*`page`"):
+        pull(tmp_path, Nameless(), client=api).run()
 
 
 def test_a_deduplicating_provider_that_listed_more_than_it_announced_is_a_loop(tmp_path):
