@@ -30,6 +30,7 @@ MARGIN = 0.2  # by which the share of a skip reason may exceed the usual one
 NOTICEABLE = 5  # items; fewer rejects, or skips for one reason, raise no alert
 UNEVEN = 0.9  # minimum size of a page relative to the largest; for numbered pages, except the last
 DRIFT = 0.01  # by which a total may change while a round is read
+COLLAPSE = 0.5  # a total below this share of the highest one is wrong
 READ_AGAIN = 10  # pages of a round, and a tenth of it: the most that is read again because its total fell
 
 
@@ -105,6 +106,11 @@ def may_read_again(again: int, read: int) -> bool:
         read: Pages of the round that were read.
     """
     return again <= READ_AGAIN + read // 10
+
+
+def collapses(total: int | None, announced: tuple[int, int]) -> bool:
+    """Return whether a total is so much lower that nothing was deleted, such as 0 past the last page."""
+    return total is not None and total < announced[1] * COLLAPSE
 
 
 def is_lost(total: int, announced: tuple[int, int]) -> bool:

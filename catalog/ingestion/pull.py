@@ -382,6 +382,8 @@ class Pull:
         round_ = state.rounds[state.round]
         if not fell or announced is None or page.more_rounds or not self._is_whole_list(round_):
             return None
+        if completeness.collapses(page.total, announced):
+            return None
         size, read = max(state.sizes.largest, 1), len(state.pages_of_round())
         earlier = self.provider.pages.back(cursor, fell, size)
         if earlier is None:

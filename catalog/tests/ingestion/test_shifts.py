@@ -127,6 +127,20 @@ def test_whatever_is_deleted_no_other_item_is_lost(tmp_path_factory, form, delet
             break
 
 
+@pytest.mark.parametrize("last", [0, 1, 9])
+def test_a_total_that_collapses_is_no_deletion(tmp_path, last):
+    """Some APIs announce nothing on the page past the last one."""
+    items = names(20)
+
+    def answer(url, params):
+        page = items[(int(params["page"]) - 1) * SIZE :][:SIZE]
+        return {"items": page, "total": 20 if page else last}
+
+    api = client(answer, retries=0)
+    assert pull(tmp_path, provider(FORMS["page numbers"]), client=api).run().whole
+    assert [params["page"] for _, params in api._transport.requests] == ["1", "2", "3"]
+
+
 @pytest.mark.parametrize("form", ["page numbers", "offsets", "a flag of the last page"])
 def test_servers_that_count_differently_take_turns(tmp_path, form):
     items = names(3000)
