@@ -438,9 +438,12 @@ class Pull:
         """Describe what a round lacks, judged by the announced total; or by its pages, if it is not exact."""
         if walk.announced is not None:
             tolerance, surplus = self.provider.total_tolerance, self.provider.total_surplus
-            missing = completeness.unread(walk.read, walk.announced, tolerance, surplus)
-            if missing or walk.lost or not (tolerance or surplus):
-                return missing or (completeness.moved(walk.lost) if walk.lost else None)
+            if missing := completeness.unread(walk.read, walk.announced, tolerance, surplus):
+                return missing
+            if walk.lost:
+                return completeness.moved(walk.lost)
+            if not (tolerance or surplus):
+                return None
         if self.provider.pages.uniform:
             return completeness.short_page(walk.sizes.largest, walk.sizes.smallest)
         return None

@@ -217,6 +217,21 @@ def test_a_total_may_count_a_few_photos_that_no_page_shows(tmp_path, photos, hid
         assert f"{photos - hidden:,} of {photos:,} announced items came" in str(error)
 
 
+def test_photos_that_are_deleted_while_a_slice_is_read_hide_no_other(tmp_path):
+    photos, number = [photo(n, n * 20) for n in range(2900)], count(1)
+    fake = FakeFlickr(photos)
+
+    def answer(url, params):
+        if next(number) == 6:  # page 4
+            del fake.photos[100:128]
+        return fake(url, params)
+
+    _, found, error = run(tmp_path, answer)
+    assert error is None
+    assert found == Counter(str(n) for n in range(2900))  # also those that were deleted later
+    assert len(fake.requests) <= 13
+
+
 @pytest.mark.parametrize(("times", "whole"), [(1, True), (1000, False)])
 def test_a_page_that_lacks_a_tenth_of_its_photos_is_asked_for_again_and_reported(tmp_path, times, whole):
     """Also while the total falls, so that what came may seem to be enough."""
