@@ -123,13 +123,13 @@ def newer_loads(
 
 
 def last_whole(connection: Connection, names: Mapping[MediaType, str]) -> datetime | None:
-    """Return when the newest whole pull of everything was loaded; None if a media type has none.
+    """Return when the newest whole pull of everything began; None if a media type has none.
 
     Args:
         connection: Connection to the catalog database.
         names: The provider's name in the catalog, by media type.
     """
-    return _whole_in_all(connection, names, "finished_on", "window_start is null")
+    return _whole_in_all(connection, names, "fresh_on", "window_start is null")
 
 
 def fresh_until(connection: Connection, names: Mapping[MediaType, str]) -> datetime | None:
