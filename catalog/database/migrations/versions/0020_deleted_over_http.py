@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0019"
-down_revision = "0018"
+revision = "0020"
+down_revision = "0019"
 LOCKS = {
     "deleted_image": "SHARE, as long as an index build",
     "deleted_audio": "SHARE, as long as an index build",
