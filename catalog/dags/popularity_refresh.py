@@ -13,6 +13,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import Param, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
+from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.dags.common import metrics
 from catalog.dags.common.assets import CATALOG, POPULARITY, note_written
@@ -24,7 +25,14 @@ from catalog.database.abandoned_selections import give_up
 from catalog.database.names import digest
 from catalog.notifications.messages import escaped
 from catalog.popularity import popularity
-from catalog.popularity.popularity import due, metric_of, recreate_functions, update_conf, update_metrics
+from catalog.popularity.popularity import (
+    configured,
+    due,
+    metric_of,
+    recreate_functions,
+    update_conf,
+    update_metrics,
+)
 
 log = logging.getLogger(__name__)
 AT_A_TIME = 2  # batched updates beside each other
@@ -40,8 +48,8 @@ Calculates the popularity scores of {media_type} records, once a month.
 2. For each provider, the value at its percentile is determined, and the constant is calculated from it.
    A constant that would change by less than 0.2 % stays: each row with a metric would have to be written, and
    the search index does not distinguish such scores. If more than half of the records with a metric above 0
-   have lost it, as when an API hides its numbers, the constant stays, and the provider's task fails. The conf
-   `force` stores the constant in both cases.
+   have lost it, as when an API hides its numbers, constant and scores stay, and the provider's task fails.
+   The conf `accept_lost` names providers whose records may have lost it; `force` stores each constant.
 3. For each provider whose constant has changed since its rows were scored, a run of
    [`batched_update`](#batched_update) updates the rows whose score differs, two providers at a time. A failed
    run does not stop the others. Other providers are skipped, unless the conf says `force`. If a provider has
@@ -68,8 +76,14 @@ Run it after a change to the calculation of popularity. No table is changed: run
 
 
 @task
-def update_popularity_metrics(media_type: MediaType) -> list[str]:
+def update_popularity_metrics(media_type: MediaType, params: Params = GIVEN) -> list[str]:
     """Store the declared metrics and return the providers that have one."""
+    known = configured(media_type)
+    if unknown := sorted({*params["accept_lost"]} - {*known}):
+        with_metric = ", ".join(sorted(known))
+        raise Refused(
+            f"accept_lost: {', '.join(unknown)} has no metric; providers with one are {with_metric}."
+        )
     with catalog_connection(autocommit=True) as connection:
         return update_metrics(connection, media_type)
 
@@ -81,12 +95,17 @@ def _declared(providers: list[str] | None) -> list[str]:
     return providers
 
 
-def refresh_constant(media_type: MediaType, provider: str, params: Params = GIVEN) -> None:
-    """Determine the provider's value and constant and store them."""
+def refresh_constant(media_type: MediaType, provider: str, params: Params = GIVEN) -> str:
+    """Determine the provider's value and constant and store them; return the provider."""
     timeout = METRIC_TIMEOUT[media_type].total_seconds()
     with catalog_connection(autocommit=True) as connection:
         found = popularity.refresh_constant(
-            connection, media_type, provider, timeout, exact=bool(params.get("force"))
+            connection,
+            media_type,
+            provider,
+            timeout,
+            exact=params["force"],
+            accept_lost=provider in params["accept_lost"],
         )
     log.info(
         "%s: value %s, constant %s; all rows are scored with %s",
@@ -95,17 +114,31 @@ def refresh_constant(media_type: MediaType, provider: str, params: Params = GIVE
         found.constant,
         found.refreshed,
     )
+    return provider
+
+
+def _with_constant(ti: TaskInstance) -> set[str]:
+    """Return the providers whose constant was determined in this run."""
+    # Named in a list, because one mapped instance would otherwise be pulled as if it were no list.
+    return {provider for provider in ti.xcom_pull(task_ids=["refresh_constant"]) if provider}
 
 
 @task(trigger_rule="all_done")
 def get_providers_update_confs(
-    media_type: MediaType, providers: list[str] | None, params: Params = GIVEN, dag_run: DagRun = GIVEN
+    media_type: MediaType,
+    providers: list[str] | None,
+    params: Params = GIVEN,
+    dag_run: DagRun = GIVEN,
+    ti: TaskInstance = GIVEN,
 ) -> list[dict[str, Any]]:
-    """Return the conf of a batched update for each provider that is due; skipped if none is."""
-    providers = _declared(providers)
-    force, run = bool(params.get("force")), dag_run
+    """Return the conf of a batched update for each provider that is due; skipped if none is.
+
+    Records of a provider whose constant was refused keep their scores, also if all providers are asked for.
+    """
+    determined, run = _with_constant(ti), dag_run
+    among = [provider for provider in _declared(providers) if provider in determined]
     with catalog_connection(autocommit=True) as connection:
-        metrics = due(connection, media_type, providers, force=force)
+        metrics = due(connection, media_type, among, force=params["force"])
         if not metrics:
             raise AirflowSkipException("no provider's constant has changed since its rows were scored.")
         updates = []
@@ -143,12 +176,13 @@ def notify_slack(media_type: MediaType, providers: list[str] | None, ti: TaskIns
     providers = _declared(providers)
     with catalog_connection(autocommit=True) as connection:
         metrics = [metric_of(connection, media_type, provider) for provider in providers]
-    # Named in a list, because one mapped instance would otherwise be pulled as if it were no list.
     checked = dict(found for found in ti.xcom_pull(task_ids=["refresh_popularity.note_refreshed"]) if found)
-    lines = []
+    determined, lines = _with_constant(ti), []
     for m in metrics:
         state = (
-            "no values yet"
+            "constant NOT determined; see its task"
+            if m.provider not in determined
+            else "no values yet"
             if m.constant is None
             else "NOT scored with today's constant"
             if m.is_due
@@ -157,7 +191,7 @@ def notify_slack(media_type: MediaType, providers: list[str] | None, ti: TaskIns
         shown = "none" if m.constant is None else f"{m.constant:g}"
         scored = f", {checked[m.provider]:,} records with a score" if m.provider in checked else ""
         lines.append(f"  - {escaped(m.provider)}: {state}; constant {shown}{scored}")
-    late = sum(m.is_due for m in metrics)
+    late = sum(m.is_due or m.provider not in determined for m in metrics)
     return notify_end(
         f"{media_type.capitalize()} popularity",
         f"{media_type.capitalize()} Popularity Refresh",
@@ -181,9 +215,17 @@ def refresh_dag(media_type: MediaType) -> None:
                 False,
                 type="boolean",
                 title="All providers",
-                description_md="Also those whose constant has not changed, or by less than 0.2 %, or more "
-                "than half of whose records have lost their metric.",
-            )
+                description_md="Also those whose constant has not changed, or by less than 0.2 %.",
+            ),
+            "accept_lost": Param(
+                [],
+                type="array",
+                items={"type": "string", "minLength": 1, "maxLength": 80},
+                uniqueItems=True,
+                title="Lost metrics",
+                description_md="Names of providers in the catalog, one on each line, more than half of whose "
+                "records may have lost their metric.",
+            ),
         },
         example={"force": True},
         media_types=(media_type,),

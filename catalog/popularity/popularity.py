@@ -110,7 +110,13 @@ def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
 
 
 def refresh_constant(
-    connection: Connection, media_type: MediaType, provider: str, timeout: float, *, exact: bool = False
+    connection: Connection,
+    media_type: MediaType,
+    provider: str,
+    timeout: float,
+    *,
+    exact: bool = False,
+    accept_lost: bool = False,
 ) -> Metric:
     """Determine and store the value at the percentile and the constant; both stay if there is no value.
 
@@ -123,8 +129,8 @@ def refresh_constant(
         media_type: Media type of the records.
         provider: Name of the provider in the catalog.
         timeout: Maximum seconds for each statement, and to wait for a running load.
-        exact: Store the constant even if it changes by less than PRECISION, or if records have lost
-            their metric.
+        exact: Store the constant even if it changes by less than PRECISION.
+        accept_lost: Store it even if records have lost their metric.
 
     Returns:
         The stored metric.
@@ -140,11 +146,11 @@ def refresh_constant(
         ).fetchone()
     value = row[0] if row else None
     records, others = _with_metric(connection, before, media_type, timeout)
-    if not exact and (lost := _lost(before, records, others)):
+    if not accept_lost and (lost := _lost(before, records, others)):
         raise Fatal(
-            f"{provider}: {lost}; does its API still send them? The constant stays. Correct the mapping and "
-            f"pull again. If it is right, trigger {media_type}_popularity_refresh with the conf "
-            '{"force": true}.'
+            f"{provider}: {lost}; does its API still send them? Constant and scores stay. Correct the "
+            f"mapping and pull again. If it is right, trigger {media_type}_popularity_refresh with the conf "
+            f'{{"accept_lost": ["{provider}"]}}.'
         )
     if value is None:
         return before

@@ -295,8 +295,18 @@ def test_a_deletion_that_the_form_refuses(bench, conf, message):
         bench.api.trigger("delete_records", conf)
 
 
+SCORED = "select identifier, standardized_popularity from image where provider = 'stocksnap' order by 1"
+RENAMED = """
+    update image set meta_data = meta_data - %s || jsonb_build_object(%s::text, meta_data -> %s)
+     where provider = 'stocksnap'
+"""
+
+
 def test_popularity(bench):
-    """A batched update scores each provider with values; at the second run none is due."""
+    """A batched update scores each provider with values; at the second run none is due.
+
+    Scores stay, also in a run for all providers, if the records of a provider have lost their metric.
+    """
     with bench.catalog() as connection:
         connection.execute(
             IMAGES.format(rows=200, providers="'flickr', 'stocksnap'").replace(
@@ -312,7 +322,16 @@ def test_popularity(bench):
         assert state == "success"
         assert bench.tasks("image_popularity_refresh", again)["get_providers_update_confs"] == "skipped"
         assert bench.run("audio_popularity_refresh", {}, timeout=240)[1] == "success"
+        with bench.catalog() as connection:
+            scored = connection.execute(SCORED).fetchall()
+            connection.execute(RENAMED, ["downloads_raw", "hidden", "downloads_raw"])
+        assert bench.run("image_popularity_refresh", {"force": True}, timeout=240)[1] == "failed"
+        assert bench.run("image_popularity_refresh", {"accept_lost": ["nobody"]})[1] == "failed"
+    [refused] = [m["text"] for m in bench.slack if "constant NOT determined" in m.get("text", "")]
+    assert "stocksnap: constant NOT determined; see its task" in refused
     with bench.catalog() as connection:
+        assert connection.execute(SCORED).fetchall() == scored
+        connection.execute(RENAMED, ["hidden", "downloads_raw", "hidden"])
         unscored = connection.execute("""
             select count(*) from image i join image_popularity_metrics m using (provider)
              where m.constant is not null

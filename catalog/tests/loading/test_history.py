@@ -110,6 +110,15 @@ def test_a_pull_that_is_loaded_late_is_as_fresh_as_its_beginning(catalog):
     assert last_whole(catalog, EXAMPLE) == fresh_until(catalog, EXAMPLE) == NOW - DAY * 11
 
 
+def test_a_load_in_the_future_is_neither_fresh_nor_a_measure(catalog):
+    """As after the server's clock was ahead."""
+    report(catalog, 5, age=10)
+    before = last_whole(catalog, EXAMPLE)
+    report(catalog, 7, age=-40_000)
+    assert last_whole(catalog, EXAMPLE) == fresh_until(catalog, EXAMPLE) == before
+    assert catalog.execute("select fetched from whole_pull").fetchall() == [(5,)]
+
+
 class Pulls:
     """Load pulls that brought some images, each in a run of its own."""
 

@@ -82,7 +82,9 @@ def test_a_metric_that_most_records_have_lost_is_no_truth(catalog, now):
     with pytest.raises(Fatal, match=re.escape(message)):
         popularity.refresh_constant(catalog, "image", "flickr", 60)
     assert popularity.metric_of(catalog, "image", "flickr") == before
-    assert popularity.refresh_constant(catalog, "image", "flickr", 60, exact=True).records == 49
+    with pytest.raises(Fatal, match=r'{"accept_lost": \["flickr"\]}'):
+        popularity.refresh_constant(catalog, "image", "flickr", 60, exact=True)
+    assert popularity.refresh_constant(catalog, "image", "flickr", 60, accept_lost=True).records == 49
 
 
 def test_new_records_without_a_metric_and_deleted_ones_have_lost_nothing(catalog):
@@ -113,10 +115,10 @@ def test_a_metric_that_all_records_have_lost_is_no_truth(catalog, now, known):
     ):
         popularity.refresh_constant(catalog, "image", "flickr", 60)
     assert popularity.metric_of(catalog, "image", "flickr") == before
-    forced = popularity.refresh_constant(catalog, "image", "flickr", 60, exact=True)
-    assert forced.value == (0 if now == "0" else before.value)
+    accepted = popularity.refresh_constant(catalog, "image", "flickr", 60, accept_lost=True)
+    assert accepted.value == (0 if now == "0" else before.value)
     catalog.execute("delete from image")
-    assert popularity.refresh_constant(catalog, "image", "flickr", 60) == forced
+    assert popularity.refresh_constant(catalog, "image", "flickr", 60) == accepted
 
 
 def test_what_is_not_known_of_earlier_refreshes_refuses_nothing(catalog):
