@@ -155,7 +155,8 @@ class LabelRun:
     def check_request(self, file: FileVersion | None = None) -> None:
         """Refuse a run id that an earlier run has used for something else.
 
-        Airflow makes a deleted run again with its id, and a new Airflow database may do so, too.
+        A run that Airflow makes again with the id of a deleted one is not refused: its first task leaves the
+        record to the earlier run, unless somebody marks that task as success.
 
         Args:
             file: What the file is now, to compare it with what a run that has ended read; None if it is not
