@@ -76,6 +76,7 @@ def restored_command(
         moment = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=1)
         runs = _runs_by_hand(connection, airflow, moment)
         back = _take_back(connection, api, moment)
+        root = restored.published_to(connection)
     _comment(
         f"The newest load that this database knows of ended on {newest:%Y-%m-%d %H:%M} UTC."
         if newest
@@ -85,6 +86,9 @@ def restored_command(
         f"Copied back from the API's database, with their identifiers: {back}.",
     )
     _print_steps(plans, more, runs)
+    if root:
+        _section(f"7. If this catalog, and no longer the lost one, publishes the dataset to {root}:")
+        _trigger("publish_dataset", {"successor": True})
 
 
 def _print_steps(

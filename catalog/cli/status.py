@@ -69,7 +69,10 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
         if known.dataset:
             records = " and ".join(f"{number:,} {media}" for media, number in known.dataset.records.items())
             day = f"{utc(known.dataset.published_on):%Y-%m-%d}"
-            out.print(f"dataset: version {known.dataset.number} of {day}, {records} records")
+            out.print(
+                f"dataset: version {known.dataset.number} of {day}, {records} records, "
+                f"as the catalog's table says; the files below {known.dataset.root} were not looked at"
+            )
         for alias in aliases:
             shown = f"{alias.documents:,} documents in {alias.index}" if alias.index else "no index yet"
             out.print(f"{alias.name}: {alias.problem or shown}")

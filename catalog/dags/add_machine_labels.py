@@ -21,8 +21,7 @@ an image, the last one.
 With `dry_run`, the default, `merge_labels` only counts the images that would change, and shows a few of them
 before and after. A second run of the same file changes nothing. After a failure, a kill or a deployment,
 clear the failed task: it resumes where it stopped, unless the file has changed meanwhile, which is refused.
-Clearing a finished run changes nothing. A new run with the id of an earlier one is refused if its file,
-provider or least confidence is another one. The next data refresh brings the labels to the API; the tag
+Clearing a finished run changes nothing. The next data refresh brings the labels to the API; the tag
 policy decides which of them are searched, above all by their accuracy (see docs/tag_filtering.md).
 """
 
@@ -44,6 +43,7 @@ from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.params import batch_size_param, dry_run_param
 from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.state import FirstTime
 from catalog.dags.common.storage import stored_at
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import run_merge, run_name
@@ -113,7 +113,11 @@ def _version(params: Params) -> FileVersion | None:
 @task
 def check_file(params: Params = GIVEN) -> int:
     """Refuse a file that cannot be one of labels; return its size in bytes."""
+    first_time = FirstTime()
     with _labels(params) as labels:
+        with first_time as first:
+            if first:
+                labels.leave_to_earlier_run()
         if (state := labels.state()) and state.result:
             labels.check_request(_version(params))
             log.info(ENDED)

@@ -33,6 +33,7 @@ from catalog.dags.common.conf import END
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.params import batch_size_param, dry_run_param
+from catalog.dags.common.state import FirstTime
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import batched_job, run_batched_update
 from catalog.dags.operators.slack import notify
@@ -113,9 +114,12 @@ def select_rows_to_update(params: Params = GIVEN) -> int:
     """Return the number of rows selected, or left when an update is resumed; skipped in a dry run."""
     if params["dry_run"]:
         raise AirflowSkipException("a dry run: the log of check_update shows what would be done.")
+    first_time = FirstTime()
     with catalog_connection(autocommit=True) as connection:
         job = batched_job(connection, params["query_id"], _update(params), batch_size=params["batch_size"])
-        progress = job.claim(resume=params["resume_update"]) or job.select()
+        with first_time as first:
+            claimed = job.claim(resume=params["resume_update"], first=first)
+        progress = claimed or job.select()
         if job.finished(progress):
             log.info(
                 "This run has changed its %s rows already; nothing is left to do.", f"{progress.updated:,}"

@@ -44,6 +44,7 @@ from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.retries import rescheduled
+from catalog.dags.common.state import FirstTime
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify_end
@@ -52,7 +53,7 @@ from catalog.links.answers import Verdict
 from catalog.links.conclude import conclude, follow_renamed, forget
 from catalog.links.estimate import sample_size
 from catalog.links.pauses import Pauses, PauseTable
-from catalog.links.plan import Survey, plan, providers
+from catalog.links.plan import Survey, leave_to_earlier_run, plan, providers
 from catalog.links.report import lines, sentence
 from catalog.links.slots import SharedSlots
 from catalog.links.survey import check_links
@@ -167,8 +168,11 @@ def _slices(params: Params) -> list[tuple[int, int]]:
 @task
 def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, Any]]:
     """Return what to check: each provider and media type, or their slices."""
-    slices = _slices(params)
+    first_time, slices = FirstTime(), _slices(params)
     with catalog_connection(autocommit=True) as connection:
+        with first_time as first:
+            if first:
+                leave_to_earlier_run(connection, dag_run.run_id)
         forget(connection, _now())
         known = providers(connection)
         follow_renamed(connection, known)

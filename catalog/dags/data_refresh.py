@@ -84,11 +84,11 @@ An incremental refresh (`mode`) skips 5 to 8. It finds the records that were wri
 refresh, by whatever program, copies only those, and applies them to the live tables in one transaction. Then
 it writes their documents to both live indexes. Tables and indexes end as after a full refresh, and a refresh
 that would remove suspiciously many records is refused as well. The mode `auto` is incremental unless this is
-impossible: no refresh was completed before, the last incremental one failed, a database was restored,
-another program has written to the live indexes (what moderators write does not count),
-columns, tag policy, sensitive terms or the code of documents have changed, the API's tables have triggers,
-more of the records have changed than the Variable `DATA_REFRESH_MOST_CHANGED` allows (10 %), or the last full
-refresh is older than the Variable `DATA_REFRESH_FULL_AFTER_DAYS`. The report says which.
+impossible: no refresh was completed before, the last incremental one failed, two releases have worked on the
+last one, a database was restored, another program has written to the live indexes (what moderators write does
+not count), columns, tag policy, sensitive terms or the code of documents have changed, the API's tables have
+triggers, more of the records have changed than the Variable `DATA_REFRESH_MOST_CHANGED` allows (10 %), or the
+last full refresh is older than the Variable `DATA_REFRESH_FULL_AFTER_DAYS`. The report says which.
 
 After a failure, clear the failed task together with its downstream tasks: the run resumes, unless another
 refresh has begun meanwhile. A new run cleans up after one that was given up. The old tables are live until
@@ -217,12 +217,15 @@ def report_record_counts(
             reason=refresh.plan.reason,
         )
         metrics.send_refresh(refresh.plan, tables.values(), index, shown)
+    lines = [escaped(line) for line in report.lines]
+    if refresh.plan.mixed:
+        lines.append("  - another release has begun this refresh, so the next one is a full one")
     return notify(
         report.title,
         "Data refresh record difference",
         report.summary,
         fields={"Mode": refresh.plan.mode, "Refresh": refresh.number},
-        lines=[escaped(line) for line in report.lines],
+        lines=lines,
         completion=True,
     )
 

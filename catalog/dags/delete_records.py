@@ -38,6 +38,7 @@ from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
 from catalog.dags.common.params import dry_run_param
 from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.state import FirstTime
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify
 from catalog.database.deletion import Deletion, DeletionPreview, preview
@@ -81,6 +82,7 @@ def check_deletion(params: Params = GIVEN, dag_run: DagRun = GIVEN, ti: TaskInst
     Returns:
         Number of rows selected.
     """
+    first_time = FirstTime()
     with catalog_connection(autocommit=True) as connection:
         if params["dry_run"]:
             found = preview(connection, params["table_name"], _condition(connection, params))
@@ -88,7 +90,9 @@ def check_deletion(params: Params = GIVEN, dag_run: DagRun = GIVEN, ti: TaskInst
             log.info("DRY RUN, nothing is changed.")
             return found.rows
         job = _deletion(connection, dag_run, params)
-        progress = job.claim() or job.select()
+        with first_time as first:
+            claimed = job.claim(first=first)
+        progress = claimed or job.select()
         if job.finished(progress):
             log.info(
                 "This run has deleted its %s records already; nothing is left to do.", f"{progress.updated:,}"

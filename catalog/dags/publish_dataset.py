@@ -14,8 +14,9 @@ that the Variable `DATASET_STORAGE` names:
 4. The version gets its manifest, [Croissant](https://docs.mlcommons.org/croissant/) metadata and a card with
    numbers by source and license. `latest.json` names the newest version and is written last. A version
    without records, with far fewer than the one before, without many of its records, or with far fewer
-   sensitive ones left out, is refused, and so is one where `latest.json` is gone.
-5. All but the newest `DATASET_VERSIONS` versions are deleted.
+   sensitive ones left out, is refused, and so is one where `latest.json` is gone, or names a version of
+   another catalog.
+5. All but the newest `DATASET_VERSIONS` versions are deleted, except those of another catalog.
 
 Records are left out if they were deleted from the catalog or by moderators, if their source has removed them,
 or if they are sensitive: they contain a term of the list, or moderators or their provider call them mature.
@@ -46,6 +47,7 @@ from catalog.dags.common.connections import (
 )
 from catalog.dags.common.context import GIVEN, DagRun, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.state import FirstTime
 from catalog.dags.common.storage import dataset_storage
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
@@ -64,7 +66,7 @@ _TERMS = "sensitive_terms"  # in the settings of a version: digest of the list
 
 
 @task
-def begin_version(dag_run: DagRun = GIVEN) -> list[int]:
+def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
     """Give the run a version and plan its parts; return the numbers of the tasks that write them.
 
     Versions that were given up are deleted.
@@ -72,7 +74,7 @@ def begin_version(dag_run: DagRun = GIVEN) -> list[int]:
     from catalog.data_refresh.moderation import number_deleted
     from catalog.publishing import part_states, parts, versions
 
-    root = dataset_storage()
+    first_time, root = FirstTime(), dataset_storage()
     settings: dict[str, Any] = {
         "include_sensitive": value_of(DATASET_INCLUDE_SENSITIVE),
         versions.MODERATED: is_configured(API_DB),
@@ -82,8 +84,16 @@ def begin_version(dag_run: DagRun = GIVEN) -> list[int]:
             settings[versions.DECISIONS] = {m: number_deleted(api, m) for m in MEDIA_TYPES}
     if not settings["include_sensitive"]:
         settings[_TERMS] = digest_of(sensitive_terms())
-    with catalog_connection(autocommit=True) as catalog:
-        version = versions.begin(catalog, root, dag_run.run_id, settings, lambda: parts.plan(catalog))
+    with catalog_connection(autocommit=True) as catalog, first_time as first:
+        version = versions.begin(
+            catalog,
+            root,
+            dag_run.run_id,
+            settings,
+            lambda: parts.plan(catalog),
+            first=first,
+            successor=params["successor"],
+        )
         planned = part_states.parts_of(catalog, version.number)
     log.info("version %s: %s parts", version.number, f"{len(planned):,}")
     # After a restore, a version that is published may have no parts; without a session, all would be skipped.
@@ -182,7 +192,9 @@ def publish_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> dict[str
         versions.require_sensitive(version, value_of(DATASET_INCLUDE_SENSITIVE))
         if version.stage != "published":
             _require_current(version, versions.begun_on(catalog, version))
-        summary = release.publish(catalog, root, version, accept_shrinkage=params["accept_shrinkage"])
+        summary = release.publish(
+            catalog, root, version, accept_shrinkage=params["accept_shrinkage"], successor=params["successor"]
+        )
     if summary["newest"] == summary["version"]:
         note_written(DATASET, version=summary["version"], **summary["rows"])
     return summary
@@ -242,7 +254,14 @@ with catalog_dag(
             title="Accept far fewer records",
             description_md="Publish even if far fewer records than in the version before are left, or left "
             "out as sensitive, or if `latest.json`, which names it, was deleted.",
-        )
+        ),
+        "successor": Param(
+            False,
+            type="boolean",
+            title="Take over the folder",
+            description_md="Publish although another catalog database has published the newest version: this "
+            "catalog replaces it, for example after a restore.",
+        ),
     },
     example={},
     media_types=MEDIA_TYPES,

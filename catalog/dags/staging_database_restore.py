@@ -35,6 +35,7 @@ from catalog.dags.common.connections import api_connection, database_connection,
 from catalog.dags.common.environments import STAGING
 from catalog.dags.common.github import github
 from catalog.dags.common.retries import hint
+from catalog.dags.common.state import FirstTime
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.sensors import reschedule_sensor
@@ -88,9 +89,14 @@ def get_staging_db_details() -> dict[str, Any]:
 
 @task
 def restore_staging_from_snapshot(snapshot: str, details: dict[str, Any]) -> None:
+    first_time = FirstTime()
     require_turn()
+    own = _restore()
     with hint("Staging is as it was."):
-        _restore().restore(snapshot, details)
+        with first_time as first:
+            if first:
+                own.leave_to_earlier_run()
+        own.restore(snapshot, details)
 
 
 @task

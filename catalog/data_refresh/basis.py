@@ -25,6 +25,7 @@ from catalog.database.row_versions import horizon, written_since
 if TYPE_CHECKING:
     from catalog.data_refresh.search import Indexes
 
+MIXED = "the code of two releases has worked on the last refresh"
 FAILED = "the last incremental refresh did not reach its end"
 _CATALOG = Path(__file__).parents[1]
 MARKS = "catalog_refresh"  # table of the API database with the mark of each live table
@@ -121,11 +122,21 @@ def inputs(columns: Mapping[str, object], terms: Iterable[str], policy_digest: s
         terms: Sensitive terms.
         policy_digest: Digest of the tag policy.
     """
+    digest = _code()
+    digest.update(msgspec.json.encode([columns, sorted(terms), policy_digest], order="deterministic"))
+    return digest.hexdigest()
+
+
+def code() -> str:
+    """Return the digest of the code that determines rows and documents."""
+    return str(_code().hexdigest())
+
+
+def _code() -> "hashlib._Hash":
     digest = hashlib.sha256()
     for name in MODULES:
         digest.update((_CATALOG / f"{name.replace('.', '/')}.py").read_bytes())
-    digest.update(msgspec.json.encode([columns, sorted(terms), policy_digest], order="deterministic"))
-    return digest.hexdigest()
+    return digest
 
 
 def record(catalog: Connection, basis: Basis) -> None:
@@ -158,7 +169,8 @@ def last(catalog: Connection, media_type: MediaType, current: int = 0) -> Basis 
         select r.basis, r.basis ->> 'xid' = r.xmin::text,
                exists (select from refresh f join turn g using (number)
                         where g.dag_id = t.dag_id and f.number > r.number and f.number <> %(current)s
-                          and f.plan ->> 'mode' = 'incremental')
+                          and f.plan ->> 'mode' = 'incremental'),
+               coalesce(r.plan ->> 'mixed' = 'true', false)
           from refresh r join turn t using (number)
          where t.dag_id = %(dag)s and r.stage <> 'working'
          order by number desc limit 1
@@ -167,6 +179,8 @@ def last(catalog: Connection, media_type: MediaType, current: int = 0) -> Basis 
     ).fetchone()
     if row is None:
         return "there was no refresh before"
+    if row[3]:
+        return MIXED
     if row[0] is None:
         return "the last refresh was not completed, or it rebuilt only the index"
     if not row[1]:

@@ -88,7 +88,9 @@ def _continued(
 def completed(refresh: Refresh) -> Basis | None:
     """Return the state after a refresh whose indexes are complete; None if no refresh can continue it."""
     plan = refresh.plan
-    if plan.mode == "index_only" or not plan.inputs:  # has no inputs: only a filtered index was created
+    if plan.mode == "index_only" or plan.mixed:
+        return None
+    if not plan.inputs:  # only a filtered index was created
         return None
     indexes = {alias: refresh.made(index) for alias, index in plan.aliases.items()}
     rejected = indexes[plan.media_type].rejected

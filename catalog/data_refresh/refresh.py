@@ -4,6 +4,7 @@ A task that is cleared later works on the same indexes, from the same moment and
 live tables, or refuses to work. A refresh depends neither on the dates of its run nor on XComs.
 """
 
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -13,14 +14,16 @@ from psycopg.types.json import Jsonb
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.data_refresh.basis import Basis
+from catalog.data_refresh.basis import Basis, code
 from catalog.data_refresh.identity import REMEDY
 from catalog.database.turns import Turn
 
+log = logging.getLogger(__name__)
 Stage = Literal["working", "tables", "promoted"]
 # The time since which moderation counts for an index that may lack any decision.
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 CLOCKS = timedelta(hours=1)  # by which the clocks of the databases and of the API may differ
+_MIXED = {"mixed": True}  # of a plan
 Mode = Literal["full", "incremental", "index_only", "copy", "alias"]
 
 
@@ -66,6 +69,8 @@ class Plan(msgspec.Struct, frozen=True):
         reason: Why the mode is `full` although `auto` was asked for; "" otherwise.
         horizon: Horizon of the catalog database before the first row was read.
         inputs: Digest of what determines tables and documents besides the rows; see `basis.inputs`.
+        code: Digest of the code that makes rows and documents, where the refresh was begun; see `basis.code`.
+        mixed: Whether tasks with other code have worked on it.
         terms: Digest of the sensitive terms; "" if none are needed.
         previous: State that an incremental refresh continues.
         counts: Alias → number of documents, before an incremental refresh wrote any.
@@ -90,6 +95,8 @@ class Plan(msgspec.Struct, frozen=True):
     reason: str = ""
     horizon: int = 0
     inputs: str = ""
+    code: str = ""
+    mixed: bool = False
     terms: str = ""
     previous: Basis | None = None
     counts: dict[str, int] = {}
@@ -203,11 +210,38 @@ def read(connection: Connection, turn: Turn) -> Refresh:
     raise Refused("this run's refresh was never begun; clear its first tasks and all that follow.")
 
 
+def note_code(connection: Connection, refresh: Refresh) -> Refresh:
+    """Note if the code that works on a refresh is not that which began it, and return the refresh.
+
+    Parts of tables and indexes are then as another release makes them, so no refresh can continue from there.
+    """
+    plan = refresh.plan
+    if not plan.inputs or plan.mixed or plan.code == code():
+        return refresh
+    noted = connection.execute(
+        "update refresh set plan = plan || %s where number = %s and stage <> 'promoted'",
+        [Jsonb(_MIXED), refresh.number],
+    ).rowcount
+    if not noted:
+        return refresh
+    log.warning(
+        "another release has begun refresh %d, so the next one will be a full one. Trigger it at once if the "
+        "releases differ in what is searched, or in what counts as sensitive.",
+        refresh.number,
+    )
+    return msgspec.structs.replace(refresh, plan=msgspec.structs.replace(plan, mixed=True))
+
+
 def replan(connection: Connection, refresh: Refresh, plan: Plan) -> Refresh:
     """Replace the plan of a refresh, as long as nothing is live, and return the refresh."""
     connection.execute(
-        "update refresh set plan = %s where number = %s and stage = 'working'",
-        [Jsonb(msgspec.to_builtins(plan)), refresh.number],
+        "update refresh set plan = %(plan)s || case when plan @> %(mixed)s then %(mixed)s else '{}' end"
+        " where number = %(number)s and stage = 'working'",
+        {
+            "plan": Jsonb(msgspec.to_builtins(plan)),
+            "mixed": Jsonb(_MIXED),  # another task may have noted it meanwhile
+            "number": refresh.number,
+        },
     )
     return msgspec.structs.replace(refresh, plan=plan)
 

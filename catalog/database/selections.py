@@ -4,8 +4,8 @@ The selection is a table, `<query_id>_rows_to_update`, ordered as the rows are s
 a row of `batched_update`, which the transaction of each batch updates. So after a kill or a clear, the work
 resumes with exactly the rows that one snapshot found, and no row is processed twice.
 
-A run applies its statement once: clearing a finished run does nothing. Selections of abandoned runs are
-dropped after GIVEN_UP_AFTER days.
+A run applies its statement once: clearing a finished run does nothing. A new run with the id of a finished
+one applies it again. Selections of abandoned runs are dropped after GIVEN_UP_AFTER days.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from psycopg import errors, sql
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.core.session import Connection, raise_memory, settle
 from catalog.database.abandoned_selections import drop_given_up
+from catalog.database.earlier_runs import rename_selections
 from catalog.database.estimates import correct_estimate
 from catalog.database.selection_lock import SelectionLock
 from catalog.database.sql_files import statement as sql_file
@@ -163,12 +164,16 @@ class Selection:
 
     # ownership
 
-    def claim(self, *, resume: bool = False, replace: bool = False, max_wait: float = 10) -> Progress | None:
+    def claim(
+        self, *, resume: bool = False, replace: bool = False, first: bool = False, max_wait: float = 10
+    ) -> Progress | None:
         """Lock the query_id for this run.
 
         Args:
             resume: Continue with the rows of an earlier run.
             replace: Discard the rows of an earlier run; for statements that can be applied again.
+            first: This run has not worked on the selection before, so what is finished under its id is of an
+                earlier run. Rows that such a run has left are continued.
             max_wait: Seconds to wait for an earlier attempt of this run before its session is ended.
 
         Returns:
@@ -180,6 +185,8 @@ class Selection:
             Retry: The session of an earlier attempt does not end.
         """
         self._lock.take(max_wait)
+        if first:
+            self._leave_to_earlier_run()
         state, exists = self._state(self._query_id), self._exists("rows")
         if state and self._is_own(state):
             if exists or state.progress.done:
@@ -212,6 +219,17 @@ class Selection:
                 id=self._query_id,
             )
         return state.progress
+
+    def _leave_to_earlier_run(self) -> None:
+        """Keep what an earlier run with this id has finished, or lost, under another name."""
+        state = self._state(self._query_id)
+        if state and state.run_id == self._run_id and not state.progress.done and self._exists("rows"):
+            log.info("An earlier run with this id has left rows, which this run continues.")
+            return
+        with self._connection.transaction():
+            if state and state.run_id == self._run_id:
+                self._execute("drop table if exists {rows}, {left}")
+            rename_selections(self._connection, self._query_id, self._run_id)
 
     def _is_own(self, state: State) -> bool:
         return (state.run_id, state.statement) == (self._run_id, self._statement)

@@ -19,6 +19,7 @@ from catalog.core.errors import Interrupted, Refused
 from catalog.core.session import Connection
 from catalog.core.sql_files import read_sql
 from catalog.database.batched_update import BatchedUpdate, Preview, preview
+from catalog.database.earlier_runs import earlier_name, rename_selections
 from catalog.database.selection_lock import SelectionLock
 from catalog.database.selections import SelectionOptions, key_of
 from catalog.database.statements import Update
@@ -138,10 +139,24 @@ class LabelRun:
                 [self._run_id],
             ).fetchone()
 
+    def leave_to_earlier_run(self) -> None:
+        """Keep the record of an earlier run with this id under another name, and drop its labels."""
+        if self.state() is None:
+            return
+        self._lock()
+        with self._connection.transaction():
+            self.drop()
+            self._connection.execute(
+                "update label_run set run_id = %s where run_id = %s",
+                [earlier_name(self._run_id), self._run_id],
+            )
+            rename_selections(self._connection, QUERY_ID, self._run_id)
+
     def check_request(self, file: FileVersion | None = None) -> None:
         """Refuse a run id that an earlier run has used for something else.
 
-        Airflow makes a deleted run again with its id, and a new Airflow database may do so, too.
+        A run that Airflow makes again with the id of a deleted one is not refused: its first task leaves the
+        record to the earlier run, unless somebody marks that task as success.
 
         Args:
             file: What the file is now, to compare it with what a run that has ended read; None if it is not

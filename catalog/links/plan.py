@@ -18,6 +18,7 @@ from psycopg import sql
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
+from catalog.database.earlier_runs import earlier_name
 from catalog.ingestion.transport import host_of
 from catalog.links.answers import BUSY, PAUSED
 
@@ -90,6 +91,32 @@ def providers(connection: Connection) -> list[tuple[MediaType, str]]:
         """).format(table=sql.Identifier("public", media))
         found += [(media, name) for (name,) in connection.execute(query)]
     return found
+
+
+def leave_to_earlier_run(connection: Connection, run_id: str) -> None:
+    """Keep the surveys of an earlier run with this id under another name.
+
+    Args:
+        connection: Connection to the catalog database, in autocommit.
+        run_id: Id of a run that has planned nothing yet.
+    """
+    known = connection.execute("select from link_survey where run_id = %s limit 1", [run_id]).fetchone()
+    if known is None:
+        return
+    name = earlier_name(run_id)
+    with connection.transaction():
+        for table, column in (
+            ("link_survey", "run_id"),
+            ("link_check", "run_id"),
+            ("link_removal", "run_id"),
+            ("link_removal", "ended_by"),
+        ):
+            connection.execute(
+                sql.SQL("update {table} set {column} = %s where {column} = %s").format(
+                    table=sql.Identifier("public", table), column=sql.Identifier(column)
+                ),
+                [name, run_id],
+            )
 
 
 def plan(connection: Connection, survey: Survey, *, now: datetime, size: int, again: int) -> bool:

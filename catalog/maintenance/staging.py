@@ -11,6 +11,7 @@ from catalog.core.jsontypes import JsonObject
 from catalog.core.session import Connection, is_same_database
 from catalog.core.setting import Databases, Deploy
 from catalog.core.settings import STAGING_DB
+from catalog.database.earlier_runs import earlier_name
 from catalog.maintenance.github import GitHub
 from catalog.maintenance.snapshots import FAILED
 
@@ -108,6 +109,14 @@ class Restore:
         if instance.get("DBSubnetGroup"):
             details["DBSubnetGroupName"] = instance["DBSubnetGroup"]["DBSubnetGroupName"]
         return details
+
+    def leave_to_earlier_run(self) -> None:
+        """Name another run in the tags of what an earlier run with this id has restored."""
+        for name in (self._names.staging, self._names.temporary):
+            found = self._describe(name)
+            if found and self._is_own(found):
+                tag = {"Key": RUN_TAG, "Value": earlier_name(self._run)}
+                self._rds.add_tags_to_resource(ResourceName=found["DBInstanceArn"], Tags=[tag])
 
     def restore(self, snapshot: str, details: JsonObject) -> None:
         """Start to restore the temporary database, unless this run has already done so.

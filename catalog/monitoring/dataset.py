@@ -1,4 +1,7 @@
-"""The newest version of the published dataset, as the catalog database records it."""
+"""The newest version of the published dataset, as the catalog database records it.
+
+The storage is not looked at: only the tasks of `publish_dataset` are sure to have access to it.
+"""
 
 from datetime import datetime
 

@@ -88,10 +88,22 @@ def files_of(connection: Connection, version: Version) -> list[File]:
     return [msgspec.convert(file, File) for *_, files in rows for file in files]
 
 
-def rows_read(connection: Connection, number: int) -> dict[MediaType, int]:
-    """Return how many rows the parts of a version have read, with those that are left out, by media type."""
-    query = "select media_type, sum(rows_read)::bigint from dataset_part where version = %s group by 1"
-    return dict(connection.execute(query, [number]).fetchall())
+def rows_read(connection: Connection, token: str) -> dict[MediaType, int]:
+    """Return how many rows the parts of a version have read, with those that are left out, by media type.
+
+    Args:
+        connection: Connection to the catalog.
+        token: Token of the version.
+
+    Returns:
+        The numbers; without any if this database does not know the version.
+    """
+    query = """
+        select p.media_type, sum(p.rows_read)::bigint
+          from dataset_part p join dataset_version v on v.number = p.version
+         where v.token::text = %s group by 1 having bool_and(p.rows_read is not null)
+    """
+    return dict(connection.execute(query, [token]).fetchall())
 
 
 @contextmanager

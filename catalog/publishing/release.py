@@ -1,6 +1,7 @@
 """The last steps of a version: compare it with the one before, make it the newest one, delete old ones."""
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -83,7 +84,12 @@ def compare(connection: Connection, root: UPath, version: Version) -> Changes | 
 
 
 def publish(
-    connection: Connection, root: UPath, version: Version, *, accept_shrinkage: bool = False
+    connection: Connection,
+    root: UPath,
+    version: Version,
+    *,
+    accept_shrinkage: bool = False,
+    successor: bool = False,
 ) -> dict[str, Any]:
     """Make a complete version the newest one.
 
@@ -94,14 +100,15 @@ def publish(
         root: The folder of all versions.
         version: The version, as `working` returned it.
         accept_shrinkage: Publish it although far more records than usual are gone, or the pointer is.
+        successor: Publish it although another catalog has published the version before.
 
     Returns:
         Numbers for the report, and `newest`, the number of the newest version. The numbers are the same if
         the version is published already.
 
     Raises:
-        Fatal: There are no records, or far fewer than before, or the versions before are missing; or files of
-            the version, which is published already, are.
+        Fatal: There are no records, or far fewer than before, or the versions before are missing, or another
+            catalog's; or files of the version, which is published already, are missing.
         Retry: Parts or files are missing, or are of different states. Parts with such a file count as not
             written from then on.
     """
@@ -118,6 +125,7 @@ def publish(
         compared = msgspec.convert(held.changes, Changes) if held.changes else None
         wrong = _wrong_files(root / version_folder(held.number), files, compared)
         if not wrong:
+            versions.require_own(connection, root, successor=successor)
             return _publish(connection, root, held, files, compared, accept_shrinkage)
     raise _forgotten(connection, root, version, wrong)
 
@@ -148,7 +156,7 @@ def _publish(
     if (compared and (compared.state, compared.against)) != wanted:
         raise Retry("the change set is of another state or version; clear compare_versions, then this task.")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    read = part_states.rows_read(connection, version.number)
+    read = part_states.rows_read(connection, version.token)
     made = manifest.make(version, files, compared, now, read)
     if not sum(made.rows.values()):
         raise Fatal(
@@ -157,7 +165,7 @@ def _publish(
         )
     if before is None and not accept_shrinkage:
         _require_first(connection, root)
-    if before and not accept_shrinkage and (losses := _losses(before, made)):
+    if before and not accept_shrinkage and (losses := _losses(before, _left_out(connection, before), made)):
         raise Fatal(
             f"the new version is suspicious: {join_first(losses, most=20, separator='; ')}. If it is right, "
             'trigger a run with the conf {"accept_shrinkage": true}. The version before is still the newest.'
@@ -179,12 +187,37 @@ def _publish(
     return {**summary, "newest": version.number}
 
 
-def _losses(before: Manifest, now: Manifest) -> list[str]:
-    """Return what a version lacks or shows beyond the usual, one sentence with both numbers per finding."""
+def _left_out(connection: Connection, version: Manifest) -> dict[str, int] | None:
+    """Return how many records a version has left out, by media type; None if that is not known.
+
+    Manifests of earlier releases do not say it, but the tables have the number of rows that were read.
+    """
+    if version.left_out:
+        return version.left_out
+    read = part_states.rows_read(connection, version.token)
+    return {m: number - version.rows.get(m, 0) for m, number in read.items()} or None
+
+
+def _losses(before: Manifest, left_out: Mapping[str, int] | None, now: Manifest) -> list[str]:
+    """Return what a version lacks or shows beyond the usual, one sentence with both numbers per finding.
+
+    Args:
+        before: The version before.
+        left_out: Records that it has left out, by media type; None if that is not known.
+        now: The new version.
+    """
     findings = []
+    if left_out is None and not (_includes_sensitive(before) or _includes_sensitive(now)):
+        numbers = ", ".join(f"{number:,} {media_type}" for media_type, number in now.left_out.items())
+        findings.append(
+            f"version {before.version} does not say how many sensitive records it has left out, so that the "
+            f"list of terms may be a wrong one; this version has left out {numbers} records"
+        )
+    known = left_out or {}
     for media_type, rows in sorted(before.rows.items()):
         removed = now.changes.removed.get(media_type, 0) if now.changes else 0
-        removed -= max(0, now.left_out.get(media_type, 0) - before.left_out.get(media_type, 0))
+        if media_type in known:
+            removed -= max(0, now.left_out.get(media_type, 0) - known[media_type])
         if loss_limits.lost_too_many(rows, now.rows.get(media_type, 0), loss_limits.TOTAL):
             findings.append(f"{media_type}: {now.rows.get(media_type, 0):,} records, {rows:,} are published")
         elif rows >= loss_limits.SOURCE_SIZE and loss_limits.lost_too_many(
@@ -206,11 +239,11 @@ def _losses(before: Manifest, now: Manifest) -> list[str]:
         for media_type, number in decided_before.items()
         if media_type in decided and loss_limits.lost_decisions(number, decided[media_type])
     ]
-    if not now.settings.get("include_sensitive"):
+    if not _includes_sensitive(now):
         findings += [
             f"{media_type}: {now.left_out.get(media_type, 0):,} sensitive records are left out, {hidden:,} in"
             " the version before, so the list of terms may be a wrong one"
-            for media_type, hidden in sorted(before.left_out.items())
+            for media_type, hidden in sorted(known.items())
             if loss_limits.hides_too_few(hidden, now.left_out.get(media_type, 0))
         ]
     rows_before, rows_now = (
@@ -221,6 +254,10 @@ def _losses(before: Manifest, now: Manifest) -> list[str]:
         f"{rows_before[media_type, provider]:,} are published"
         for media_type, provider in loss_limits.shrunken_sources(rows_before, rows_now)
     ]
+
+
+def _includes_sensitive(version: Manifest) -> bool:
+    return bool(version.settings.get("include_sensitive"))
 
 
 def _require_first(connection: Connection, root: UPath) -> None:
@@ -303,8 +340,9 @@ def _summary(made: Manifest, before: Manifest | None) -> dict[str, Any]:
 def delete_old(connection: Connection, root: UPath, keep: int) -> list[int]:
     """Delete all but the newest versions, and those that were abandoned.
 
-    Only folders are deleted that are ours: named like a version, and recorded for this root or with a
-    manifest of ours. What the pointer names stays, and whatever is newer, unless it is recorded as abandoned.
+    Only folders are deleted that are ours: named like a version, and recorded for this root or with the
+    manifest of a version that this database knows. What the pointer names stays, and whatever is newer,
+    unless it is recorded as abandoned. Nothing is deleted if another catalog has published the newest one.
 
     Args:
         connection: Connection to the catalog, in autocommit.
@@ -320,18 +358,21 @@ def delete_old(connection: Connection, root: UPath, keep: int) -> list[int]:
     pointer = newest(root)
     if pointer is None:
         return []
-    recorded = {
-        number: (stage, token)
-        for number, stage, token in connection.execute(
-            "select number, stage, token::text from dataset_version where rtrim(root, '/') = %s",
-            [name_of(root)],
-        )
-    }
+    if not versions.is_own(connection, pointer.token):
+        log.warning("nothing is deleted: another catalog has published version %s", pointer.version)
+        return []
+    rows = connection.execute(
+        "select number, stage, token::text, rtrim(root, '/') = %s from dataset_version", [name_of(root)]
+    ).fetchall()
+    recorded = {number: (stage, token) for number, stage, token, here in rows if here}
+    tokens = {token for _, _, token, _ in rows}  # also of versions that were moved here from another folder
     published, abandoned = [pointer.version], []
     for number in versions_in(root):
         stage, token = recorded.get(number, (None, None))
         mark = mark_of(root, number)
-        if stage in ("abandoned", "deleted") and (mark is None or mark.token == token):
+        if mark and mark.token not in tokens:
+            log.warning("version %s stays, because this catalog database does not know it", number)
+        elif stage in ("abandoned", "deleted") and (mark is None or mark.token == token):
             abandoned.append(number)
         elif number < pointer.version and (stage == "published" or mark):
             published.append(number)

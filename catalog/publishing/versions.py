@@ -18,7 +18,9 @@ from upath import UPath
 
 from catalog.core.errors import Fatal, Retry
 from catalog.core.session import Connection
+from catalog.database.earlier_runs import earlier_name
 from catalog.publishing.parts import Part
+from catalog.publishing.paths import POINTER
 from catalog.publishing.storage import delete_version, mark_of, name_of, read_pointer, versions_in
 
 log = logging.getLogger(__name__)
@@ -163,6 +165,42 @@ def require_sensitive(version: Version, include: bool) -> None:
         )
 
 
+def is_own(connection: Connection, token: str) -> bool:
+    """Return whether this database has published the version with a token.
+
+    The parts of a version name the transactions that have recorded them. A dump that is restored elsewhere
+    has the rows, but not the transactions. A copy of the server's files has both.
+    """
+    row = connection.execute(
+        "select exists (select from dataset_version v join dataset_part p on p.version = v.number"
+        " where v.token::text = %s and p.transaction = p.xmin::text::bigint)",
+        [token],
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def require_own(connection: Connection, root: UPath, *, successor: bool) -> None:
+    """Refuse a folder in which another catalog publishes: readers would get versions of both in turn.
+
+    Args:
+        connection: Connection to the catalog.
+        root: The folder of all versions.
+        successor: This catalog replaces the one that has published the newest version.
+
+    Raises:
+        Fatal: This database has not published the version that the pointer names.
+    """
+    pointer = read_pointer(root)
+    if pointer is None or successor or is_own(connection, pointer.token):
+        return
+    raise Fatal(
+        f"{root / POINTER} names version {pointer.version}, which this catalog database has not published: "
+        "another catalog publishes to this folder, or the database was restored from a dump. Nothing was "
+        "published. Give the Variable DATASET_STORAGE a folder of its own. If this catalog replaces the "
+        'other one, trigger a run with the conf {"successor": true}.'
+    )
+
+
 def require_moderated(version: Version) -> None:
     """Refuse a version that an earlier release has begun: it may have what moderators have deleted.
 
@@ -181,6 +219,9 @@ def begin(
     run_id: str,
     settings: Mapping[str, Any],
     plan: Callable[[], Sequence[Part]],
+    *,
+    first: bool = False,
+    successor: bool = False,
 ) -> Version:
     """Return the version of a run; a new run gets a new one, and versions that others left are abandoned.
 
@@ -192,13 +233,22 @@ def begin(
         run_id: The run.
         settings: What the run was asked for, for the manifest.
         plan: Splits the tables into parts.
+        first: The run has not begun before, so a version of its id is of an earlier run.
+        successor: See `require_own`.
 
     Raises:
-        Fatal: The storage has a newer version than that of this run, or the pointer is not ours.
+        Fatal: The storage has a newer version than that of this run, or the pointer is not ours, or another
+            catalog's; see `require_own`.
     """
+    if first:
+        connection.execute(
+            "update dataset_version set run_id = %s where run_id = %s", [earlier_name(run_id), run_id]
+        )
     own = of_run(connection, run_id)
     if own:
         _require_root(own, root)
+    else:
+        require_own(connection, root, successor=successor)
     parts = None if own else plan()
     with connection.transaction():
         connection.execute("select pg_advisory_xact_lock(hashtext(%s))", [_LOCK])
@@ -234,13 +284,16 @@ def _delete_abandoned(connection: Connection, root: UPath) -> None:
     """Delete the folders of versions that were given up, so that they do not fill the disk.
 
     A folder stays if a session still writes to it, if it has a manifest, which readers may use, or if the
-    pointer names it, whatever the tables say. Another version can be written beside one that stays.
+    pointer names it, whatever the tables say; all stay where another catalog publishes. Another version can
+    be written beside one that stays.
     """
     query = "select number from dataset_version where stage = 'abandoned' and rtrim(root, '/') = %s"
     abandoned = {number for (number,) in connection.execute(query, [name_of(root)])}
     if not abandoned:
         return
     pointer = read_pointer(root)
+    if pointer and not is_own(connection, pointer.token):
+        return  # another catalog may write to folders of these names
     kept = {pointer.version} if pointer else set()
     for number in sorted(abandoned.intersection(versions_in(root)) - kept):
         try:

@@ -163,6 +163,14 @@ def runs_by_hand(airflow: Connection, since: datetime) -> list[Run]:
     return [run for run in runs if not run.conf.get("dry_run", run.dag_id in DRY_BY_DEFAULT)]
 
 
+def published_to(connection: Connection) -> str | None:
+    """Return the folder to which this database has last published the dataset, or None."""
+    row = connection.execute(
+        "select root from dataset_version where stage = 'published' order by number desc limit 1"
+    ).fetchone()
+    return row[0] if row else None
+
+
 def unfinished(connection: Connection, runs: Iterable[Run]) -> list[Unfinished]:
     """Return the runs whose work is not completely in this database."""
     rows = connection.execute(

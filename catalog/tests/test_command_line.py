@@ -91,6 +91,15 @@ def test_gaps_in_the_advice_after_a_restoration_are_named(catalog_command, dsn):
     assert "none; for that, give --api, or set AIRFLOW_CONN_POSTGRES_OPENLEDGER_API" in out
     assert "# Unknown: give --airflow, or set AIRFLOW__DATABASE__SQL_ALCHEMY_CONN." in out
     assert """airflow dags trigger stocksnap_workflow --conf '{"limit": 5}'""" in out
+    assert "publish_dataset" not in out
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "insert into dataset_version (number, run_id, root, stage)"
+            " values (1, 'a', 's3://a/b', 'published')"
+        )
+    _, out, _ = catalog_command(*command)
+    assert "publishes the dataset to s3://a/b:\n" in out
+    assert """airflow dags trigger publish_dataset --conf '{"successor": true}'""" in out
     refused(catalog_command("db", "restored", "--dsn", dsn, "--conf", "[]"), "--conf should be a JSON object")
     refused(
         catalog_command("db", "restored", "--dsn", dsn, "--airflow", "sqlite:///hunter2"),

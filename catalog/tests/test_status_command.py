@@ -59,6 +59,16 @@ def test_status_names_what_is_wrong(command, search, catalog, api):
     assert [one["documents"] > 0 for one in found["aliases"] if one["name"] == "image"] == [True]
 
 
+def test_the_dataset_is_what_the_table_says(command, search, catalog):
+    catalog.execute(
+        "insert into dataset_version (number, run_id, root, stage, published_on, summary) values"
+        """ (5, 'run', 'file:///gone', 'published', '2026-11-30', '{"rows": {"image": 7}}')"""
+    )
+    _, shown = command("status")
+    assert "dataset: version 5 of 2026-11-30, 7 image records, as the catalog's table says" in shown
+    assert "below file:///gone were not looked at" in " ".join(shown.split())
+
+
 def test_a_provider(command, catalog):
     now = datetime.now(UTC)
     report(

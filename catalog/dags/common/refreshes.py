@@ -51,7 +51,7 @@ def current_refresh(*stages: Stage) -> Refresh:
         Refused: The run has lost its turn, or the refresh is at none of these stages.
     """
     with catalog_connection(autocommit=True) as catalog:
-        current = refreshes.read(catalog, current_turn(catalog))
+        current = refreshes.note_code(catalog, refreshes.read(catalog, current_turn(catalog)))
     if stages and current.stage not in stages:
         raise Refused(f"refresh {current.number} is not where this task belongs: {REMEDY[current.stage]}.")
     return current

@@ -1,5 +1,6 @@
 """Batched updates in tasks of DAGs that know the statement; `batched_update` runs those that people write."""
 
+from contextlib import nullcontext
 from typing import Any
 
 from airflow.sdk import Variable, get_current_context
@@ -14,6 +15,7 @@ from catalog.core.session import Connection
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.retries import hint
+from catalog.dags.common.state import FirstTime
 from catalog.database.batched_update import BatchedUpdate
 from catalog.database.selections import Progress
 from catalog.database.statements import Update, verify
@@ -74,12 +76,14 @@ def run_batched_update(query_id: str, update: Update, *, select: bool = True, **
     Returns:
         Totals over all attempts.
     """
+    first_time = FirstTime() if select else nullcontext(False)
     variable = ProgressVariable(query_id)
     with catalog_connection(autocommit=True) as connection, hint(_what_next(query_id)):
         job = batched_job(
             connection, query_id, update, progress=variable, should_stop=sigterm_flag(), **options
         )
-        progress = job.claim(replace=select)
+        with first_time as first:
+            progress = job.claim(replace=select, first=first)
         if progress is None and not select:
             raise AirflowFailException("no rows are selected; clear the task that selects them, as well.")
         progress = job.run(progress or job.select())
@@ -101,12 +105,14 @@ def run_cleaning(rule: Rule, media: MediaType, **options: Any) -> tuple[Progress
         has dropped the selection.
     """
     name = name_of(rule, media)
-    variable = ProgressVariable(name)
+    first_time, variable = FirstTime(), ProgressVariable(name)
     with catalog_connection(autocommit=True) as connection, hint(_what_next(name)):
         job = CleaningJob(
             connection, run_name(), rule, media, progress=variable, should_stop=sigterm_flag(), **options
         )
-        progress = job.run(job.claim(replace=True) or job.select())
+        with first_time as first:
+            claimed = job.claim(replace=True, first=first)
+        progress = job.run(claimed or job.select())
         left = None
         if not job.finished(progress):
             left = survey(connection, [rule], media, selected=selection(rule, media))[rule.name]

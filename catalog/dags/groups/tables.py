@@ -43,7 +43,7 @@ from catalog.dags.groups.indexing import MAX_DURATION, indexes, require_complete
 from catalog.dags.operators.turns import holding_turn
 from catalog.data_refresh import progress
 from catalog.data_refresh.apply import COPIED_COMPLETELY, apply_changes
-from catalog.data_refresh.basis import inputs, source_columns
+from catalog.data_refresh.basis import code, inputs, source_columns
 from catalog.data_refresh.changes import TooManyChanges
 from catalog.data_refresh.changes_copy import ChangesCopy
 from catalog.data_refresh.columns import Copied, temp_name
@@ -104,7 +104,7 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
             jobs = [TableCopy(catalog, api, table, "") for table in tables]
             columns = {job.source: [job.columns(), source_columns(catalog, job.source)] for job in jobs}
             full = msgspec.structs.replace(
-                full, horizon=horizon(catalog), inputs=inputs(columns, terms, policy.digest)
+                full, horizon=horizon(catalog), inputs=inputs(columns, terms, policy.digest), code=code()
             )
             return choose(
                 params["mode"],

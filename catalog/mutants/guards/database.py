@@ -401,4 +401,35 @@ GUARDS = (
         replace="        if False:\n",
         tests=(f"{TEST_DELETION}::test_rows_whose_deletion_a_trigger_suppresses_are_not_locked",),
     ),
+    Guard(
+        name="work-of-this-run",
+        holds="What an earlier run with the same id has finished is not taken for the work of a new one.",
+        row=44,
+        file=SELECTIONS,
+        find="            self._leave_to_earlier_run()\n",
+        replace="            pass\n",
+        tests=(
+            f"{TEST_SELECTIONS}::TestClearing::test_a_new_run_with_the_id_of_a_finished_one_does_its_work",
+        ),
+    ),
+    Guard(
+        name="work-of-a-run-before-another",
+        holds="Nor is what it had finished before another run used the same query_id.",
+        row=44,
+        file="catalog/database/earlier_runs.py",
+        find=" in (%(id)s, %(id)s || ', ' || %(run)s)",
+        replace=" = %(id)s",
+        tests=(
+            f"{TEST_SELECTIONS}::TestClearing::test_a_new_run_with_the_id_of_a_finished_one_does_its_work",
+        ),
+    ),
+    Guard(
+        name="first-time-until-work-has-begun",
+        holds="Attempts that fail before their work has begun do not make that of an earlier run their own.",
+        row=44,
+        file="catalog/dags/common/state.py",
+        find="        if self._first and error is None:\n",
+        replace="        if self._first:\n",
+        tests=("dags/test_first_time.py::test_attempts_until_the_work_has_begun_are_the_first",),
+    ),
 )

@@ -2,6 +2,7 @@
 
 from catalog.mutants.guard import Guard
 
+EXPORT = "publishing/test_export.py"
 TESTS, VERSIONS, PART_STATES, RELEASE, CHANGES = (
     "publishing/test_versions.py",
     "catalog/publishing/versions.py",
@@ -197,5 +198,50 @@ GUARDS = (
         find="        elif rows >= loss_limits.SOURCE_SIZE and loss_limits.lost_too_many(\n",
         replace="        elif False and loss_limits.lost_too_many(\n",
         tests=("publishing/test_versions.py::test_a_loss_is_refused_and_accepted",),
+    ),
+    Guard(
+        name="dataset-of-this-run",
+        holds="A run with the id of an earlier one writes a version of its own.",
+        row=44,
+        file=VERSIONS,
+        find="    if first:\n",
+        replace="    if False:\n",
+        tests=(f"{TESTS}::test_the_id_of_a_run_that_was_used_before",),
+    ),
+    Guard(
+        name="dataset-of-one-catalog",
+        holds="A version is not published where another catalog has published the newest one.",
+        row=58,
+        file=VERSIONS,
+        find="    if pointer is None or successor or is_own(connection, pointer.token):\n",
+        replace="    if True:\n",
+        tests=(f"{TESTS}::test_another_catalog_does_not_publish_to_the_same_folder",),
+    ),
+    Guard(
+        name="dataset-of-a-dump",
+        holds="A database that was restored from a dump elsewhere does not take over the folder.",
+        row=58,
+        file=VERSIONS,
+        find=' and p.transaction = p.xmin::text::bigint)",\n',
+        replace=')",\n',
+        tests=(f"{TESTS}::test_another_catalog_does_not_publish_to_the_same_folder",),
+    ),
+    Guard(
+        name="dataset-versions-of-others-stay",
+        holds="A version that the catalog database does not know is not deleted.",
+        row=58,
+        file=RELEASE,
+        find="        if mark and mark.token not in tokens:\n",
+        replace="        if False:\n",
+        tests=(f"{TESTS}::test_another_catalog_does_not_publish_to_the_same_folder",),
+    ),
+    Guard(
+        name="dataset-hidden-before",
+        holds="What a manifest of an earlier release does not say about sensitive records is not taken for 0.",
+        row=57,
+        file=RELEASE,
+        find="    return {m: number - version.rows.get(m, 0) for m, number in read.items()} or None\n",
+        replace="    return {}\n",
+        tests=(f"{EXPORT}::test_a_manifest_of_an_earlier_release_does_not_say_that_nothing_was_hidden",),
     ),
 )

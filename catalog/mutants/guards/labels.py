@@ -68,4 +68,13 @@ GUARDS = (
         replace="",
         tests=(f"{TEST}::test_an_older_run_does_not_undo_a_newer_one_that_is_partly_merged",),
     ),
+    Guard(
+        name="labels-of-this-run",
+        holds="The images that an earlier run with the same id has selected are not those of a new one.",
+        row=44,
+        file="catalog/labels/job.py",
+        find="            rename_selections(self._connection, QUERY_ID, self._run_id)\n",
+        replace="",
+        tests=(f"{TEST}::test_a_new_run_with_the_id_of_one_that_was_stopped_begins_anew",),
+    ),
 )

@@ -402,4 +402,13 @@ GUARDS = (
         replace="",
         tests=("maintenance/test_staging.py::test_a_snapshot_that_failed_is_not_waited_for",),
     ),
+    Guard(
+        name="staging-of-this-run",
+        holds="A run with the id of an earlier one restores the staging database again.",
+        row=44,
+        file=STAGING,
+        find='                tag = {"Key": RUN_TAG, "Value": earlier_name(self._run)}\n',
+        replace='                tag = {"Key": RUN_TAG, "Value": self._run}\n',
+        tests=(f"{TEST_STAGING}::test_a_new_run_with_the_id_of_an_earlier_one_restores_again",),
+    ),
 )

@@ -11,7 +11,7 @@ from catalog.core.errors import Refused
 from catalog.data_refresh import basis, modes
 from catalog.data_refresh.basis import MODULES, Basis, create_marks, last, mark, record, set_mark
 from catalog.data_refresh.columns import Column
-from catalog.data_refresh.refresh import CreatedIndex, begin, note_index, reach, read
+from catalog.data_refresh.refresh import CreatedIndex, begin, note_code, note_index, reach, read, replan
 from catalog.database.row_versions import HALF, horizon, written_since
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.data_refresh.test_refresh import plan, turn
@@ -270,6 +270,30 @@ def test_what_cannot_be_continued_has_no_state(catalog, rejected):
     for name in ("image-1", "image-1-filtered"):
         note_index(catalog, refresh, name, CreatedIndex("uuid", 3, rejected))
     assert modes.completed(read(catalog, mine)) is None
+
+
+@pytest.mark.parametrize("begun_by", ["another", "", "this"])
+def test_no_refresh_continues_one_on_which_two_releases_have_worked(catalog, begun_by):
+    """Some documents may be as the other one makes them, until a full refresh."""
+    began = {"another": "f00", "": "", "this": basis.code()}[begun_by]
+    mine = turn(catalog)
+    refresh = begin(catalog, mine, plan(inputs="inputs", code=began))
+    for name in ("image-1", "image-1-filtered"):
+        note_index(catalog, refresh, name, CreatedIndex("uuid", 3, []))
+    found = note_code(catalog, read(catalog, mine))
+    mixed = begun_by != "this"
+    assert found == read(catalog, mine)
+    assert found.plan.mixed is mixed
+    replan(catalog, refresh, refresh.plan)  # a task of the other release knows nothing of it
+    assert read(catalog, mine).plan.mixed is mixed
+    state = modes.completed(read(catalog, mine))
+    assert (state is None) is mixed
+    if state:
+        record(catalog, state)
+    else:
+        reach(catalog, refresh, "promoted")
+    assert last(catalog, "image") == (basis.MIXED if mixed else state)
+    assert note_code(catalog, read(catalog, mine)).plan.mixed is mixed
 
 
 # Modules that those of basis.MODULES import, but that determine neither rows nor documents.

@@ -20,6 +20,7 @@ from catalog.recovery.restored import (
     Run,
     catch_up,
     newest_load,
+    published_to,
     release_turns,
     runs_by_hand,
     unfinished,
@@ -66,6 +67,16 @@ def whole(catalog, provider, until, media_type="image", days=1):
         finished_on=end,
         **window,
     )
+
+
+def test_the_folder_of_the_dataset(catalog):
+    """Its next version is refused until somebody says that this catalog replaces the lost one."""
+    assert published_to(catalog) is None
+    catalog.execute(
+        "insert into dataset_version (number, run_id, root, stage) values (1, 'a', 'a', 'published'),"
+        " (2, 'b', 'b', 'published'), (3, 'c', 'c', 'writing')"
+    )
+    assert published_to(catalog) == "b"
 
 
 def test_how_the_records_of_each_provider_are_restored(catalog):

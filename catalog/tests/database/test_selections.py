@@ -216,6 +216,30 @@ class TestClearing:
             engine(stocked).claim()
         assert most_marks(stocked) == 1
 
+    @pytest.mark.parametrize("later", [False, True], ids=["last", "followed by another"])
+    def test_a_new_run_with_the_id_of_a_finished_one_does_its_work(self, stocked, later):
+        """Airflow makes a deleted run again with its id; the earlier result would be reported as new."""
+        assert whole(engine(stocked)).updated == 30
+        if later:
+            whole(engine(stocked, "run-2"))
+        job = engine(stocked)
+        assert job.claim(first=True) is None
+        assert job.select().total == 30
+        job = engine(stocked)
+        assert whole(job).updated == 30
+        assert engine(stocked).claim().done  # a cleared run has nothing to do
+        assert most_marks(stocked) == 2 + later
+        assert stocked.execute(
+            "select count(*) from batched_update where run_id like 'run-1 before 2%'"
+        ).fetchone() == (1,)
+
+    def test_a_new_run_with_the_id_of_an_unfinished_one_continues(self, stocked):
+        stopped(engine(stocked, should_stop=lambda: True))
+        job = engine(stocked)
+        assert job.claim(first=True).begun
+        assert whole(job).updated == 30
+        assert most_marks(stocked) == 1
+
     def test_an_unfinished_run_whose_rows_were_dropped(self, stocked):
         stopped(engine(stocked, should_stop=lambda: True))
         stocked.execute("drop table test_rows_to_update")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import psutil
@@ -71,6 +72,13 @@ class Bench:
         """Trigger a DAG and wait for its end; return the run id and the state."""
         run_id = self.api.trigger(dag_id, conf, logical_date)
         return run_id, self.api.wait(dag_id, run_id, timeout)
+
+    def make_again(self, dag_id: str, run_id: str, conf: JsonObject, timeout: float = 120) -> str:
+        """Delete a run in Airflow, make one with the same id, wait for its end, and return its state."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns"
+        self.api.call("DELETE", f"{path}/{quote(run_id)}")
+        self.api.call("POST", path, {"dag_run_id": run_id, "logical_date": None, "conf": conf})
+        return self.api.wait(dag_id, run_id, timeout)
 
     def tasks(self, dag_id: str, run_id: str) -> dict[str, str]:
         return {

@@ -206,6 +206,23 @@ def test_a_failure_and_a_clear(bench, images, dag_id, task, failure, what, other
     one_failure(bench, images, dag_id, task, failure, what, other)
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_run_with_the_id_of_a_deleted_one_does_its_work(bench, images, when):
+    """Also if its first attempt is killed before it has looked at what is known of the id."""
+    update = Update(bench, images)
+    run_id, state = update.start()
+    assert state == "success"
+    images.execute(f"update image set title = 'new' where {MADE_UP} and title like '%5!'")
+    with bench.failing(update.dag_id, "select_rows_to_update", when, "kill", once=True):
+        assert bench.make_again(update.dag_id, run_id, update.conf) == "success"
+    found = titles(images)
+    assert len(found) == ROWS
+    assert {title for title in found if not title.endswith("!!")} == {"new!"}
+    bench.api.clear(update.dag_id, run_id, ["check_update"])
+    assert bench.api.wait(update.dag_id, run_id) == "success"
+    assert sorted(titles(images)) == sorted(found)
+
+
 @pytest.mark.fault_long
 @pytest.mark.parametrize(
     ("dag_id", "task", "failure", "what", "other"),

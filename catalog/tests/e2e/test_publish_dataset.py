@@ -105,7 +105,15 @@ def test_the_dataset_is_published(bench, dataset):
             row["identifier"] for row in pq.read_table(changed).to_pylist() if row["change"] == "changed"
         }
         assert {key for key, row in published(dataset).items() if row["title"] == "new"} <= found
+        # Airflow makes a deleted scheduled run again with its id.
+        connection.execute("delete from image where identifier = %s", [min(ours(connection))])
+        assert bench.make_again(DAG, run_id, {}, timeout=400) == "success", bench.tasks(DAG, run_id)
+        assert pointer(dataset) == number + 2
+        assert published(dataset) == ours(connection)
+        bench.api.clear(DAG, run_id, ["begin_version"])
+        assert bench.api.wait(DAG, run_id, 400) == "success", bench.tasks(DAG, run_id)
+        assert pointer(dataset) == number + 2
     reports = [m["text"] for m in bench.slack if m["username"] == "Dataset"]
-    assert len(reports) == 2
-    assert f"Version {number + 1}" in reports[-1]
+    assert len(reports) == 4
+    assert f"Version {number + 2}" in reports[-1]
     assert "image: " in reports[-1]

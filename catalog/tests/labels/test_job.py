@@ -400,6 +400,34 @@ def test_a_merge_that_ended_without_its_task_knowing(images, second, path, monke
     assert touched(images) == (1, 1)
 
 
+def test_a_new_run_with_the_id_of_an_earlier_one_reads_its_own_file(images, second, path):
+    one, two = keys(images)[:2]
+    write(path, line(("Dog", 97.3), key=one))
+    merge(second, path)
+    write(path, line(("Cat", 90), key=two))
+    labels = run(second, provider="clarifai")
+    labels.leave_to_earlier_run()
+    labels.stage(UPath(path))
+    assert labels.merge().changed == 1
+    assert tags_of(images, two) == [OWN, {"name": "Cat", "accuracy": 0.9, "provider": "clarifai"}]
+    assert tags_of(images, one) == [OWN, DOG]
+    assert labels.merge().changed == 1  # a cleared run has nothing to do
+    assert touched(images) == (2, 2)
+
+
+def test_a_new_run_with_the_id_of_one_that_was_stopped_begins_anew(images, second, path):
+    write(path, *(line(("Dog", 97.3), key=key) for key in keys(images)))
+    labels = run(second)
+    labels.stage(UPath(path))
+    with pytest.raises(Interrupted):
+        labels.merge(batch_size=40, should_stop=lambda: True)
+    write(path, line(("Cat", 90), key=keys(images)[0]))
+    labels = run(second)
+    labels.leave_to_earlier_run()
+    labels.stage(UPath(path))
+    assert labels.merge().changed == 1
+
+
 def test_the_id_of_an_earlier_run_is_refused_for_anything_else(images, second, path):
     """Airflow makes a deleted run again with its id; the earlier result would be reported as the new one."""
     write(path, line(("Dog", 97.3), key=keys(images)[0]))

@@ -7,7 +7,8 @@ import pytest
 from catalog.core.errors import Interrupted, Refused
 from catalog.links.answers import BUSY, Verdict
 from catalog.links.pauses import Pauses
-from catalog.links.plan import CONTROLS, Survey, add_controls, plan, providers
+from catalog.links.plan import CONTROLS, Survey, add_controls, leave_to_earlier_run, plan, providers
+from catalog.links.report import lines
 from catalog.links.survey import check_links
 from catalog.tests.database.media import fill
 from catalog.tests.links.checks import HOST, Checks, day
@@ -83,6 +84,23 @@ def test_a_plan_is_made_once(catalog):
     catalog.execute(fill_more)
     assert not plan(catalog, Survey("run", "image", "b"), now=day(1), size=90, again=9)
     assert [(purpose, f"x{key}") for purpose, key in before] == planned(catalog, "run")
+
+
+def test_a_new_run_with_the_id_of_an_earlier_one_makes_its_own_plan(catalog):
+    """Airflow makes a deleted scheduled run again with its id."""
+    checks = Checks(catalog)
+    for number in range(3):
+        checks.found("run", 20 * number)
+        if number < 2:
+            leave_to_earlier_run(catalog, "run")
+    assert checks.marked() == {"made_up1"}
+    assert [(line.planned, line.removed) for line in lines(catalog, "run")] == [(1, 1)]
+    leave_to_earlier_run(catalog, "run")
+    assert lines(catalog, "run") == []
+    found = Counter(why for why, _ in sample(catalog, "run", size=20, provider="made_up", when=60))
+    assert found == {"sample": 20, "again": 1}
+    kept = "select count(*), count(distinct run_id) from link_survey where run_id like 'run before 2%'"
+    assert catalog.execute(kept).fetchone() == (3, 3)
 
 
 def test_slices_have_each_record_once(catalog):

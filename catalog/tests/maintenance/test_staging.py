@@ -166,6 +166,23 @@ def test_a_whole_restoration(rds):
     assert restore.source() == snapshot
 
 
+def test_a_new_run_with_the_id_of_an_earlier_one_restores_again(rds):
+    """Airflow makes a deleted scheduled run again with its id."""
+    arn = rds.describe_db_instances(DBInstanceIdentifier=S)["DBInstances"][0]["DBInstanceArn"]
+    rds.add_tags_to_resource(ResourceName=arn, Tags=[{"Key": RUN_TAG, "Value": "run"}])
+    restore = Restore(rds, NAMES, "run")
+    restore.restore(restore.latest_snapshot(), restore.details())
+    assert restored_by(rds) == {P: "", S: "run"}  # a cleared run has nothing to do
+    restore.leave_to_earlier_run()
+    restore.restore(restore.latest_snapshot(), restore.details())
+    found = restored_by(rds)
+    assert found[S].startswith("run before 2")
+    assert found[T] == "run"
+    restore.leave_to_earlier_run()
+    with pytest.raises(Fatal, match=f"{T} already exists, left by another run"):
+        restore.restore(restore.latest_snapshot(), restore.details())
+
+
 def test_the_old_database_comes_back_when_the_second_rename_fails(rds):
     restore = Restore(rds, NAMES, "run")
     restore.restore(restore.latest_snapshot(), restore.details())

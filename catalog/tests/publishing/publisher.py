@@ -33,7 +33,7 @@ class Publisher:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             yield connection
 
-    def begin(self, run="run"):
+    def begin(self, run="run", **options):
         with self.connected() as connection:
             return versions.begin(
                 connection,
@@ -41,6 +41,7 @@ class Publisher:
                 run,
                 self.settings,
                 lambda: parts.plan(connection, pages=self.pages, least=self.least),
+                **options,
             )
 
     def write(self, run="run", **options):

@@ -1,5 +1,6 @@
 """What is published equals the table, odd values included."""
 
+import hashlib
 import json
 import math
 import unicodedata
@@ -425,6 +426,40 @@ def test_a_list_of_terms_that_finds_far_fewer_records_is_refused(catalog, publis
     publisher.publish("two", accept_shrinkage=True)
     publisher.settings = {"include_sensitive": True}
     assert publisher.run("three") == 3
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("known", [True, False], ids=["this catalog", "another one"])
+def test_a_manifest_of_an_earlier_release_does_not_say_that_nothing_was_hidden(catalog, publisher, known):
+    fill(catalog, 40)
+    catalog.execute("update image set title = 'so bad' where provider = 'smk'")
+    publisher.settings = {"include_sensitive": False}
+
+    def written(run, term, **options):
+        publisher.begin(run, **options)
+        publisher.write(run, sensitive=Sensitive([term], normal_form))
+        publisher.compare(run)
+
+    written("one", "bad")
+    publisher.publish("one")
+    made = publisher.manifest()
+    del made["left_out"]
+    data = json.dumps(made).encode()
+    (publisher.root / "v1" / "manifest.json").write_bytes(data)
+    named = json.loads((publisher.root / "latest.json").read_text())
+    named["manifest_sha256"] = hashlib.sha256(data).hexdigest()
+    (publisher.root / "latest.json").write_text(json.dumps(named))
+    if not known:
+        catalog.execute("delete from dataset_version")
+    written("two", "service unavailable", successor=True)
+    said = (
+        "image: 0 sensitive records are left out, 40 in the version before"
+        if known
+        else "version 1 does not say how many sensitive records .* this version has left out 0 audio, 0 image"
+    )
+    with pytest.raises(Fatal, match=said):
+        publisher.publish("two", successor=True)
+    publisher.publish("two", successor=True, accept_shrinkage=True)
 
 
 @pytest.mark.database

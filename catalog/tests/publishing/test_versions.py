@@ -333,12 +333,14 @@ def test_after_a_restore_nothing_that_is_published_is_touched(catalog, publisher
         catalog.execute("insert into dataset_version select * from backup")
         assert publisher.begin("run").stage == "published"
         assert stages(catalog) == {1: "published"}
-    assert publisher.begin("new").number == 5
+    with pytest.raises(Fatal, match="names version 4, which this catalog database has not published"):
+        publisher.begin("new")
+    assert publisher.begin("new", successor=True).number == 5
     assert publisher.files() == before
     publisher.write("new")
     publisher.compare("new")
-    publisher.publish("new")
-    assert publisher.delete_old(keep=4) == [1]
+    publisher.publish("new", successor=True)
+    assert publisher.delete_old(keep=1) == ([1] if known else [])
     checked(publisher, catalog)
     assert all(publisher.files()[name] == before[name] for name in before if name.startswith(("v2", "v4")))
 
@@ -352,7 +354,53 @@ def test_after_a_restore_a_cleared_run_does_not_write_below_the_pointer(catalog,
     for step in (publisher.begin, publisher.write, publisher.compare, publisher.publish):
         with pytest.raises(Fatal, match="probably restored"):
             step("run")
-    assert publisher.begin("new").number == 4
+    assert publisher.begin("new", successor=True).number == 4
+
+
+@pytest.mark.parametrize(
+    "copied",
+    ["update dataset_version set token = gen_random_uuid()", "update dataset_part set transaction = 1"],
+    ids=["another", "a restored dump"],
+)
+def test_another_catalog_does_not_publish_to_the_same_folder(catalog, publisher, copied):
+    """Readers would get versions of both in turn, and each would delete those of the other."""
+    fill(catalog, 100)
+    assert [publisher.run(f"run {n}") for n in range(3)] == [1, 2, 3]
+    publisher.begin("begun")
+    publisher.write("begun")
+    publisher.compare("begun")
+    before = publisher.files()
+    catalog.execute(f"{copied} where {'number' if 'token' in copied else 'version'} < 4")
+    for step in (lambda: publisher.begin("new"), lambda: publisher.publish("begun")):
+        with pytest.raises(Fatal, match=r'of its own\. If this catalog .*{"successor": true}'):
+            step()
+    assert publisher.delete_old(keep=1) == []
+    assert publisher.files() == before
+    publisher.publish("begun", successor=True)
+    assert publisher.run("own") == 5
+    theirs = {name: data for name, data in before.items() if name.startswith(("v1", "v2", "v3"))}
+    if "token" in copied:
+        assert publisher.delete_old(keep=1) == [4]
+        assert publisher.files().items() >= theirs.items()
+    else:  # it is the successor, so they are its own
+        assert publisher.delete_old(keep=1) == [1, 2, 3, 4]
+
+
+def test_the_id_of_a_run_that_was_used_before(catalog, publisher):
+    """Airflow makes a deleted scheduled run again with its id."""
+    fill(catalog, 100)
+    assert publisher.run("run") == 1
+    assert publisher.begin("run").number == 1  # a cleared run has nothing to do
+    key = min(publisher.rows())
+    catalog.execute("delete from image where identifier = %s", [key])
+    assert publisher.begin("run", first=True).number == 2
+    assert publisher.begin("run").number == 2
+    assert publisher.run("run") == 2
+    assert key not in publisher.rows()
+    checked(publisher, catalog)
+    publisher.begin("given up")
+    assert publisher.begin("given up", first=True).number == 4
+    assert stages(catalog) == {1: "published", 2: "published", 3: "abandoned", 4: "writing"}
 
 
 def test_a_pointer_that_moves_meanwhile_is_not_replaced(catalog, publisher, monkeypatch):
@@ -469,7 +517,6 @@ def test_what_is_not_ours_stays(catalog, publisher):
     assert [publisher.run(f"run {n}") for n in range(3)] == [4, 5, 6]
     assert publisher.delete_old(keep=1) == [4, 5]
     assert {name: data for name, data in publisher.files().items() if name in theirs} == theirs
-    catalog.execute("delete from dataset_version")  # ours by the manifest alone
     assert publisher.run("another") == 7
     assert publisher.delete_old(keep=1) == [6]
     assert {name: data for name, data in publisher.files().items() if name in theirs} == theirs
@@ -489,7 +536,6 @@ def test_an_interrupted_deletion_goes_on(catalog, publisher, monkeypatch):
     fill(catalog, 100)
     for n in range(3):
         publisher.run(f"run {n}")
-    catalog.execute("delete from dataset_version")
     deleted = []
 
     def two_files(folder, name):
