@@ -34,11 +34,11 @@ def hides_too_few(before: int, now: int) -> bool:
 
 
 def lost_decisions(before: int, now: int) -> bool:
-    """Return whether many decisions of moderators are gone, without which deleted records would come back.
+    """Return whether many decisions of moderators are gone, without which records would be shown again.
 
     Args:
-        before: Number of records that they had deleted before.
-        now: Number of those that they have deleted now.
+        before: Their number before, of all or of a sample.
+        now: Their number now.
     """
     return before >= FEW and lost_too_many(before, now, TOTAL)
 

@@ -27,7 +27,7 @@ is written, readers find the version before.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ from airflow.sdk import Param, chain, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.session import Connection
 from catalog.core.settings import API_DB, DATASET_INCLUDE_SENSITIVE, DATASET_TASKS, DATASET_VERSIONS
 from catalog.dags.common.assets import CATALOG, DATASET, POPULARITY, note_written
 from catalog.dags.common.connections import (
@@ -52,10 +53,10 @@ from catalog.dags.common.storage import dataset_storage
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify
+from catalog.data_refresh.decisions import KINDS, Decision, Remembered, refuse_lost, remember
 from catalog.data_refresh.sensitive import digest_of
 
 if TYPE_CHECKING:
-    from catalog.data_refresh.moderation import Decision
     from catalog.publishing.versions import Version
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,6 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
 
     Versions that were given up are deleted.
     """
-    from catalog.data_refresh.moderation import number_deleted
     from catalog.publishing import part_states, parts, versions
 
     first_time, root = FirstTime(), dataset_storage()
@@ -79,12 +79,13 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
         "include_sensitive": value_of(DATASET_INCLUDE_SENSITIVE),
         versions.MODERATED: is_configured(API_DB),
     }
-    if settings[versions.MODERATED]:
-        with api_connection(autocommit=True) as api:
-            settings[versions.DECISIONS] = {m: number_deleted(api, m) for m in MEDIA_TYPES}
     if not settings["include_sensitive"]:
         settings[_TERMS] = digest_of(sensitive_terms())
     with catalog_connection(autocommit=True) as catalog, first_time as first:
+        if settings[versions.MODERATED]:
+            if not params["accept_shrinkage"]:
+                _refuse_lost_decisions(versions.newest_settings(catalog, root))
+            settings |= _remembered(settings, catalog)
         version = versions.begin(
             catalog,
             root,
@@ -98,6 +99,29 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
     log.info("version %s: %s parts", version.number, f"{len(planned):,}")
     # After a restore, a version that is published may have no parts; without a session, all would be skipped.
     return list(range(1, max(1, min(value_of(DATASET_TASKS), len(planned))) + 1))
+
+
+def _remembered(settings: dict[str, Any], catalog: Connection) -> dict[str, Any]:
+    """Return the settings of a version about decisions of moderators, and how many records they leave out."""
+    from catalog.publishing import parts, versions
+
+    with api_connection(autocommit=True) as api:
+        decisions = {m: remember(api, m) for m in MEDIA_TYPES}
+    moderated = _moderated(_kinds(settings))
+    return {
+        versions.DECISIONS: msgspec.to_builtins(decisions),
+        versions.MODERATED_RECORDS: {m: parts.number_of(catalog, m, moderated[m]) for m in MEDIA_TYPES},
+    }
+
+
+def _refuse_lost_decisions(settings: Mapping[str, Any]) -> None:
+    """Refuse to publish without many of the decisions that were made before a version. Raises Fatal."""
+    from catalog.publishing import versions
+
+    known = msgspec.convert(settings.get(versions.DECISIONS, {}), dict[MediaType, dict[Decision, Remembered]])
+    with api_connection(autocommit=True) as api:
+        for media_type, before in known.items():
+            refuse_lost(api, media_type, before, "publish_dataset")
 
 
 @task(map_index_template="session {{ task.op_kwargs.session }}")
@@ -124,7 +148,7 @@ def write_parts(session: int, dag_run: DagRun = GIVEN) -> int:
             root,
             version.number,
             sensitive=sensitive,
-            moderated=_moderated(_decisions(version)) if applies else {},
+            moderated=_moderated(_kinds(version.settings)) if applies else {},
             should_stop=sigterm_flag(),
             progress=meter,
         )
@@ -132,7 +156,7 @@ def write_parts(session: int, dag_run: DagRun = GIVEN) -> int:
     return rows
 
 
-def _moderated(kinds: "Sequence[Decision]", since: datetime | None = None) -> dict[MediaType, frozenset[str]]:
+def _moderated(kinds: Sequence[Decision], since: datetime | None = None) -> dict[MediaType, frozenset[str]]:
     """Return the identifiers of the records that moderators have deleted, or marked as mature.
 
     Args:
@@ -150,9 +174,9 @@ def _moderated(kinds: "Sequence[Decision]", since: datetime | None = None) -> di
         }
 
 
-def _decisions(version: "Version") -> "Sequence[Decision]":
+def _kinds(settings: Mapping[str, Any]) -> Sequence[Decision]:
     """Return the kinds of decisions of moderators by which records are left out of a version."""
-    return ("deleted",) if version.settings["include_sensitive"] else ("deleted", "mature")
+    return ("deleted",) if settings["include_sensitive"] else KINDS
 
 
 @task
@@ -172,9 +196,12 @@ def _require_current(version: "Version", begun_on: datetime) -> None:
 
     if not version.settings["include_sensitive"]:
         unchanged_terms(version.settings[_TERMS])
-    if not version.settings.get(versions.MODERATED) or datetime.now(UTC) - begun_on <= RECENT:
+    if not version.settings.get(versions.MODERATED):
         return
-    if any(_moderated(_decisions(version), begun_on).values()):
+    _refuse_lost_decisions(version.settings)
+    if datetime.now(UTC) - begun_on <= RECENT:
+        return
+    if any(_moderated(_kinds(version.settings), begun_on).values()):
         raise AirflowFailException(
             f"moderators have decided about records since version {version.number} was begun, more than a "
             f"day ago, so that it may have some of them; {versions.AGAIN}"

@@ -8,16 +8,15 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import Literal
 
 from elasticsearch import Elasticsearch
 from psycopg import sql
 
-from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Retry
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.bulk import BulkSender, delete_action, update_action
+from catalog.data_refresh.decisions import Decision
 from catalog.data_refresh.documents import says_mature
 from catalog.data_refresh.search import Indexes
 
@@ -25,7 +24,6 @@ log = logging.getLogger(__name__)
 MARGIN = timedelta(hours=1)
 BATCH = 2_000  # decisions
 PASSES = 5  # over all decisions, until none is left
-Decision = Literal["deleted", "mature"]
 _MATURE = {"term": {"mature": True}}
 
 
@@ -73,25 +71,6 @@ def number_deleted(api: Connection, media_type: MediaType, since: datetime | Non
     table = sql.Identifier("public", f"api_deleted{media_type}")
     row = api.execute(query.format(table), [since]).fetchone()
     return int(row[0]) if row else 0
-
-
-def refuse_lost_decisions(media_type: MediaType, before: int, now: int) -> None:
-    """Refuse to work with far fewer decisions of moderators than before.
-
-    Args:
-        media_type: Media type of the records.
-        before: Number of records that moderators had deleted before.
-        now: Number of those that they have deleted now.
-
-    Raises:
-        Fatal: Far fewer.
-    """
-    if loss_limits.lost_decisions(before, now):
-        raise Fatal(
-            f"the API's table api_deleted{media_type} has {now:,} records, it had {before:,}: what "
-            "moderators have deleted would come back. Restore the table; if its records were taken back on "
-            'purpose, trigger a run with the conf {"accept_shrinkage": true}.'
-        )
 
 
 def follow(

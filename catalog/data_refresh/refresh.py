@@ -15,6 +15,7 @@ from catalog.core.errors import Refused
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.basis import Basis, code
+from catalog.data_refresh.decisions import Decision, Decisions, Remembered
 from catalog.data_refresh.identity import REMEDY
 from catalog.database.turns import Turn
 
@@ -76,7 +77,7 @@ class Plan(msgspec.Struct, frozen=True):
         counts: Alias → number of documents, before an incremental refresh wrote any.
         replaced: Alias → number of those that belong to changed records.
         copy: What the index is copied from; only of the mode `copy`.
-        decisions: Number of records that moderators had deleted; None if it was not counted.
+        decisions: What is remembered of moderators' decisions when it began; None if nothing is.
     """
 
     media_type: MediaType
@@ -102,7 +103,7 @@ class Plan(msgspec.Struct, frozen=True):
     counts: dict[str, int] = {}
     replaced: dict[str, int] = {}
     copy: Copy | None = None
-    decisions: int | None = None
+    decisions: dict[Decision, Remembered] | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -291,8 +292,8 @@ def made_before(connection: Connection, uuid: str, media_type: MediaType, search
     return row[0] if row else None
 
 
-def last_decisions(connection: Connection, media_type: MediaType, api: str) -> int:
-    """Return how many records moderators had deleted when the last promoted refresh began; 0 if unknown.
+def last_decisions(connection: Connection, media_type: MediaType, api: str) -> Decisions:
+    """Return what is remembered of moderators' decisions since the last promoted refresh began.
 
     Args:
         connection: Connection to the catalog database.
@@ -300,12 +301,12 @@ def last_decisions(connection: Connection, media_type: MediaType, api: str) -> i
         api: Airflow connection of the API database.
     """
     row = connection.execute(
-        "select (plan ->> 'decisions')::bigint from refresh"
+        "select plan -> 'decisions' from refresh"
         " where stage = 'promoted' and plan ->> 'media_type' = %s and plan ->> 'api' = %s"
-        "   and plan ->> 'decisions' is not null order by number desc limit 1",
+        "   and jsonb_typeof(plan -> 'decisions') = 'object' order by number desc limit 1",
         [media_type, api],
     ).fetchone()
-    return int(row[0]) if row else 0
+    return msgspec.convert(row[0], dict[Decision, Remembered]) if row else {}
 
 
 def last_count(connection: Connection, uuid: str) -> Counted | None:

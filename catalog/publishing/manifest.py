@@ -15,7 +15,7 @@ from catalog.publishing.columns import SCHEMA_VERSION, columns
 from catalog.publishing.export import File
 from catalog.publishing.paths import MANIFEST, provider_folder, version_folder
 from catalog.publishing.storage import FORMAT, Stored
-from catalog.publishing.versions import Version
+from catalog.publishing.versions import DECISIONS, Version
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -137,7 +137,7 @@ def make(
         version.token,
         published_on,
         Snapshot(version.snapshot, version.taken_on.astimezone(UTC).isoformat(), version.state),
-        version.settings,
+        {name: value for name, value in version.settings.items() if name != DECISIONS},
         rows,
         sum(file.bytes for file in files),
         {m: {column.name: str(column.type) for column in columns(m)} for m in MEDIA_TYPES},

@@ -4,7 +4,7 @@ A table is read by ranges of pages, so that each page is read once, in order. A 
 get a tiny file from each range; such a provider is a part of its own, which an index finds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 from psycopg import sql
@@ -14,6 +14,7 @@ from catalog.core.session import Connection
 
 PAGES = 131_072  # heap pages of a range, 1 GB
 MIN_ROWS = 10_000  # rows that a provider should have in each range on average, so that it is read by ranges
+_KEYS = 10_000  # that are looked up in one statement
 _RANGES_OF_PAGES = 140_000  # the first server version that reads a range of pages without reading the others
 
 
@@ -59,6 +60,25 @@ class Part(msgspec.Struct, frozen=True):
         if self.upper is not None:
             tests.append(sql.SQL("ctid < {}::tid").format(sql.Literal(f"({self.upper},0)")))
         return sql.SQL(" and ").join(tests)
+
+
+def number_of(connection: Connection, media_type: MediaType, keys: Collection[str]) -> int:
+    """Return how many of these records the parts of a version would have.
+
+    Args:
+        connection: Connection to the catalog.
+        media_type: The table.
+        keys: Identifiers of records.
+    """
+    query = sql.SQL(
+        "select count(*) from {} where identifier = any(%s::uuid[]) and not removed_from_source"
+    ).format(sql.Identifier("public", media_type))
+    number = 0
+    ordered = sorted(keys)
+    for first in range(0, len(ordered), _KEYS):
+        row = connection.execute(query, [ordered[first : first + _KEYS]]).fetchone()
+        number += row[0] if row else 0
+    return number
 
 
 def plan(

@@ -232,20 +232,16 @@ def _losses(before: Manifest, left_out: Mapping[str, int] | None, now: Manifest)
             "what moderators have deleted is not left out, as it was before: there is no connection to the "
             "API's database"
         )
-    decided, decided_before = (one.settings.get(versions.DECISIONS, {}) for one in (now, before))
-    findings += [
-        f"{media_type}: moderators have deleted {decided[media_type]:,} records, {number:,} before, so that "
-        "some would come back"
-        for media_type, number in decided_before.items()
-        if media_type in decided and loss_limits.lost_decisions(number, decided[media_type])
-    ]
     if not _includes_sensitive(now):
-        findings += [
-            f"{media_type}: {now.left_out.get(media_type, 0):,} sensitive records are left out, {hidden:,} in"
-            " the version before, so the list of terms may be a wrong one"
-            for media_type, hidden in sorted(known.items())
-            if loss_limits.hides_too_few(hidden, now.left_out.get(media_type, 0))
-        ]
+        for media_type in sorted(known):
+            hidden = now.left_out.get(media_type, 0) - _moderated(now, media_type)
+            hidden_before = known[media_type] - _moderated(before, media_type)
+            if loss_limits.hides_too_few(hidden_before, hidden):
+                findings.append(
+                    f"{media_type}: {hidden:,} sensitive records are left out besides those that moderators "
+                    f"have decided about, {hidden_before:,} in the version before, so the list of terms may "
+                    "be a wrong one"
+                )
     rows_before, rows_now = (
         {(one.media_type, one.provider): one.rows for one in version.providers} for version in (before, now)
     )
@@ -254,6 +250,11 @@ def _losses(before: Manifest, left_out: Mapping[str, int] | None, now: Manifest)
         f"{rows_before[media_type, provider]:,} are published"
         for media_type, provider in loss_limits.shrunken_sources(rows_before, rows_now)
     ]
+
+
+def _moderated(version: Manifest, media_type: str) -> int:
+    """Return how many records a version leaves out because of moderators; 0 if it does not say so."""
+    return int(version.settings.get(versions.MODERATED_RECORDS, {}).get(media_type, 0))
 
 
 def _includes_sensitive(version: Manifest) -> bool:

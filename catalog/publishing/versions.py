@@ -25,8 +25,9 @@ from catalog.publishing.storage import delete_version, mark_of, name_of, read_po
 
 log = logging.getLogger(__name__)
 _LOCK = "publish_dataset"
-# In the settings of a version: whether decisions of moderators apply, and how many records they have deleted.
-MODERATED, DECISIONS = "moderated", "decisions"
+# In the settings of a version: whether decisions of moderators apply; what is remembered of them, which is
+# not in the manifest, because everybody can read that; media type → number of records that they leave out.
+MODERATED, DECISIONS, MODERATED_RECORDS = "moderated", "decisions", "moderated_records"
 AGAIN = "trigger a new run; it takes the next number."
 
 
@@ -83,6 +84,16 @@ def of_run(connection: Connection, run_id: str) -> Version | None:
     query = sql.SQL("select {} from dataset_version where run_id = %s").format(sql.SQL(_COLUMNS))
     row = connection.execute(query, [run_id]).fetchone()
     return Version(*row) if row else None
+
+
+def newest_settings(connection: Connection, root: UPath) -> dict[str, Any]:
+    """Return the settings of the newest version of a folder; empty if this database does not know it."""
+    if (pointer := read_pointer(root)) is None:
+        return {}
+    row = connection.execute(
+        "select settings from dataset_version where token::text = %s", [pointer.token]
+    ).fetchone()
+    return dict(row[0]) if row else {}
 
 
 def begun_on(connection: Connection, version: Version) -> datetime:

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
+from catalog.core.session import Connection
 from catalog.core.settings import (
     API_DB,
     DATA_REFRESH_COPY_TASKS,
@@ -48,6 +49,7 @@ from catalog.data_refresh.changes import TooManyChanges
 from catalog.data_refresh.changes_copy import ChangesCopy
 from catalog.data_refresh.columns import Copied, temp_name
 from catalog.data_refresh.copy import TABLES, TableCopy
+from catalog.data_refresh.decisions import refuse_lost, remember
 from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.index_building import build_indexes as build
 from catalog.data_refresh.modes import choose, most_changes
@@ -71,7 +73,7 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
     Returns:
         The numbers of the tasks that copy the tables and create their indexes together.
     """
-    from catalog.data_refresh.moderation import moderation_moment, number_deleted, refuse_lost_decisions
+    from catalog.data_refresh.moderation import moderation_moment
 
     index_only, tables = params["index_only"], TABLES[media_type]
 
@@ -79,9 +81,9 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
         names, engine, policy = _new_names(media_type, number), indexes(), tag_policy()
         terms = sensitive_terms()
         with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
-            decisions = number_deleted(api, media_type)
             if not params["accept_shrinkage"]:
-                refuse_lost_decisions(media_type, last_decisions(catalog, media_type, API_DB), decisions)
+                before = last_decisions(catalog, media_type, API_DB)
+                refuse_lost(api, media_type, before, f"{media_type}_data_refresh")
             full = Plan(
                 media_type,
                 API_DB,
@@ -97,7 +99,7 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
                 documents={alias: engine.sources(alias) for alias in names},
                 mode="index_only" if index_only else "full",
                 terms=digest_of(terms),
-                decisions=decisions,
+                decisions=remember(api, media_type),
             )
             if index_only:
                 return full
@@ -241,6 +243,12 @@ def build_indexes(media_type: MediaType, session: int) -> None:
                 log.info("%s: another task is still creating an index", table)
 
 
+def _refuse_lost_decisions(refresh: Refresh, api: Connection) -> None:
+    """Refuse to promote rows without many of the decisions that moderators had made. Raises Fatal."""
+    plan = refresh.plan
+    refuse_lost(api, plan.media_type, plan.decisions or {}, f"{plan.media_type}_data_refresh")
+
+
 @task(trigger_rule="none_failed")
 def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, int] | dict[str, Any]:
     """Exchange the tables and return the numbers of deleted orphans by foreign key; not with `index_only`.
@@ -254,6 +262,7 @@ def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, i
         if refresh.stage == "working":  # before the live tables change, whose documents need the list
             unchanged_terms(refresh.plan.terms)
         with api_connection(autocommit=True) as api, hint("The tables were not changed."), holding_turn():
+            _refuse_lost_decisions(refresh, api)
             own = {table: progress.own_columns(api, table) for table in TABLES[media_type]}
             applied = apply_changes(
                 api,
@@ -276,6 +285,7 @@ def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, i
     with api_connection(autocommit=True) as api, hint("The old tables are still live."):
         require_complete(refresh)
         with holding_turn():
+            _refuse_lost_decisions(refresh, api)
             promoted = promote(
                 api,
                 TABLES[media_type],

@@ -2,6 +2,7 @@
 
 from catalog.mutants.guard import Guard
 
+DECISIONS, TEST_DECISIONS = "catalog/data_refresh/decisions.py", "data_refresh/test_decisions.py"
 BULK, INDEXING, MODERATION, SEARCH = (
     "catalog/data_refresh/bulk.py",
     "catalog/data_refresh/indexing.py",
@@ -282,6 +283,42 @@ GUARDS = (
             f"{TEST_MODERATION}::test_an_engine_that_acknowledges_and_does_nothing",
             f"{TEST_MODERATION}::test_decisions_of_another_clock",
         ),
+    ),
+    Guard(
+        name="decisions-that-are-others",
+        holds="Decisions in the place of others are not taken for the same.",
+        row=58,
+        file=DECISIONS,
+        find="    if loss_limits.lost_decisions(len(before.sample), sampled):\n",
+        replace="    if False:\n",
+        tests=(f"{TEST_DECISIONS}::test_others_in_their_place",),
+    ),
+    Guard(
+        name="decisions-of-an-older-backup",
+        holds="The newest decisions are missed, although they are few.",
+        row=58,
+        file=DECISIONS,
+        find="    if len(before.newest) >= loss_limits.FEW and not newest:\n",
+        replace="    if False:\n",
+        tests=(f"{TEST_DECISIONS}::test_an_older_backup",),
+    ),
+    Guard(
+        name="lost-decisions-stop-tables",
+        holds="Tables are not promoted when decisions are gone since the refresh began.",
+        row=58,
+        file="catalog/dags/groups/tables.py",
+        find="""    refuse_lost(api, plan.media_type, plan.decisions or {}, f"{plan.media_type}_data_refresh")\n""",
+        replace="",
+        tests=("dags/test_lost_decisions.py::test_tables_are_not_promoted",),
+    ),
+    Guard(
+        name="lost-decisions-stop-indexes",
+        holds="Indexes do not become live when decisions are gone.",
+        row=58,
+        file="catalog/dags/groups/indexing.py",
+        find="        before = plan.decisions or last_decisions(catalog, plan.media_type, plan.api)\n",
+        replace="        before = plan.decisions or {}\n",
+        tests=("dags/test_lost_decisions.py::test_indexes_do_not_become_live",),
     ),
     Guard(
         name="refused-decisions",

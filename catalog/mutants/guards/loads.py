@@ -304,8 +304,8 @@ GUARDS = (
         holds="An incomplete load, or one of a recording, is neither fresh nor a measure for later ones.",
         row=12,
         file="catalog/database/migrations/versions/0019_fresh_since_the_pull.sql",
-        find="from ingestion_report where complete and whole and not replayed;",
-        replace="from ingestion_report where complete;",
+        find="from ingestion_report where complete and whole and not replayed and",
+        replace="from ingestion_report where complete and",
         tests=("loading/test_history.py", "database/test_schema.py"),
     ),
     Guard(
