@@ -61,14 +61,15 @@ FRESH = _declare(
     "provider.fresh_timestamp_seconds",
     "Unix time",
     _SOURCE,
-    "the end of the newest window that was loaded whole; without windows, when it was loaded",
+    "the end of the newest window that was loaded whole; without windows, when its pull began",
 )
 DUE = _declare(
     "gauge",
     "provider.due_timestamp_seconds",
     "Unix time",
     _SOURCE,
-    "from which the provider is late: 1.5 periods of its schedule after the time above (dated: and a day)",
+    "from which the provider is late: 1.5 periods of its schedule and the longest pull (dated: a day) after "
+    "the time above",
 )
 _REFRESH = "media_type mode"
 ROWS = _declare(

@@ -44,9 +44,9 @@ Calculates the popularity scores of {media_type} records, once a month.
    `force` stores the constant in both cases.
 3. For each provider whose constant has changed since its rows were scored, a run of
    [`batched_update`](#batched_update) updates the rows whose score differs, two providers at a time. A failed
-   run does not stop the others. Other providers are skipped, unless the conf says `force`. If no record of a
-   provider has a value, its constant and its scores stay; scores of a provider that never had a constant are
-   removed.
+   run does not stop the others. Other providers are skipped, unless the conf says `force`. If a provider has
+   no records with a value, its constant and its scores stay; scores of a provider that never had a constant
+   are removed.
 4. A provider is marked as scored after a check of each of its rows, which also counts those with a score. If
    a row differs, the task fails and the provider stays due.
 5. One report gives the result of each provider.

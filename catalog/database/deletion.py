@@ -102,9 +102,7 @@ class _Move(Selection):
 
     busy = "the same deletion or restoration is running ({}); wait for it."
     _MOVE: str  # file of the statement that moves the rows of `source` that are not locked
-    _TORN: (
-        LiteralString  # condition that a row (column `id`) has left one table, and is not only in the other
-    )
+    _MISPLACED: LiteralString  # counts the rows of `gone` (column `id`) that are lost, or in both tables
     _STILL: LiteralString  # condition that a row of `source` (column `id`) has not been moved
 
     def run(self, progress: Progress) -> Progress:
@@ -193,11 +191,11 @@ class _Move(Selection):
         row = self._execute(statement(self._MOVE), source=source).fetchone()
         assert row
         moved, doubtful = row
-        if doubtful and (torn := self._number(self._TORN, torn=_identifiers(doubtful))):
-            raise Fatal(self._torn(torn))
+        if doubtful and (misplaced := self._number(self._MISPLACED, gone=_identifiers(doubtful))):
+            raise Fatal(self._misplaced(misplaced))
         return int(moved)
 
-    def _torn(self, number: int) -> str:
+    def _misplaced(self, number: int) -> str:
         """Return the message for rows that would be lost, or in both tables."""
         raise NotImplementedError
 
@@ -226,9 +224,9 @@ class Deletion(_Move):
 
     _change = "delete"
     _MOVE = "delete"
-    _TORN = (
-        "select count(*) from {torn} torn"
-        " where not exists (select from {deleted} d where d.identifier = torn.id)"
+    _MISPLACED = (
+        "select count(*) from {gone} gone"
+        " where not exists (select from {deleted} d where d.identifier = gone.id)"
     )
     _STILL = "exists (select from {table} there where there.identifier = source.id)"
 
@@ -269,7 +267,7 @@ class Deletion(_Move):
                 "batch is deleted. Drop the index, then clear this task."
             ) from None
 
-    def _torn(self, number: int) -> str:
+    def _misplaced(self, number: int) -> str:
         names = suppressors(self._connection, f"deleted_{self._table}", "insert")
         return (
             f"{number:,} records would be lost: {names or 'something'} keeps them out of "
@@ -309,8 +307,8 @@ class Restoration(_Move):
     selects = "--where"
     _STILL = "exists (select from {deleted} d where d.identifier = source.id and {free})"
     _MOVE = "restore"
-    _TORN = (
-        "select count(*) from {torn} torn where exists (select from {deleted} d where d.identifier = torn.id)"
+    _MISPLACED = (
+        "select count(*) from {gone} gone where exists (select from {deleted} d where d.identifier = gone.id)"
     )
 
     def __init__(
@@ -328,7 +326,7 @@ class Restoration(_Move):
             exclusive=False,
             **options,
         )
-        self._holder = deleted
+        self._selected_table = deleted
         self._names |= {
             "deleted": sql.Identifier(deleted),
             "from": sql.SQL("{} as {}").format(sql.Identifier(deleted), sql.Identifier(table)),
@@ -339,12 +337,12 @@ class Restoration(_Move):
         names = suppressors(self._connection, self._table, "insert")
         return names or refusing_indexes(self._connection, self._table)
 
-    def _torn(self, number: int) -> str:
-        names = suppressors(self._connection, self._holder, "delete")
+    def _misplaced(self, number: int) -> str:
+        names = suppressors(self._connection, self._selected_table, "delete")
         return (
-            f"{number:,} records would be in {self._table} and in {self._holder}: {names or 'something'} "
-            "suppresses their deletion there. Nothing of this batch is restored. Drop or disable it, then "
-            "repeat the command."
+            f"{number:,} records would be in {self._table} and in {self._selected_table}: "
+            f"{names or 'something'} suppresses their deletion there. Nothing of this batch is restored. "
+            "Drop or disable it, then repeat the command."
         )
 
     def _value(self, column: str) -> sql.Composable:

@@ -147,7 +147,7 @@ class Selection:
             raise Refused(f"update_timeout: {timeout:g} s; it must be between 0.001 and {LONGEST} s.")
         self._connection, self._query_id, self._run_id = connection, query_id, run_id
         self._table, self._statement = table, statement
-        self._holder = table  # the table of the selected rows
+        self._selected_table = table
         self._batch_size, self._timeout, self._pause = max(1, batch_size), timeout, pause
         self._report, self._should_stop = progress, should_stop
         self._lock = SelectionLock(
@@ -419,7 +419,7 @@ class Selection:
                 self._allow_table_lock_wait()
                 if least:
                     left = sql.SQL("select left_identifier from {}").format(self._names["left"])
-                    free = lock_free_rows(self._connection, self._holder, left)
+                    free = lock_free_rows(self._connection, self._selected_table, left)
                 if free is None or free >= least:
                     updated, missing = work()
                     self._save_progress(progress, updated, missing)
@@ -431,7 +431,7 @@ class Selection:
         progress.waiting = counted[0]
         if free and free >= least and not updated + missing:
             raise Fatal(
-                f"{free:,} rows of {self._holder} are not locked, but they stay as they are: "
+                f"{free:,} rows of {self._selected_table} are not locked, but they stay as they are: "
                 f"{self._suppressors()} suppresses the change. All other rows are done. Exclude these rows, "
                 "or change the table."
             )

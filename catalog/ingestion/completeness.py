@@ -30,6 +30,8 @@ MARGIN = 0.2  # by which the share of a skip reason may exceed the usual one
 NOTICEABLE = 5  # items; fewer rejects, or skips for one reason, raise no alert
 UNEVEN = 0.9  # minimum size of a page relative to the largest; for numbered pages, except the last
 DRIFT = 0.01  # by which a total may change while a round is read
+COLLAPSE = 0.5  # a total below this share of the highest one is wrong
+READ_AGAIN = 10  # pages of a round, and a tenth of it: the most that is read again because its total fell
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -81,22 +83,59 @@ def announced_total(lowest: int, highest: int) -> int:
     return lowest if lowest >= highest * (1 - DRIFT) else highest
 
 
-def unread(read: int, announced: tuple[int, int], tolerance: float) -> str | None:
+def unread(read: int, announced: tuple[int, int], tolerance: float = 0, surplus: int = 0) -> str | None:
     """Describe what a round lacks compared with the announced total; return None if it is whole.
 
     Args:
         read: Items that were read.
         announced: The lowest and the highest total in the responses of the round.
         tolerance: Share by which the API's totals are known to exceed its items.
+        surplus: The same as a number of items; the larger of both counts.
     """
     total = announced_total(*announced)
-    if read >= total * (1 - tolerance):
+    if read >= total - max(surplus, total * tolerance):
         return None
     return f"{read:,} of {total:,} announced items came"
 
 
+def may_read_again(again: int, read: int) -> bool:
+    """Return whether a round may read pages again because its total fell.
+
+    Args:
+        again: All pages of the round that would be read again.
+        read: Pages of the round that were read.
+    """
+    return again <= READ_AGAIN + read // 10
+
+
+def collapses(total: int | None, announced: tuple[int, int]) -> bool:
+    """Return whether a total is so much lower that nothing was deleted, such as 0 past the last page."""
+    return total is not None and total < announced[1] * COLLAPSE
+
+
+def is_lost(total: int, announced: tuple[int, int]) -> bool:
+    """Return whether items may have moved past a round that does not go back when its total falls.
+
+    Servers that count differently take turns: then the total returns to where it was. One that falls by more
+    than it may drift is not trusted at all.
+
+    Args:
+        total: The total after it fell.
+        announced: The lowest and the highest total before.
+    """
+    return total < announced[0] and announced_total(total, announced[1]) == total
+
+
+def moved(lost: int) -> str:
+    """Describe items that a round may lack although as many came as were announced."""
+    return (
+        f"the announced total fell again and again, and for {lost:,} items no page was read again: as many "
+        "may have moved to pages that were read before"
+    )
+
+
 def short_page(largest: int, smallest: int | None) -> str | None:
-    """Describe suspicious page sizes of a round without a total; return None if there are none.
+    """Describe suspicious page sizes of a round; return None if there are none.
 
     Args:
         largest: Items on the largest page.
@@ -106,7 +145,7 @@ def short_page(largest: int, smallest: int | None) -> str | None:
         return None
     return (
         f"a page in the middle holds {smallest:,} items, another {largest:,}, "
-        "and no total proves that all came"
+        "and no exact total proves that all came"
     )
 
 

@@ -11,6 +11,8 @@ from catalog.ingestion.records import Raw
 
 STALE_PAGES = 10  # pages in a row that bring nothing new; items that are added meanwhile shift some pages
 STALE_ITEMS = 50  # known items in a row; a record may be on each page, among others that are skipped
+# Items in a row that bring no new record: without identifiers, only their number tells that they repeat.
+FRUITLESS, FRUITLESS_UNANNOUNCED, FRUITLESS_TIMES = 100_000, 1_000_000, 10
 
 
 class LoopGuard:
@@ -36,6 +38,7 @@ class LoopGuard:
         self._cursors: set[bytes] = set()
         self._repeats = 0
         self._stale_pages = self._stale_items = 0  # since the last page with a new record
+        self._fruitless = 0  # items since then, also those without an identifier
 
     def repeated(self, cursor: JsonObject, items: Sequence[Raw]) -> bool:
         """Return whether a page with the same items was read before in this round.
@@ -69,23 +72,35 @@ class LoopGuard:
             )
         return True
 
-    def require_news(self, cursor: JsonObject, *, new: int, again: int, least: int) -> None:
+    def require_news(
+        self, cursor: JsonObject, *, items: int, new: int, again: int, least: int, total: int | None
+    ) -> None:
         """Require that records come that the round has not read before.
 
         A field that changes with each request, such as a number of views, hides that a page is repeated. But
         its records have the same identifiers. Items that are added to the front of a list while it is read
-        shift known items to the next pages, but never more than were read. Rejects have no identifier, so
-        they are no evidence.
+        shift known items to the next pages, but never more than were read. Skipped items and rejects have no
+        identifier, so they are no evidence, unless there are far more of them than were announced.
 
         Args:
             cursor: The cursor of the page, which is not the last one.
+            items: Items of the page.
             new: Items of the page that the round had not read before.
             again: Items of the page that the round had read before.
             least: Known items in a row that may be legitimate: the records of the round.
+            total: The announced total, if there is one.
 
         Raises:
-            LoopDetected: `STALE_PAGES` in a row, with more than `least` items, brought only known items.
+            LoopDetected: `STALE_PAGES` in a row, with more than `least` items, brought only known items; or
+                ten times as many items as were announced, and at least `FRUITLESS`, brought no new record.
         """
+        self._fruitless = 0 if new else self._fruitless + items
+        most = FRUITLESS_UNANNOUNCED if total is None else max(FRUITLESS, FRUITLESS_TIMES * total)
+        if self._fruitless > most:
+            raise LoopDetected(
+                f"the last {self._fruitless:,} items, up to the page at {cursor}, brought no new record; "
+                f"the pull stopped there.{self._cause(cursor)}"
+            )
         if new or not again:
             self._stale_pages = self._stale_items = 0
             return

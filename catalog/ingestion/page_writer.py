@@ -1,7 +1,8 @@
 """Maps, encodes, counts and writes the items of a page; a bad item is rejected without failing the page."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 
 import msgspec
@@ -20,7 +21,7 @@ from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
 
 log = logging.getLogger(__name__)
-MAX_REMEMBERED = 200_000  # records of a round that are remembered; 15 MB
+MAX_REMEMBERED = 200_000  # records of a round that are remembered, the last ones; 17 MB
 _MESSAGE = 80  # characters of an error message that are kept in a reason
 
 
@@ -67,7 +68,8 @@ class PageWriter:
         }
         self._first: MediaType = provider.media_types[0]
         self._seen: set[tuple[str, int]] | None = set() if provider.deduplicate else None
-        self._met: set[tuple[str, int]] = set()  # records of the current round, by hash
+        self._met: set[tuple[str, int]] = set()  # the last records of the current round, by hash
+        self._order: deque[tuple[str, int]] = deque()  # of these records, the oldest first
         self._shown: set[str] = set()  # reasons whose traceback was logged
 
     def remember(self, manifest: Manifest, pages: range) -> None:
@@ -79,12 +81,13 @@ class PageWriter:
         """Read the identifiers that the round read before, so that its records do not count twice."""
         unwritten = ((media, hash(name)) for media, name in self._parts.unwritten(manifest, pages))
         room = max(0, MAX_REMEMBERED - len(self._met))
-        self._met.update(islice(chain(self._written(manifest, pages), unwritten), room))
+        newest = [*islice(chain(self._written(manifest, pages), unwritten), room)]
+        self._meet(reversed(newest))
 
     def _written(self, manifest: Manifest, pages: range) -> Iterator[tuple[str, int]]:
-        """Yield the keys of the records in the parts of some pages."""
+        """Yield the keys of the records in the parts of some pages, the last page first."""
         for media_type in self._encoders:
-            for path in self._parts.tsv_files(media_type, manifest, pages):
+            for path in reversed(self._parts.tsv_files(media_type, manifest, pages)):
                 with path.open(encoding="utf-8") as lines:
                     for line in lines:
                         identifier = line.split("\t", 1)[0].replace("\\\\", "\\")
@@ -99,9 +102,17 @@ class PageWriter:
     def count_again(self) -> None:
         """Forget the records of the round, because it begins again or has ended."""
         self._met.clear()
+        self._order.clear()
 
     def write(
-        self, page: Page, number: int, counts: dict[str, Counts], *, repeated: bool, room: int | None
+        self,
+        page: Page,
+        number: int,
+        counts: dict[str, Counts],
+        *,
+        repeated: bool,
+        room: int | None,
+        back: bool = False,
     ) -> Came:
         """Write and count the rows and rejects of a page.
 
@@ -111,6 +122,7 @@ class PageWriter:
             counts: Counts of the pull, to which those of the page are added.
             repeated: The pull has read this page before.
             room: Number of rows that may still be written; None for no limit.
+            back: The pull went back to this page: items that the round has read are not written again.
 
         Returns:
             How many of its items the round has read before. They do not count towards the announced total.
@@ -118,7 +130,7 @@ class PageWriter:
         Raises:
             Fenced: Another attempt has taken over; nothing is written.
         """
-        tally, new, again = Tally(counts), 0, 0
+        tally, new, old = Tally(counts), 0, 0
         records: list[tuple[Raw, Media]] = []
         for raw in page.items:
             if room is not None and len(records) >= room:
@@ -129,8 +141,12 @@ class PageWriter:
                 mapped = self._map(raw, tally)
                 keys = {self._key(record) for _, record in mapped if _has_identifier(record)}
                 known = self._came_before(keys)
-                new, again = new + (bool(keys) and not known), again + known
-                records += mapped
+                new, old = new + (bool(keys) and not known), old + known
+                if known and back:
+                    for _, record in mapped:
+                        tally.pass_over(self._provider.media_type(record), SEEN)
+                else:
+                    records += mapped
         for _, record in records[room:] if room is not None else ():  # of an item with several records
             tally.pass_over(self._provider.media_type(record), OVER_LIMIT)
         records = records[:room]
@@ -145,14 +161,22 @@ class PageWriter:
             self._parts.write_rejects(number, tally.rejects, self._client.redact)
         if unwritten and page.total is not None:  # otherwise an attempt that resumes does not need them
             self._parts.list_unwritten(number, unwritten)
-        return Came(new, again, len(self._met))
+        return Came(new, old, len(self._met))
 
     def _came_before(self, keys: set[tuple[str, int]]) -> bool:
         """Return whether all records of an item were read earlier in this round, as far as remembered."""
         known = bool(keys) and keys <= self._met
-        if len(self._met) < MAX_REMEMBERED:
-            self._met |= keys
+        self._meet(keys)
         return known
+
+    def _meet(self, keys: Iterable[tuple[str, int]]) -> None:
+        """Remember records of the round, and forget the oldest ones beyond the limit."""
+        for key in keys:
+            if key not in self._met:
+                self._met.add(key)
+                self._order.append(key)
+        while len(self._order) > MAX_REMEMBERED:
+            self._met.discard(self._order.popleft())
 
     def _key(self, record: Media) -> tuple[str, int]:
         """Return the key of a record within the pull: its media type and the hash of its identifier."""

@@ -40,6 +40,7 @@ class Page(msgspec.Struct):
             its end with this message.
         restarted: The round began again with this page, because the API's data were rebuilt; earlier pages of
             the round are not counted.
+        gone: There is no such page, although the one before named it or it was announced: items were deleted.
     """
 
     items: list[Raw]
@@ -48,6 +49,7 @@ class Page(msgspec.Struct):
     more_rounds: list[JsonObject] = []
     withheld: str | None = None
     restarted: bool = False
+    gone: bool = False
 
 
 class Paginator(ABC):
@@ -86,6 +88,22 @@ class Paginator(ABC):
 
     def skip(self, cursor: Cursor) -> Cursor | None:
         """Return the cursor after a page that could not be read; None if only that page names it."""
+        return None
+
+    def back(self, cursor: Cursor, items: int, size: int) -> Cursor | None:
+        """Return the cursor of a page before this one, from which the round is read again.
+
+        For pages by number or offset: what is deleted while they are read moves the items behind it forward,
+        some of them onto pages that were read before.
+
+        Args:
+            cursor: The cursor of the page.
+            items: Number of items to go back by.
+            size: Number of items on a page.
+
+        Returns:
+            The cursor; None if deleted items do not move others to other pages.
+        """
         return None
 
 
@@ -253,7 +271,7 @@ class Counted(_Listing):
             return Page([], total=cursor.get("total"))
         answer = self._ask(client, at, params, empty=last is None)
         if answer is None:
-            return Page([])
+            return Page([], gone=True)
         items, total = self._items(answer.body), self._total(answer, cursor)
         following = self._next(cursor, answer.body, len(items))
         if following is None and total is None and last is None and not self.pages:
@@ -264,6 +282,10 @@ class Counted(_Listing):
         if cursor.get("last") is not None and cursor[self.param] + 1 >= self.first + cursor["last"]:
             return None
         return {**cursor, self.param: cursor[self.param] + self.step}
+
+    def back(self, cursor: Cursor, items: int, size: int) -> Cursor | None:
+        by = items if self.step > 1 else -(-items // max(size, 1))
+        return {**cursor, self.param: max(self.first, cursor[self.param] - by)}
 
     def _counted(self, client: Client, params: Params) -> Cursor:
         """Read the number of pages and items from the headers of the first page."""

@@ -34,6 +34,7 @@ FOLDER = Path(__file__).parent.parent / "providers"
 _ROOT = FOLDER.parent.parent
 _SCHEDULE = re.compile(r"@(hourly|daily|weekly|monthly|quarterly|yearly)|\S+( \S+){4}")
 _DAILY = re.compile(r"@daily|\d+ \d+ \* \* \*")
+_DAYS = {"@hourly": 1, "@weekly": 7, "@monthly": 31, "@quarterly": 92, "@yearly": 366}  # at most
 
 
 class BrokenProvider(Fatal):
@@ -121,7 +122,9 @@ class Provider:
         concurrency: Concurrent calls of `detail`.
         max_failed_details: Consecutive failures of `detail` after which the API counts as down.
         max_shrinkage: Share by which a whole pull may be smaller than the previous one.
-        total_tolerance: Share by which the API's totals are known to exceed its items; 0.1 is a tenth.
+        total_surplus: Number of items by which the API's totals are known to exceed what its pages list.
+        total_tolerance: The same as a share; the larger of both counts. As many items of each round may be
+            missing without a word: a hundredth of a long round is much already.
         deletion_reasons: Skip reasons that mean "no longer available"; they never apply to most of a pull.
         deduplicate: The API lists items more than once; only the first item of a foreign identifier counts.
         popularity: Key in `meta_data` from which the popularity score is computed.
@@ -155,6 +158,7 @@ class Provider:
     concurrency: ClassVar[int] = 4
     max_failed_details: ClassVar[int] = 5
     max_shrinkage: ClassVar[float] = 0.5
+    total_surplus: ClassVar[int] = 0
     total_tolerance: ClassVar[float] = 0.0
     deletion_reasons: ClassVar[tuple[str, ...]] = ()
     deduplicate: ClassVar[bool] = False
@@ -281,6 +285,21 @@ class Provider:
     def detail(self, raw: Raw, client: Client) -> Raw:
         """Return an item with details from further requests; unlike `record`, it may send requests."""
         return raw
+
+    @classmethod
+    def period(cls) -> timedelta:
+        """Return the time between two runs; other expressions of cron than daily ones count as a month."""
+        return timedelta(days=1 if _DAILY.fullmatch(cls.schedule) else _DAYS.get(cls.schedule, 31))
+
+    @classmethod
+    def patience(cls) -> timedelta:
+        """Return for how long the state of a stopped pull is resumed.
+
+        Until the next run, which reads everything anew; at least a week, so that a failure before holidays
+        costs no pages; and the wait for a used-up quota.
+        """
+        quota = {None: 0, "day": 1, "month": 31}[cls.quota.period if cls.quota else None]
+        return max(timedelta(days=7), cls.period()) + timedelta(days=quota)
 
     @classmethod
     def expectations(cls) -> Expectations:

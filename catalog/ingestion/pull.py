@@ -203,6 +203,7 @@ class Pull:
                 return None
             state = restored(stored)
             _require_same(state.of, self._of())
+            self._require_recent(state)
         except ValueError as error:
             text = self._printable(str(error))
             log.warning("STARTING OVER: the stored state of this pull cannot be used: %s.", text)
@@ -225,6 +226,18 @@ class Pull:
             state.cursor,
         )
         return state
+
+    def _require_recent(self, state: State) -> None:
+        """Raise ValueError if a state was stored so long ago that the records it has read are old."""
+        stored, patience = state.stored or state.started, self.provider.patience()
+        if datetime.now(UTC) - stored > patience:
+            raise ValueError(
+                f"it was stored on {stored:%Y-%m-%d}, more than {patience.days} days ago, so it is too old"
+            )
+
+    def _store(self, state: State) -> None:
+        state.stored = datetime.now(UTC)
+        self._checkpoint.save(_as_json(state))
 
     def _remember(self, state: State) -> None:
         """Remember what earlier attempts wrote, if this one may read it again."""
@@ -259,8 +272,11 @@ class Pull:
         sent = {k: v for k, v in fixed.items() if k not in pages.own_params}
         page = self._fetch(state, cursor, sent)
         if page is not None:
+            announced = state.announced
             self._take(state, page, cursor)
-        following = page.next if page is not None else pages.skip(cursor)
+            following = self._back(state, page, cursor, announced) or page.next
+        else:
+            following = pages.skip(cursor)
         if following is None or round_.single_page:
             self._end_round(state)
         else:
@@ -269,8 +285,7 @@ class Pull:
         self._fence()
         manifest = self._save_manifest(state)
         self._fence()
-        # Airflow's store accepts only JSON types, so no tuples.
-        self._checkpoint.save(_as_json(state))
+        self._store(state)
         self._progress(manifest, page.total if page else None)
         if self._should_stop():
             raise Interrupted(f"asked to stop after page {state.pages}; the next attempt resumes there.")
@@ -318,15 +333,21 @@ class Pull:
 
     def _take(self, state: State, page: Page, cursor: Cursor) -> None:
         """Write a page and count its items and its announced total."""
-        repeated = self._guard.repeated(cursor, page.items)
+        back = state.shift.left > 0  # pages that were read before
+        repeated = not back and self._guard.repeated(cursor, page.items)
         room = self._options.limit - state.written() if self._options.limit else None
         if page.restarted:
             state.restart_round()
             self._writer.count_again()
-        came = self._writer.write(page, state.pages, state.counts, repeated=repeated, room=room)
-        if page.next is not None and not repeated:
+        came = self._writer.write(page, state.pages, state.counts, repeated=repeated, room=room, back=back)
+        if page.next is not None and not (repeated or back):
             self._guard.require_news(
-                cursor, new=came.new, again=came.again, least=self._repeatable(page, came)
+                cursor,
+                items=len(page.items),
+                new=came.new,
+                again=came.again,
+                least=self._repeatable(page, came),
+                total=page.total,
             )
         state.pages += 1
         state.skipped_in_a_row = 0
@@ -344,6 +365,41 @@ class Pull:
             round_ = state.rounds[state.round]
             again = Round(round_.params, cursor, single_page=True, written=(state.pages - 1, state.pages))
             self._add_gap(state, Gap(again, page.withheld, short=True))
+
+    def _back(
+        self, state: State, page: Page, cursor: Cursor, announced: tuple[int, int] | None
+    ) -> Cursor | None:
+        """Return an earlier page to go on with, if items may have moved onto pages that were read before.
+
+        Args:
+            state: The state after the page was written.
+            page: The page.
+            cursor: Its cursor.
+            announced: The lowest and the highest total before the page.
+        """
+        fell = state.shift.fall(page.total) or int(page.gone and not state.shift.left)
+        state.shift = state.shift.after(page.total)
+        round_ = state.rounds[state.round]
+        if not fell or announced is None or page.more_rounds or not self._is_whole_list(round_):
+            return None
+        if completeness.collapses(page.total, announced):
+            return None
+        size, read = max(state.sizes.largest, 1), len(state.pages_of_round())
+        earlier = self.provider.pages.back(cursor, fell, size)
+        if earlier is None:
+            return None
+        pages = min(-(-fell // size) + 1, read)
+        if completeness.may_read_again(state.shift.again + pages, read):
+            state.shift = state.shift.back(pages)
+            log.info("The announced total fell by %s: reading again from %s.", f"{fell:,}", earlier)
+            return earlier
+        if page.total is not None and completeness.is_lost(page.total, announced):
+            state.shift = state.shift.lose(fell)
+        return None
+
+    def _is_whole_list(self, round_: Round) -> bool:
+        """Return whether a round reads all that the API lists, and is compared with the announced total."""
+        return round_.is_complete() and self._options.is_unrestricted()
 
     def _repeatable(self, page: Page, came: Came) -> int:
         """Return how many known items in a row may come from an API that does not only repeat itself.
@@ -363,7 +419,7 @@ class Pull:
             walk = round_.walk.and_then(walk)
         lacks_pages = state.lacks_pages(number)
         round_.walk = walk if lacks_pages else None
-        if not lacks_pages and round_.is_complete() and self._options.is_unrestricted():
+        if not lacks_pages and self._is_whole_list(round_):
             self._compare(state, round_, walk)
         state.round += 1
         state.begin_round()
@@ -379,9 +435,15 @@ class Pull:
             self._add_gap(state, Gap(again, f"{missing} ({_named(round_.params)})", short=True))
 
     def _missing(self, walk: Walk) -> str | None:
-        """Describe what a round lacks, judged by the announced total or the sizes of its pages."""
+        """Describe what a round lacks, judged by the announced total; or by its pages, if it is not exact."""
         if walk.announced is not None:
-            return completeness.unread(walk.read, walk.announced, self.provider.total_tolerance)
+            tolerance, surplus = self.provider.total_tolerance, self.provider.total_surplus
+            if missing := completeness.unread(walk.read, walk.announced, tolerance, surplus):
+                return missing
+            if walk.lost:
+                return completeness.moved(walk.lost)
+            if not (tolerance or surplus):
+                return None
         if self.provider.pages.uniform:
             return completeness.short_page(walk.sizes.largest, walk.sizes.smallest)
         return None
@@ -401,7 +463,7 @@ class Pull:
                 gaps.append(Gap(Round({}), text, short=True))
                 state.uncovered = True
                 self._fence()
-                self._checkpoint.save(_as_json(state))
+                self._store(state)
         if self._options.accept_shortfall:
             state.accepted = [gap.error for gap in gaps if gap.short]
             gaps = [gap for gap in gaps if not gap.short]

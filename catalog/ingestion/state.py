@@ -87,6 +87,40 @@ class PageSizes(msgspec.Struct, frozen=True):
         return PageSizes(max(self.largest, size), min(inner, default=None), size)
 
 
+class Shift(msgspec.Struct, frozen=True):
+    """How a round follows a list whose items move forward, because others are deleted while it is read.
+
+    Attributes:
+        total: The total that was announced last.
+        again: Pages that are read again because the total fell.
+        left: Those of them that are still to be read.
+        lost: Items that may have moved past the round, because no more pages were read again.
+    """
+
+    total: int | None = None
+    again: int = 0
+    left: int = 0
+    lost: int = 0
+
+    def fall(self, total: int | None) -> int:
+        """Return by how many items the total of a new page is lower than the one before."""
+        return 0 if total is None or self.total is None else max(0, self.total - total)
+
+    def after(self, total: int | None) -> "Shift":
+        """Return the state after one more page. One that is read again may come from a cache."""
+        known = [n for n in (total, self.total) if n is not None]
+        newest = (min(known) if self.left else known[0]) if known else None
+        return msgspec.structs.replace(self, total=newest, left=max(0, self.left - 1))
+
+    def back(self, pages: int) -> "Shift":
+        """Return the state before a number of pages is read again, besides those that are left."""
+        return msgspec.structs.replace(self, again=self.again + pages, left=self.left + pages)
+
+    def lose(self, items: int) -> "Shift":
+        """Return the state after a fall for which nothing is read again."""
+        return msgspec.structs.replace(self, lost=self.lost + items)
+
+
 class Walk(msgspec.Struct, frozen=True):
     """What was read of a round, also in several steps if pages of it failed.
 
@@ -95,19 +129,22 @@ class Walk(msgspec.Struct, frozen=True):
         announced: Lowest and highest total that the API announced in the first step.
         sizes: Sizes of the pages of the first step.
         pages: Pages [first, end) of this pull, one pair for all that follow each other.
+        lost: Items that may have moved past the round; see `Shift`.
     """
 
     read: int
     announced: tuple[int, int] | None
     sizes: PageSizes
     pages: list[tuple[int, int]]
+    lost: int = 0
 
     def and_then(self, later: "Walk") -> "Walk":
         """Return both together; totals and sizes are those of the first step that read a page."""
         first, pages = self if self.pages else later, self.pages + later.pages
         if self.pages and later.pages and self.pages[-1][1] == later.pages[0][0]:
             pages = [*self.pages[:-1], (self.pages[-1][0], later.pages[0][1]), *later.pages[1:]]
-        return Walk(self.read + later.read, first.announced, first.sizes, pages)
+        lost = self.lost + later.lost
+        return Walk(self.read + later.read, first.announced, first.sizes, pages, lost)
 
 
 class Round(msgspec.Struct, omit_defaults=True):
@@ -164,6 +201,7 @@ class State(msgspec.Struct, kw_only=True):
     Attributes:
         token: Identifies the pull.
         started: When the pull began.
+        stored: When the state was stored; None in states of earlier versions.
         of: What the pull reads: its window and whatever else decides which requests are sent. None in states
             of earlier versions.
         rounds: All rounds of the pull.
@@ -173,6 +211,7 @@ class State(msgspec.Struct, kw_only=True):
         read: Items that were read in the current round.
         announced: Lowest and highest total that the API announced for the current round.
         sizes: Sizes of the pages of the current round.
+        shift: How the current round follows a list whose items move forward.
         first_page: Number, within the pull, of the current round's first page.
         restarted: Number of the page with which a round last began again (`Page.restarted`).
         pages: Number of pages written.
@@ -189,6 +228,7 @@ class State(msgspec.Struct, kw_only=True):
 
     token: str
     started: datetime
+    stored: datetime | None = None
     of: JsonObject | None = None
     rounds: list[Round]
     attempts: list[Attempt] = []
@@ -197,6 +237,7 @@ class State(msgspec.Struct, kw_only=True):
     read: int = 0
     announced: tuple[int, int] | None = None
     sizes: PageSizes = PageSizes()
+    shift: Shift = Shift()
     first_page: int = 0
     restarted: int = 0
     pages: int = 0
@@ -255,21 +296,26 @@ class State(msgspec.Struct, kw_only=True):
         later = self.rounds[self.round + 1 :] if number != self.round else []
         return any(again.of == number for again in (*later, *(gap.again for gap in self.gaps)))
 
+    def pages_of_round(self) -> range:
+        """Return the pages of the current round that were read, since it last began again."""
+        return range(max(self.first_page, self.restarted), self.pages)
+
     def walk(self) -> Walk:
         """Return what was read in the current round."""
-        first = max(self.first_page, self.restarted)
-        pages = [(first, self.pages)] if first < self.pages else []
-        return Walk(self.read, self.announced, self.sizes, pages)
+        read = self.pages_of_round()
+        pages = [(read.start, read.stop)] if read else []
+        return Walk(self.read, self.announced, self.sizes, pages, self.shift.lost)
 
     def begin_round(self) -> None:
         """Reset the counts of the previous round."""
         self.cursor, self.announced, self.first_page = None, None, self.pages
-        self.read, self.sizes = 0, PageSizes()
+        self.read, self.sizes, self.shift = 0, PageSizes(), Shift()
 
     def restart_round(self) -> None:
         """Reset what was read of the current round, which begins again with the next page."""
         number = self.whole_round()
         self.read, self.announced, self.sizes, self.restarted = 0, None, PageSizes(), self.pages
+        self.shift = Shift()
         self.rounds[number].walk = None
         self.gaps = [gap for gap in self.gaps if gap.again.of != number]
 

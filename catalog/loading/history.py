@@ -18,6 +18,7 @@ from catalog.ingestion.parts import Manifest
 
 PULLS = 5  # pulls of everything to compare with
 WINDOWS = 30  # pulls of a time window to compare with
+SKEW = timedelta(hours=1)  # by which a load may have ended later than the server's clock says
 NEAR = timedelta(days=60)  # windows further apart are not comparable, because catalogs grow
 
 
@@ -81,11 +82,13 @@ def usual(
 
 def newer_loads(
     connection: Connection, provider: str, media_type: MediaType, manifest: Manifest
-) -> sql.Composable:
-    """Return the moments of the loads of later pulls, as an array; usually there is none.
+) -> tuple[sql.Composable, sql.Composable]:
+    """Return the moments of the loads of later pulls, as an array, and whether one of them read all of this.
 
-    A load sets `last_synced_with_source` of the rows that it writes to the moment of its report. Pulls are
-    compared by their start. A load is not compared with an earlier one of the same pull, nor with replays.
+    Usually there is none. A load sets `last_synced_with_source` of the rows that it writes to the moment of
+    its report. A whole pull of everything, or of the same time, has read the rows that it left unchanged,
+    too. Pulls are compared by their start. A load is not compared with an earlier one of the same pull, nor
+    with replays.
 
     Args:
         connection: Connection to the catalog database, in the transaction of the load.
@@ -94,32 +97,39 @@ def newer_loads(
         manifest: Manifest of the pull that is loaded.
     """
     query = """
-        select coalesce(array_agg(finished_on), '{}')::text
+        select coalesce(array_agg(finished_on), '{}')::text,
+               coalesce(bool_or(complete and whole and (window_start is null
+                   or window_start <= %(start)s::timestamptz and window_end >= %(end)s::timestamptz)), false)
           from ingestion_report
          where provider = %(provider)s and media_type = %(media_type)s and not replayed
            and manifest_token <> %(token)s
            and pull_began > %(began)s and finished_on > %(began)s  -- by the index
-           and pull_began <= finished_on  -- else the clock was wrong
+           and pull_began <= finished_on and finished_on <= now() + %(skew)s  -- else the clock was wrong
     """
+    start, end = manifest.window or (None, None)
     values = {
         "provider": provider,
         "media_type": media_type,
         "token": manifest.token,
         "began": manifest.started,
+        "start": start,
+        "end": end,
+        "skew": SKEW,
     }
     row = connection.execute(query, values).fetchone()
     assert row
-    return sql.SQL("{}::timestamptz[]").format(sql.Literal(row[0]))
+    moments, read_all = row
+    return sql.SQL("{}::timestamptz[]").format(sql.Literal(moments)), sql.Literal(read_all)
 
 
 def last_whole(connection: Connection, names: Mapping[MediaType, str]) -> datetime | None:
-    """Return when the newest whole pull of everything was loaded; None if a media type has none.
+    """Return when the newest whole pull of everything began; None if a media type has none.
 
     Args:
         connection: Connection to the catalog database.
         names: The provider's name in the catalog, by media type.
     """
-    return _whole_in_all(connection, names, "finished_on", "window_start is null")
+    return _whole_in_all(connection, names, "fresh_on", "window_start is null")
 
 
 def fresh_until(connection: Connection, names: Mapping[MediaType, str]) -> datetime | None:

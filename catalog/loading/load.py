@@ -105,7 +105,7 @@ class Load:
                 self._progress(f"{self._media_type}: this pull was loaded before; nothing to do.")
                 self.repeated = True
                 return done
-            self._names["newer"] = newer_loads(
+            self._names["newer"], self._names["read_since"] = newer_loads(
                 self._connection, self._provider, self._media_type, self._manifest
             )
             self._copy()

@@ -25,7 +25,7 @@ _STATEMENTS = Path(__file__).parent / "sql"
 _ATTEMPTS = 3  # to write beside concurrent writers
 
 
-class _KeepTheirUrls(Exception):
+class _UrlsKept(Exception):
     """Records that should give their URL to others cannot do so."""
 
     def __init__(self, identifiers: list[UUID]) -> None:
@@ -62,7 +62,7 @@ class Writing:
             try:
                 with self._connection.transaction():
                     return self._write()
-            except _KeepTheirUrls as found:
+            except _UrlsKept as found:
                 self._staying += found.identifiers  # it grows each time, so this ends
                 log.warning(
                     "%s records keep the URL that others bring, because %s suppresses their update; "
@@ -83,7 +83,7 @@ class Writing:
         self._run("classify")
         makes_way, stays = self._row("urls")
         if stays:
-            raise _KeepTheirUrls(stays)
+            raise _UrlsKept(stays)
         found = self._run("outcomes").fetchall()
         counted: Counter[str] = Counter(dict(found))
         self._progress(
@@ -94,13 +94,13 @@ class Writing:
         if newer := counted.pop("newer", 0):
             self._progress(
                 f"{self._media_type}: {newer:,} rows stay as they are, because a pull that began later "
-                "than this one has changed them."
+                "than this one has read them."
             )
             counted["unchanged"] += newer
         self._insert(counted)
         self._update(counted)
         if makes_way and (stays := [name for (name,) in self._run("without_url")]):
-            raise _KeepTheirUrls(stays)
+            raise _UrlsKept(stays)
         return counted
 
     def _insert(self, counted: Counter[str]) -> None:

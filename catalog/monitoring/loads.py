@@ -17,8 +17,6 @@ WEEKS = 26  # of a chart of growth
 RECENT = 20  # loads of a sparkline
 KEPT = timedelta(days=31)  # for which a pull that is not whole is reported at least, unless a later one is
 AHEAD = 1  # days by which a window may end in the future: today's, in any time zone
-# Days; a cron expression counts as a month.
-PERIODS = {"@daily": 1, "@weekly": 7, "@monthly": 31, "@quarterly": 92}
 State = Literal["fresh", "late", "never"]
 COLUMNS = """dag_id, run_id, day_shift, finished_on, window_start, window_end, complete, whole, replayed,
     shortfalls, accepted, announced, fetched, inserted, updated, unchanged, skipped, rejected,
@@ -95,11 +93,11 @@ class Freshness(msgspec.Struct, frozen=True):
     """Age of the newest whole pull of a provider.
 
     Attributes:
-        last: End of the newest window of a dated provider; time of the newest load of the others.
+        last: End of the newest window of a dated provider; beginning of the newest pull of the others.
         first: Time of the first load of a provider that has no whole pull; None if there is a whole pull.
         due: Moment from which it is late without another whole pull; None without any load.
-        state: `late` if the newest whole pull, or the first load without one, is older than 1.5 periods of
-            the schedule; `never` if a whole pull is not expected yet.
+        state: `late` if the newest whole pull, or the first load without one, is older than `allowed_age`;
+            `never` if a whole pull is not expected yet.
     """
 
     last: datetime | None
@@ -168,10 +166,12 @@ def loads_of(
 # conf limits, are not answers of the provider.
 FELL_SHORT = "not replayed and (not complete or (not whole and shortfalls <> '[]'))"
 # Whole pulls that came after a load `i` of a source `s`. Together they cover its window if one of them covers
-# its beginning, and each that ends within it is continued by another one.
+# its beginning, and each that ends within it is continued by another one. A pull of everything that began
+# before the one that fell short was only loaded later.
 _LATER = """(select window_start, window_end from whole_pull
               where provider = i.provider and media_type = i.media_type
-                and finished_on > i.finished_on and finished_on >= s.since)"""
+                and finished_on > i.finished_on and finished_on >= s.since
+                and (window_start is not null or i.pull_began is null or fresh_on >= i.pull_began))"""
 
 
 def not_whole(connection: Connection, wanted: Sequence[Source], now: datetime) -> dict[Source, list[Load]]:
@@ -257,7 +257,8 @@ def columns_of(wanted: Sequence[Source]) -> list[list[str]]:
 
 def allowed_age(cls: type[Provider]) -> timedelta:
     """Return the age from which the newest whole pull of a provider is late."""
-    return timedelta(days=1.5 * PERIODS.get(cls.schedule, 31) + cls.dated)  # a day is pulled after its end
+    pulled = timedelta(days=1) if cls.dated else cls.pull_timeout  # a day is pulled after its end
+    return 1.5 * cls.period() + pulled
 
 
 def growth(connection: Connection, now: datetime, source: Source | None = None) -> list[tuple[datetime, int]]:

@@ -140,16 +140,14 @@ def refresh_constant(
         ).fetchone()
     value = row[0] if row else None
     records, others = _with_metric(connection, before, media_type, timeout)
+    if not exact and (lost := _lost(before, records, others)):
+        raise Fatal(
+            f"{provider}: {lost}; does its API still send them? The constant stays. Correct the mapping and "
+            f"pull again. If it is right, trigger {media_type}_popularity_refresh with the conf "
+            '{"force": true}.'
+        )
     if value is None:
         return before
-    # Records that were deleted have lost nothing, and new ones without a metric do not count.
-    lost = min((before.records or 0) - records, others)
-    if lost > MAX_LOST * (before.records or 0) and not exact:
-        raise Fatal(
-            f"{provider}: of {before.records:,} records with {before.metric} above 0, {lost:,} have lost "
-            "them; does its API still send them? The constant stays. Correct the mapping and pull again. If "
-            f'it is right, trigger {media_type}_popularity_refresh with the conf {{"force": true}}.'
-        )
     constant = min((1 - before.percentile) / before.percentile * (value or 1), MAX_CONSTANT)
     scored_with = before.refreshed
     if not (exact or before.is_due) and scored_with and abs(constant / scored_with - 1) < PRECISION:
@@ -171,6 +169,25 @@ def refresh_constant(
             {"value": value, "constant": constant, "records": records, "provider": provider},
         )
     return metric_of(connection, media_type, provider)
+
+
+def _lost(before: Metric, records: int, others: int) -> str | None:
+    """Describe how many records have lost their metric, if they are too many.
+
+    Records that were deleted have lost nothing, and new ones without a metric do not count.
+
+    Args:
+        before: The stored metric.
+        records: Number of records that have a metric above 0 now.
+        others: Number of records without one.
+    """
+    if before.records is None:  # an earlier release has determined the value
+        is_lost = before.value and not records and others
+        return f"no record has {before.metric} above 0 any more" if is_lost else None
+    lost = min(before.records - records, others)
+    if lost <= MAX_LOST * before.records:
+        return None
+    return f"of {before.records:,} records with {before.metric} above 0, {lost:,} have lost them"
 
 
 def _with_metric(

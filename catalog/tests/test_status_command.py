@@ -86,6 +86,15 @@ def test_a_provider(command, catalog):
     assert command("provider", "nobody")[0] == 1
 
 
+def test_a_pull_that_was_loaded_late_is_named(command, catalog, search):
+    """Also if all else is well; the load was today."""
+    now = datetime.now(UTC)
+    report(catalog, "nappy", now, pull_began=now - timedelta(days=60), inserted=4)
+    shown = command("status")[1]
+    assert f"the last whole pull is of {now - timedelta(days=60):%Y-%m-%d}" in re.sub(r"\s+", " ", shown)
+    assert f"whole until {now - timedelta(days=60):%Y-%m-%d}" in command("provider", "nappy")[1]
+
+
 def test_providers_as_json(command, catalog):
     report(catalog, "flickr", datetime.now(UTC), inserted=4)
     status, printed = command("providers", "--json")

@@ -27,14 +27,14 @@ def check_configuration() -> None:
 
 @task
 def skip_when_fresh(provider: str, days: int, dag_run: DagRun = GIVEN) -> None:
-    """Skip a scheduled run if a whole pull of the provider was loaded in the last days."""
+    """Skip a scheduled run if a whole pull of the provider began in the last days."""
     if is_manual(dag_run):
         return
     with catalog_connection(autocommit=True) as connection:
         newest = last_whole(connection, provider_class(provider).catalog_names)
     if newest and newest > datetime.now(UTC) - timedelta(days=days):
         raise AirflowSkipException(
-            f"a whole pull was loaded on {utc(newest):%Y-%m-%d}, less than {days} days ago."
+            f"a whole pull began on {utc(newest):%Y-%m-%d}, less than {days} days ago."
         )
 
 

@@ -1,15 +1,19 @@
 -- One narrow row for each row to load. Stored and deleted rows are looked up in one statement, so that a record on its
 -- way between the two tables is seen in one of them. A mark as removed from the source is a change, because the source
 -- sends the record, unless checks of links have found that its file is gone. What a load of a later pull wrote is newer, as
--- when an old run is cleared, and stays.
+-- when an old run is cleared, and stays; so does every stored row if a later pull has read all of them. A row brings its own
+-- file if the record has it now, or was deleted with it and brought back since, with http or https.
 create temp table verdict on commit drop as
 select new.ctid as tid, new.n, old.identifier, new.url,
        case when old.identifier is null and gone.identifier is not null then 'deleted'
             when old.identifier is null then 'new'
-            when {changes} then case when old.last_synced_with_source = any({newer}) then 'newer' else 'changed' end
+            when {changes} then
+                case when {read_since} or old.last_synced_with_source = any({newer}) then 'newer' else 'changed' end
             else 'unchanged' end as outcome,
        old.url is distinct from new.url as brings_url,
-       gone.url is not distinct from new.url as its_own -- it was deleted with this URL, and brought back since
+       coalesce(gone.url = new.url or regexp_replace(gone.url, '^https?:', '') = regexp_replace(new.url, '^https?:', ''), false)
+           or coalesce(old.url <> new.url
+                       and regexp_replace(old.url, '^https?:', '') = regexp_replace(new.url, '^https?:', ''), false) as its_own
   from {loading} new
   left join {table} old
     on old.provider = new.provider and md5(old.foreign_identifier) = md5(new.foreign_identifier)

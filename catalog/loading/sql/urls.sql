@@ -1,5 +1,6 @@
 -- What becomes of the rows that bring a URL. As for identifiers, stored and deleted rows are looked up in one statement.
--- A deleted record stays deleted when it comes back under another identifier, also with a URL of an earlier deletion.
+-- A deleted record stays deleted when it comes back under another identifier, also with a URL of an earlier deletion, and
+-- with http in place of https, or the other way round.
 -- A URL has one record. A row is refused when an earlier row brings the same URL, or when the record that holds it keeps
 -- it. A holder that gets another URL in this load makes way, unless it is refused itself: so records may exchange URLs.
 -- The URLs of those that make way are free at once; until the update, the records have one that nobody else can have.
@@ -8,9 +9,17 @@ with recursive looked_up as (
     select v.n, v.identifier, v.url, holder.identifier as holder,
            not {include_deleted} and not v.its_own
                and (exists (select from {deleted} other where md5(other.url) = md5(v.url))
-                    or (md5(v.url) in (select md5(url) from deleted_before where media_type = {media}) -- hashed once
-                        and exists (select from deleted_before other join {loading} new on new.ctid = v.tid
-                                     where md5(other.url) = md5(v.url) and other.media_type = {media}
+                    or case when v.url like 'http:%'
+                       then exists (select from {deleted} other where md5(other.url) = md5('https' || substr(v.url, 5)))
+                       else exists (select from {deleted} other
+                                     where other.url like 'http:%' and md5('https' || substr(other.url, 5)) = md5(v.url))
+                       end
+                    or (md5(v.url) in (select md5(scheme || substr(url, strpos(url, ':'))) -- hashed once
+                                         from deleted_before, unnest(array['http', 'https']) scheme where media_type = {media})
+                        and exists (select from deleted_before other join {loading} new on new.ctid = v.tid,
+                                           unnest(array['http', 'https']) scheme
+                                     where md5(other.url) = md5(scheme || substr(v.url, strpos(v.url, ':')))
+                                       and other.media_type = {media}
                                        and (other.provider, other.foreign_identifier)
                                            is distinct from (new.provider, new.foreign_identifier)))) as deleted
       from verdict v left join {table} holder on holder.url = v.url

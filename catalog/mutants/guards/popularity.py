@@ -11,9 +11,9 @@ GUARDS = (
         holds="A metric that nearly all records have lost does not become the measure of their scores.",
         row=45,
         file=POPULARITY,
-        find="    if lost > MAX_LOST * (before.records or 0) and not exact:\n",
-        replace="    if False:\n",
-        tests=(f"{TEST}::test_a_metric_that_most_records_have_lost_is_no_truth",),
+        find="    if not exact and (lost := _lost(before, records, others)):\n",
+        replace="    if not exact and value is not None and (lost := _lost(before, records, others)):\n",
+        tests=(f"{TEST}::test_a_metric_that_all_records_have_lost_is_no_truth",),
     ),
     Guard(
         name="scores-without-a-constant",

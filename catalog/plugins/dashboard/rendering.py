@@ -118,12 +118,24 @@ def pretty(value: Any) -> str:
         return "nested too deeply to be shown"
 
 
+def beginning(value: Any, most: int = 50_000) -> str:
+    """Return a value as text, cut to a length: adopted catalogs may have values of many megabytes.
+
+    Args:
+        value: The value.
+        most: Maximum length in characters.
+    """
+    text = str(value)
+    return text if len(text) <= most else f"{text[:most]} … ({len(text) - most:,} characters are not shown)"
+
+
 templates.filters |= {
     "utc": utc,
     "lasted": lasted,
     "percent": percent,
     "number": number,
     "pretty": pretty,
+    "beginning": beginning,
     "size": lambda value: humanize.naturalsize(value, binary=True),
     "query": lambda values: urlencode({key: value for key, value in values.items() if value}),
 }

@@ -4,7 +4,7 @@ A search returns at most 4,000 different photos, whatever total it announces; af
 a busy day is divided into hours and slices of ten or five minutes. A slice that announces more is requested
 once per license, and then halved until it announces less. If a single second has more than 4,000 photos of
 one license, the rest is reported and the run fails. Totals include a few photos that no page shows, so a
-round may return a tenth less.
+round may return three photos less, or a hundredth of a large one.
 
 All requests with one key, of this DAG, the reingestion and the audit, share Flickr's limit of 3,600 an hour.
 A new key requires a Flickr Pro account. The source of photos by some institutions is the institution.
@@ -61,8 +61,8 @@ class Flickr(Provider):
     rate = Rate(per_hour=3600)
     retries = 5
     # Totals include photos that no page shows: "always a bit higher than what is returned", users report.
-    # They are few, but a slice may hold only ten. A missing page is detected separately.
-    total_tolerance = 0.1
+    # They are few, but a slice may hold only ten. A page that lacks many is detected separately.
+    total_surplus, total_tolerance = 3, 0.01
     popularity = "views"
     key = ApiKey(
         "API_KEY_FLICKR",

@@ -32,7 +32,8 @@ from catalog.provider_api import (
 ENDPOINT = "https://api.flickr.com/services/rest"
 PER_PAGE, MAX_UNIQUE = 500, 4000
 DATES = ("min_upload_date", "max_upload_date")  # both inclusive, in Unix time
-UNSHOWN = 1  # photos in a total that no page shows; see `Flickr.total_tolerance`
+UNSHOWN = 1  # photos in a total without which a page may be empty; see `Flickr.total_surplus`
+FULL = 0.9  # minimum share of photos on a page that is not the last; a few are not shown
 LICENSES = {  # since 2025-06-18, new uploads have only those from 11 on
     "1": license_from_pair("by-nc-sa", "2.0"),
     "2": license_from_pair("by-nc", "2.0"),
@@ -108,10 +109,16 @@ class Search(Counted):
 
     def __init__(self) -> None:
         super().__init__(ENDPOINT, items="photos.photo", first=0, total="photos.total", check=check)
+        self.uniform = False  # a repeated page counts as empty; short ones are reported here
 
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
         asked = cursor["page"]
-        body = client.get_json(ENDPOINT, {**params, "page": asked}, check=_check_of(cursor))
+
+        def ask() -> Json:
+            return client.get_json(ENDPOINT, {**params, "page": asked}, check=_check_of(cursor))
+
+        body = ask()
+        short = _lacks_photos(body) and _lacks_photos(body := ask())
         photos = items_at(body, "photos.photo")
         total, pages, number = (count_at(body, f"photos.{key}") for key in ("total", "pages", "page"))
         narrower = _narrower(params) if total > MAX_UNIQUE else []
@@ -119,7 +126,7 @@ class Search(Counted):
             return Page([], more_rounds=narrower)
         ids = _fingerprint(photos)
         if ids == cursor.get("ids"):
-            photos = []
+            photos, short = [], None
             if asked > 1 and number < pages:
                 raise LoopDetected(
                     f"for page {asked} of {pages}, Flickr sent page {number} again; the pull stopped there."
@@ -128,8 +135,13 @@ class Search(Counted):
         over = number * (as_count(dig(body, "photos", "perpage")) or PER_PAGE) >= MAX_UNIQUE
         ended = over or brought >= total or number > pages or (not photos and (asked > 1 or number >= pages))
         following = None if ended else {"page": asked + 1, "seen": brought, "ids": ids}
-        withheld = _withheld(params, total) if ended and total > MAX_UNIQUE else None
-        return Page(photos, following, max(min(total, MAX_UNIQUE) - UNSHOWN, 0), withheld=withheld)
+        withheld = _withheld(params, total) if ended and total > MAX_UNIQUE else short
+        return Page(photos, following, min(total, MAX_UNIQUE), withheld=withheld)
+
+    def back(self, cursor: Cursor, items: int, size: int) -> Cursor | None:
+        earlier = super().back(cursor, items, size)
+        # The photos that were read before are counted again, so the end is found by a page that is repeated.
+        return earlier and {"page": earlier["page"], "seen": 0}
 
 
 def _check_of(cursor: Cursor) -> Check:
@@ -144,6 +156,16 @@ def _check_of(cursor: Cursor) -> Check:
             raise UnexpectedResponse(f"page {asked} of {pages} was requested, but page {number} came")
 
     return checked
+
+
+def _lacks_photos(body: Json) -> str | None:
+    """Describe a page that is not the last one, but lacks more photos than Flickr hides; else return None."""
+    shown = len(items_at(body, "photos.photo"))
+    pages, number = (count_at(body, f"photos.{key}") for key in ("pages", "page"))
+    full = as_count(dig(body, "photos", "perpage")) or PER_PAGE
+    if number >= pages or number * full > MAX_UNIQUE or shown >= FULL * full:
+        return None
+    return f"page {number} of {pages} holds {shown:,} photos instead of {full:,}"
 
 
 def _narrower(params: Params) -> list[JsonObject]:

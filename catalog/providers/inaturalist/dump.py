@@ -47,7 +47,7 @@ def prepare(connection: Connection, token: str) -> None:
             return
         connection.execute("drop schema if exists inaturalist cascade")
         connection.execute(read_sql(Path(__file__).with_name("tables.sql")))
-        connection.execute("insert into inaturalist.dump values (%s)", [token])
+        connection.execute("insert into inaturalist.dump (token) values (%s)", [token])
         rows = [(code, found.slug, found.version, found.url) for code in _CODES if (found := _license(code))]
         connection.cursor().executemany("insert into inaturalist.licenses values (%s, %s, %s, %s)", rows)
 

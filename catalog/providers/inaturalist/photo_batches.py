@@ -4,7 +4,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,7 @@ from catalog.core.session import Connection, raise_memory
 from catalog.core.sql_files import read_sql
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.load import Load, LoadReport, RunKey
-from catalog.providers.inaturalist.progress import CHECKED, LOADED, require
+from catalog.providers.inaturalist.progress import CHECKED, LOADED, begun, require
 
 log = logging.getLogger(__name__)
 BATCH = 500_000  # photos
@@ -94,13 +94,14 @@ def load_batches(
             [*run, token],
         ).fetchall()
         require(connection, token, (*LOADED, CHECKED), counted=True)
+        began = begun(connection)
         label = next((label for _, label in reports), f"{token}/{size}")
         size = int(label.partition("/")[2] or size)
         wanted = batches(connection, size)
     if not wanted:
         raise Fatal("the dump holds no photos; look into its photos.csv.gz, and trigger a new run.")
     done = {number for number, _ in reports}
-    load = _BatchLoad(connection, token, label, run, include_deleted, replayed, list(shortfalls))
+    load = _BatchLoad(connection, token, label, began, run, include_deleted, replayed, list(shortfalls))
     for batch in wanted:
         if batch.number in done:
             continue
@@ -140,6 +141,7 @@ class _BatchLoad(msgspec.Struct):
     connection: Connection
     token: str
     label: str
+    began: datetime
     run: tuple[str, str]
     include_deleted: bool
     replayed: bool
@@ -153,7 +155,7 @@ class _BatchLoad(msgspec.Struct):
             run_id=self.run[1],
             window=None,
             replayed=self.replayed,
-            started=datetime.now(UTC),
+            started=self.began,
             token=self.label,
             pages=batch.number + 1,
             seconds=round(time.monotonic() - began, 3),

@@ -1,6 +1,8 @@
 """What the tables hold of a dump, which every task requires before it reads them."""
 
 from collections.abc import Collection
+from datetime import datetime
+from typing import cast
 
 from psycopg import sql
 
@@ -51,6 +53,16 @@ def difference(
         if (found := sum(_count(connection, table) for table in _TABLES[part])) != rows:
             return f"the tables of iNaturalist's dump hold {found:,} of {rows:,} rows of {part}"
     return None
+
+
+def begun(connection: Connection) -> datetime:
+    """Return when the first part of the dump in the tables began to be read."""
+    # Tables that an earlier release has made do not have this column.
+    row = connection.execute(
+        "select coalesce((to_jsonb(d) ->> 'began')::timestamptz, now()) from inaturalist.dump d"
+    ).fetchone()
+    assert row
+    return cast(datetime, row[0])
 
 
 def _count(connection: Connection, table: str) -> int:

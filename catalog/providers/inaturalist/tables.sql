@@ -1,7 +1,7 @@
 -- Tables of one dump. All are unlogged: after a crash of the server all of them are empty, and are loaded again.
 create schema inaturalist;
 
-create unlogged table inaturalist.dump (token text not null);
+create unlogged table inaturalist.dump (token text not null, began timestamptz not null default now());
 create unlogged table inaturalist.loaded (name text primary key, rows bigint not null, unreadable bigint not null);
 
 create unlogged table inaturalist.photos (

@@ -58,7 +58,10 @@ class Rows(Counted):
         return super().start(params) | ({NEW: params[NEW]} if NEW in params else {})
 
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
-        page = super().fetch(client, {self.param: cursor[self.param]}, params)
+        at = {self.param: cursor[self.param]}
+        page = super().fetch(client, at, params)
+        if not page.total:  # a prefix of millions of hashes; the rest of the collection hides what it lacks
+            page = super().fetch(client, at, params)
         if new := [code for code in cursor.get(NEW, ()) if code not in SOURCES]:
             codes = ", ".join(f"`{code}`" for code in new)
             page.withheld = (

@@ -1,6 +1,6 @@
 """The schema that the migrations create."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import RFC_4122, uuid4
 
@@ -183,6 +183,9 @@ LOADED = datetime(2026, 3, 1, tzinfo=UTC)
     ("fields", "fresh_on"),
     [
         ({"whole": True}, LOADED),
+        ({"whole": True, "pull_began": WINDOW[0]}, WINDOW[0]),
+        ({"whole": True, "pull_began": LOADED + timedelta(days=99)}, LOADED),  # the clock was wrong
+        ({"whole": True, "pull_began": LOADED, "window_end": WINDOW[1]}, WINDOW[1]),
         ({"whole": True, "window_start": WINDOW[0], "window_end": WINDOW[1]}, WINDOW[1]),
         ({"whole": True, "accepted": True}, LOADED),
         ({"whole": True, "complete": False}, None),
@@ -210,7 +213,7 @@ def test_the_last_whole_pulls_are_found_by_index(catalog):
         "explain select * from whole_pull where provider = 'p1' and media_type = 'image' "
         "order by fresh_on desc limit 30"
     ).fetchall()
-    assert "Index Scan Backward using ingestion_report_whole_idx" in plan[1][0]
+    assert "Index Scan Backward using ingestion_report_fresh_idx" in plan[1][0]
     assert len(plan) == 3  # limit, scan, and its condition: nothing is sorted or left out
 
 

@@ -16,22 +16,25 @@ WHOLE, DAYS = Expectations(), Expectations(windows=True)
 
 
 @pytest.mark.parametrize(
-    ("read", "announced", "tolerance", "text"),
+    ("read", "announced", "allowed", "text"),
     [
-        (5, (5, 5), 0, None),
-        (4, (5, 5), 0, "4 of 5"),
-        (0, (1, 1), 0, "0 of 1"),
-        (0, (0, 0), 0, None),
-        (990, (990, 1000), 0, None),
-        (989, (990, 1000), 0, "989 of 990"),
-        (989, (500, 1000), 0, "989 of 1,000"),
-        (95, (100, 100), 0.05, None),
-        (94, (100, 100), 0.05, "94 of 100"),
-        (45_000, (1, 45_000), 0, None),
+        (5, (5, 5), (), None),
+        (4, (5, 5), (), "4 of 5"),
+        (0, (1, 1), (), "0 of 1"),
+        (0, (0, 0), (), None),
+        (990, (990, 1000), (), None),
+        (989, (990, 1000), (), "989 of 990"),
+        (989, (500, 1000), (), "989 of 1,000"),
+        (95, (100, 100), (0.05,), None),
+        (94, (100, 100), (0.05,), "94 of 100"),
+        (95, (100, 100), (0.05, 3), None),  # the larger of both
+        (7, (10, 10), (0.05, 3), None),
+        (6, (10, 10), (0.05, 3), "6 of 10"),
+        (45_000, (1, 45_000), (), None),
     ],
 )
-def test_unread(read, announced, tolerance, text):
-    found = unread(read, announced, tolerance)
+def test_unread(read, announced, allowed, text):
+    found = unread(read, announced, *allowed)
     assert found is None if text is None else found == f"{text} announced items came"
 
 

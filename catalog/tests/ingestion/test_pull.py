@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from catalog.core.errors import Fatal, Fenced, Interrupted, LoopDetected, NotWhole, Retry, SkippedErrors
+from catalog.ingestion import loop_guard
 from catalog.ingestion.client import Client
 from catalog.ingestion.loop_guard import LoopGuard
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
+from catalog.ingestion.rate import Quota
 from catalog.ingestion.state import MemoryCheckpoint, Options
 from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN
 from catalog.ingestion.transport import BaseUrlTransport
@@ -276,6 +278,40 @@ def test_a_state_of_another_pull_is_not_resumed(tmp_path, caplog, other, attribu
     assert again.provider.pages.asked[0] == 0
     assert "a" not in rows(again)
     assert re.search(rf"STARTING OVER: .* it is of another pull \({said}", caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "days", "resumed"),
+    [
+        ({}, 30, True),  # a month, until the next run
+        ({}, 32, False),
+        ({"schedule": "@daily"}, 6, True),
+        ({"schedule": "@daily"}, 8, False),
+        ({"quota": Quota(100, "month")}, 60, True),  # it waited for its quota
+        ({"quota": Quota(100, "month")}, 63, False),
+    ],
+)
+def test_a_state_that_was_left_for_long_is_not_resumed(tmp_path, caplog, attributes, days, resumed):
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(Interrupted):
+        pull(tmp_path, provider([["a"], ["b"]]), checkpoint, should_stop=lambda: True).run()
+    stored = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+    checkpoint.state = {**present(checkpoint.state), "stored": stored}
+    again = pull(tmp_path, provider([["x"], ["y"]], **attributes), checkpoint)
+    again.run()
+    assert rows(again) == (["a", "y"] if resumed else ["x", "y"])
+    said = re.search(r"STARTING OVER: .*: it was stored on 20.*, so it is too old", caplog.text)
+    assert bool(said) is not resumed
+
+
+def test_a_long_pull_that_goes_on_is_not_given_up(tmp_path):
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(Interrupted):
+        pull(tmp_path, provider([["a"], ["b"]]), checkpoint, should_stop=lambda: True).run()
+    checkpoint.state = {**present(checkpoint.state), "started": "2020-01-01T00:00:00Z"}
+    again = pull(tmp_path, provider([["x"], ["y"]]), checkpoint)
+    assert again.run().started.year == 2020
+    assert rows(again) == ["a", "y"]
 
 
 def test_the_manifest_of_a_pull_that_starts_over_lists_nothing_of_another_pull(tmp_path):
@@ -550,6 +586,26 @@ def test_items_without_an_identifier_are_no_loop(tmp_path):
 
     with pytest.raises(NotWhole, match="none of the 40 items that came could be kept"):
         pull(tmp_path, type("Made", (Nameless,), {"pages": Scripted(as_pages([*range(40)], 2))})()).run()
+
+
+@pytest.mark.parametrize(("total", "most"), [(None, 90), (4, 50), (8, 80)])
+def test_a_repeated_page_without_identifiers_is_not_read_for_ever(tmp_path, monkeypatch, total, most):
+    """Of items that are skipped or rejected, whose values vary, only their number is evidence."""
+
+    class Nameless(Example):
+        def record(self, raw):
+            return image(None) if raw % 2 else Skip("no identifier")
+
+    monkeypatch.setattr(loop_guard, "FRUITLESS", 50)
+    monkeypatch.setattr(loop_guard, "FRUITLESS_UNANNOUNCED", 90)
+    values = count(1)
+    announced = {} if total is None else {"total": total}
+    api = api_client(lambda *_: {"items": [next(values), next(values)], "more": True, **announced})
+    Nameless.pages = Counted(
+        "https://x.example/a", items="items", more="more", total="total", announces="sometimes"
+    )
+    with pytest.raises(LoopDetected, match=f"the last {most + 2} items, .* brought no new record; .*`page`"):
+        pull(tmp_path, Nameless(), client=api).run()
 
 
 def test_a_deduplicating_provider_that_listed_more_than_it_announced_is_a_loop(tmp_path):

@@ -126,6 +126,15 @@ def test_a_provider_whose_totals_are_known_to_lie(tmp_path):
         pull(tmp_path / "truth", provider(Announced(*pages))).run()
 
 
+@pytest.mark.parametrize("allowed", [{"total_tolerance": 0.5}, {"total_surplus": 90}])
+def test_a_total_that_is_not_exact_hides_no_page_that_is_half_empty(tmp_path, allowed):
+    items = iter(range(300))
+    pages = Announced(*(([f"i{next(items)}" for _ in range(n)], 300) for n in (100, 50, 100)))
+    pages.uniform = True
+    with pytest.raises(NotWhole, match="a page in the middle holds 50 items, another 100"):
+        pull(tmp_path, provider(pages, **allowed)).run()
+
+
 def test_a_limited_pull_is_not_held_against_totals_and_says_that_it_is_limited(tmp_path):
     manifest = pull(tmp_path, provider(Announced((["a", "b"], 500))), limit=1).run()
     assert (manifest.complete, manifest.whole) == (True, False)

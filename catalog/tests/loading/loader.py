@@ -96,6 +96,8 @@ class Loader:
         counts: Counts | None = None,
         complete: bool = True,
         started: datetime | None = None,
+        whole: bool = False,
+        window: tuple[datetime, datetime] | None = None,
         **options: Any,
     ) -> LoadReport:
         """Load the records, or the lines in their place; `options` are those of `Load`."""
@@ -106,7 +108,7 @@ class Loader:
         manifest = Manifest(
             provider="example",
             run_id=token,
-            window=None,
+            window=window,
             replayed=False,
             started=started or datetime.now(UTC),
             token=token,
@@ -114,6 +116,7 @@ class Loader:
             seconds=1.5,
             counts={media_type: counts or Counts(fetched=len(lines), written=len(lines))},
             complete=complete,
+            whole=whole,
         )
         key = RunKey("example_workflow", run_id or token)
         with psycopg.connect(self.dsn) as connection:

@@ -14,7 +14,7 @@ from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
 from catalog.ingestion.windows import day_window
-from catalog.loading.history import last_whole, usual
+from catalog.loading.history import fresh_until, last_whole, usual
 from catalog.loading.load import Load, RunKey
 from catalog.tests.loading.loader import image
 
@@ -102,6 +102,12 @@ def test_a_dated_provider_is_as_fresh_as_its_newest_window(catalog):
     rows = catalog.execute("select max(fresh_on) from whole_pull").fetchone()
     assert rows[0] == datetime(2024, 2, 2, tzinfo=UTC)
     assert last_whole(catalog, EXAMPLE) is None  # of everything
+
+
+def test_a_pull_that_is_loaded_late_is_as_fresh_as_its_beginning(catalog):
+    report(catalog, 5, age=10, pull_began=NOW - DAY * 11)
+    report(catalog, 5, age=0, pull_began=NOW - DAY * 28)  # its load had failed, and is cleared today
+    assert last_whole(catalog, EXAMPLE) == fresh_until(catalog, EXAMPLE) == NOW - DAY * 11
 
 
 class Pulls:

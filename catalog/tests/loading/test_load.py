@@ -268,6 +268,32 @@ def test_a_deleted_record_under_another_identifier_stays_deleted(load, catalog):
     assert outcome(load(again)) == (0, 0, 2, 0, 0)  # it is there now
 
 
+@pytest.mark.parametrize(("deleted", "comes"), [("http", "https"), ("https", "http")])
+def test_a_deleted_file_stays_deleted_with_another_scheme(load, catalog, deleted, comes):
+    """Adopted catalogs have http where a pull writes https."""
+    old, new = (f"{scheme}://files.example.org/1.jpg" for scheme in (deleted, comes))
+    load([image(1, url=old), image(2)])
+    delete(catalog, 1)
+    assert load([image(7, url=new), image(8)]).skipped == {DELETED: 1}
+    assert load([image(2, url=new)]).skipped == {DELETED: 1}
+    assert load([image(1, url=old)], include_deleted=True).inserted == 1
+    assert load([image(1, url=new)]).updated == 1  # its own
+    assert load([image(7, url=new)], include_deleted=True).inserted == 0
+    assert load([image(9, url=new + "?size=large")]).inserted == 1
+
+
+@pytest.mark.parametrize("deleted", ["https", "http"])
+def test_a_record_keeps_its_file_when_a_twin_with_another_scheme_is_deleted(load, catalog, deleted):
+    """Adopted catalogs hold such pairs; one of them is deleted as a duplicate."""
+    http, https = (f"{scheme}://files.example.org/1.jpg" for scheme in ("http", "https"))
+    load([image(1, url=http), image(2, url=https)])
+    delete(catalog, 2 if deleted == "https" else 1)
+    left = 1 if deleted == "https" else 2
+    report = load([image(left, url=https if deleted == "https" else http, title="better")])
+    assert (report.updated, report.skipped) == (1, {})
+    assert row(catalog, left)["title"] == "better"
+
+
 def test_a_stored_record_does_not_take_over_a_deleted_ones_url(load, catalog):
     load([image(1), image(2)])
     delete(catalog, 1)
@@ -292,6 +318,7 @@ def test_the_urls_of_each_deletion_of_a_record_stay_deleted(load, catalog):
     found = catalog.execute("select url, deleted_reason, record ->> 'foreign_identifier' from deleted_before")
     assert found.fetchall() == [(jpg(1), "takedown", "id1")]
     assert load([image(5, url=jpg(1)), image(6, url=jpg("other"))]).skipped == {DELETED: 2}
+    assert load([image(5, url=jpg(1).replace("https:", "http:"))]).skipped == {DELETED: 1}
     assert load([image(1), image(2), image(3)]).skipped == {DELETED: 1}
     assert load([image(2, url=jpg(1))]).skipped == {DELETED: 1}
     assert load([audio(1)], media_type="audio").inserted == 1
@@ -540,6 +567,33 @@ def test_a_pull_that_is_loaded_late_changes_nothing_that_a_later_one_has_brought
     assert load([image(1, title="newest")]).updated == 1
 
 
+YEAR = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
+MAY = (datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("later", "own", "whole", "stays"),
+    [
+        (None, None, True, True),
+        (None, MAY, True, True),
+        (YEAR, MAY, True, True),
+        (MAY, MAY, True, True),
+        (MAY, YEAR, True, False),
+        (MAY, None, True, False),
+        (None, None, False, False),
+    ],
+)
+def test_what_a_later_whole_pull_found_to_be_right_stays(load, catalog, later, own, whole, stays):
+    """Its load did not write the record, because nothing had changed."""
+    now = datetime.now(UTC)
+    load([image(1, title="right")], started=now - timedelta(days=9))
+    catalog.execute("update image set last_synced_with_source = now() - interval '9 days'")
+    load([image(1, title="right")], started=now - timedelta(days=1), window=later, whole=whole)
+    late = load([image(1, title="old"), image(2)], started=now - timedelta(days=5), window=own)
+    assert outcome(late) == ((1, 0, 1, 0, 0) if stays else (1, 1, 0, 0, 0))
+    assert row(catalog, 1)["title"] == ("right" if stays else "old")
+
+
 def test_loads_that_were_late_together_end_with_the_newest_version(load, catalog):
     """As when pulls of three days were made while the database was away, and their loads are cleared."""
     now = datetime.now(UTC)
@@ -572,6 +626,12 @@ def test_rows_with_a_time_in_the_future_are_updated(load, catalog):
     catalog.execute("update image set last_synced_with_source = now() + interval '400 days'")
     catalog.execute("update ingestion_report set pull_began = now() + interval '400 days'")
     assert load([image(1, title="b")]).updated == 1
+    catalog.execute("update image set last_synced_with_source = now() + interval '401 days'")
+    catalog.execute(
+        "update ingestion_report set pull_began = now() + interval '400 days',"
+        " finished_on = now() + interval '401 days', whole = true"
+    )
+    assert load([image(1, title="c")]).updated == 1
 
 
 def test_a_partial_load_is_followed_by_the_whole_one(load, catalog):

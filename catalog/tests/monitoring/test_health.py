@@ -74,10 +74,13 @@ FIRST, SECOND = (
         ({**FIRST, "replayed": True}, False),
         ({**FIRST, "whole": False}, False),  # limited
         ({**FIRST, "complete": False}, False),
+        ({"pull_began": NOW - timedelta(hours=9)}, True),
+        ({"pull_began": NOW - timedelta(hours=11)}, False),  # everything, but of before
     ],
 )
 def test_only_a_later_whole_load_of_the_window_brings_what_was_missing(catalog, later, brought):
-    report(catalog, "flickr", NOW - timedelta(hours=9), run_id="short", **FIRST, **SHORT)
+    began = NOW - timedelta(hours=10)
+    report(catalog, "flickr", NOW - timedelta(hours=9), run_id="short", pull_began=began, **FIRST, **SHORT)
     report(catalog, "flickr", NOW - timedelta(hours=8), run_id="later", **later)
     report(catalog, "flickr", NOW - timedelta(days=30), run_id="earlier", **FIRST)
     assert (incomplete(catalog) == {}) is brought

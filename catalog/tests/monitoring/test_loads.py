@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from catalog.ingestion.provider import provider_class
 from catalog.monitoring import loads
 from catalog.monitoring.loads import Source, sources
 from catalog.tests.monitoring.reports import report
@@ -60,6 +61,20 @@ def test_freshness(loaded):
     assert (found[MET].state, found[MET].last) == ("late", days_ago(30))
     assert found[NAPPY].state == "never"  # limited
     assert len(found) == len(sources())
+
+
+def test_a_pull_that_is_loaded_late_is_late(catalog):
+    report(catalog, "nappy", days_ago(0.1), pull_began=days_ago(60))
+    found = loads.freshness(catalog, [NAPPY], NOW)[NAPPY]
+    assert (found.state, found.last) == ("late", days_ago(60))
+
+
+@pytest.mark.parametrize("name", ["freesound", "nappy", "inaturalist", "smithsonian", "flickr"])
+def test_no_provider_is_late_while_it_is_pulled_in_time(name):
+    """The next pull begins a period later, and takes as long as it may."""
+    cls = provider_class(name)
+    pulled = timedelta(days=1) if cls.dated else cls.pull_timeout
+    assert cls.period() + pulled < loads.allowed_age(cls) <= 2 * cls.period() + pulled
 
 
 def test_growth_by_weeks(loaded):

@@ -148,6 +148,20 @@ def test_odd_records(odd, name):
         assert "CC BY-SA 4.0. To view the terms" in shown
 
 
+def test_a_page_of_a_record_does_not_grow_with_its_values(odd):
+    key = odd.keys[-1]
+    odd.catalog.execute(
+        "update image set meta_data = jsonb_build_object('text', repeat('x', 5000000)), tags = ("
+        "select jsonb_agg(jsonb_build_object('name', n || repeat('y', 5000), 'provider', 'p'))"
+        " from generate_series(1, 1100) n) where identifier = %s",
+        [key],
+    )
+    shown = odd.text(f"/records/image/{key}")
+    assert len(shown) < 1_500_000
+    assert "characters are not shown" in shown
+    assert "100 more are not shown. By the policy that is in force now" in shown
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [

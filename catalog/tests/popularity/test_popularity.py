@@ -97,9 +97,31 @@ def test_new_records_without_a_metric_and_deleted_ones_have_lost_nothing(catalog
     assert popularity.refresh_constant(catalog, "image", "flickr", 60).records == 0
 
 
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("now", ["0", None, "12.3k"])
+def test_a_metric_that_all_records_have_lost_is_no_truth(catalog, now, known):
+    """Also if an earlier release has determined the value, without the number of records."""
+    popularity.update_metrics(catalog, "image")
+    store(catalog, "flickr", [str(n) for n in range(101)])
+    refresh(catalog)
+    if not known:
+        catalog.execute("update image_popularity_metrics set records = null")
+    before = popularity.metric_of(catalog, "image", "flickr")
+    catalog.execute("update image set meta_data = jsonb_build_object('views', %s::text)", [now])
+    with pytest.raises(
+        Fatal, match="100 have lost them" if known else "no record has views above 0 any more"
+    ):
+        popularity.refresh_constant(catalog, "image", "flickr", 60)
+    assert popularity.metric_of(catalog, "image", "flickr") == before
+    forced = popularity.refresh_constant(catalog, "image", "flickr", 60, exact=True)
+    assert forced.value == (0 if now == "0" else before.value)
+    catalog.execute("delete from image")
+    assert popularity.refresh_constant(catalog, "image", "flickr", 60) == forced
+
+
 def test_what_is_not_known_of_earlier_refreshes_refuses_nothing(catalog):
     popularity.update_metrics(catalog, "image")
-    store(catalog, "flickr", ["0"] * 10)
+    store(catalog, "flickr", ["0"] * 100 + ["1"])
     catalog.execute("update image_popularity_metrics set (val, constant) = (40, 7)")
     assert popularity.refresh_constant(catalog, "image", "flickr", 60).value == 0
 

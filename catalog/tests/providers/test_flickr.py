@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import UTC, date, datetime
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -203,17 +204,50 @@ def test_no_photo_is_lost_without_a_word(clusters):
 
 @pytest.mark.parametrize(
     ("photos", "hidden", "whole"),
-    [(1, 1, True), (9, 1, True), (1700, 150, True), (9, 2, False), (1700, 200, False)],
+    [(1, 1, True), (9, 3, True), (1700, 17, True), (9, 4, False), (1700, 18, False), (2900, 261, False)],
 )
 def test_a_total_may_count_a_few_photos_that_no_page_shows(tmp_path, photos, hidden, whole):
-    taken = [photo(n, n * 30) for n in range(photos)]
+    taken = [photo(n, n * 20) for n in range(photos)]
     step = max(1, photos // hidden)
     fake = FakeFlickr(taken, hidden=[str(n * step) for n in range(hidden)])
     _, found, error = run(tmp_path, fake)
     assert len(found) == photos - hidden
     assert (error is None) == whole
     if not whole:
-        assert f"{photos - hidden:,} of {photos - 1:,} announced items came" in str(error)
+        assert f"{photos - hidden:,} of {photos:,} announced items came" in str(error)
+
+
+def test_photos_that_are_deleted_while_a_slice_is_read_hide_no_other(tmp_path):
+    photos, number = [photo(n, n * 20) for n in range(2900)], count(1)
+    fake = FakeFlickr(photos)
+
+    def answer(url, params):
+        if next(number) == 6:  # page 4
+            del fake.photos[100:128]
+        return fake(url, params)
+
+    _, found, error = run(tmp_path, answer)
+    assert error is None
+    assert found == Counter(str(n) for n in range(2900))  # also those that were deleted later
+    assert len(fake.requests) <= 13
+
+
+@pytest.mark.parametrize(("times", "whole"), [(1, True), (1000, False)])
+def test_a_page_that_lacks_a_tenth_of_its_photos_is_asked_for_again_and_reported(tmp_path, times, whole):
+    """Also while the total falls, so that what came may seem to be enough."""
+    number = count(1)
+
+    def lie(body, params):
+        if params["page"] == "3" and next(number) <= times:
+            body["photos"]["photo"] = body["photos"]["photo"][:440]
+        return body
+
+    photos = [photo(n, n * 20) for n in range(2900)]
+    _, found, error = run(tmp_path, FakeFlickr(photos, lies=lie))
+    assert len(found) == (2900 if whole else 2840)
+    assert (error is None) == whole
+    if not whole:
+        assert "page 3 of 6 holds 440 photos instead of 500" in str(error)
 
 
 def without_photos(page, times):

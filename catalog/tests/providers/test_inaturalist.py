@@ -249,6 +249,25 @@ def test_batches_of_a_release_that_did_not_note_their_size(connection, tmp_path)
     assert all(r["whole"] for r in reports(connection))
 
 
+def test_all_batches_began_with_the_dump(connection, tmp_path):
+    """Also those of a later attempt, and of tables that an earlier release has made."""
+    root = write_dump(tmp_path / "dump")
+    with pytest.raises(Interrupted):
+        load(connection, root, should_stop=lambda: True)
+    with connection.transaction():
+        connection.execute("update inaturalist.dump set began = now() - interval '3 days'")
+        connection.execute("update ingestion_report set pull_began = (select began from inaturalist.dump)")
+    load(connection, root)
+    first, *others = [report["pull_began"] for report in reports(connection)]
+    assert others == [first] * 2
+    with connection.transaction():
+        [(fresh,)] = connection.execute("select distinct fresh_on from whole_pull").fetchall()
+        assert fresh == first
+        connection.execute("alter table inaturalist.dump drop column began")
+    load(connection, root, run=(RUN[0], "again"))
+    assert all(report["pull_began"] for report in reports(connection))
+
+
 def test_a_changed_dump_starts_anew(connection, tmp_path):
     root = write_dump(tmp_path / "dump")
     before = load(connection, root)

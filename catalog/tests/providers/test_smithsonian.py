@@ -114,6 +114,22 @@ def test_items_that_no_prefix_of_a_hash_finds(tmp_path):
     assert "the parts by hash hold 20 items, the collection 25" in present(pulled.error)
 
 
+def test_a_prefix_that_seems_to_be_empty_is_asked_for_again(tmp_path):
+    """It would be less of the collection than may change while it is read."""
+    site, lies = smithsonian([row(n) for n in range(25)]), [True]
+    honest = site.answer
+
+    def answer(method, url, params):
+        if params["q"].endswith(PREFIX) and lies:
+            lies.clear()
+            return {"status": 200, "responseCode": 1, "response": {"rows": [], "rowCount": 0}}
+        return honest(method, url, params)
+
+    site.answer = answer
+    assert len(Pulled(Smithsonian(), site, tmp_path).ids()) == 25
+    assert not lies
+
+
 def test_fewer_rows_than_a_prefix_announces(tmp_path):
     site = smithsonian([row(n) for n in range(25)])
     whole = site.answer
