@@ -372,6 +372,38 @@ GUARDS = (
         tests=("ingestion/test_pagination.py::test_a_next_page_that_is_not_named_once",),
     ),
     Guard(
+        name="items-that-came-once",
+        holds="An item counts also if only the first of two responses to the same request has it.",
+        row=10,
+        file=PAGES,
+        find="    return [] if first == again else [item for item in first if item not in again]\n",
+        replace="    return []\n",
+        tests=(
+            "ingestion/test_pagination.py::test_what_came_once_is_not_lost_by_asking_again",
+            "ingestion/test_whole.py::test_a_last_page_that_is_read_twice_brings_each_record_once",
+        ),
+    ),
+    Guard(
+        name="other-form-of-an-item",
+        holds="An item that two responses to the same request have in different forms is written once.",
+        row=10,
+        file="catalog/ingestion/page_writer.py",
+        find="(back or place >= len(page.items) - page.earlier)",
+        replace="back",
+        tests=("ingestion/test_whole.py::test_a_last_page_that_is_read_twice_brings_each_record_once",),
+    ),
+    Guard(
+        name="files-that-came-once",
+        holds="A file of Wikimedia's last batch counts also if only the first of its two responses has it.",
+        row=10,
+        file="catalog/providers/wikimedia_commons/batches.py",
+        find="                found = joined(once, files).values()\n",
+        replace="                found = files.values()\n",
+        tests=(
+            "providers/test_wikimedia_batches.py::test_files_that_came_once_are_not_lost_by_asking_again",
+        ),
+    ),
+    Guard(
         name="last-batch-is-proved",
         holds="A batch of Wikimedia's files that names no next one is requested once more.",
         row=10,
