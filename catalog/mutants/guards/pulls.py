@@ -408,7 +408,7 @@ GUARDS = (
         holds="A batch of Wikimedia's files that names no next one is requested once more.",
         row=10,
         file="catalog/providers/wikimedia_commons/batches.py",
-        find='            if "continue" not in body:\n',
+        find='            if "continue" not in body and (again := once_more(ask)):\n',
         replace="            if False:\n",
         tests=(
             "providers/test_lies.py::test_a_key_that_is_missing_once_costs_no_row[wikimedia_commons]",
@@ -541,8 +541,8 @@ GUARDS = (
         holds="What the pull reads again after going back is not written again, where it would be a reject.",
         row=10,
         file=WRITER,
-        find="                if known and back:\n",
-        replace="                if False:\n",
+        find="(back or place >= len(page.items) - page.earlier)",
+        replace="place >= len(page.items) - page.earlier",
         tests=(f"{SHIFTS}::test_items_that_moved_onto_pages_that_were_read_are_read",),
     ),
     Guard(
