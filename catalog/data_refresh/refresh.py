@@ -263,7 +263,7 @@ def made_before(connection: Connection, uuid: str, media_type: MediaType, search
             select %(uuid)s::text, 'infinity'::numeric
              union
             select m.origin, m.number from origins o join made m using (uuid)
-             where m.number < o.until and m.origin is not null
+             where m.origin is not null
         )
         select max(begun_on) from refresh
          where stage = 'promoted' and plan ->> 'media_type' = %(media_type)s

@@ -480,8 +480,8 @@ GUARDS = (
         holds="What changes an index after a copy was made does not make the copy newer.",
         row=57,
         file=REFRESH,
-        find="             where m.number < o.until and m.origin is not null\n",
-        replace="             where m.origin is not null\n",
+        find="                           from made join origins using (uuid) where number < until)\n",
+        replace="                           from made join origins using (uuid))\n",
         tests=("data_refresh/test_pointing.py::test_an_index_is_as_old_as_what_it_was_made_from",),
     ),
     Guard(
