@@ -17,6 +17,7 @@ from catalog.ingestion.pagination import (
     Paginator,
     RoundParams,
     Tokens,
+    lacking,
     once_more,
 )
 from catalog.ingestion.partition import uncovered
@@ -95,6 +96,7 @@ __all__ = [
     "has",
     "integer",
     "items_at",
+    "lacking",
     "license_from_name",
     "license_from_pair",
     "license_from_url",

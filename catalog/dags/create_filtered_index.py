@@ -28,6 +28,7 @@ from catalog.dags.groups.indexing import (
     indexes,
     make_live,
     open_for_search,
+    refuse_outdated,
     rehearse,
     tag_policy,
 )
@@ -44,7 +45,8 @@ DOC = """
 The documents of `{media_type}-<origin_index_suffix>`, or of the index behind the alias `{media_type}` without
 a suffix, are copied on the server into `{media_type}-<destination_index_suffix>-filtered`. A term of one word
 matches a word of the title, the description or a tag, including tags that the tag policy keeps out of the
-document. A term of several words matches as a phrase. After the documents have been counted, the alias
+document. A term of several words matches as a phrase. An index that was made before the last data refresh is
+not copied, because the new one is live at once. After the documents have been counted, the alias
 `{media_type}-filtered` is moved, and the index behind it is deleted.
 
 The terms come from the HTTP connection `sensitive_terms` or the Variable `SENSITIVE_TERMS_URL`. An empty list
@@ -69,6 +71,8 @@ def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
                 f"there is no index {origin or media_type}; look for it with GET _cat/indices/{media_type}-*."
             )
         engine.require_index(origin)
+        if found := engine.identity(origin):
+            refuse_outdated(PRODUCTION, media_type, origin, found.uuid, field="origin_index_suffix")
         if copied := engine.meta(origin).get("copied_from"):
             raise Fatal(
                 f"{origin} was copied from {copied} without the words in which only sensitive terms are "

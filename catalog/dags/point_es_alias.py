@@ -1,5 +1,6 @@
 """Points an alias of a search engine at another index that is already there."""
 
+import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from catalog.dags.common.conf import END
 from catalog.dags.common.connections import sensitive_terms
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
-from catalog.dags.common.refreshes import begin_refresh, current_refresh, is_complete, made_before, note_index
+from catalog.dags.common.refreshes import begin_refresh, current_refresh, is_complete, last_behind, note_index
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
@@ -24,12 +25,14 @@ from catalog.dags.groups.indexing import (
     open_for_search,
     recounted,
     refuse_foreign_alias,
+    refuse_outdated,
 )
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
 from catalog.data_refresh.identity import is_filtered
 from catalog.data_refresh.refresh import EVER, Plan
 
+log = logging.getLogger(__name__)
 _MEDIA = "|".join(MEDIA_TYPES)
 ALIAS = rf"^({_MEDIA})(-[a-z0-9][a-z0-9_-]{{0,100}})?{END}"
 INDEX_NAME = rf"^({_MEDIA})-[a-z0-9_-]{{1,190}}{END}"
@@ -39,9 +42,10 @@ DOC = """
 For the {name} engine (connection `{search}`), for example to try an index that `create_new_{name}_es_index`
 has made, or to go back to the index before. The first task refuses an index that is missing, closed, blocked
 or red, that the catalog did not create or never completed, that belongs to a data refresh whose tables are
-not live, or that was made before the last data refresh; an index of another media type than the alias; one
-with sensitive media for an alias `…-filtered`, also if only today's list of terms calls them so, and the
-other way round; more documents than when the index was last counted; fewer, apart from those that moderators
+not live, or that was made before the last data refresh, or from an index that was; an index of another media
+type than the alias; one with sensitive media for an alias `…-filtered`, and the other way round; one that was
+made with another list of terms than today's, unless it is the one behind the alias before, which may have
+been lost; more documents than when the index was last counted; fewer, apart from those that moderators
 have deleted since, and far fewer, of all or of one source, or far fewer hidden ones, than are behind the
 alias (these two unless `accept_shrinkage`). Nothing has been changed then.
 
@@ -61,8 +65,8 @@ THEN = {
 }
 
 
-def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]) -> None:
-    """Refuse an index that the alias should not point at, whatever it points at now."""
+def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]) -> list[str]:
+    """Refuse an index that the alias should not point at, whatever it points at now; return warnings."""
     from catalog.data_refresh.pointing import losses, media_type_of, require_hidden, require_target
     from catalog.data_refresh.shrinkage import shrunken_index
 
@@ -70,13 +74,7 @@ def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]
     target = require_target(engine, alias, index)
     if is_complete(target.uuid) is False:
         raise Refused(f"index: {index} was never complete, or belongs to tables that are not live.")
-    # Only production has data refreshes; those of staging make another index of the same rows.
-    since = made_before(target.uuid, media_type_of(alias), where.search) if where is PRODUCTION else None
-    if since:
-        raise Refused(
-            f"index: {index} was made before the data refresh of {since:%Y-%m-%d %H:%M}, whose changes and "
-            "deletions it lacks. Choose or make another one."
-        )
+    refuse_outdated(where, media_type_of(alias), index, target.uuid, field="index")
     if changed := recounted(where, media_type_of(alias), index, target.uuid):
         missing, said = changed
         if missing < 0:
@@ -86,11 +84,16 @@ def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]
                 f"index: {said}. Choose or make another one; or trigger a new run with "
                 '{"accept_shrinkage": true}.'
             )
+    notes = []
     if is_filtered(alias):
-        require_hidden(engine, index, sensitive_terms())
+        was_live = last_behind(alias, where.search) == target.uuid
+        notes = require_hidden(engine, index, sensitive_terms(), was_live=was_live)
     if (found := losses(engine, alias, index)) and not params["accept_shrinkage"]:
         raise Refused(shrunken_index(found))
     refuse_foreign_alias(where, alias)
+    for note in notes:
+        log.warning("%s", note)
+    return notes
 
 
 @task
@@ -132,10 +135,12 @@ def check_target(environment: str, params: Params = GIVEN) -> None:
 def point_alias(environment: str, params: Params = GIVEN) -> str:
     """Apply decisions of moderators, and move the alias."""
     refresh = current_refresh("working", "promoted")
+    notes: list[str] = []
     with hint("The alias is where it was."):
         if refresh.stage == "working":
             [(alias, index)] = refresh.plan.aliases.items()
-            _check(ENVIRONMENTS[environment], alias, index, params)  # what was right may be so no longer
+            # What was right may be so no longer.
+            notes = _check(ENVIRONMENTS[environment], alias, index, params)
             open_for_search(refresh)
         make_live(refresh)
     [(alias, index)] = refresh.plan.aliases.items()
@@ -145,6 +150,7 @@ def point_alias(environment: str, params: Params = GIVEN) -> str:
         "Search alias",
         f"`{alias}` is `{index}` now: {refresh.counted(index):,} documents. It was "
         f"`{refresh.plan.live[alias] or 'no index'}`: {before:,}.",
+        lines=[f"  - {note}" for note in notes],
         completion=True,
     )
 

@@ -82,7 +82,7 @@ def _of_shards(engine: Indexes, index: str) -> list[str]:
     return ["its status is red: some of its documents cannot be found"] if status == "red" else []
 
 
-def require_hidden(engine: Indexes, index: str, terms: Sequence[str]) -> None:
+def require_hidden(engine: Indexes, index: str, terms: Sequence[str], *, was_live: bool = False) -> list[str]:
     """Check that a filtered index leaves out what is sensitive now.
 
     Indexes of earlier releases do not tell their list of terms, so their documents are searched.
@@ -91,19 +91,29 @@ def require_hidden(engine: Indexes, index: str, terms: Sequence[str]) -> None:
         engine: Operations on indexes.
         index: Name of the index.
         terms: Sensitive terms.
+        was_live: It is the index that was behind the alias before, which may have been lost. The change of
+            the list would not have replaced it at once either.
+
+    Returns:
+        A warning if it was made with another list of terms, and was live.
 
     Raises:
         Refused: It was made with another list of terms.
     """
     made_with = engine.meta(index).get(TERMS)
     if made_with == digest_of(terms):
-        return
+        return []
     shown = sum(engine.count(index, group) for group in sensitive_groups(terms))
-    if made_with or shown:
-        raise Refused(
-            f"index: {index} was made with another list of sensitive terms; {shown:,} of its documents are "
-            f"sensitive now. Choose another index, or make one: create_filtered_{media_type_of(index)}_index."
-        )
+    if not (made_with or shown):
+        return []
+    said = (
+        f"{index} was made with another list of sensitive terms; {shown:,} of its documents are sensitive now"
+    )
+    make = f"create_filtered_{media_type_of(index)}_index"
+    if not was_live:
+        raise Refused(f"index: {said}. Choose another index, or make one: {make}.")
+    until = f"{make} replaces it by one with today's list, and so does the next data refresh"
+    return [f"{said}. It is accepted, because the alias pointed at it before; {until}."]
 
 
 def losses(engine: Indexes, alias: str, index: str) -> list[str]:

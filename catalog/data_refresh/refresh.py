@@ -274,20 +274,57 @@ def is_complete(connection: Connection, uuid: str) -> bool | None:
 def made_before(connection: Connection, uuid: str, media_type: MediaType, search: str) -> datetime | None:
     """Return when a refresh has changed the documents of a media type since an index was made; None if not.
 
+    An index that is made from another one is as old as that one was then. One of an earlier release, whose
+    making is not recorded, is at least as old as the first record of it.
+
     Args:
         connection: Connection to the catalog database.
-        uuid: The engine's uuid of the index, which a refresh or a copy has recorded.
+        uuid: The engine's uuid of the index.
         media_type: Media type of the documents.
         search: Airflow connection of the search engine.
     """
     row = connection.execute(
-        "select max(begun_on) from refresh"
-        " where stage = 'promoted' and plan ->> 'media_type' = %(media_type)s"
-        "   and plan ->> 'search' = %(search)s and plan ->> 'table' <> ''"
-        "   and coalesce(plan ->> 'mode', 'full') in ('full', 'incremental')"
-        "   and number > (select max(number) from refresh, jsonb_each(indexes) as i(name, made)"
-        "                  where made ->> 'uuid' = %(uuid)s and plan ->> 'mode' is distinct from 'alias')",
+        """
+        with recursive
+        made as (
+            select number, name, made ->> 'uuid' uuid, plan ->> 'table' <> '' from_rows,
+                   case when plan ->> 'mode' = 'alias' then null
+                        when plan ->> 'mode' = 'copy' and name = plan ->> 'index' then plan #>> '{copy,uuid}'
+                        when plan ->> 'table' = '' and name = plan ->> 'filtered'
+                        then indexes -> (plan ->> 'index') ->> 'uuid' end origin
+              from refresh, jsonb_each(indexes) as i(name, made)
+        ),
+        origins (uuid, until) as (
+            select %(uuid)s::text, 'infinity'::numeric
+             union
+            select m.origin, m.number from origins o join made m using (uuid)
+             where m.origin is not null
+        )
+        select max(begun_on) from refresh
+         where stage = 'promoted' and plan ->> 'media_type' = %(media_type)s
+           and plan ->> 'search' = %(search)s and plan ->> 'table' <> ''
+           and coalesce(plan ->> 'mode', 'full') in ('full', 'incremental')
+           and number > (select coalesce(max(number) filter (where from_rows), min(number))
+                           from made join origins using (uuid) where number < until)
+        """,
         {"uuid": uuid, "media_type": media_type, "search": search},
+    ).fetchone()
+    return row[0] if row else None
+
+
+def last_behind(connection: Connection, alias: str, search: str) -> str | None:
+    """Return the uuid of the index at which a run has last pointed an alias; None if none has.
+
+    Args:
+        connection: Connection to the catalog database.
+        alias: Name of the alias.
+        search: Airflow connection of the search engine.
+    """
+    row = connection.execute(
+        "select indexes -> (plan -> 'aliases' ->> %(alias)s) ->> 'uuid' from refresh"
+        " where stage = 'promoted' and plan ->> 'search' = %(search)s"
+        "   and plan -> 'aliases' ->> %(alias)s is not null order by number desc limit 1",
+        {"alias": alias, "search": search},
     ).fetchone()
     return row[0] if row else None
 

@@ -132,7 +132,7 @@ class PageWriter:
         """
         tally, new, old = Tally(counts), 0, 0
         records: list[tuple[Raw, Media]] = []
-        for raw in page.items:
+        for place, raw in enumerate(page.items):
             if room is not None and len(records) >= room:
                 break
             if repeated:
@@ -142,7 +142,7 @@ class PageWriter:
                 keys = {self._key(record) for _, record in mapped if _has_identifier(record)}
                 known = self._came_before(keys)
                 new, old = new + (bool(keys) and not known), old + known
-                if known and back:
+                if known and (back or place >= len(page.items) - page.earlier):
                     for _, record in mapped:
                         tally.pass_over(self._provider.media_type(record), SEEN)
                 else:

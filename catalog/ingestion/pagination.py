@@ -41,6 +41,8 @@ class Page(msgspec.Struct):
         restarted: The round began again with this page, because the API's data were rebuilt; earlier pages of
             the round are not counted.
         gone: There is no such page, although the one before named it or it was announced: items were deleted.
+        earlier: Number of items at the end that only an earlier response to the same request lists. One whose
+            record the page has already, in another form, is skipped.
     """
 
     items: list[Raw]
@@ -50,6 +52,7 @@ class Page(msgspec.Struct):
     withheld: str | None = None
     restarted: bool = False
     gone: bool = False
+    earlier: int = 0
 
 
 class Paginator(ABC):
@@ -110,7 +113,8 @@ class Paginator(ABC):
 def once_more(ask: Callable[[], Body]) -> Body | None:
     """Request a page again that names no next one; None if it cannot be requested twice.
 
-    Without a total, nothing else tells whether the response lacks what it should have named.
+    Without a total, nothing else tells whether the response lacks what it should have named. What the first
+    response holds counts as well, as the second may hold less; see `lacking`.
 
     Args:
         ask: Sends the request.
@@ -123,6 +127,15 @@ def once_more(ask: Callable[[], Body]) -> Body | None:
         if error.status in PAST_THE_END:  # such as a token that was used up
             return None
         raise
+
+
+def lacking(first: list[Raw], again: list[Raw]) -> list[Raw]:
+    """Return the items of a response that its repetition lacks, or has in another form.
+
+    >>> lacking([1, 2, 3], [2, 4])
+    [1, 3]
+    """
+    return [] if first == again else [item for item in first if item not in again]
 
 
 class _Listing(Paginator):
@@ -450,12 +463,13 @@ class Tokens(_Listing):
         sent = params if token is None else {**params, self.param: token}
         ask = partial(self.ask, client, self.url, sent, self.checked)
         answer = ask()
-        following = self._following(answer, token)
+        following, earlier = self._following(answer, token), []
         if not following and not self.total and (again := once_more(ask)):
+            earlier = lacking(self.listed(answer.body), self.listed(again.body))
             answer, following = again, self._following(again, token)
         after = {self.param: following} if following else None
         total = count_at(answer.body, self.total) if self.total else None
-        return Page(self.listed(answer.body), after, total)
+        return Page([*self.listed(answer.body), *earlier], after, total, earlier=len(earlier))
 
     def _following(self, answer: Decoded, token: Json) -> Json:
         """Return the token of the next page; None if there is none, or only the page's own."""
@@ -526,11 +540,13 @@ class Links(_Listing):
         url, sent = link or self.url, {} if link else params
         ask = partial(client.get_decoded, url, sent, check=self.checked)
         answer = ask()
-        following = self._following(answer, url, client.redact)
+        following, earlier = self._following(answer, url, client.redact), []
         if not following and not self.total and (again := once_more(ask)):
+            earlier = lacking(self.listed(answer.body), self.listed(again.body))
             answer, following = again, self._following(again, url, client.redact)
+        after = {"link": following} if following else None
         total = count_at(answer.body, self.total) if self.total else None
-        return Page(self.listed(answer.body), {"link": following} if following else None, total)
+        return Page([*self.listed(answer.body), *earlier], after, total, earlier=len(earlier))
 
     def _following(self, answer: Decoded, url: str, redact: Callable[[str], str]) -> str | None:
         """Return the address of the next page, without secrets.

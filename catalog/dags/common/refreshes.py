@@ -75,6 +75,12 @@ def made_before(uuid: str, media_type: MediaType, search: str) -> datetime | Non
         return refreshes.made_before(catalog, uuid, media_type, search)
 
 
+def last_behind(alias: str, search: str) -> str | None:
+    """Return the uuid of the index at which a run has last pointed an alias; None if none has."""
+    with catalog_connection(autocommit=True) as catalog:
+        return refreshes.last_behind(catalog, alias, search)
+
+
 def promoted_indexes() -> set[str]:
     """Return the uuids of the indexes of all refreshes that were promoted."""
     with catalog_connection(autocommit=True) as catalog:

@@ -1,10 +1,12 @@
 """Tasks that make a new index from another one, without moving an alias to it."""
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 from airflow.sdk import Param, get_current_context, task
 
 from catalog.core.errors import Refused
@@ -27,12 +29,14 @@ from catalog.dags.groups.indexing import (
     make_index,
     open_for_search,
     recounted,
+    refreshed_since,
     rehearse,
 )
 from catalog.dags.operators.slack import notify
 from catalog.data_refresh.identity import FILTERED_SUFFIX, is_filtered, is_stray, preflight_prefix
 from catalog.data_refresh.refresh import EVER, Copy, Counted, Plan, Refresh
 
+log = logging.getLogger(__name__)
 _SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END
 _ORIGIN = r"^[a-z0-9][a-z0-9_-]{0,199}" + END
 
@@ -106,6 +110,14 @@ def begin_copy(
             raise Refused(f"index_suffix: {name} is an alias, of {behind}; choose another suffix.")
         if engine.exists(name):
             raise Refused(f"index_suffix: {name} exists already; delete it, or choose another suffix.")
+        planned = copy(index, identity.uuid)
+        if since := refreshed_since(environment, media_type, identity.uuid):
+            note = (
+                f"{index} was made before the data refresh of {since:%Y-%m-%d %H:%M}, or from an index that "
+                f"was, so no alias of {environment.name} is pointed at a copy of it"
+            )
+            log.warning("%s.", note)
+            planned = msgspec.structs.replace(planned, notes=[*planned.notes, f"  - {note}"])
         return Plan(
             media_type,
             environment.api,
@@ -116,7 +128,7 @@ def begin_copy(
             identity.meta.get("tag_policy") or {},
             EVER,
             mode="copy",
-            copy=copy(index, identity.uuid),
+            copy=planned,
         )
 
     rehearse(media_type, [], environment.search, filtered=False)

@@ -8,7 +8,7 @@ imported inside tasks.
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +36,13 @@ from catalog.dags.common.connections import (
     unchanged_terms,
 )
 from catalog.dags.common.context import GIVEN, Params
-from catalog.dags.common.environments import ENVIRONMENTS, Environment
+from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.refreshes import (
     complete,
     current_refresh,
     last_count,
+    made_before,
     note_index,
     promoted_indexes,
     removed_by_checks,
@@ -93,6 +94,37 @@ def recounted(where: Environment, media_type: MediaType, index: str, uuid: str) 
         return None
     with database_connection(where.api, autocommit=True) as api:
         return difference(indexes(where.search), api, media_type, index, before)
+
+
+def refreshed_since(where: Environment, media_type: MediaType, uuid: str) -> datetime | None:
+    """Return when a data refresh has changed the documents since an index was made; None if not.
+
+    Only production has data refreshes; those of staging make another index of the same rows.
+    """
+    return made_before(uuid, media_type, where.search) if where is PRODUCTION else None
+
+
+def refuse_outdated(where: Environment, media_type: MediaType, index: str, uuid: str, *, field: str) -> None:
+    """Refuse an index that would be live with documents from before a data refresh.
+
+    Args:
+        where: The environment of the index.
+        media_type: Media type of its documents.
+        index: Name of the index, or of the one from which the index to be live is made.
+        uuid: The engine's uuid of it.
+        field: Field of the conf that names it.
+
+    Raises:
+        Refused: A data refresh has changed documents since; what it has deleted would be found again.
+    """
+    if since := refreshed_since(where, media_type, uuid):
+        raise Refused(
+            f"{field}: {index} was made before the data refresh of {since:%Y-%m-%d %H:%M}, or from an index "
+            "that was: it lacks what that refresh has changed and deleted, and so does any copy of it. Make "
+            f"one from the live index: create_filtered_{media_type}_index, or create_new_{where.name}"
+            f"_es_index, without an origin; or trigger {media_type}_data_refresh with "
+            '{"index_only": true}, which makes both anew.'
+        )
 
 
 def refuse_foreign_alias(where: Environment, alias: str) -> None:

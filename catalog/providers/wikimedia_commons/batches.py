@@ -58,17 +58,19 @@ class Batches(Paginator):
             UnexpectedResponse: The batch does not become complete.
         """
         files: Files = {}
+        once: Files = {}  # of responses that were requested again, whose repetitions may hold less
         asked, token, responses = dict(params), dict(cursor["continue"]), 0
         while True:
             sent, checked = {**asked, **token}, _checked(files, token, asked)
             ask = partial(client.get_json, ENDPOINT, sent, check=checked)
             body = ask()
-            if "continue" not in body:
-                body = once_more(ask) or body
+            if "continue" not in body and (again := once_more(ask)):
+                once, body = joined(once, dig(body, "query", "pages") or {}), again
             merge(files, dig(body, "query", "pages") or {})
             following, responses = dig(body, "continue") or {}, responses + 1
             if "batchcomplete" in body or not (files or following.keys() - _GENERATOR):
-                return Page(list(files.values()), {"continue": following} if following else None)
+                found = joined(once, files).values()
+                return Page(list(found), {"continue": following} if following else None)
             token = following
             if responses >= MAX_RESPONSES:
                 asked, token, responses = _less(asked, following), dict(cursor["continue"]), 0
@@ -83,6 +85,11 @@ def merge(files: Files, more: Files) -> None:
         known.update(page)
         if usage:
             known["globalusage"] = usage
+
+
+def joined(files: Files, more: Files) -> Files:
+    """Return the data of two responses to the same request; where both have some, those of the second."""
+    return files | {page_id: files.get(page_id, {}) | page for page_id, page in more.items()}
 
 
 def check(body: Json) -> None:

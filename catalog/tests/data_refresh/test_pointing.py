@@ -19,6 +19,7 @@ from catalog.data_refresh.refresh import (
     CreatedIndex,
     begin,
     is_complete,
+    last_behind,
     last_count,
     last_decisions,
     made_before,
@@ -116,6 +117,9 @@ def test_an_index_made_with_another_list_of_terms(search):
     require_hidden(search, "image-a-filtered", ["flute"])
     with pytest.raises(Refused, match=r"1 of its documents .*: create_filtered_image_index\.$"):
         require_hidden(search, "image-a-filtered", ["flute", "violin"])
+    [warning] = require_hidden(search, "image-a-filtered", ["flute", "violin"], was_live=True)
+    assert "1 of its documents are sensitive now. It is accepted, because" in warning
+    assert require_hidden(search, "image-a-filtered", ["flute"], was_live=True) == []
 
 
 def test_a_copy_of_a_filtered_index_tells_its_list_of_terms(catalog, search):
@@ -153,17 +157,105 @@ def test_an_index_that_was_made_before_a_refresh(catalog):
         reach(catalog, found, "promoted")
 
     promoted("1", "image-1")
-    promoted("2", "image-copy", mode="copy")
-    assert made_before(catalog, "image-copy", "image", "search") is None
-    promoted("3", "image-1-filtered", table="")  # of create_filtered_image_index
     promoted("4", "image-4", mode="index_only")
     promoted("5", "image-5", search="of staging")
-    for name in ("image-copy", "image-1", "unknown"):
+    for name in ("image-1", "unknown"):
         assert made_before(catalog, name, "image", "search") is None
     promoted("6", "image-4", mode="incremental")
     assert made_before(catalog, "image-4", "image", "search") is None
-    for name in ("image-copy", "image-1", "image-1-filtered"):
-        assert made_before(catalog, name, "image", "search")
+    assert made_before(catalog, "image-1", "image", "search")
+
+
+def test_an_index_is_as_old_as_what_it_was_made_from(catalog):
+    """A copy of a copy, and a filtered index, have no documents that their origins lacked then."""
+
+    def begun(planned, *names):
+        found = begin(catalog, turn(catalog, str(len(runs))), planned)
+        for name in names:
+            note_index(catalog, found, name, CreatedIndex(f"uuid of {name}", 5))
+        reach(catalog, found, "promoted")
+        runs.append(found)
+
+    def refreshed(name, **more):
+        begun(plan(name, **more), name, f"{name}-filtered")
+
+    def copied(origin, name):
+        begun(
+            msgspec.structs.replace(
+                plan(name, mode="copy", copy=Copy(origin, f"uuid of {origin}", {})),
+                table="",
+                aliases={},
+                filtered="",
+            ),
+            name,
+        )
+
+    def filtered(origin, name):
+        begun(
+            msgspec.structs.replace(plan(origin), table="", filtered=name, aliases={"image-filtered": name}),
+            origin,  # is recorded, too
+            name,
+        )
+
+    def pointed(name):
+        begun(msgspec.structs.replace(plan(name, mode="alias"), table="", aliases={"image": name}), name)
+
+    def old(*names):
+        return [name for name in names if made_before(catalog, f"uuid of {name}", "image", "search")]
+
+    runs: list[object] = []
+    refreshed("image-1")
+    copied("image-1", "image-early")
+    copied("image-of-an-earlier-release", "image-unknown")
+    assert old("image-1", "image-early", "image-unknown") == []
+    refreshed("image-1", mode="incremental")
+    assert old("image-1", "image-early", "image-unknown") == ["image-early", "image-unknown"]
+    copied("image-1", "image-late")
+    copied("image-early", "image-early-2")
+    copied("image-unknown", "image-unknown-2")
+    copied("image-1-filtered", "image-late-filtered")
+    pointed("image-early")
+    filtered("image-1", "image-good-filtered")
+    filtered("image-early-2", "image-bad-filtered")
+    copied("image-bad-filtered", "image-bad-2-filtered")
+    good = ("image-1", "image-late", "image-good-filtered", "image-late-filtered")
+    bad = (
+        "image-early",
+        "image-early-2",
+        "image-unknown",
+        "image-unknown-2",
+        "image-bad-filtered",
+        "image-bad-2-filtered",
+    )
+    assert old(*good, *bad) == list(bad)
+    refreshed("image-2")
+    filtered("image-1", "image-1-late-filtered")
+    assert old(*good, *bad, "image-1-late-filtered") == [*good, *bad, "image-1-late-filtered"]
+    assert old("image-2", "image-2-filtered") == []
+
+
+def test_the_last_index_behind_an_alias(catalog):
+    """Of the runs that were promoted; those that made or moved another alias do not count."""
+
+    def begun(name, stage="promoted", aliases=None, **more):
+        planned = plan(name, **more)
+        if aliases is not None:
+            planned = msgspec.structs.replace(planned, aliases=aliases)
+        found = begin(catalog, turn(catalog, name), planned)
+        note_index(catalog, found, name, CreatedIndex(f"uuid of {name}", 5))
+        note_index(catalog, found, f"{name}-filtered", CreatedIndex(f"uuid of {name}-filtered", 5))
+        reach(catalog, found, stage)
+
+    assert last_behind(catalog, "image-filtered", "search") is None
+    begun("image-1")
+    begun("image-2", "tables")
+    begun("image-3", aliases={"image": "image-3"}, mode="alias")
+    begun("image-4", aliases={}, mode="copy")
+    assert last_behind(catalog, "image-filtered", "search") == "uuid of image-1-filtered"
+    assert last_behind(catalog, "image", "search") == "uuid of image-3"
+    assert last_behind(catalog, "image-filtered", "of staging") is None
+    begun("image-5", aliases={"image-filtered": "image-5-filtered"})  # of create_filtered_image_index
+    assert last_behind(catalog, "image-filtered", "search") == "uuid of image-5-filtered"
 
 
 def test_decisions_of_the_last_promoted_refresh(catalog):

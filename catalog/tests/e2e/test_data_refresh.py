@@ -4,15 +4,19 @@ import json
 import signal
 import threading
 import time
+from contextlib import suppress
 
 import boto3
 import psutil
 import psycopg
 import pytest
 import requests
+from pytest_httpserver import HTTPServer
 
 from catalog.data_refresh.tag_policy import policy_from
 from catalog.database import sample_data
+from catalog.local.airflow_api import ApiError
+from catalog.local.stack import ROOT
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.waiting import until
 
@@ -394,6 +398,84 @@ def test_a_refresh_waits_for_a_filtered_index(bench, media):
     assert waited in bench.api.log("image_data_refresh", run_id, "wait_for_conflicting_dags")
     whole(bench)
     assert bench.search().resolve_alias("image-filtered") != "image-by-hand-filtered"
+
+
+@pytest.fixture
+def another_list(bench):
+    """Return a function that gives the sensitive terms by a server, with one more than in the file."""
+    terms = (ROOT / "catalog/containers/sensitive_terms.txt").read_text(encoding="utf-8")
+    with HTTPServer() as server:
+        server.expect_request("/terms").respond_with_data(f"{terms}\nzzqqxx\n")
+        connection = {
+            "connection_id": "sensitive_terms",
+            "conn_type": "http",
+            "host": f"http://127.0.0.1:{server.port}",
+            "schema": "terms",
+        }
+        yield lambda: bench.api.call("POST", "/api/v2/connections", connection)
+        with suppress(ApiError):  # the test has not come so far
+            bench.api.call("DELETE", "/api/v2/connections/sensitive_terms")
+
+
+def test_what_a_refresh_has_deleted_stays_deleted_whatever_is_made_live(bench, refreshed, another_list):
+    """An old index that is still there, a copy of it, a filtered index of it: none is live. New ones are."""
+
+    def ran(dag_id, conf, wanted="success"):
+        run_id, state = bench.run(dag_id, conf, timeout=400)
+        assert state == wanted, bench.tasks(dag_id, run_id)
+        return run_id
+
+    def refused(dag_id, conf, task, reason):
+        assert reason in bench.api.log(dag_id, ran(dag_id, conf, "failed"), task)
+
+    def named(*suffixes):
+        return [f"image-{suffix}" for suffix in suffixes]
+
+    create, point, create_filtered = (
+        "create_new_production_es_index",
+        "point_production_es_alias",
+        "create_filtered_image_index",
+    )
+    search = bench.search()
+    old = search.resolve_alias("image")
+    shown = search.client.search(index="image-filtered", size=1, query={"match_all": {}})
+    [key] = [hit["_id"] for hit in shown["hits"]["hits"]]
+    ran(point, {"alias": "image-before", "index": old})  # so the next refresh does not delete it
+    with bench.catalog() as catalog:
+        assert catalog.execute("delete from image where identifier = %s", [key]).rowcount == 1
+    ran("image_data_refresh", FULL)
+    assert [search.matching(name, [key]) for name in (old, "image")] == [[key], []]
+    live, before = search.resolve_alias("image"), f"{old} was made before the data refresh of"
+
+    suffix = old.removeprefix("image-")
+    refused(create_filtered, {"origin_index_suffix": suffix}, "plan_filtered_index", f"suffix: {before}")
+    refused(point, {"alias": "image", "index": old}, "check_target", f"index: {before}")
+    bench.slack.clear()
+    ran(create, {"media_type": "image", "origin": old, "index_suffix": "of-old"})
+    assert "no alias of production is pointed at a copy of it" in bench.slack[-1]["text"]
+    target = {"alias": "image", "index": "image-of-old"}
+    refused(point, target, "check_target", "index: image-of-old was made before the data refresh of")
+    ran(create, {"media_type": "image", "index_suffix": "of-live"})  # as the refusal says
+    ran(point, {"alias": "image", "index": "image-of-live"})
+    assert search.matching("image", [key]) == []
+    ran(point, {"alias": "image", "index": live})
+    ran(create_filtered, {"destination_index_suffix": "new"})
+    assert search.matching("image-filtered", [key]) == []
+
+    ran(create, {"media_type": "image", "origin": "image-filtered", "index_suffix": "spare"})
+    search.client.indices.delete_alias(index="image-new-filtered", name="image-filtered")
+    another_list()
+    target = {"alias": "image-filtered", "index": "image-spare-filtered"}
+    refused(point, target, "check_target", "was made with another list of sensitive terms; 0 of its")
+    bench.slack.clear()
+    ran(point, {"alias": "image-filtered", "index": "image-new-filtered"})
+    assert search.resolve_alias("image-filtered") == "image-new-filtered"
+    assert "create_filtered_image_index replaces it by one with today's list" in bench.slack[-1]["text"]
+    ran(create_filtered, {"destination_index_suffix": "newer"})
+    assert search.resolve_alias("image-filtered") == "image-newer-filtered"
+
+    for name in (old, *named("of-old", "of-live", "spare-filtered")):
+        search.client.indices.delete(index=name)
 
 
 def test_the_full_staging_index(bench, media):

@@ -305,6 +305,26 @@ def test_a_next_page_that_is_not_named_once(kind, total):
     assert asked == (["1", "2"] if total else ["1", "2", "2", "3", "3"])
 
 
+@pytest.mark.parametrize(
+    ("first", "again", "found"),
+    [
+        ([1, 2, 3], [2], [2, 1, 3]),  # one of several servers lags behind
+        ([1, 2], [], [1, 2]),  # a token that was used up
+        ([1], [1, 2], [1, 2]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["token", "link"])
+def test_what_came_once_is_not_lost_by_asking_again(kind, first, again, found):
+    bodies = [{"items": first}, {"items": again, "next": "b"}, {"items": ["b"]}, {"items": []}]
+    answers = iter(bodies)
+    pages = (
+        Tokens(URL, items="items", param="cursor", following="next", first="*")
+        if kind == "token"
+        else Links(URL, items="items", following="next")
+    )
+    assert walk(pages, client(lambda *_: next(answers))) == [found, ["b"]]
+
+
 @pytest.mark.parametrize("status", [400, 404])
 def test_a_token_that_can_be_used_once(status):
     used: list[str] = []

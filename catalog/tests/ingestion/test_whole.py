@@ -60,6 +60,26 @@ def test_what_was_read_is_held_against_what_was_announced(tmp_path):
     assert again.parts.load().counts["image"].skipped == {SEEN: 3}
 
 
+def test_a_last_page_that_is_read_twice_brings_each_record_once(tmp_path):
+    """Items that have other views in the second response are the same records; one that it lacks counts."""
+    views = count()
+
+    class Viewed(Example):
+        pages = Tokens("https://example.org", items="items", param="cursor", following="next")
+
+        def record(self, raw):
+            return image(raw["id"])
+
+    def answer(url, params):
+        names = "ab" if (seen := next(views)) else "abc"
+        return {"items": [{"id": name, "views": seen} for name in names]}
+
+    pulled = pull(tmp_path, Viewed(), client=api_client(answer))
+    counts = pulled.run().counts["image"]
+    assert rows(pulled) == ["a", "b", "c"]
+    assert (counts.fetched, counts.written, counts.skipped) == (5, 3, {SEEN: 2})
+
+
 def test_a_round_that_stays_short_stays_red(tmp_path):
     checkpoint, pages = MemoryCheckpoint(), [(["a"], 2)]
     for _ in range(3):

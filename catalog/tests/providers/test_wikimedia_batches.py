@@ -133,6 +133,24 @@ def test_a_last_batch_is_asked_for_once_more_as_its_continue_may_be_missing():
     assert usage(page.items[0]) == 2  # not counted twice
 
 
+def test_files_that_came_once_are_not_lost_by_asking_again():
+    """A server that lags behind, or an answer that is cut, may hold fewer files, or less of one."""
+    info = {"imageinfo": ["i"]}
+    whole = answer(file(1, 2, **info), file(2, 3, **info), file(3, 1, **info), complete=True)
+    again = answer(file(1, 1), file(3, 4, **info), complete=True, gaicontinue="next")
+    page, _ = fetch(in_turn(whole, again))
+    assert {item["pageid"]: usage(item) for item in page.items} == {1: 1, 2: 3, 3: 4}
+    assert all(item["imageinfo"] == ["i"] for item in page.items)
+    assert page.next == {"continue": {"gaicontinue": "next"}}
+    page, _ = fetch(in_turn(whole, {"batchcomplete": ""}))
+    assert {item["pageid"]: usage(item) for item in page.items} == {1: 2, 2: 3, 3: 1}
+
+    further = answer(file(2, 2), complete=True)  # is asked for twice as well
+    page, _ = fetch(in_turn(whole, answer(file(1, 2, **info), gucontinue="b"), further))
+    assert {item["pageid"]: usage(item) for item in page.items} == {1: 2, 2: 2, 3: 1}
+    assert all(item["imageinfo"] == ["i"] for item in page.items)
+
+
 def test_a_batch_that_nothing_completes_is_an_error():
     with pytest.raises(Retry, match="not complete after 100 responses"):
         fetch(lambda _: answer(file(1), new="for ever"))
