@@ -27,6 +27,7 @@ from catalog.providers.inaturalist.taxa import forget_names
 MIN_SHARE = 0.5  # of the photos of a first dump that must be usable
 MAX_NAMELESS = 0.1  # of the photos with a common name in the catalog that may lose it
 SAMPLE = 10_000  # photos, to estimate how many are usable and have names
+_SEVERAL = "photo of several observations"  # a reason of skips (batch.sql) that no sample can show
 _CODES = ("CC-BY-NC-SA", "CC-BY-NC", "CC-BY-NC-ND", "CC-BY", "CC-BY-SA", "CC-BY-ND", "CC0", "PD")
 
 
@@ -153,7 +154,8 @@ def _last_whole(connection: Connection, run: tuple[str, str], replayed: bool) ->
     skipped: Counter[str] = Counter()
     for batch in batches:
         skipped.update(batch["skipped_reasons"])
-    return [Outcome.of(fetched, kept, skipped, rejected, f"{utc(batches[-1]['finished_on']):%Y-%m-%d}")]
+    when = f"{utc(batches[-1]['finished_on']):%Y-%m-%d}"
+    return [Outcome.of(fetched, kept + skipped[_SEVERAL], skipped, rejected, when)]
 
 
 def _sample(connection: Connection, photos: int) -> _Sample:
