@@ -117,7 +117,7 @@ GUARDS = (
         holds="A dump is compared with the last one by photos as a sample sees them.",
         row=12,
         file="catalog/providers/inaturalist/dump.py",
-        find="kept + skipped[_SEVERAL], skipped",
+        find="kept + unseen, skipped",
         replace="kept, skipped",
         tests=("providers/test_inaturalist.py::test_a_cut_dump_is_noticed_although_the_last_load_kept_less",),
     ),

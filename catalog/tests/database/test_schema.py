@@ -214,7 +214,8 @@ def test_the_last_whole_pulls_are_found_by_index(catalog):
         "order by fresh_on desc limit 30"
     ).fetchall()
     assert "Index Scan Backward using ingestion_report_fresh_idx" in plan[1][0]
-    assert len(plan) == 3  # limit, scan, and its condition: nothing is sorted or left out
+    assert len(plan) == 4  # limit, scan, its condition, and the clock's: nothing is sorted
+    assert "Filter: (finished_on <=" in plan[3][0]
 
 
 def test_what_makes_a_pull_whole_is_explained(catalog):

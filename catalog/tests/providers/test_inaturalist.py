@@ -520,7 +520,9 @@ def test_a_file_that_is_cut_is_noticed_against_the_last_whole_dump(connection, t
 
 
 def test_a_cut_dump_is_noticed_although_the_last_load_kept_less(connection, tmp_path):
-    """A quarter was deleted from the catalog, and a tenth are photos of two observations."""
+    """A quarter was deleted from the catalog, a tenth has two observations, a tenth violates a constraint."""
+    with connection.transaction():
+        connection.execute("alter table image add constraint odd check (foreign_identifier !~ '1$')")
     photos = [photo(n, 1) for n in range(1, 101)] + [photo(n, 2) for n in range(91, 101)]
     root = write_dump(tmp_path / "dump", photos)
     load(connection, root, size=200, run=(RUN[0], "first"))
@@ -531,7 +533,7 @@ def test_a_cut_dump_is_noticed_although_the_last_load_kept_less(connection, tmp_
         )
     dump.finish(connection, dump_files.token(root), (RUN[0], "first"), drop=True)
     load(connection, root, size=200, run=(RUN[0], "second"))
-    assert whole_fetched(connection) == 220
+    assert [sum(r[name] for r in reports(connection)) for name in ("fetched", "rejected")] == [220, 20]
     with pytest.raises(Fatal, match="100 items came, 110 in the last whole pull"):
         load(connection, write_dump(tmp_path / "cut", photos[:100]), size=200)
     observations = [(uuid(1), 1, 23540), (uuid(2), 2, 99)]  # a tenth has an unknown taxon
