@@ -113,7 +113,8 @@ def restore(
 ) -> None:
     """Restore deleted records, except for their scores. A record whose key or URL is taken stays deleted.
 
-    The records are selected once, in one statement. After an interruption, the same command resumes.
+    The records are selected once, in one statement. After an interruption, the same command resumes. URLs
+    that a restored record had in earlier deletions (table `deleted_before`) are free for other records again.
     """
     with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
         require(connection)
@@ -132,4 +133,5 @@ def restore(
         if restored.missing
         else ""
     )
-    out.print(f"{restored.updated:,} records of {table} restored{stay}")
+    free = f"; {restored.freed:,} URLs of earlier deletions of them are free again" if restored.freed else ""
+    out.print(f"{restored.updated:,} records of {table} restored{free}{stay}")

@@ -20,7 +20,8 @@ from catalog.database.selection_lock import QUERY_ID
 from catalog.database.selections import PASSES, Progress, Selection, SelectionOptions
 from catalog.database.sql_files import statement
 from catalog.database.statements import SELECT, UPDATE, Update, plain, row_errors
-from catalog.database.update_trial import require_effect
+from catalog.database.suppression import suppressors
+from catalog.database.update_trial import changed_columns, require_effect
 
 __all__ = ["PASSES", "QUERY_ID", "BatchedUpdate", "Preview", "Progress", "preview"]
 STRIPES = 8
@@ -224,7 +225,22 @@ class BatchedUpdate(StripedUpdate):
         self._names |= {name: sql.Identifier(f"{query_id}_rows_{name}") for name in ("free", "changed")}
 
     def _try(self, progress: Progress) -> None:
-        require_effect(self._connection, self._update, self._names["rows"], progress.total)
+        names = suppressors(self._connection, self._table, "update")
+        if not (names and changed_columns(self._update) and progress.total):
+            return
+        try:
+            with (
+                self._connection.transaction(force_rollback=True),
+                self._explain_timeout("the trial of the update on a few rows", self._timeout),
+            ):
+                self._set_timeout(self._timeout)
+                self._allow_table_lock_wait()
+                require_effect(self._connection, self._update, names, self._names["rows"], progress.total)
+        except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
+            raise Retry(
+                f"{self._table} is locked by other sessions ({error.diag.message_primary}), so the update "
+                f"could not be tried on a few rows, as it has {names}; it will be retried later."
+            ) from None
 
     def _ways(self) -> tuple[Way, ...]:
         return self._update_stripe, self._update_unlocked

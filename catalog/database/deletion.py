@@ -6,7 +6,7 @@ then. A locked record is moved in a later pass.
 
 The loader does not bring back records that `deleted_<media>` holds. If a record is deleted twice, that table
 has it as it was the last time, with that date and reason. If it had another URL before, that one stays
-deleted, too: `deleted_before` has it.
+deleted, too: `deleted_before` has it until the record is restored.
 
 What left one table is compared with what has arrived in the other one: a trigger of an adopted table could
 otherwise lose records, or leave them in both. Then the batch is rolled back.
@@ -101,6 +101,7 @@ class _Move(Selection):
     """Moves the selected rows from one table to another."""
 
     busy = "the same deletion or restoration is running ({}); wait for it."
+    freed = 0  # URLs of earlier deletions that a restoration has made free for other records
     _MOVE: str  # file of the statement that moves the rows of `source` that are not locked
     _MISPLACED: LiteralString  # counts the rows of `gone` (column `id`) that are lost, or in both tables
     _STILL: LiteralString  # condition that a row of `source` (column `id`) has not been moved
@@ -190,9 +191,10 @@ class _Move(Selection):
         """Move the rows of `source` that are not locked; return their number."""
         row = self._execute(statement(self._MOVE), source=source).fetchone()
         assert row
-        moved, doubtful = row
+        moved, doubtful, *freed = row
         if doubtful and (misplaced := self._number(self._MISPLACED, gone=_identifiers(doubtful))):
             raise Fatal(self._misplaced(misplaced))
+        self.freed += sum(freed)
         return int(moved)
 
     def _misplaced(self, number: int) -> str:
@@ -294,6 +296,7 @@ class Deletion(_Move):
 class Restoration(_Move):
     """Restores the records that a condition selects from `deleted_<media>`, with a new popularity score.
 
+    URLs of earlier deletions of these records stay deleted no longer, so that other records may have them.
     A record whose key or URL is taken by now stays deleted and counts as missing. A command that was stopped
     resumes when it is repeated.
 
@@ -330,6 +333,7 @@ class Restoration(_Move):
         self._names |= {
             "deleted": sql.Identifier(deleted),
             "from": sql.SQL("{} as {}").format(sql.Identifier(deleted), sql.Identifier(table)),
+            "media": sql.Literal(table),
         }
         self._names["free"] = sql.SQL(statement("place_is_free")).format(**self._names)
 
@@ -369,4 +373,5 @@ def restore(
         log.info("Resuming a restoration of %s records that was stopped.", f"{progress.total:,}")
     progress = job.run(progress or job.select())
     job.finish(forget=True)
+    progress.freed = job.freed
     return progress

@@ -50,6 +50,7 @@ class Progress(msgspec.Struct):
         updated: Rows that were updated, deleted or restored.
         missing: Rows that no longer exist.
         waiting: Locked rows, postponed to a later pass.
+        freed: URLs of earlier deletions that this attempt of a restoration has made free for other records.
     """
 
     query_id: str
@@ -61,6 +62,7 @@ class Progress(msgspec.Struct):
     updated: int = 0
     missing: int = 0
     waiting: int = 0
+    freed: int = 0
 
     @property
     def done(self) -> bool:

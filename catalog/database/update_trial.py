@@ -1,6 +1,6 @@
 """A trial of an update on a few rows, to find out whether a trigger of an adopted table changes them back.
 
-The same statement updates the rows and a copy of them, which has no triggers. Then all is rolled back.
+The same statement updates the rows and a copy of them, which has no triggers. Its transaction is rolled back.
 """
 
 import logging
@@ -11,7 +11,6 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 from catalog.database.statements import Update, plain
-from catalog.database.suppression import suppressors
 
 log = logging.getLogger(__name__)
 _ROWS = 100
@@ -28,22 +27,28 @@ _STATEMENTS: tuple[LiteralString, ...] = (
 )
 
 
-def require_effect(connection: Connection, update: Update, rows: sql.Composable, total: int) -> None:
-    """Check that an update has an effect, if the table has triggers that run before it.
+def changed_columns(update: Update) -> list[str]:
+    """Return the columns that an update is about; without the stamp, which many triggers set."""
+    return [name for name in update.columns if name != _STAMP]
+
+
+def require_effect(
+    connection: Connection, update: Update, names: str, rows: sql.Composable, total: int
+) -> None:
+    """Check that an update has an effect, if the table has triggers that may change its values back.
 
     Args:
-        connection: Connection to the catalog database, in autocommit.
+        connection: Connection to the catalog database, in a transaction that is rolled back, and that sets
+            how long the statements may take and wait.
         update: The update.
+        names: The triggers, as `suppressors` names them.
         rows: The table of the selected rows.
         total: Their number.
 
     Raises:
         Fatal: Triggers change the values of all tried rows back.
     """
-    columns = [name for name in update.columns if name != _STAMP]
-    names = suppressors(connection, update.table, "update")
-    if not (names and columns and total):
-        return
+    columns = changed_columns(update)
     parts: dict[str, sql.Composable] = {
         "table": sql.Identifier(update.table),
         "rows": rows,
@@ -56,16 +61,14 @@ def require_effect(connection: Connection, update: Update, rows: sql.Composable,
             for name in columns
         ),
     }
-    with connection.transaction(force_rollback=True):
-        connection.execute("set local lock_timeout = '2s'")
-        for statement in _STATEMENTS:
-            connection.execute(sql.SQL(statement).format(**parts))
-        [(tried, kept)] = connection.execute(
-            sql.SQL(
-                "select count(*), count(*) filter (where {kept}) from trial_old old"
-                " join trial_set wanted using (identifier) join {table} now using (identifier)"
-            ).format(**parts)
-        ).fetchall()
+    for statement in _STATEMENTS:
+        connection.execute(sql.SQL(statement).format(**parts))
+    [(tried, kept)] = connection.execute(
+        sql.SQL(
+            "select count(*), count(*) filter (where {kept}) from trial_old old"
+            " join trial_set wanted using (identifier) join {table} now using (identifier)"
+        ).format(**parts)
+    ).fetchall()
     if not kept:
         return
     found = (

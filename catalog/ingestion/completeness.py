@@ -21,8 +21,9 @@ URL_TAKEN_HINT = (
     "The load's rejects name that record (`belongs_to`). If the provider no longer lists it, it is the same "
     "record under its earlier identifier. Do not delete it: the URL of a deleted record stays deleted."
 )
-# Skips that say nothing about the API.
-OWN_SKIPS = frozenset((OVER_LIMIT, REPEATED, SEEN, DELETED, SUPPRESSED))
+_AGAIN = frozenset((OVER_LIMIT, REPEATED, SEEN))  # items that the pull read twice, or only to find the end
+_LEFT_ALONE = frozenset((DELETED, SUPPRESSED))  # good items that the catalog's owner does not want
+OWN_SKIPS = _AGAIN | _LEFT_ALONE  # skips that say nothing about the API
 SHOWN = 20  # shortfalls that a manifest and a report keep
 NEIGHBOURS = 5  # windows needed to say what is usual
 USUAL_REJECTS = 0.2  # share of rejected items that is usual for any provider
@@ -39,7 +40,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     Attributes:
         fetched: Items that were read.
-        kept: Records that are in the catalog afterwards.
+        kept: Those that could be kept: records that the catalog has afterwards, or that were deleted there.
         skipped: Reason → number of items that the mapping did not want.
         rejected: Items that could not be stored.
         when: The day that the load covers, or on which it ran; for messages.
@@ -55,9 +56,16 @@ class Outcome(msgspec.Struct, frozen=True):
     def of(
         cls, fetched: int, kept: int, skipped: Mapping[str, int], rejected: int, when: str = ""
     ) -> "Outcome":
-        """Build an outcome without the pull's own skips, so that a round that was read twice counts once."""
-        ours = sum(number for reason, number in skipped.items() if reason in OWN_SKIPS)
-        return cls(fetched - ours, kept, skipped, rejected, when)
+        """Build an outcome from the counts of a load.
+
+        What a pull read twice counts once. What the load left alone has come and could be kept, so that
+        deletions from the catalog change neither number.
+        """
+        again, left_alone = (
+            sum(number for reason, number in skipped.items() if reason in reasons)
+            for reasons in (_AGAIN, _LEFT_ALONE)
+        )
+        return cls(fetched - again, kept + left_alone, skipped, rejected, when)
 
 
 class Expectations(msgspec.Struct, frozen=True):

@@ -25,12 +25,13 @@ from catalog.database.estimates import correct_estimate
 from catalog.ingestion.completeness import ALTERED, DELETED, SUPPRESSED, URL_TAKEN, Expectations, unusual
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.columns import columns, updated
+from catalog.loading.constraints import load_statement
 from catalog.loading.copy import LineCopy, chunks, copy_exactly, lines_of
 from catalog.loading.history import newer_loads, usual
 from catalog.loading.lines import LineCheck
 from catalog.loading.rejects import LIMIT, Rejects
 from catalog.loading.report import LoadReport, RunKey, find, save
-from catalog.loading.writing import Writing, load_statement
+from catalog.loading.writing import Writing
 
 __all__ = ["ALTERED", "DELETED", "SUPPRESSED", "URL_TAKEN", "Load", "LoadReport", "RunKey", "lock_provider"]
 
@@ -111,7 +112,7 @@ class Load:
             self._copy()
             marked = self._clean()
             written = Writing(self._connection, self._media_type, self._names, self._progress).run()
-            if marked or written["url taken"]:
+            if marked or written["url taken"] or written["refused"]:
                 self._list_rejects()
             report = self._report(written, time.monotonic() - began)
             report.unusual = self._unusual(report)

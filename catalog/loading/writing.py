@@ -1,14 +1,14 @@
 """Classifies the rows of a loading table, and writes the new and the changed ones.
 
 An attempt may turn out to be worthless; then its savepoint is rolled back, and the rows are classified again.
-Another writer may have inserted one of the new rows. Or a trigger of an adopted table may keep a record from
-giving up its URL to another record of the load, or from taking its new one.
+Another writer may have inserted one of the new rows. A trigger or a constraint of an adopted table may keep
+a record from giving up its URL to another record of the load, or from taking its new one. Or a constraint
+refuses rows, which are rejected then.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -17,20 +17,24 @@ from psycopg import sql
 
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.core.sql_files import read_sql
 from catalog.database.suppression import suppressors
+from catalog.loading.constraints import VIOLATIONS, load_statement, refuse_rows
 
 log = logging.getLogger(__name__)
-_STATEMENTS = Path(__file__).parent / "sql"
 _ATTEMPTS = 3  # to write beside concurrent writers
 
 
 class _UrlsKept(Exception):
-    """Records that should give their URL to others cannot do so."""
+    """Records that should give their URL to others cannot do so.
 
-    def __init__(self, identifiers: list[UUID]) -> None:
+    Attributes:
+        identifiers: The records.
+        constraint: What keeps them; "" if triggers or rules do.
+    """
+
+    def __init__(self, identifiers: list[UUID], constraint: str = "") -> None:
         super().__init__(identifiers)
-        self.identifiers = identifiers
+        self.identifiers, self.constraint = identifiers, constraint
 
 
 class Writing:
@@ -55,21 +59,31 @@ class Writing:
         self._staying: list[UUID] = []  # records that keep their URLs
 
     def run(self) -> Counter[str]:
-        """Return the number of rows by outcome, and as `altered` those of which a trigger kept old values."""
-        conflicts = 0
+        """Return the number of rows by outcome.
+
+        `altered` is the number of those of which a trigger kept old values, and `refused` that of those which
+        a constraint refuses.
+        """
+        conflicts = refused = 0
         while True:
             self._names["staying"] = sql.Literal([str(name) for name in self._staying])
             try:
                 with self._connection.transaction():
-                    return self._write()
+                    return self._write() + Counter(refused=refused)
             except _UrlsKept as found:
                 self._staying += found.identifiers  # it grows each time, so this ends
                 log.warning(
                     "%s records keep the URL that others bring, because %s suppresses their update; "
                     "classifying again.",
                     f"{len(found.identifiers):,}",
-                    suppressors(self._connection, self._media_type, "update"),
+                    found.constraint or suppressors(self._connection, self._media_type, "update"),
                 )
+            except VIOLATIONS as error:
+                marked = refuse_rows(self._connection, self._media_type, self._names, error)
+                if not marked:
+                    raise
+                refused += marked
+                log.warning("%s rows are rejected: %s", f"{marked:,}", error.diag.message_primary)
             except (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected) as error:
                 conflicts += 1
                 if conflicts == _ATTEMPTS:
@@ -81,9 +95,7 @@ class Writing:
 
     def _write(self) -> Counter[str]:
         self._run("classify")
-        makes_way, stays = self._row("urls")
-        if stays:
-            raise _UrlsKept(stays)
+        makes_way = self._make_way()
         found = self._run("outcomes").fetchall()
         counted: Counter[str] = Counter(dict(found))
         self._progress(
@@ -102,6 +114,18 @@ class Writing:
         if makes_way and (stays := [name for (name,) in self._run("without_url")]):
             raise _UrlsKept(stays)
         return counted
+
+    def _make_way(self) -> int:
+        """Free the URLs that pass from one record to another; return their number."""
+        try:
+            with self._connection.transaction():
+                makes_way, stays = self._row("urls")
+        except psycopg.errors.CheckViolation as error:  # nobody can tell which records it is about
+            holders = [name for (name,) in self._run("holders")]
+            raise _UrlsKept(holders, f"the constraint {error.diag.constraint_name}") from None
+        if stays:
+            raise _UrlsKept(stays)
+        return int(makes_way)
 
     def _insert(self, counted: Counter[str]) -> None:
         inserted = self._run("insert").rowcount
@@ -140,8 +164,3 @@ class Writing:
     def _row(self, name: str) -> tuple[Any, ...]:
         [row] = self._run(name).fetchall()
         return tuple(row)
-
-
-def load_statement(name: str) -> sql.SQL:
-    """Return a statement of a load, from its file."""
-    return sql.SQL(read_sql(_STATEMENTS / f"{name}.sql"))

@@ -13,9 +13,10 @@ from catalog.core.settings import SETTINGS, SLACK_ALERTS, SLACK_NOTIFICATIONS
 from catalog.database import schema
 from catalog.ingestion.provider import broken_providers, provider_classes
 from catalog.local.airflow_api import AirflowApi, ApiError
-from catalog.local.keys import answers, stored_variables
+from catalog.local.keys import answers
 from catalog.local.lifecycle import StackError
 from catalog.local.stack import COMPONENTS, Stack
+from catalog.local.variables import stored_variables
 
 Grade = Literal["ok", "note", "wrong"]
 

@@ -1,43 +1,13 @@
 """The keys of the local stack: their values, and whether the APIs accept them."""
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from catalog.core.secrets import ApiKey, Secret
 from catalog.core.settings import CONTACT_EMAIL, PRIVATE_HOSTS
 from catalog.ingestion.key_check import Answer, ask
 from catalog.ingestion.provider import Provider, provider_classes
-from catalog.local.lifecycle import StackError
-from catalog.local.stack import Stack
-
-SECONDS = 120  # for Airflow's command line to start, on a busy machine
-
-
-def stored_variables(stack: Stack) -> dict[str, str]:
-    """Return the Variables of Airflow's database, by name.
-
-    Airflow's command line decrypts them, while its REST API shows keys as `***`.
-
-    Raises:
-        StackError: The command fails.
-    """
-    command = [str(Path(sys.executable).parent / "airflow"), "variables", "export", "-"]
-    try:
-        done = subprocess.run(
-            command, env=stack.environment(), capture_output=True, timeout=SECONDS, check=True
-        )
-        found = msgspec.json.decode(done.stdout, type=dict[str, Any])
-    except (subprocess.SubprocessError, msgspec.DecodeError):  # their messages may quote values
-        raise StackError("`airflow variables export` failed; see ./just logs") from None
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in found.items()}
 
 
 def answers(variables: Mapping[str, str]) -> Iterator[tuple[ApiKey, type[Provider], Answer]]:

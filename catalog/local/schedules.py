@@ -15,9 +15,11 @@ import psutil
 from catalog.core.settings import HELD_SCHEDULES
 from catalog.local.airflow_api import FINISHED, AirflowApi, ApiError, JsonObject
 from catalog.local.stack import Stack
+from catalog.local.variables import stored_variables
 
 HELD = HELD_SCHEDULES.name
 REASON = "unpaused only for a triggered run"
+_HIDDEN = "***"  # what Airflow's API shows in place of the value of a key with `token` in its name
 
 
 class Use(msgspec.Struct):
@@ -28,7 +30,7 @@ class Use(msgspec.Struct):
         processes: Id and start of processes, one for each command; a process may have several. The id alone
             may be another process's by now.
         held_before: Somebody else holds the schedule, so its entry stays. The value of an entry does not tell
-            that: Airflow's API shows `***` for that of a DAG with `token` in its name.
+            that: Airflow's API hides some.
     """
 
     since: datetime
@@ -58,7 +60,7 @@ def unpaused(stack: Stack, dag_ids: Iterable[str], notify: Callable[[str], None]
         since = datetime.now(UTC)
         if paused:
             notify(f"unpausing {', '.join(paused)} for this, and pausing again afterwards")
-            _write(api, dict.fromkeys(paused, REASON) | entries)
+            _write(stack, api, dict.fromkeys(paused, REASON) | entries)
         for dag_id in paused:
             own = dag_id in uses and not uses[dag_id].held_before  # of a command that was killed
             uses[dag_id] = Use(since, held_before=dag_id in entries and not own)
@@ -75,7 +77,7 @@ def unpaused(stack: Stack, dag_ids: Iterable[str], notify: Callable[[str], None]
             if ended:
                 _end_held(api, ended, min(uses[d].since for d in ended))
                 released = {d for d in ended if not uses[d].held_before}
-                _write(api, {d: reason for d, reason in _entries(api).items() if d not in released})
+                _write(stack, api, {d: why for d, why in _entries(api).items() if d not in released})
             for dag_id in ended:
                 del uses[dag_id]
 
@@ -122,7 +124,10 @@ def _is_past(moment: str | None) -> bool:
 
 
 def _entries(api: AirflowApi) -> dict[str, object]:
-    """Return the entries of the Variable HELD_SCHEDULES; a malformed one holds nothing, and is replaced."""
+    """Return the entries of the Variable HELD_SCHEDULES; a malformed one holds nothing, and is replaced.
+
+    Airflow's API may hide their values.
+    """
     return dict(HELD_SCHEDULES.decode(_value(api))[0])
 
 
@@ -135,8 +140,11 @@ def _value(api: AirflowApi) -> str | None:
         return None
 
 
-def _write(api: AirflowApi, entries: dict[str, object]) -> None:
-    """Set the Variable HELD_SCHEDULES; delete it if it has no entries."""
+def _write(stack: Stack, api: AirflowApi, entries: dict[str, object]) -> None:
+    """Set the Variable HELD_SCHEDULES; delete it if it has no entries. Entries with hidden values stay."""
+    if _HIDDEN in json.dumps(entries):
+        stored = HELD_SCHEDULES.decode(stored_variables(stack).get(HELD))[0]
+        entries = {d: stored.get(d, why) if _HIDDEN in json.dumps(why) else why for d, why in entries.items()}
     body = {
         "key": HELD,
         "value": json.dumps(entries),

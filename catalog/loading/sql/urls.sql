@@ -3,7 +3,8 @@
 -- with http in place of https, or the other way round.
 -- A URL has one record. A row is refused when an earlier row brings the same URL, or when the record that holds it keeps
 -- it. A holder that gets another URL in this load makes way, unless it is refused itself: so records may exchange URLs.
--- The URLs of those that make way are free at once; until the update, the records have one that nobody else can have.
+-- The URLs of those that make way are free at once; until the update, the records have one that nobody else can have. It
+-- begins like the old one, to satisfy constraints on the form of addresses.
 -- Returns how many make way, and those that should and do not: a trigger may have suppressed that.
 with recursive looked_up as (
     select v.n, v.identifier, v.url, holder.identifier as holder,
@@ -42,8 +43,8 @@ with recursive looked_up as (
     select b.holder from bringing b left join refused r on r.n = b.n
      where b.holder is not null and not b.deleted and r.n is null
 ), moved as (
-    update {table} old set url = 'makes way ' || old.identifier from making_way where old.identifier = making_way.holder
+    update {table} old set url = left(old.url, 200) || '#makes-way-' || old.identifier from making_way where old.identifier = making_way.holder
     returning old.identifier, old.url
 )
-select count(*), array_agg(holder) filter (where moved.url is distinct from 'makes way ' || holder)
+select count(*), array_agg(holder) filter (where (moved.url like '%#makes-way-' || holder) is not true)
   from making_way left join moved on moved.identifier = holder

@@ -100,6 +100,28 @@ GUARDS = (
         ),
     ),
     Guard(
+        name="deleted-ones-have-come",
+        holds="Records that were deleted from the catalog count as items that came and could be kept.",
+        row=12,
+        file=COMPLETENESS,
+        find="        return cls(fetched - again, kept + left_alone, skipped, rejected, when)\n",
+        replace="        return cls(fetched - again - left_alone, kept, skipped, rejected, when)\n",
+        tests=(
+            "ingestion/test_completeness.py::test_what_was_deleted_from_the_catalog_has_come_and_could_be_kept",
+            "loading/test_load.py::test_a_pull_of_deleted_records_only_is_not_an_empty_one",
+            "providers/test_inaturalist.py::test_a_cut_dump_is_noticed_although_the_last_load_kept_less",
+        ),
+    ),
+    Guard(
+        name="photos-of-several-observations",
+        holds="A dump is compared with the last one by photos as a sample sees them.",
+        row=12,
+        file="catalog/providers/inaturalist/dump.py",
+        find="kept + unseen, skipped",
+        replace="kept, skipped",
+        tests=("providers/test_inaturalist.py::test_a_cut_dump_is_noticed_although_the_last_load_kept_less",),
+    ),
+    Guard(
         name="more-rejects-than-usual",
         holds="A load with far more rejects than usual counts as incomplete.",
         row=13,

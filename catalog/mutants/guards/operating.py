@@ -152,6 +152,17 @@ GUARDS = (
         tests=("ingestion/test_lease.py::test_leases_of_pulls_that_failed_for_good_go",),
     ),
     Guard(
+        name="hidden-reasons-stay",
+        holds="A command that triggers a DAG does not replace a person's reason that Airflow's API hides.",
+        row=44,
+        file="catalog/local/schedules.py",
+        find="    if _HIDDEN in json.dumps(entries):\n",
+        replace="    if False:\n",
+        tests=(
+            "local/test_schedules.py::test_reasons_that_the_api_hides_are_not_replaced_if_they_cannot_be_read",
+        ),
+    ),
+    Guard(
         name="pauses-that-grow",
         holds="A part that keeps ending is restarted after growing pauses.",
         row=43,

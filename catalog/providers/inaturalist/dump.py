@@ -19,7 +19,7 @@ from catalog.core.sql_files import read_sql
 from catalog.ingestion.completeness import NOTICEABLE, Outcome, accepting, unusual
 from catalog.provider_api import PDM, License, license_from_pair
 from catalog.providers.inaturalist.dump_files import token
-from catalog.providers.inaturalist.photo_batches import batches_of_whole_load
+from catalog.providers.inaturalist.photo_batches import UNREADABLE, batches_of_whole_load
 from catalog.providers.inaturalist.progress import LOADED, difference, note_checked, require
 from catalog.providers.inaturalist.provider import INaturalist
 from catalog.providers.inaturalist.taxa import forget_names
@@ -27,6 +27,7 @@ from catalog.providers.inaturalist.taxa import forget_names
 MIN_SHARE = 0.5  # of the photos of a first dump that must be usable
 MAX_NAMELESS = 0.1  # of the photos with a common name in the catalog that may lose it
 SAMPLE = 10_000  # photos, to estimate how many are usable and have names
+_SEVERAL = "photo of several observations"  # a reason of skips (batch.sql) that no sample can show
 _CODES = ("CC-BY-NC-SA", "CC-BY-NC", "CC-BY-NC-ND", "CC-BY", "CC-BY-SA", "CC-BY-ND", "CC0", "PD")
 
 
@@ -132,7 +133,7 @@ def _outcome(sample: _Sample, photos: int, unreadable: int) -> Outcome:
 
 
 def _last_whole(connection: Connection, run: tuple[str, str], replayed: bool) -> list[Outcome]:
-    """Return the outcome of this DAG's last whole load, if there is one."""
+    """Return the outcome of this DAG's last whole load, if there is one, as a sample would have seen it."""
     query = """
         with last as (
             select run_id, manifest_token from ingestion_report
@@ -140,7 +141,8 @@ def _last_whole(connection: Connection, run: tuple[str, str], replayed: bool) ->
              group by run_id, manifest_token having bool_and(complete and whole)
              order by max(finished_on) desc limit 1
         )
-        select fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected, finished_on
+        select fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected, rejected_reasons,
+               finished_on
           from ingestion_report join last using (run_id, manifest_token) where dag_id = %(dag_id)s
          order by finished_on
     """
@@ -151,9 +153,13 @@ def _last_whole(connection: Connection, run: tuple[str, str], replayed: bool) ->
         return []
     fetched, kept, rejected = (sum(b[name] for b in batches) for name in ("fetched", "kept", "rejected"))
     skipped: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
     for batch in batches:
         skipped.update(batch["skipped_reasons"])
-    return [Outcome.of(fetched, kept, skipped, rejected, f"{utc(batches[-1]['finished_on']):%Y-%m-%d}")]
+        refused.update(batch["rejected_reasons"])
+    unseen = skipped[_SEVERAL] + rejected - refused[UNREADABLE]  # what the load refused could be kept
+    when = f"{utc(batches[-1]['finished_on']):%Y-%m-%d}"
+    return [Outcome.of(fetched, kept + unseen, skipped, rejected, when)]
 
 
 def _sample(connection: Connection, photos: int) -> _Sample:

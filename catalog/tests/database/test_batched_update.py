@@ -195,13 +195,25 @@ def test_rows_that_stay_locked_are_reported_and_can_be_updated_later(catalog, ds
 
 
 @pytest.mark.parametrize("change", ["insert", "update", "delete"])
-@pytest.mark.parametrize("events", ["before update", "before delete", "before insert", "after update"])
-def test_triggers_that_can_suppress_a_change(catalog, events, change):
+@pytest.mark.parametrize(
+    ("events", "body", "does"),
+    [
+        ("before update", "", "update"),
+        ("before delete", "", "delete"),
+        ("before insert", "", "insert"),
+        ("after update", "", None),
+        ("after update", "if tg_op = 'UPDATE' then insert into audit values (1); end if;", None),
+        ("after update", "update images set title = old.title;", None),
+        ("after update", "UPDATE  public.image i set title = old.title;", "update"),
+        ("after insert", "update image set title = old.title;", None),
+    ],
+)
+def test_triggers_that_can_suppress_a_change(catalog, events, body, does, change):
     catalog.execute(f"""
-        create function f() returns trigger language plpgsql as $$ begin return new; end $$;
+        create function f() returns trigger language plpgsql as $$ begin {body} return new; end $$;
         create trigger own {events} on image for each row execute function f();
     """)
-    named = "trigger own of image" if events == f"before {change}" else ""
+    named = "trigger own of image" if does == change else ""
     assert suppressors(catalog, "image", change) == named
 
 
@@ -241,6 +253,39 @@ def test_an_update_that_a_trigger_changes_back_is_not_made(catalog, caplog, body
         catalog.execute("drop trigger theirs on image")
     assert job.run(job.claim() or job.select()).updated == 50
     assert ("rows in a trial keep" in caplog.text) == (kept == 5)
+
+
+AFTER = """
+    create function after_it() returns trigger language plpgsql as $$ begin
+        if pg_trigger_depth() = 1 then
+            update image set title = old.title where identifier = new.identifier;
+        end if;
+        return null;
+    end $$;
+    create trigger after_it after update on image for each row execute function after_it();
+"""
+
+
+def test_a_trigger_that_changes_values_back_after_an_update(catalog):
+    fill(catalog, 50)
+    catalog.execute(AFTER)
+    job = engine(catalog)
+    with pytest.raises(Fatal, match=r"50 of 50 rows in a trial keep old values.*trigger after_it of image"):
+        job.run(job.claim() or job.select())
+
+
+def test_a_trial_waits_for_a_lock_of_the_table_as_its_update_does(catalog, dsn, monkeypatch):
+    """As while an index is built."""
+    fill(catalog, 50)
+    change_back(catalog, "new.updated_on := now();")
+    job = engine(catalog)
+    progress = job.claim() or job.select()
+    with psycopg.connect(dsn) as building:
+        building.execute("lock table image in share mode")
+        monkeypatch.setattr("catalog.database.selections.LOCK_TIMEOUT", 0.05)
+        with pytest.raises(Retry, match=r"image is locked by other sessions .* trigger theirs of image; it"):
+            job.run(progress)
+    assert job.run(progress).updated == 50
 
 
 def test_a_trial_of_a_large_update_costs_few_rows(catalog):

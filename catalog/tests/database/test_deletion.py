@@ -300,6 +300,30 @@ def test_a_restored_record_has_the_score_of_todays_constant(catalog):
     assert catalog.execute(scored).fetchone() == (0,)
 
 
+def test_a_restoration_frees_the_urls_of_earlier_deletions_of_its_records(catalog, dsn):
+    fill(catalog, 3, ("flickr",))
+    before = "insert into deleted_before (media_type, url, provider, foreign_identifier, record) values"
+    for media, provider, name in [
+        ("image", "flickr", "flickr1"),
+        ("image", "flickr", "flickr2"),
+        ("image", "smk", "flickr1"),
+        ("audio", "flickr", "flickr1"),
+    ]:
+        catalog.execute(f"{before} (%s, 'https://example.org/old', %s, %s, '{{}}')", [media, provider, name])
+    delete(catalog)
+    where = "WHERE foreign_identifier IN ('flickr1', 'flickr3')"
+    done = CliRunner().invoke(app, ["db", "restore", "--dsn", dsn, "--where", where])
+    assert "2 records of image restored; 1 URLs of earlier deletions of them are free again" in done.output
+    left = catalog.execute(
+        "select media_type, provider, foreign_identifier from deleted_before order by 1, 2, 3"
+    )
+    assert left.fetchall() == [
+        ("audio", "flickr", "flickr1"),
+        ("image", "flickr", "flickr2"),
+        ("image", "smk", "flickr1"),
+    ]
+
+
 def test_restoring_waits_for_rows_that_are_locked(catalog, dsn):
     fill(catalog, 20)
     delete(catalog)

@@ -15,6 +15,7 @@ from pytest_httpserver import HTTPServer
 
 from catalog.local.airflow_api import ApiError
 from catalog.local.schedules import unpaused
+from catalog.local.variables import stored_variables
 from catalog.providers.flickr.audit import ENDPOINT
 from catalog.tests.e2e.conftest import snap_recording
 from catalog.tests.maintenance.github_server import FakeGitHub
@@ -299,6 +300,25 @@ def test_the_schedule_of_a_dag_whose_entry_cannot_be_read_is_released(bench):
         assert bench.api.dags()[dag_id]["is_paused"]
     finally:
         bench.api.pause(dag_id, was_paused)
+
+
+@pytest.mark.parametrize("triggered", ["oauth2_token_refresh", "image_popularity_refresh"])
+def test_a_trigger_keeps_a_reason_that_airflow_hides(bench, triggered):
+    hidden, path = "oauth2_token_refresh", "/api/v2/variables/HELD_SCHEDULES"
+    before, was_paused = (
+        stored_variables(bench.stack)["HELD_SCHEDULES"],
+        bench.api.dags()[triggered]["is_paused"],
+    )
+    held = {**json.loads(before), hidden: "waiting for new keys (Ann)"}
+    bench.api.call("PATCH", path, {"key": "HELD_SCHEDULES", "value": json.dumps(held)})
+    bench.api.pause(triggered, True)
+    try:
+        with unpaused(bench.stack, [triggered], print):
+            assert json.loads(bench.api.call("GET", path)["value"])[hidden] == "***"
+        assert json.loads(stored_variables(bench.stack)["HELD_SCHEDULES"]) == held
+    finally:
+        bench.api.call("PATCH", path, {"key": "HELD_SCHEDULES", "value": before})
+        bench.api.pause(triggered, was_paused)
 
 
 def test_a_trigger_keeps_the_reason_for_which_a_person_holds_a_schedule(bench):

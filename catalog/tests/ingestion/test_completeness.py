@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.ingestion.completeness import Expectations, Outcome, flags, nothing, unread, unusual
+from catalog.ingestion.completeness import (
+    DELETED,
+    SUPPRESSED,
+    Expectations,
+    Outcome,
+    flags,
+    nothing,
+    unread,
+    unusual,
+)
 from catalog.ingestion.tally import SEEN
 
 
@@ -122,6 +131,16 @@ def test_each_kind_of_skip_is_held_against_what_is_usual():
     assert found == ["30 of 100 items were skipped as “no_image” (30%), where 20% is the most that is usual"]
     ours = Outcome(100, 60, {SEEN: 40}, 0)
     assert unusual(ours, history, WHOLE) == []
+
+
+def test_what_was_deleted_from_the_catalog_has_come_and_could_be_kept():
+    """Whether it was deleted between both pulls, or before both."""
+    before = Outcome.of(100, 100, {}, 0)
+    assert unusual(Outcome.of(110, 10, {DELETED: 80, SUPPRESSED: 10, SEEN: 10}, 0), [before], WHOLE) == []
+    assert unusual(Outcome.of(100, 0, {DELETED: 100}, 0), [before], WHOLE) == []
+    deleted = Outcome.of(100, 20, {DELETED: 80}, 0)
+    found = unusual(Outcome.of(40, 20, {DELETED: 20}, 0), [deleted], WHOLE)
+    assert ["40 items came, 100 in the last whole pull" in text for text in found] == [True]
 
 
 def test_what_is_gone_is_never_most_of_a_pull_not_even_the_first():

@@ -519,6 +519,29 @@ def test_a_file_that_is_cut_is_noticed_against_the_last_whole_dump(connection, t
     assert len(reports(connection)) == 1
 
 
+def test_a_cut_dump_is_noticed_although_the_last_load_kept_less(connection, tmp_path):
+    """A quarter was deleted from the catalog, a tenth has two observations, a tenth violates a constraint."""
+    with connection.transaction():
+        connection.execute("alter table image add constraint odd check (foreign_identifier !~ '1$')")
+    photos = [photo(n, 1) for n in range(1, 101)] + [photo(n, 2) for n in range(91, 101)]
+    root = write_dump(tmp_path / "dump", photos)
+    load(connection, root, size=200, run=(RUN[0], "first"))
+    with connection.transaction():
+        connection.execute(
+            "with gone as (delete from image where foreign_identifier::int % 4 = 0 returning *)"
+            " insert into deleted_image select gone.*, now(), 'policy' from gone"
+        )
+    dump.finish(connection, dump_files.token(root), (RUN[0], "first"), drop=True)
+    load(connection, root, size=200, run=(RUN[0], "second"))
+    assert [sum(r[name] for r in reports(connection)) for name in ("fetched", "rejected")] == [220, 20]
+    with pytest.raises(Fatal, match="100 items came, 110 in the last whole pull"):
+        load(connection, write_dump(tmp_path / "cut", photos[:100]), size=200)
+    observations = [(uuid(1), 1, 23540), (uuid(2), 2, 99)]  # a tenth has an unknown taxon
+    write(root, "observations", ("observation_uuid", "observer_id", "taxon_id"), observations)
+    with pytest.raises(Fatal, match="100 items could be kept, 110 in the last whole pull"):
+        load(connection, root, size=200)
+
+
 def test_names_that_are_cut_are_noticed_against_the_catalog(connection, tmp_path):
     root = write_dump(tmp_path / "dump", [photo(n, 1 + n % 2) for n in range(1, 101)])
     dump.finish(connection, load(connection, root, run=(RUN[0], "before")), (RUN[0], "before"), drop=True)

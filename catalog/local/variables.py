@@ -1,0 +1,40 @@
+"""The Variables of the local stack, as they are stored."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from catalog.local.lifecycle import StackError
+from catalog.local.stack import Stack
+
+SECONDS = 120  # for Airflow's command line to start, on a busy machine
+
+
+def stored_variables(stack: Stack) -> dict[str, str]:
+    """Return the Variables of Airflow's database, by name.
+
+    Airflow's command line decrypts them, while its REST API shows keys as `***`.
+
+    Raises:
+        StackError: The command fails.
+    """
+    command = [str(Path(sys.executable).parent / "airflow"), "variables", "export", "-"]
+    try:
+        done = subprocess.run(
+            command, env=stack.environment(), capture_output=True, timeout=SECONDS, check=True
+        )
+        found = msgspec.json.decode(done.stdout, type=dict[str, Any])
+    except (subprocess.SubprocessError, msgspec.DecodeError):  # their messages may quote values
+        raise StackError("`airflow variables export` failed; see ./just logs") from None
+    return {name: _value(exported) for name, exported in found.items()}
+
+
+def _value(exported: Any) -> str:
+    """Return the stored string of a Variable, which is exported beside its description if it has one."""
+    if isinstance(exported, dict) and exported.keys() == {"value", "description"}:
+        exported = exported["value"]
+    return exported if isinstance(exported, str) else json.dumps(exported)
