@@ -20,7 +20,8 @@ that the Variable `DATASET_STORAGE` names:
 
 Records are left out if they were deleted from the catalog or by moderators, if their source has removed them,
 or if they are sensitive: they contain a term of the list, or moderators or their provider call them mature.
-The Variable `DATASET_INCLUDE_SENSITIVE` includes sensitive ones.
+The Variable `DATASET_INCLUDE_SENSITIVE` includes sensitive ones. Nothing is published if many decisions of
+moderators are gone since the version before, or since this one was begun.
 
 After a failure, a kill or a deployment, clear the failed task with its downstream tasks. Until `latest.json`
 is written, readers find the version before.
