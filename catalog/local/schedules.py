@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -60,7 +60,7 @@ def unpaused(stack: Stack, dag_ids: Iterable[str], notify: Callable[[str], None]
         since = datetime.now(UTC)
         if paused:
             notify(f"unpausing {', '.join(paused)} for this, and pausing again afterwards")
-            _write(stack, api, dict.fromkeys(paused, REASON) | entries)
+            _write(stack, api, dict.fromkeys(paused, REASON) | entries, uses)
         for dag_id in paused:
             own = dag_id in uses and not uses[dag_id].held_before  # of a command that was killed
             uses[dag_id] = Use(since, held_before=dag_id in entries and not own)
@@ -77,7 +77,7 @@ def unpaused(stack: Stack, dag_ids: Iterable[str], notify: Callable[[str], None]
             if ended:
                 _end_held(api, ended, min(uses[d].since for d in ended))
                 released = {d for d in ended if not uses[d].held_before}
-                _write(stack, api, {d: why for d, why in _entries(api).items() if d not in released})
+                _write(stack, api, {d: why for d, why in _entries(api).items() if d not in released}, uses)
             for dag_id in ended:
                 del uses[dag_id]
 
@@ -140,11 +140,14 @@ def _value(api: AirflowApi) -> str | None:
         return None
 
 
-def _write(stack: Stack, api: AirflowApi, entries: dict[str, object]) -> None:
+def _write(stack: Stack, api: AirflowApi, entries: dict[str, object], uses: Mapping[str, Use]) -> None:
     """Set the Variable HELD_SCHEDULES; delete it if it has no entries. Entries with hidden values stay."""
-    if _HIDDEN in json.dumps(entries):
+    hidden = {dag_id for dag_id, reason in entries.items() if _HIDDEN in json.dumps(reason)}
+    ours = {dag_id for dag_id in hidden if dag_id in uses and not uses[dag_id].held_before}
+    entries |= dict.fromkeys(ours, REASON)
+    if hidden - ours:  # Airflow's command line takes seconds to start
         stored = HELD_SCHEDULES.decode(stored_variables(stack).get(HELD))[0]
-        entries = {d: stored.get(d, why) if _HIDDEN in json.dumps(why) else why for d, why in entries.items()}
+        entries |= {dag_id: stored.get(dag_id, entries[dag_id]) for dag_id in hidden - ours}
     body = {
         "key": HELD,
         "value": json.dumps(entries),

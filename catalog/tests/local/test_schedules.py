@@ -47,7 +47,7 @@ def test_the_entries_of_people_survive_an_api_that_is_not_ready(airflow):
 def test_an_error_does_not_mean_that_there_are_no_entries(airflow, tmp_path, status):
     api, asked = airflow(status)
     with pytest.raises(ApiError):
-        schedules._write(Stack(tmp_path), api, {})
+        schedules._write(Stack(tmp_path), api, {}, {})
     assert asked == [("GET", status)]
 
 
@@ -64,5 +64,5 @@ def test_reasons_that_the_api_hides_are_not_replaced_if_they_cannot_be_read(airf
     monkeypatch.setattr(schedules, "stored_variables", fail)
     api, asked = airflow()
     with pytest.raises(StackError):
-        schedules._write(Stack(tmp_path), api, {"oauth2_token_refresh": "***"})
+        schedules._write(Stack(tmp_path), api, {"oauth2_token_refresh": "***"}, {})
     assert asked == []
