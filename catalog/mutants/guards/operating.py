@@ -156,7 +156,7 @@ GUARDS = (
         holds="A command that triggers a DAG does not replace a person's reason that Airflow's API hides.",
         row=44,
         file="catalog/local/schedules.py",
-        find="    if _HIDDEN in json.dumps(entries):\n",
+        find="    if hidden - ours:  # Airflow's command line takes seconds to start\n",
         replace="    if False:\n",
         tests=(
             "local/test_schedules.py::test_reasons_that_the_api_hides_are_not_replaced_if_they_cannot_be_read",
