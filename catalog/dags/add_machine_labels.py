@@ -117,7 +117,7 @@ def check_file(params: Params = GIVEN) -> int:
     with _labels(params) as labels:
         with first_time as first:
             if first:
-                labels.leave_to_earlier_run()
+                labels.rename_earlier_run()
         if (state := labels.state()) and state.result:
             labels.check_request(_version(params))
             log.info(ENDED)

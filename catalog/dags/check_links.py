@@ -53,7 +53,7 @@ from catalog.links.answers import Verdict
 from catalog.links.conclude import conclude, follow_renamed, forget
 from catalog.links.estimate import sample_size
 from catalog.links.pauses import Pauses, PauseTable
-from catalog.links.plan import Survey, leave_to_earlier_run, plan, providers
+from catalog.links.plan import Survey, plan, providers, rename_earlier_run
 from catalog.links.report import lines, sentence
 from catalog.links.slots import SharedSlots
 from catalog.links.survey import check_links
@@ -172,7 +172,7 @@ def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, An
     with catalog_connection(autocommit=True) as connection:
         with first_time as first:
             if first:
-                leave_to_earlier_run(connection, dag_run.run_id)
+                rename_earlier_run(connection, dag_run.run_id)
         forget(connection, _now())
         known = providers(connection)
         follow_renamed(connection, known)

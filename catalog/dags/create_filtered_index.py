@@ -46,8 +46,8 @@ The documents of `{media_type}-<origin_index_suffix>`, or of the index behind th
 a suffix, are copied on the server into `{media_type}-<destination_index_suffix>-filtered`. A term of one word
 matches a word of the title, the description or a tag, including tags that the tag policy keeps out of the
 document. A term of several words matches as a phrase. An index that was made before the last data refresh is
-not copied, because the new one is live at once. After the documents have been counted, the alias
-`{media_type}-filtered` is moved, and the index behind it is deleted.
+refused: its copy would be live at once, with records that the refresh has deleted. After the documents have
+been counted, the alias `{media_type}-filtered` is moved, and the index behind it is deleted.
 
 The terms come from the HTTP connection `sensitive_terms` or the Variable `SENSITIVE_TERMS_URL`. An empty list
 is refused, and so is one that hides far fewer documents than are hidden now, unless `accept_shrinkage`. Signs

@@ -36,8 +36,8 @@ No alias is moved: `point_{name}_es_alias` does that, and applies the decisions 
 meanwhile. The index stays until somebody deletes it (`DELETE <index>`), or points an alias at it and a later
 run replaces it. An index that a failed run has left incomplete is deleted by the next one. A filtered index
 is not made from a copy, which lacks the words in which only sensitive terms are searched. A copy is as old as
-its origin: no alias of production is pointed at that of an index from before the last data refresh. The run
-fails at once while another DAG changes indexes of {name}; those wait or fail while it runs.
+its origin. If the origin is older than the last data refresh, no alias of production is pointed at the copy.
+The run fails at once while another DAG changes indexes of {name}; those wait or fail while it runs.
 """
 
 

@@ -64,7 +64,7 @@ DOC = """
    another DAG creates an index or moves an alias.
 3. The plan of the refresh is recorded once: the names of its indexes, the moment from which moderation
    decisions are applied, the definition of the live tables, and what is live now. It is refused if many
-   decisions are gone since the last refresh; the same is asked before tables and indexes become live.
+   decisions are gone since the last refresh; this is checked again before tables and indexes become live.
 4. Rows stream from the catalog into `temp_import_*` tables. Up to four mapped tasks (Variable
    `DATA_REFRESH_COPY_TASKS`) share the ranges of pages of a large table, and read one snapshot of it. Known
    records keep their row id, `view_count` and other columns that only the API has. Media that moderators

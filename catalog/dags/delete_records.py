@@ -7,9 +7,9 @@ condition has a LIMIT, counts rows or compares them with others. A row that chan
 deleted all the same. Ingestion does not insert deleted records again, unless its conf says `include_deleted`.
 A record that was deleted before is kept as it is now, with the new date and reason; if it had another URL
 then, the table `deleted_before` keeps that, and it stays deleted, too, until `catalog db restore` brings the
-record back. If a trigger of an adopted table
-keeps records out of the deleted ones, their batch is rolled back and the task fails. With `dry_run`, the log
-shows how many rows of which providers would be deleted, and a few of them; nothing is changed.
+record back. If a trigger of an adopted table keeps records out of the deleted ones, their batch is rolled
+back and the task fails. With `dry_run`, the log shows how many rows of which providers would be deleted, and
+a few of them; nothing is changed.
 
 The run is refused while a DAG of an affected provider runs. A condition that reads anything but tables of the
 catalog, or calls functions that are not pure, is refused too. Locked rows are deleted in a later pass. After

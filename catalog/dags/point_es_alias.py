@@ -40,14 +40,20 @@ DOC = """
 {about}
 
 For the {name} engine (connection `{search}`), for example to try an index that `create_new_{name}_es_index`
-has made, or to go back to the index before. The first task refuses an index that is missing, closed, blocked
-or red, that the catalog did not create or never completed, that belongs to a data refresh whose tables are
-not live, or that was made before the last data refresh, or from an index that was; an index of another media
-type than the alias; one with sensitive media for an alias `…-filtered`, and the other way round; one that was
-made with another list of terms than today's, unless it is the one behind the alias before, which may have
-been lost; more documents than when the index was last counted; fewer, apart from those that moderators
-have deleted since, and far fewer, of all or of one source, or far fewer hidden ones, than are behind the
-alias (these two unless `accept_shrinkage`). Nothing has been changed then.
+has made, or to go back to the index before. The first task refuses an index
+
+- that is missing, closed, blocked or red, that the catalog did not create or never completed, or that belongs
+  to a data refresh whose tables are not live;
+- that was made before the last data refresh, or from an index that was;
+- of another media type than the alias, or with sensitive media for an alias `…-filtered`, or the other way
+  round;
+- that was made with another list of terms than today's, unless the alias pointed at it last, so that a lost
+  alias can be set again;
+- with more documents than when it was last counted, or with fewer, apart from those that moderators have
+  deleted since;
+- with far fewer documents, of all or of one source, or far fewer hidden ones, than are behind the alias.
+
+The conf `accept_shrinkage` accepts fewer documents. Nothing has been changed then.
 
 Before the alias is moved, the index gets its replicas, and all decisions that moderators have ever made are
 applied to it. The alias is moved in one atomic step; nothing else is. With `delete_old_index`, the index

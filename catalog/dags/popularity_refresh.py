@@ -49,7 +49,7 @@ Calculates the popularity scores of {media_type} records, once a month.
    A constant that would change by less than 0.2 % stays: each row with a metric would have to be written, and
    the search index does not distinguish such scores. If more than half of the records with a metric above 0
    have lost it, as when an API hides its numbers, constant and scores stay, and the provider's task fails.
-   The conf `accept_lost` names providers whose records may have lost it; `force` stores each constant.
+   The conf `accept_lost` names providers for which that is right; `force` stores each constant.
 3. For each provider whose constant has changed since its rows were scored, a run of
    [`batched_update`](#batched_update) updates the rows whose score differs, two providers at a time. A failed
    run does not stop the others. Other providers are skipped, unless the conf says `force`. If a provider has
@@ -180,7 +180,7 @@ def notify_slack(media_type: MediaType, providers: list[str] | None, ti: TaskIns
     determined, lines = _with_constant(ti), []
     for m in metrics:
         state = (
-            "constant NOT determined; see its task"
+            "constant NOT determined by this run; see its task refresh_constant"
             if m.provider not in determined
             else "no values yet"
             if m.constant is None
@@ -223,8 +223,8 @@ def refresh_dag(media_type: MediaType) -> None:
                 items={"type": "string", "minLength": 1, "maxLength": 80},
                 uniqueItems=True,
                 title="Lost metrics",
-                description_md="Names of providers in the catalog, one on each line, more than half of whose "
-                "records may have lost their metric.",
+                description_md="Names of providers in the catalog, one on each line, for which it is right "
+                "that more than half of the records have lost their metric.",
             ),
         },
         example={"force": True},

@@ -95,7 +95,7 @@ def restore_staging_from_snapshot(snapshot: str, details: dict[str, Any]) -> Non
     with hint("Staging is as it was."):
         with first_time as first:
             if first:
-                own.leave_to_earlier_run()
+                own.rename_earlier_run()
         own.restore(snapshot, details)
 
 

@@ -27,7 +27,7 @@ class Remembered(msgspec.Struct, frozen=True):
     Attributes:
         number: Their number.
         sample: Keys of SAMPLE records, those with the lowest hashes.
-        newest: Keys of the newest ones, as many as may not all be gone.
+        newest: Keys of the newest ones. If none of them is left, the table is an older one.
     """
 
     number: int
@@ -60,7 +60,9 @@ def remember(api: Connection, media_type: MediaType) -> dict[Decision, Remembere
     return found
 
 
-def refuse_lost(api: Connection, media_type: MediaType, before: Decisions, dag_id: str) -> None:
+def refuse_lost(
+    api: Connection, media_type: MediaType, before: Decisions, dag_id: str, *, newest: bool = True
+) -> None:
     """Refuse to work without many of the decisions that were made before.
 
     Args:
@@ -68,10 +70,13 @@ def refuse_lost(api: Connection, media_type: MediaType, before: Decisions, dag_i
         media_type: Media type of the records.
         before: What is remembered of them; empty if nothing is.
         dag_id: The DAG of which a run accepts that they are gone.
+        newest: Refuse if all of the newest ones are gone. Within a run, moderators may have undone them.
 
     Raises:
         Fatal: Many are gone.
     """
+    if not newest:
+        before = {kind: msgspec.structs.replace(known, newest=[]) for kind, known in before.items()}
     findings = [text for kind, known in before.items() for text in _lost(api, kind, media_type, known)]
     if findings:
         raise Fatal(

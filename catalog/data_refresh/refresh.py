@@ -77,7 +77,7 @@ class Plan(msgspec.Struct, frozen=True):
         counts: Alias → number of documents, before an incremental refresh wrote any.
         replaced: Alias → number of those that belong to changed records.
         copy: What the index is copied from; only of the mode `copy`.
-        decisions: What is remembered of moderators' decisions when it began; None if nothing is.
+        remembered: What is remembered of moderators' decisions when it began; None if nothing is.
     """
 
     media_type: MediaType
@@ -103,7 +103,7 @@ class Plan(msgspec.Struct, frozen=True):
     counts: dict[str, int] = {}
     replaced: dict[str, int] = {}
     copy: Copy | None = None
-    decisions: dict[Decision, Remembered] | None = None
+    remembered: dict[Decision, Remembered] | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -338,9 +338,9 @@ def last_decisions(connection: Connection, media_type: MediaType, api: str) -> D
         api: Airflow connection of the API database.
     """
     row = connection.execute(
-        "select plan -> 'decisions' from refresh"
+        "select plan -> 'remembered' from refresh"
         " where stage = 'promoted' and plan ->> 'media_type' = %s and plan ->> 'api' = %s"
-        "   and jsonb_typeof(plan -> 'decisions') = 'object' order by number desc limit 1",
+        "   and jsonb_typeof(plan -> 'remembered') = 'object' order by number desc limit 1",
         [media_type, api],
     ).fetchone()
     return msgspec.convert(row[0], dict[Decision, Remembered]) if row else {}

@@ -231,7 +231,9 @@ class BatchedUpdate(StripedUpdate):
         try:
             with (
                 self._connection.transaction(force_rollback=True),
-                self._explain_timeout("the trial of the update on a few rows", self._timeout),
+                self._explain_timeout(
+                    "the trial of the update on a few rows", self._timeout, "raise update_timeout"
+                ),
             ):
                 self._set_timeout(self._timeout)
                 self._allow_table_lock_wait()

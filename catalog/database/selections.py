@@ -188,7 +188,7 @@ class Selection:
         """
         self._lock.take(max_wait)
         if first:
-            self._leave_to_earlier_run()
+            self._rename_earlier_run()
         state, exists = self._state(self._query_id), self._exists("rows")
         if state and self._is_own(state):
             if exists or state.progress.done:
@@ -222,7 +222,7 @@ class Selection:
             )
         return state.progress
 
-    def _leave_to_earlier_run(self) -> None:
+    def _rename_earlier_run(self) -> None:
         """Keep what an earlier run with this id has finished, or lost, under another name."""
         state = self._state(self._query_id)
         if state and state.run_id == self._run_id and not state.progress.done and self._exists("rows"):

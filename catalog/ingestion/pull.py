@@ -353,7 +353,7 @@ class Pull:
         state.skipped_in_a_row = 0
         if not repeated:
             state.read += len(page.items) - came.again
-            if page.items or page.next:  # an empty page may end a round
+            if (page.items or page.next) and not back:  # an empty page may end a round
                 state.sizes = state.sizes.after(len(page.items))
         if page.more_rounds:
             state.rounds += [Round(params) for params in page.more_rounds]
@@ -391,6 +391,7 @@ class Pull:
         pages = min(-(-fell // size) + 1, read)
         if completeness.may_read_again(state.shift.again + pages, read):
             state.shift = state.shift.back(pages)
+            state.sizes = msgspec.structs.replace(state.sizes, newest=None)  # this page was the last one
             log.info("The announced total fell by %s: reading again from %s.", f"{fell:,}", earlier)
             return earlier
         if page.total is not None and completeness.is_lost(page.total, announced):

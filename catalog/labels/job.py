@@ -139,7 +139,7 @@ class LabelRun:
                 [self._run_id],
             ).fetchone()
 
-    def leave_to_earlier_run(self) -> None:
+    def rename_earlier_run(self) -> None:
         """Keep the record of an earlier run with this id under another name, and drop its labels."""
         if self.state() is None:
             return

@@ -93,7 +93,7 @@ def providers(connection: Connection) -> list[tuple[MediaType, str]]:
     return found
 
 
-def leave_to_earlier_run(connection: Connection, run_id: str) -> None:
+def rename_earlier_run(connection: Connection, run_id: str) -> None:
     """Keep the surveys of an earlier run with this id under another name.
 
     Args:

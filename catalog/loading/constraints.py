@@ -67,19 +67,24 @@ def _condition(
 ) -> tuple[sql.Composable, str] | None:
     """Return what each row has to meet, and the reason of a reject.
 
-    Returns None for a column that no load fills, for a constraint of a domain, and if a trigger of the table
-    may change what the constraint is about: then the rows cannot be told by what their source sent.
+    Returns None for a column that no load fills, for a constraint of a domain or of another table, and if a
+    trigger of the table may change what the constraint is about: then the rows cannot be told by what their
+    source sent.
     """
     column, name = error.diag.column_name, error.diag.constraint_name
-    if isinstance(error, psycopg.errors.NotNullViolation):
-        if column not in COLUMNS[media_type]:
-            return None
-        condition = sql.SQL("{} is not null").format(sql.Identifier(column))
-        return condition, f"no {column}, which the table requires"
-    row = connection.execute(
-        load_statement("constraint"), [name, error.diag.schema_name, error.diag.table_name]
-    ).fetchone()
+    is_null = isinstance(error, psycopg.errors.NotNullViolation)
+    if error.diag.table_name is None or (is_null and column not in COLUMNS[media_type]):
+        return None
+    relation = sql.Identifier(error.diag.schema_name or "public", error.diag.table_name)
+    values = {
+        "relation": relation.as_string(),
+        "media": f"public.{media_type}",
+        "constraint": None if is_null else name,
+        "column": column if is_null else None,
+    }
+    row = connection.execute(load_statement("constraint"), values).fetchone()
     if row is None:
         return None
     expression: LiteralString = row[0]  # the server's own text of the constraint
-    return sql.SQL(expression), f"violates the check constraint {name}"
+    reason = f"no {column}, which the table requires" if is_null else f"violates the check constraint {name}"
+    return sql.SQL(expression), reason

@@ -122,7 +122,8 @@ class Writing:
                 makes_way, stays = self._row("urls")
         except psycopg.errors.CheckViolation as error:  # nobody can tell which records it is about
             holders = [name for (name,) in self._run("holders")]
-            raise _UrlsKept(holders, f"the constraint {error.diag.constraint_name}") from None
+            cause = error.diag.constraint_name or error.diag.message_primary
+            raise _UrlsKept(holders, f"the constraint {cause}") from None
         if stays:
             raise _UrlsKept(stays)
         return int(makes_way)

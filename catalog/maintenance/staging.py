@@ -110,7 +110,7 @@ class Restore:
             details["DBSubnetGroupName"] = instance["DBSubnetGroup"]["DBSubnetGroupName"]
         return details
 
-    def leave_to_earlier_run(self) -> None:
+    def rename_earlier_run(self) -> None:
         """Name another run in the tags of what an earlier run with this id has restored."""
         for name in (self._names.staging, self._names.temporary):
             found = self._describe(name)

@@ -153,7 +153,11 @@ def refresh_constant(
             f'{{"accept_lost": ["{provider}"]}}.'
         )
     if value is None:
-        return before
+        if accept_lost:
+            connection.execute(
+                _sql("update {metrics} set records = %s where provider = %s", media_type), [records, provider]
+            )
+        return metric_of(connection, media_type, provider)
     constant = min((1 - before.percentile) / before.percentile * (value or 1), MAX_CONSTANT)
     scored_with = before.refreshed
     if not (exact or before.is_due) and scored_with and abs(constant / scored_with - 1) < PRECISION:

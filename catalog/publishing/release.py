@@ -234,8 +234,10 @@ def _losses(before: Manifest, left_out: Mapping[str, int] | None, now: Manifest)
         )
     if not _includes_sensitive(now):
         for media_type in sorted(known):
-            hidden = now.left_out.get(media_type, 0) - _moderated(now, media_type)
-            hidden_before = known[media_type] - _moderated(before, media_type)
+            hidden, hidden_before = now.left_out.get(media_type, 0), known[media_type]
+            if versions.MODERATED_RECORDS in before.settings:  # not of an earlier release
+                hidden -= _moderated(now, media_type)
+                hidden_before -= _moderated(before, media_type)
             if loss_limits.hides_too_few(hidden_before, hidden):
                 findings.append(
                     f"{media_type}: {hidden:,} sensitive records are left out besides those that moderators "

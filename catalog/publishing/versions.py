@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _LOCK = "publish_dataset"
 # In the settings of a version: whether decisions of moderators apply; what is remembered of them, which is
 # not in the manifest, because everybody can read that; media type → number of records that they leave out.
-MODERATED, DECISIONS, MODERATED_RECORDS = "moderated", "decisions", "moderated_records"
+MODERATED, DECISIONS, MODERATED_RECORDS = "moderated", "remembered", "moderated_records"
 AGAIN = "trigger a new run; it takes the next number."
 
 

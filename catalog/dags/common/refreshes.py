@@ -6,11 +6,13 @@ from datetime import datetime
 
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
+from catalog.core.session import Connection
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.operators.turns import current_turn
 from catalog.data_refresh import refresh as refreshes
 from catalog.data_refresh import removals
 from catalog.data_refresh.basis import record
+from catalog.data_refresh.decisions import refuse_lost
 from catalog.data_refresh.modes import completed
 from catalog.data_refresh.refresh import Counted, CreatedIndex, Plan, Refresh, Stage
 
@@ -55,6 +57,23 @@ def current_refresh(*stages: Stage) -> Refresh:
     if stages and current.stage not in stages:
         raise Refused(f"refresh {current.number} is not where this task belongs: {REMEDY[current.stage]}.")
     return current
+
+
+def refuse_lost_decisions(refresh: Refresh, api: Connection) -> None:
+    """Refuse to show rows or documents without many of the decisions that moderators had made before.
+
+    Args:
+        refresh: The refresh of this run.
+        api: Connection to its API database.
+
+    Raises:
+        Fatal: Many are gone since it began; or since the last data refresh, if it has not noted them itself.
+    """
+    plan = refresh.plan
+    with catalog_connection(autocommit=True) as catalog:
+        before = plan.remembered or refreshes.last_decisions(catalog, plan.media_type, plan.api)
+    dag_id = f"{plan.media_type}_data_refresh"
+    refuse_lost(api, plan.media_type, before, dag_id, newest=not plan.remembered)
 
 
 def is_complete(uuid: str) -> bool | None:

@@ -18,7 +18,6 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
-from catalog.core.session import Connection
 from catalog.core.settings import (
     DATA_REFRESH_EXECUTOR,
     DATA_REFRESH_INDEX_TASKS,
@@ -28,7 +27,6 @@ from catalog.core.settings import (
 )
 from catalog.dags.common.assets import FILTERED, INDEX, note_written
 from catalog.dags.common.connections import (
-    catalog_connection,
     database_connection,
     is_configured,
     search_connection,
@@ -45,16 +43,16 @@ from catalog.dags.common.refreshes import (
     made_before,
     note_index,
     promoted_indexes,
+    refuse_lost_decisions,
     removed_by_checks,
 )
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import environment, value_of
 from catalog.dags.operators.turns import holding_turn
-from catalog.data_refresh.decisions import refuse_lost
 from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.mapping import SHARDS
-from catalog.data_refresh.refresh import EVER, Refresh, last_decisions
+from catalog.data_refresh.refresh import EVER, Refresh
 from catalog.data_refresh.report import Checked
 from catalog.data_refresh.tag_policy import TagPolicy, policy_from
 
@@ -351,7 +349,7 @@ def update_live_indexes(refresh: Refresh) -> dict[str, Any]:
     plan, own = refresh.plan, indexes_of(refresh)
     state = TaskStateCheckpoint(get_current_context(), f"documents {refresh.number}")
     with database_connection(plan.api, autocommit=True) as api:
-        _refuse_lost_decisions(refresh, api)
+        refuse_lost_decisions(refresh, api)
         updated = ChangedDocuments(
             api,
             own.engine,
@@ -396,14 +394,6 @@ def require_complete(refresh: Refresh) -> None:
         indexes_of(refresh).require_complete(api)
 
 
-def _refuse_lost_decisions(refresh: Refresh, api: Connection) -> None:
-    """Refuse to show documents without many of the decisions that moderators had made. Raises Fatal."""
-    plan = refresh.plan
-    with catalog_connection(autocommit=True) as catalog:
-        before = plan.decisions or last_decisions(catalog, plan.media_type, plan.api)
-    refuse_lost(api, plan.media_type, before, f"{plan.media_type}_data_refresh")
-
-
 def make_live(refresh: Refresh) -> None:
     """Move the aliases to the indexes of a refresh, once. Raises Refused if they have been moved since."""
     own = indexes_of(refresh)
@@ -412,7 +402,7 @@ def make_live(refresh: Refresh) -> None:
     else:
         with holding_turn():
             with database_connection(refresh.plan.api, autocommit=True) as api:
-                _refuse_lost_decisions(refresh, api)
+                refuse_lost_decisions(refresh, api)
                 own.point_aliases(api)
             if refresh.plan.since == EVER:  # of old decisions, others do not know which were applied just now
                 for name in refresh.plan.aliases.values():

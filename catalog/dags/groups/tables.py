@@ -12,7 +12,6 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
-from catalog.core.session import Connection
 from catalog.core.settings import (
     API_DB,
     DATA_REFRESH_COPY_TASKS,
@@ -35,6 +34,7 @@ from catalog.dags.common.refreshes import (
     current_refresh,
     note_index,
     reach,
+    refuse_lost_decisions,
     removed_by_checks,
     replan,
 )
@@ -99,7 +99,7 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
                 documents={alias: engine.sources(alias) for alias in names},
                 mode="index_only" if index_only else "full",
                 terms=digest_of(terms),
-                decisions=remember(api, media_type),
+                remembered=remember(api, media_type),
             )
             if index_only:
                 return full
@@ -243,12 +243,6 @@ def build_indexes(media_type: MediaType, session: int) -> None:
                 log.info("%s: another task is still creating an index", table)
 
 
-def _refuse_lost_decisions(refresh: Refresh, api: Connection) -> None:
-    """Refuse to promote rows without many of the decisions that moderators had made. Raises Fatal."""
-    plan = refresh.plan
-    refuse_lost(api, plan.media_type, plan.decisions or {}, f"{plan.media_type}_data_refresh")
-
-
 @task(trigger_rule="none_failed")
 def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, int] | dict[str, Any]:
     """Exchange the tables and return the numbers of deleted orphans by foreign key; not with `index_only`.
@@ -262,7 +256,8 @@ def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, i
         if refresh.stage == "working":  # before the live tables change, whose documents need the list
             unchanged_terms(refresh.plan.terms)
         with api_connection(autocommit=True) as api, hint("The tables were not changed."), holding_turn():
-            _refuse_lost_decisions(refresh, api)
+            if not params["accept_shrinkage"]:
+                refuse_lost_decisions(refresh, api)
             own = {table: progress.own_columns(api, table) for table in TABLES[media_type]}
             applied = apply_changes(
                 api,
@@ -285,7 +280,8 @@ def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, i
     with api_connection(autocommit=True) as api, hint("The old tables are still live."):
         require_complete(refresh)
         with holding_turn():
-            _refuse_lost_decisions(refresh, api)
+            if not params["accept_shrinkage"]:
+                refuse_lost_decisions(refresh, api)
             promoted = promote(
                 api,
                 TABLES[media_type],

@@ -439,7 +439,7 @@ GUARDS = (
         holds="What an earlier run with the same id has finished is not taken for the work of a new one.",
         row=44,
         file=SELECTIONS,
-        find="            self._leave_to_earlier_run()\n",
+        find="            self._rename_earlier_run()\n",
         replace="            pass\n",
         tests=(
             f"{TEST_SELECTIONS}::TestClearing::test_a_new_run_with_the_id_of_a_finished_one_does_its_work",

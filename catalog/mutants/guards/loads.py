@@ -322,7 +322,7 @@ GUARDS = (
         holds="A load goes on beside records that a constraint does not let give up their URLs.",
         row=56,
         file="catalog/loading/writing.py",
-        find='            raise _UrlsKept(holders, f"the constraint {error.diag.constraint_name}") from None\n',
+        find='            raise _UrlsKept(holders, f"the constraint {cause}") from None\n',
         replace="            assert holders\n            raise\n",
         tests=(f"{TEST}::test_a_constraint_on_addresses_does_not_end_a_load_with_an_exchange",),
     ),

@@ -32,7 +32,7 @@ def emptied(api, api_dsn, dsn, monkeypatch):
 def test_tables_are_not_promoted(catalog, emptied, monkeypatch, mode):
     from catalog.dags.groups import tables
 
-    refresh = begin(catalog, turn(catalog), plan(mode=mode, decisions=emptied))
+    refresh = begin(catalog, turn(catalog), plan(mode=mode, remembered=emptied))
     monkeypatch.setattr(tables, "current_refresh", lambda *stages: refresh)
     monkeypatch.setattr(tables, "unchanged_terms", lambda digest: [])
     monkeypatch.setattr(tables, "require_complete", lambda refresh: None)
@@ -46,9 +46,9 @@ def test_tables_are_not_promoted(catalog, emptied, monkeypatch, mode):
 def test_indexes_do_not_become_live(catalog, api_dsn, emptied, monkeypatch, step, own):
     from catalog.dags.groups import indexing
 
-    last = begin(catalog, turn(catalog, "last"), plan(decisions=emptied))
+    last = begin(catalog, turn(catalog, "last"), plan(remembered=emptied))
     reach(catalog, last, "promoted")
-    refresh = begin(catalog, turn(catalog), plan(decisions=emptied if own else None))
+    refresh = begin(catalog, turn(catalog), plan(remembered=emptied if own else None))
     monkeypatch.setattr(indexing, "indexes_of", lambda refresh: SimpleNamespace())
     monkeypatch.setattr(indexing, "holding_turn", nullcontext)
     monkeypatch.setattr(indexing, "get_current_context", SimpleNamespace)
@@ -70,5 +70,5 @@ def test_a_version_is_not_published(catalog, api, emptied):
     api.execute("delete from api_matureimage")
     with pytest.raises(Fatal, match=f"{GONE}.* trigger publish_dataset with the conf"):
         publish_dataset._refuse_lost_decisions(settings)
-    publish_dataset._refuse_lost_decisions({"decisions": {}})
+    publish_dataset._refuse_lost_decisions({"decisions": {"image": 410}})  # of an earlier release
     publish_dataset._refuse_lost_decisions({})

@@ -25,6 +25,7 @@ from catalog.data_refresh.refresh import (
     made_before,
     note_index,
     reach,
+    read,
 )
 from catalog.data_refresh.refresh_indexes import RefreshIndexes
 from catalog.data_refresh.sensitive import digest_of
@@ -260,11 +261,21 @@ def test_the_last_index_behind_an_alias(catalog):
 
 def test_decisions_of_the_last_promoted_refresh(catalog):
     known = {"deleted": Remembered(410, ["a"], ["b"]), "mature": Remembered(3)}
-    found = begin(catalog, turn(catalog), plan(decisions=known))
+    found = begin(catalog, turn(catalog), plan(remembered=known))
     assert last_decisions(catalog, "image", "api") == {}
     reach(catalog, found, "promoted")
     assert last_decisions(catalog, "image", "api") == known
     assert last_decisions(catalog, "image", "staging") == last_decisions(catalog, "audio", "api") == {}
+
+
+def test_a_plan_of_an_earlier_release_is_continued(catalog):
+    """It has the number of decisions."""
+    mine = turn(catalog)
+    begin(catalog, mine, plan())
+    catalog.execute("""update refresh set plan = plan - 'remembered' || '{"decisions": 4711}'""")
+    assert read(catalog, mine).plan.remembered is None
+    reach(catalog, read(catalog, mine), "promoted")
+    assert last_decisions(catalog, "image", "api") == {}
 
 
 def test_documents_without_a_source_count_as_well(search):

@@ -328,7 +328,7 @@ def test_popularity(bench):
         assert bench.run("image_popularity_refresh", {"force": True}, timeout=240)[1] == "failed"
         assert bench.run("image_popularity_refresh", {"accept_lost": ["nobody"]})[1] == "failed"
     [refused] = [m["text"] for m in bench.slack if "constant NOT determined" in m.get("text", "")]
-    assert "stocksnap: constant NOT determined; see its task" in refused
+    assert "stocksnap: constant NOT determined by this run; see its task refresh_constant" in refused
     with bench.catalog() as connection:
         assert connection.execute(SCORED).fetchall() == scored
         connection.execute(RENAMED, ["hidden", "downloads_raw", "hidden"])

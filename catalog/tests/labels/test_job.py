@@ -406,7 +406,7 @@ def test_a_new_run_with_the_id_of_an_earlier_one_reads_its_own_file(images, seco
     merge(second, path)
     write(path, line(("Cat", 90), key=two))
     labels = run(second, provider="clarifai")
-    labels.leave_to_earlier_run()
+    labels.rename_earlier_run()
     labels.stage(UPath(path))
     assert labels.merge().changed == 1
     assert tags_of(images, two) == [OWN, {"name": "Cat", "accuracy": 0.9, "provider": "clarifai"}]
@@ -423,7 +423,7 @@ def test_a_new_run_with_the_id_of_one_that_was_stopped_begins_anew(images, secon
         labels.merge(batch_size=40, should_stop=lambda: True)
     write(path, line(("Cat", 90), key=keys(images)[0]))
     labels = run(second)
-    labels.leave_to_earlier_run()
+    labels.rename_earlier_run()
     labels.stage(UPath(path))
     assert labels.merge().changed == 1
 

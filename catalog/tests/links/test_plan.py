@@ -7,7 +7,7 @@ import pytest
 from catalog.core.errors import Interrupted, Refused
 from catalog.links.answers import BUSY, Verdict
 from catalog.links.pauses import Pauses
-from catalog.links.plan import CONTROLS, Survey, add_controls, leave_to_earlier_run, plan, providers
+from catalog.links.plan import CONTROLS, Survey, add_controls, plan, providers, rename_earlier_run
 from catalog.links.report import lines
 from catalog.links.survey import check_links
 from catalog.tests.database.media import fill
@@ -92,10 +92,10 @@ def test_a_new_run_with_the_id_of_an_earlier_one_makes_its_own_plan(catalog):
     for number in range(3):
         checks.found("run", 20 * number)
         if number < 2:
-            leave_to_earlier_run(catalog, "run")
+            rename_earlier_run(catalog, "run")
     assert checks.marked() == {"made_up1"}
     assert [(line.planned, line.removed) for line in lines(catalog, "run")] == [(1, 1)]
-    leave_to_earlier_run(catalog, "run")
+    rename_earlier_run(catalog, "run")
     assert lines(catalog, "run") == []
     found = Counter(why for why, _ in sample(catalog, "run", size=20, provider="made_up", when=60))
     assert found == {"sample": 20, "again": 1}

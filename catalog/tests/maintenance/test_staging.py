@@ -173,12 +173,12 @@ def test_a_new_run_with_the_id_of_an_earlier_one_restores_again(rds):
     restore = Restore(rds, NAMES, "run")
     restore.restore(restore.latest_snapshot(), restore.details())
     assert restored_by(rds) == {P: "", S: "run"}  # a cleared run has nothing to do
-    restore.leave_to_earlier_run()
+    restore.rename_earlier_run()
     restore.restore(restore.latest_snapshot(), restore.details())
     found = restored_by(rds)
     assert found[S].startswith("run before 2")
     assert found[T] == "run"
-    restore.leave_to_earlier_run()
+    restore.rename_earlier_run()
     with pytest.raises(Fatal, match=f"{T} already exists, left by another run"):
         restore.restore(restore.latest_snapshot(), restore.details())
 

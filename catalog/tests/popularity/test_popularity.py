@@ -117,6 +117,8 @@ def test_a_metric_that_all_records_have_lost_is_no_truth(catalog, now, known):
     assert popularity.metric_of(catalog, "image", "flickr") == before
     accepted = popularity.refresh_constant(catalog, "image", "flickr", 60, accept_lost=True)
     assert accepted.value == (0 if now == "0" else before.value)
+    assert accepted.records == 0
+    assert popularity.refresh_constant(catalog, "image", "flickr", 60) == accepted  # for good
     catalog.execute("delete from image")
     assert popularity.refresh_constant(catalog, "image", "flickr", 60) == accepted
 
