@@ -191,8 +191,8 @@ def _lost(before: Metric, records: int, others: int) -> str | None:
         records: Number of records that have a metric above 0 now.
         others: Number of records without one.
     """
-    if before.records is None:  # an earlier release has determined the value
-        is_lost = before.value and not records and others
+    if before.records is None:  # an earlier release has determined the value, or an adopted catalog has one
+        is_lost = before.refreshed is not None and before.value and not records and others
         return f"no record has {before.metric} above 0 any more" if is_lost else None
     lost = min(before.records - records, others)
     if lost <= MAX_LOST * before.records:

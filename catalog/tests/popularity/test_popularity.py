@@ -126,7 +126,13 @@ def test_a_metric_that_all_records_have_lost_is_no_truth(catalog, now, known):
 def test_what_is_not_known_of_earlier_refreshes_refuses_nothing(catalog):
     popularity.update_metrics(catalog, "image")
     store(catalog, "flickr", ["0"] * 100 + ["1"])
-    catalog.execute("update image_popularity_metrics set (val, constant) = (40, 7)")
+    known = (
+        "update image_popularity_metrics set (val, constant, refreshed_constant, records) = (40, 7, %s, null)"
+    )
+    catalog.execute(known, [7])
+    assert popularity.refresh_constant(catalog, "image", "flickr", 60).value == 0
+    catalog.execute("delete from image where foreign_identifier = '100'")
+    catalog.execute(known, [None])  # of an adopted catalog, whose metric may be another one
     assert popularity.refresh_constant(catalog, "image", "flickr", 60).value == 0
 
 
