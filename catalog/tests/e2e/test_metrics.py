@@ -95,8 +95,8 @@ def test_a_collector_that_is_away_fails_no_task(bench, tmp_path):
 
 @contextmanager
 def counted_as_real(bench, run_id):
-    """Make a replay count as a pull from the provider."""
-    statement = "update ingestion_report set replayed = %s where run_id = %s returning finished_on"
+    """Make a replay count as a pull from the provider; yield when it began."""
+    statement = "update ingestion_report set replayed = %s where run_id = %s returning pull_began"
     with bench.catalog() as catalog:
         yield catalog.execute(statement, [False, run_id]).fetchone()[0]
         catalog.execute(statement, [True, run_id])
@@ -106,10 +106,10 @@ def test_freshness_is_sent_although_nothing_was_loaded(bench, received, tmp_path
     folder = snap_recording(tmp_path / "fresh", f"FRESH{tmp_path.name[-1]}", pages=1)
     run_id, state = bench.run(STOCKSNAP, {"replay": str(folder)})
     assert state == "success"
-    with counted_as_real(bench, run_id) as finished_on:
+    with counted_as_real(bench, run_id) as began:
         failed, state = bench.run(STOCKSNAP, {"replay": str(tmp_path / "missing")})
         assert (state, bench.reports(failed)) == ("failed", [])
-        at = int(finished_on.timestamp())
+        at = int(began.timestamp())
         until(lambda: received.of(metrics.FRESH, *SOURCE) == at)
         late = received.of(metrics.DUE, *SOURCE)
     assert late - at == pytest.approx(47.5 * 86_400, abs=1)  # 1.5 months, and a day for the pull
