@@ -241,8 +241,8 @@ def skip_when_held(context: Context) -> None:
 def _has_begun(context: Context) -> bool:
     """Return whether a task of the run has ended, or has been tried, without being skipped.
 
-    Whoever marks a run as success marks its running tasks, too. The state of the run tells such a mark from
-    work. It is read after the tasks' states, because the mark changes both at a time.
+    Marking a run as success also marks its running tasks. The state of the run tells such a mark from work.
+    It is read after the tasks' states, because the mark changes both at a time.
     """
     worked = ("success", "failed", "up_for_retry", "up_for_reschedule", "deferred")
     if not any(state in worked for state in task_states(context).values()):

@@ -2,7 +2,7 @@
 
 Airflow makes a deleted scheduled run again with its id, people choose ids, and a new database of Airflow
 knows none of those that were used. What an earlier run has finished gets another name, so that the new one
-begins anew.
+starts from the beginning.
 """
 
 from datetime import UTC, datetime

@@ -191,6 +191,23 @@ class _Listing(Paginator):
         if self.total:
             total_of(body, self.total, len(items))
 
+    def page(self, ask: Callable[[], Decoded], following: Callable[[Decoded], Json], param: str) -> Page:
+        """Request a page that names the next one; twice if it names none, and no total proves the end.
+
+        Args:
+            ask: Sends the request.
+            following: Returns what a response names as the next page; None if it is the last.
+            param: Key of that in the cursor.
+        """
+        answer = ask()
+        after, earlier = following(answer), []
+        if not after and not self.total and (again := once_more(ask)):
+            earlier = lacking(self.listed(answer.body), self.listed(again.body))
+            answer, after = again, following(again)
+        total = count_at(answer.body, self.total) if self.total else None
+        items = [*self.listed(answer.body), *earlier]
+        return Page(items, {param: after} if after else None, total, earlier=len(earlier))
+
 
 class Counted(_Listing):
     """A page number or offset that grows until a page is empty or the API reports the last one.
@@ -462,14 +479,7 @@ class Tokens(_Listing):
         token = cursor[self.param]
         sent = params if token is None else {**params, self.param: token}
         ask = partial(self.ask, client, self.url, sent, self.checked)
-        answer = ask()
-        following, earlier = self._following(answer, token), []
-        if not following and not self.total and (again := once_more(ask)):
-            earlier = lacking(self.listed(answer.body), self.listed(again.body))
-            answer, following = again, self._following(again, token)
-        after = {self.param: following} if following else None
-        total = count_at(answer.body, self.total) if self.total else None
-        return Page([*self.listed(answer.body), *earlier], after, total, earlier=len(earlier))
+        return self.page(ask, lambda answer: self._following(answer, token), self.param)
 
     def _following(self, answer: Decoded, token: Json) -> Json:
         """Return the token of the next page; None if there is none, or only the page's own."""
@@ -539,14 +549,7 @@ class Links(_Listing):
         link = cursor["link"]
         url, sent = link or self.url, {} if link else params
         ask = partial(client.get_decoded, url, sent, check=self.checked)
-        answer = ask()
-        following, earlier = self._following(answer, url, client.redact), []
-        if not following and not self.total and (again := once_more(ask)):
-            earlier = lacking(self.listed(answer.body), self.listed(again.body))
-            answer, following = again, self._following(again, url, client.redact)
-        after = {"link": following} if following else None
-        total = count_at(answer.body, self.total) if self.total else None
-        return Page([*self.listed(answer.body), *earlier], after, total, earlier=len(earlier))
+        return self.page(ask, lambda answer: self._following(answer, url, client.redact), "link")
 
     def _following(self, answer: Decoded, url: str, redact: Callable[[str], str]) -> str | None:
         """Return the address of the next page, without secrets.

@@ -295,7 +295,7 @@ class Provider:
     def patience(cls) -> timedelta:
         """Return for how long the state of a stopped pull is resumed.
 
-        Until the next run, which reads everything anew; at least a week, so that a failure before holidays
+        Until the next run, which reads everything again; at least a week, so that a failure before holidays
         costs no pages; and the wait for a used-up quota.
         """
         quota = {None: 0, "day": 1, "month": 31}[cls.quota.period if cls.quota else None]

@@ -121,7 +121,7 @@ def refuse_outdated(where: Environment, media_type: MediaType, index: str, uuid:
             "that was: it lacks what that refresh has changed and deleted, and so does any copy of it. Make "
             f"one from the live index: create_filtered_{media_type}_index, or create_new_{where.name}"
             f"_es_index, without an origin; or trigger {media_type}_data_refresh with "
-            '{"index_only": true}, which makes both anew.'
+            '{"index_only": true}, which rebuilds both.'
         )
 
 

@@ -54,6 +54,19 @@ def change_back(connection, body, event="update"):
     """)
 
 
+def change_back_after(connection):
+    """Create a trigger, as an adopter may have one, that sets the title of an updated image back."""
+    connection.execute("""
+        create function after_it() returns trigger language plpgsql as $$ begin
+            if pg_trigger_depth() = 1 then
+                update image set title = old.title where identifier = new.identifier;
+            end if;
+            return null;
+        end $$;
+        create trigger after_it after update on image for each row execute function after_it();
+    """)
+
+
 def killed_until_done(source, dsn, how, each=lambda: None, most=200):
     """Run a program repeatedly, and kill it later each time, until it completes.
 

@@ -11,7 +11,14 @@ from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.database.batched_update import BatchedUpdate, preview
 from catalog.database.statements import parse_update
 from catalog.database.suppression import suppressors
-from catalog.tests.database.media import change_back, count_updates, fill, killed_until_done, suppress
+from catalog.tests.database.media import (
+    change_back,
+    change_back_after,
+    count_updates,
+    fill,
+    killed_until_done,
+    suppress,
+)
 
 SET, WHERE = "SET title = title || '!', updated_on = now()", "WHERE provider = 'flickr'"
 
@@ -255,20 +262,9 @@ def test_an_update_that_a_trigger_changes_back_is_not_made(catalog, caplog, body
     assert ("rows in a trial keep" in caplog.text) == (kept == 5)
 
 
-AFTER = """
-    create function after_it() returns trigger language plpgsql as $$ begin
-        if pg_trigger_depth() = 1 then
-            update image set title = old.title where identifier = new.identifier;
-        end if;
-        return null;
-    end $$;
-    create trigger after_it after update on image for each row execute function after_it();
-"""
-
-
 def test_a_trigger_that_changes_values_back_after_an_update(catalog):
     fill(catalog, 50)
-    catalog.execute(AFTER)
+    change_back_after(catalog)
     job = engine(catalog)
     with pytest.raises(Fatal, match=r"50 of 50 rows in a trial keep old values.*trigger after_it of image"):
         job.run(job.claim() or job.select())

@@ -16,7 +16,7 @@ from catalog.ingestion.completeness import Expectations
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.records import AudioSet
 from catalog.loading.load import ALTERED, DELETED, SUPPRESSED, URL_TAKEN, Load, LoadReport, RunKey
-from catalog.tests.database.media import change_back, suppress
+from catalog.tests.database.media import change_back, change_back_after, suppress
 from catalog.tests.loading.loader import Loader, audio, delete, image, jpg, outcome
 
 pytestmark = pytest.mark.database
@@ -506,15 +506,7 @@ def test_what_a_trigger_keeps_is_not_reported_as_changed(load, catalog, body, sk
 
 def test_what_a_trigger_changes_back_afterwards_is_reported(load, catalog):
     load([image(1, title="one")])
-    catalog.execute("""
-        create function after_it() returns trigger language plpgsql as $$ begin
-            if pg_trigger_depth() = 1 then
-                update image set title = old.title where identifier = new.identifier;
-            end if;
-            return null;
-        end $$;
-        create trigger after_it after update on image for each row execute function after_it();
-    """)
+    change_back_after(catalog)
     for _ in range(2):
         assert load([image(1, title="ONE")]).cleaned == {ALTERED: 1}
 
