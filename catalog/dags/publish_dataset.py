@@ -231,11 +231,11 @@ def publish_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> dict[str
 @task
 def delete_old_versions() -> list[int]:
     """Delete old versions and those that were never published; return their numbers."""
-    from catalog.publishing import release
+    from catalog.publishing import retention
 
     root = dataset_storage()
     with catalog_connection(autocommit=True) as catalog:
-        return release.delete_old(catalog, root, value_of(DATASET_VERSIONS))
+        return retention.delete_old(catalog, root, value_of(DATASET_VERSIONS))
 
 
 @task

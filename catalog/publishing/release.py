@@ -1,14 +1,12 @@
-"""The last steps of a version: compare it with the one before, make it the newest one, delete old ones."""
+"""The last steps of a version: compare it with the one before, and make it the newest one."""
 
 import logging
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from upath import UPath
 
-from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Retry
 from catalog.core.session import Connection
 from catalog.core.settings import CATALOG_DB
@@ -17,19 +15,18 @@ from catalog.publishing import changes, manifest, part_states, versions
 from catalog.publishing.card import card
 from catalog.publishing.croissant import croissant
 from catalog.publishing.export import File
+from catalog.publishing.losses import Comparison
 from catalog.publishing.manifest import Changes, Manifest
 from catalog.publishing.paths import CARD, CROISSANT, MANIFEST, POINTER, version_folder
 from catalog.publishing.storage import (
     Pointer,
     delete_file,
-    delete_version,
     files_in,
     mark_of,
     name_of,
     read_pointer,
     size_of,
     store_bytes,
-    versions_in,
     write_pointer,
 )
 from catalog.publishing.versions import Version
@@ -165,7 +162,7 @@ def _publish(
         )
     if before is None and not accept_shrinkage:
         _require_first(connection, root)
-    if before and not accept_shrinkage and (losses := _losses(before, _left_out(connection, before), made)):
+    if before and not accept_shrinkage and (losses := Comparison.of(connection, before, made).losses()):
         raise Fatal(
             f"the new version is suspicious: {join_first(losses, most=20, separator='; ')}. If it is right, "
             'trigger a run with the conf {"accept_shrinkage": true}. The version before is still the newest.'
@@ -185,82 +182,6 @@ def _publish(
     write_pointer(root, pointer)
     versions.note_published(connection, version.number, summary)
     return {**summary, "newest": version.number}
-
-
-def _left_out(connection: Connection, version: Manifest) -> dict[str, int] | None:
-    """Return how many records a version has left out, by media type; None if that is not known.
-
-    Manifests of earlier releases do not say it, but the tables have the number of rows that were read.
-    """
-    if version.left_out:
-        return version.left_out
-    read = part_states.rows_read(connection, version.token)
-    return {m: number - version.rows.get(m, 0) for m, number in read.items()} or None
-
-
-def _losses(before: Manifest, left_out: Mapping[str, int] | None, now: Manifest) -> list[str]:
-    """Return what a version lacks or shows beyond the usual, one sentence with both numbers per finding.
-
-    Args:
-        before: The version before.
-        left_out: Records that it has left out, by media type; None if that is not known.
-        now: The new version.
-    """
-    findings = []
-    if left_out is None and not (_includes_sensitive(before) or _includes_sensitive(now)):
-        numbers = ", ".join(f"{number:,} {media_type}" for media_type, number in now.left_out.items())
-        findings.append(
-            f"version {before.version} does not say how many sensitive records it has left out, so that the "
-            f"list of terms may be a wrong one; this version has left out {numbers} records"
-        )
-    known = left_out or {}
-    for media_type, rows in sorted(before.rows.items()):
-        removed = now.changes.removed.get(media_type, 0) if now.changes else 0
-        if media_type in known:
-            removed -= max(0, now.left_out.get(media_type, 0) - known[media_type])
-        if loss_limits.lost_too_many(rows, now.rows.get(media_type, 0), loss_limits.TOTAL):
-            findings.append(f"{media_type}: {now.rows.get(media_type, 0):,} records, {rows:,} are published")
-        elif rows >= loss_limits.SOURCE_SIZE and loss_limits.lost_too_many(
-            rows, rows - removed, loss_limits.TOTAL
-        ):
-            findings.append(
-                f"{media_type}: {removed:,} of {rows:,} published records are gone, and others came; another "
-                "catalog may publish to this folder"
-            )
-    if before.settings.get(versions.MODERATED) and not now.settings.get(versions.MODERATED):
-        findings.append(
-            "what moderators have deleted is not left out, as it was before: there is no connection to the "
-            "API's database"
-        )
-    if not _includes_sensitive(now):
-        for media_type in sorted(known):
-            hidden, hidden_before = now.left_out.get(media_type, 0), known[media_type]
-            if versions.MODERATED_RECORDS in before.settings:  # not of an earlier release
-                hidden -= _moderated(now, media_type)
-                hidden_before -= _moderated(before, media_type)
-            if loss_limits.hides_too_few(hidden_before, hidden):
-                findings.append(
-                    f"{media_type}: {hidden:,} sensitive records are left out besides those that moderators "
-                    f"have decided about, {hidden_before:,} in the version before, so the list of terms may "
-                    "be a wrong one"
-                )
-    rows_before, rows_now = (
-        {(one.media_type, one.provider): one.rows for one in version.providers} for version in (before, now)
-    )
-    return findings + [
-        f"{media_type}: {rows_now.get((media_type, provider), 0):,} records of {provider or 'no provider'}, "
-        f"{rows_before[media_type, provider]:,} are published"
-        for media_type, provider in loss_limits.shrunken_sources(rows_before, rows_now)
-    ]
-
-
-def _moderated(version: Manifest, media_type: str) -> int:
-    """Return how many records a version leaves out because of moderators; 0 if it does not say so."""
-    return int(version.settings.get(versions.MODERATED_RECORDS, {}).get(media_type, 0))
-
-
-def _includes_sensitive(version: Manifest) -> bool:
-    return bool(version.settings.get("include_sensitive"))
 
 
 def _require_first(connection: Connection, root: UPath) -> None:
@@ -338,54 +259,3 @@ def _summary(made: Manifest, before: Manifest | None) -> dict[str, Any]:
         else {},
         "lost": found.lost if found else "",
     }
-
-
-def delete_old(connection: Connection, root: UPath, keep: int) -> list[int]:
-    """Delete all but the newest versions, and those that were abandoned.
-
-    Only folders are deleted that are ours: named like a version, and recorded for this root or with the
-    manifest of a version that this database knows. What the pointer names stays, and whatever is newer,
-    unless it is recorded as abandoned. Nothing is deleted if another catalog has published the newest one.
-
-    Args:
-        connection: Connection to the catalog, in autocommit.
-        root: The folder of all versions.
-        keep: Number of published versions to keep.
-
-    Returns:
-        The numbers of the versions that were deleted.
-
-    Raises:
-        Fatal: See `newest`: without the newest version, older ones are what readers have left.
-    """
-    pointer = newest(root)
-    if pointer is None:
-        return []
-    if not versions.is_own(connection, pointer.token):
-        log.warning("nothing is deleted: another catalog has published version %s", pointer.version)
-        return []
-    rows = connection.execute(
-        "select number, stage, token::text, rtrim(root, '/') = %s from dataset_version", [name_of(root)]
-    ).fetchall()
-    recorded = {number: (stage, token) for number, stage, token, here in rows if here}
-    tokens = {token for _, _, token, _ in rows}  # also of versions that were moved here from another folder
-    published, abandoned = [pointer.version], []
-    for number in versions_in(root):
-        stage, token = recorded.get(number, (None, None))
-        mark = mark_of(root, number)
-        if mark and mark.token not in tokens:
-            log.warning("version %s stays, because this catalog database does not know it", number)
-        elif stage in ("abandoned", "deleted") and (mark is None or mark.token == token):
-            abandoned.append(number)
-        elif number < pointer.version and (stage == "published" or mark):
-            published.append(number)
-    old = sorted(published, reverse=True)[keep:]
-    deleted = sorted({*old, *abandoned} - {pointer.version})
-    for number in deleted:
-        log.info("deleting version %s", number)
-        delete_version(root, number)
-        connection.execute(
-            "update dataset_version set stage = 'deleted' where number = %s and rtrim(root, '/') = %s",
-            [number, name_of(root)],
-        )
-    return deleted

@@ -4,12 +4,10 @@ from catalog.mutants.guard import Guard
 
 EXPORT = "publishing/test_export.py"
 LOST = "dags/test_lost_decisions.py"
-TESTS, VERSIONS, PART_STATES, RELEASE, CHANGES = (
-    "publishing/test_versions.py",
-    "catalog/publishing/versions.py",
-    "catalog/publishing/part_states.py",
-    "catalog/publishing/release.py",
-    "catalog/publishing/changes.py",
+TESTS = "publishing/test_versions.py"
+VERSIONS, PART_STATES, RELEASE, LOSSES, RETENTION, CHANGES = (
+    f"catalog/publishing/{name}.py"
+    for name in ("versions", "part_states", "release", "losses", "retention", "changes")
 )
 
 GUARDS = (
@@ -17,8 +15,8 @@ GUARDS = (
         name="moderated-records-are-no-terms",
         holds="Records that moderators have decided about do not count for those that the list of terms finds.",
         row=58,
-        file=RELEASE,
-        find="                hidden_before -= _moderated(before, media_type)\n",
+        file=LOSSES,
+        find="                before -= _moderated(self.before, media_type)\n",
         replace="",
         tests=(
             f"{EXPORT}::test_moderated_records_that_are_deleted_from_the_catalog_say_nothing_about_the_list",
@@ -82,7 +80,7 @@ GUARDS = (
         name="dataset-deletes-only-ours",
         holds="A folder that is named like a version, but is not ours, stays.",
         row=1,
-        file=RELEASE,
+        file=RETENTION,
         find='        elif number < pointer.version and (stage == "published" or mark):\n',
         replace="        elif number < pointer.version:\n",
         tests=(f"{TESTS}::test_what_is_not_ours_stays",),
@@ -125,9 +123,9 @@ GUARDS = (
         name="dataset-deletes-nothing-without-the-newest",
         holds="Older versions stay while the one that the pointer names is not there.",
         row=1,
-        file=RELEASE,
+        file=RETENTION,
         find="    pointer = newest(root)\n",
-        replace="    pointer = read_pointer(root)\n",
+        replace="    from catalog.publishing.storage import read_pointer\n\n    pointer = read_pointer(root)\n",
         tests=(f"{TESTS}::test_a_pointer_whose_version_is_gone",),
     ),
     Guard(
@@ -188,7 +186,7 @@ GUARDS = (
         name="dataset-published-files",
         holds="A cleared run does not report a published version whose files are lost.",
         row=1,
-        file="catalog/publishing/release.py",
+        file=RELEASE,
         find="            _require_published(root, held.number, held.token)\n",
         replace="",
         tests=("publishing/test_versions.py::test_a_cleared_run_does_not_report_files_that_are_lost",),
@@ -215,8 +213,8 @@ GUARDS = (
         name="dataset-shows-what-was-hidden",
         holds="A version with far fewer sensitive records left out is refused.",
         row=57,
-        file="catalog/publishing/release.py",
-        find="            if loss_limits.hides_too_few(hidden_before, hidden):\n",
+        file=LOSSES,
+        find="            if loss_limits.hides_too_few(before, now):\n",
         replace="            if False:\n",
         tests=("publishing/test_export.py::test_a_list_of_terms_that_finds_far_fewer_records_is_refused",),
     ),
@@ -224,9 +222,9 @@ GUARDS = (
         name="dataset-of-another-catalog",
         holds="A version of the same size with other records is refused.",
         row=58,
-        file="catalog/publishing/release.py",
-        find="        elif rows >= loss_limits.SOURCE_SIZE and loss_limits.lost_too_many(\n",
-        replace="        elif False and loss_limits.lost_too_many(\n",
+        file=LOSSES,
+        find="            elif rows >= loss_limits.SOURCE_SIZE and loss_limits.lost_too_many(\n",
+        replace="            elif False and loss_limits.lost_too_many(\n",
         tests=("publishing/test_versions.py::test_a_loss_is_refused_and_accepted",),
     ),
     Guard(
@@ -260,7 +258,7 @@ GUARDS = (
         name="dataset-versions-of-others-stay",
         holds="A version that the catalog database does not know is not deleted.",
         row=58,
-        file=RELEASE,
+        file=RETENTION,
         find="        if mark and mark.token not in tokens:\n",
         replace="        if False:\n",
         tests=(f"{TESTS}::test_another_catalog_does_not_publish_to_the_same_folder",),
@@ -269,9 +267,9 @@ GUARDS = (
         name="dataset-hidden-before",
         holds="What a manifest of an earlier release does not say about sensitive records is not taken for 0.",
         row=57,
-        file=RELEASE,
-        find="    return {m: number - version.rows.get(m, 0) for m, number in read.items()} or None\n",
-        replace="    return {}\n",
+        file=LOSSES,
+        find="        return cls(before, left_out or None, now)\n",
+        replace="        return cls(before, before.left_out, now)\n",
         tests=(f"{EXPORT}::test_a_manifest_of_an_earlier_release_does_not_say_that_nothing_was_hidden",),
     ),
 )

@@ -9,7 +9,7 @@ import psycopg
 import pyarrow.parquet as pq
 from upath import UPath
 
-from catalog.publishing import parts, release, versions, writing
+from catalog.publishing import parts, release, retention, versions, writing
 from catalog.publishing.columns import columns
 
 
@@ -60,7 +60,7 @@ class Publisher:
 
     def delete_old(self, keep=3):
         with self.connected() as connection:
-            return release.delete_old(connection, self.root, keep)
+            return retention.delete_old(connection, self.root, keep)
 
     def run(self, run="run", **options):
         """Do all steps but the deletion; return the number of the version."""

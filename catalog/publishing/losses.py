@@ -1,0 +1,129 @@
+"""What a new version lacks, or shows although it was left out, compared with the version before."""
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from catalog.core import loss_limits
+from catalog.core.session import Connection
+from catalog.publishing import part_states, versions
+from catalog.publishing.manifest import Manifest
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """A new version and the one before.
+
+    Attributes:
+        before: The version before.
+        left_out: Records that it has left out, by media type; None if that is not known.
+        now: The new version.
+    """
+
+    before: Manifest
+    left_out: Mapping[str, int] | None
+    now: Manifest
+
+    @classmethod
+    def of(cls, connection: Connection, before: Manifest, now: Manifest) -> "Comparison":
+        """Compare two versions.
+
+        Manifests of earlier releases do not say how many records are left out, but the tables have the number
+        of rows that were read.
+
+        Args:
+            connection: Connection to the catalog.
+            before: The version before.
+            now: The new version.
+        """
+        left_out: Mapping[str, int] = before.left_out
+        if not left_out:
+            read = part_states.rows_read(connection, before.token)
+            left_out = {m: number - before.rows.get(m, 0) for m, number in read.items()}
+        return cls(before, left_out or None, now)
+
+    def losses(self) -> list[str]:
+        """Return what is beyond the usual, one sentence with both numbers per finding."""
+        return [
+            *self._unknown_terms(),
+            *self._of_media_types(),
+            *self._without_moderators(),
+            *self._shown_again(),
+            *self._of_providers(),
+        ]
+
+    def _unknown_terms(self) -> Iterator[str]:
+        """Yield a finding if nothing tells whether the list of sensitive terms is the right one."""
+        if self.left_out is not None or any(map(_includes_sensitive, (self.before, self.now))):
+            return
+        numbers = ", ".join(f"{number:,} {media_type}" for media_type, number in self.now.left_out.items())
+        yield (
+            f"version {self.before.version} does not say how many sensitive records it has left out, so that "
+            f"the list of terms may be a wrong one; this version has left out {numbers} records"
+        )
+
+    def _of_media_types(self) -> Iterator[str]:
+        """Yield the media types that have lost many records, also if as many others came."""
+        for media_type, rows in sorted(self.before.rows.items()):
+            now = self.now.rows.get(media_type, 0)
+            gone = self._gone(media_type)
+            if loss_limits.lost_too_many(rows, now, loss_limits.TOTAL):
+                yield f"{media_type}: {now:,} records, {rows:,} are published"
+            elif rows >= loss_limits.SOURCE_SIZE and loss_limits.lost_too_many(
+                rows, rows - gone, loss_limits.TOTAL
+            ):
+                yield (
+                    f"{media_type}: {gone:,} of {rows:,} published records are gone, and others came; "
+                    "another catalog may publish to this folder"
+                )
+
+    def _gone(self, media_type: str) -> int:
+        """Return how many published records are gone, besides those that are left out now."""
+        removed = self.now.changes.removed.get(media_type, 0) if self.now.changes else 0
+        if self.left_out is None or media_type not in self.left_out:
+            return removed
+        return removed - max(0, self.now.left_out.get(media_type, 0) - self.left_out[media_type])
+
+    def _without_moderators(self) -> Iterator[str]:
+        """Yield a finding if decisions of moderators counted before, and do not now."""
+        if self.before.settings.get(versions.MODERATED) and not self.now.settings.get(versions.MODERATED):
+            yield (
+                "what moderators have deleted is not left out, as it was before: there is no connection to "
+                "the API's database"
+            )
+
+    def _shown_again(self) -> Iterator[str]:
+        """Yield the media types of which far fewer records are left out because of sensitive terms."""
+        if _includes_sensitive(self.now):
+            return
+        for media_type, before in sorted((self.left_out or {}).items()):
+            now = self.now.left_out.get(media_type, 0)
+            if versions.MODERATED_RECORDS in self.before.settings:  # not of an earlier release
+                before -= _moderated(self.before, media_type)
+                now -= _moderated(self.now, media_type)
+            if loss_limits.hides_too_few(before, now):
+                yield (
+                    f"{media_type}: {now:,} sensitive records are left out besides those that moderators "
+                    f"have decided about, {before:,} in the version before, so the list of terms may be a "
+                    "wrong one"
+                )
+
+    def _of_providers(self) -> Iterator[str]:
+        """Yield the providers that have lost most of their records."""
+        before, now = (
+            {(one.media_type, one.provider): one.rows for one in version.providers}
+            for version in (self.before, self.now)
+        )
+        for media_type, provider in loss_limits.shrunken_sources(before, now):
+            yield (
+                f"{media_type}: {now.get((media_type, provider), 0):,} records of "
+                f"{provider or 'no provider'}, {before[media_type, provider]:,} are published"
+            )
+
+
+def _includes_sensitive(version: Manifest) -> bool:
+    return bool(version.settings.get("include_sensitive"))
+
+
+def _moderated(version: Manifest, media_type: str) -> int:
+    """Return how many records a version leaves out because of moderators; 0 if it does not say so."""
+    return int(version.settings.get(versions.MODERATED_RECORDS, {}).get(media_type, 0))
