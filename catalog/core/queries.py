@@ -1,0 +1,37 @@
+"""Short queries: one value, and whether a relation exists."""
+
+from typing import Any, LiteralString
+
+from psycopg import sql
+from psycopg.abc import Params
+
+from catalog.core.session import Connection
+
+
+def value(
+    connection: Connection, query: LiteralString | sql.SQL | sql.Composed, params: Params | None = None
+) -> Any:
+    """Return the only value of a query that always returns one row, such as an aggregate.
+
+    Args:
+        connection: To any database; its rows are tuples.
+        query: The query.
+        params: Its parameters.
+
+    Raises:
+        ValueError: There is not exactly one row with one column.
+    """
+    [(found,)] = connection.execute(query, params).fetchall()
+    return found
+
+
+def relation_exists(connection: Connection, name: str, schema: str = "public") -> bool:
+    """Return whether there is a table, view, index or sequence.
+
+    Args:
+        connection: To any database; its rows are tuples.
+        name: Its name, not quoted.
+        schema: Schema that it is in.
+    """
+    query = "select to_regclass(format('%%I.%%I', %s::text, %s::text)) is not null"
+    return bool(value(connection, query, [schema, name]))
