@@ -10,17 +10,17 @@ from itertools import pairwise
 import psycopg
 
 from catalog.benchmarks.refresh import META, ROWS, build, copy_once, index, measure, servers
-from catalog.data_refresh import promotion
-from catalog.data_refresh.apply import apply_changes
-from catalog.data_refresh.changed_documents import ChangedDocuments
-from catalog.data_refresh.changes_copy import ChangesCopy
-from catalog.data_refresh.client import connect
-from catalog.data_refresh.filtered import FilteredIndex
-from catalog.data_refresh.mapping import index_body
-from catalog.data_refresh.readiness import finalize
-from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.shape import shape
-from catalog.data_refresh.tag_policy import DEFAULT
+from catalog.data_refresh.search.changed_documents import ChangedDocuments
+from catalog.data_refresh.search.client import connect
+from catalog.data_refresh.search.filtered import FilteredIndex
+from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.mapping import index_body
+from catalog.data_refresh.search.readiness import finalize
+from catalog.data_refresh.search.tag_policy import DEFAULT
+from catalog.data_refresh.tables import promotion
+from catalog.data_refresh.tables.apply import apply_changes
+from catalog.data_refresh.tables.changes_copy import ChangesCopy
+from catalog.data_refresh.tables.shape import shape
 from catalog.database import sample_data
 from catalog.database.row_versions import horizon
 

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 from upath import UPath
 
-from catalog.data_refresh.normal_form import normal_form
+from catalog.data_refresh.search.normal_form import normal_form
 from catalog.database import sample_data, schema
 from catalog.local.postgres import Postgres
 from catalog.publishing import part_states, parts, versions, writing

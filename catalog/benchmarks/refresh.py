@@ -19,16 +19,16 @@ from typing import NamedTuple
 import psycopg
 from elasticsearch.helpers import parallel_bulk
 
-from catalog.data_refresh import promotion
-from catalog.data_refresh.client import connect
-from catalog.data_refresh.copy import TableCopy
-from catalog.data_refresh.document_rows import CHUNK
-from catalog.data_refresh.documents import COLUMNS, MediaRow, document
-from catalog.data_refresh.index_building import build_indexes
-from catalog.data_refresh.indexing import SENDERS, RangeIndexer, ranges
-from catalog.data_refresh.mapping import index_body, index_meta
-from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.tag_policy import DEFAULT, TagFilter
+from catalog.data_refresh.search.client import connect
+from catalog.data_refresh.search.document_rows import CHUNK
+from catalog.data_refresh.search.documents import COLUMNS, MediaRow, document
+from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.indexing import SENDERS, RangeIndexer, ranges
+from catalog.data_refresh.search.mapping import index_body, index_meta
+from catalog.data_refresh.search.tag_policy import DEFAULT, TagFilter
+from catalog.data_refresh.tables import promotion
+from catalog.data_refresh.tables.copy import TableCopy
+from catalog.data_refresh.tables.index_building import build_indexes
 from catalog.database import sample_data, schema
 from catalog.local.postgres import Postgres
 from catalog.local.search import SearchEngine

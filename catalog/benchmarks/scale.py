@@ -23,11 +23,11 @@ from catalog.benchmarks.incremental import promote
 from catalog.benchmarks.load import copy_indexed, load, write_parts
 from catalog.benchmarks.refresh import build, measure, measure_together, pipe
 from catalog.core.session import Connection
-from catalog.data_refresh import promotion
-from catalog.data_refresh.apply import apply_changes
-from catalog.data_refresh.changes_copy import ChangesCopy
-from catalog.data_refresh.copy import TableCopy
-from catalog.data_refresh.shape import shape
+from catalog.data_refresh.tables import promotion
+from catalog.data_refresh.tables.apply import apply_changes
+from catalog.data_refresh.tables.changes_copy import ChangesCopy
+from catalog.data_refresh.tables.copy import TableCopy
+from catalog.data_refresh.tables.shape import shape
 from catalog.database import sample_data, schema
 from catalog.database.batched_update import BatchedUpdate
 from catalog.database.row_versions import horizon

@@ -16,7 +16,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from catalog.core.session import Connection
-from catalog.data_refresh.tag_policy import DEFAULT, TagFilter
+from catalog.data_refresh.search.tag_policy import DEFAULT, TagFilter
 from catalog.database import sample_data, schema
 from catalog.local.postgres import Postgres
 

@@ -19,12 +19,12 @@ from catalog.core.conninfo import conninfo, fields_of
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
-from catalog.data_refresh import policy_diff
-from catalog.data_refresh.client import connect_to
-from catalog.data_refresh.identity import filtered_name
-from catalog.data_refresh.queries import search
-from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.tag_policy import DEFAULT, RULES, TagPolicy, built_with, policy_from
+from catalog.data_refresh.search import policy_diff
+from catalog.data_refresh.search.client import connect_to
+from catalog.data_refresh.search.identity import filtered_name
+from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.queries import search
+from catalog.data_refresh.search.tag_policy import DEFAULT, RULES, TagPolicy, built_with, policy_from
 
 ENGINE, API = "AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API"
 SECONDS = 10  # for which a person waits for an answer of the engine

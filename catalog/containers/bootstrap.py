@@ -21,7 +21,7 @@ from catalog.core.conninfo import conninfo
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.settings import SETTINGS
-from catalog.data_refresh.client import ask, connect
+from catalog.data_refresh.search.client import ask, connect
 from catalog.database import schema
 
 log = logging.getLogger("bootstrap")

@@ -34,9 +34,9 @@ from catalog.dags.groups.indexing import (
 )
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
-from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.refresh import EVER, Plan
-from catalog.data_refresh.sensitive import digest_of
+from catalog.data_refresh.search.identity import filtered_name
+from catalog.data_refresh.search.sensitive import digest_of
 
 SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END
 DOC = """
@@ -60,7 +60,7 @@ moves an alias.
 @task
 def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
     """Record which index is copied into which, once; nothing is created yet."""
-    from catalog.data_refresh.moderation import moderation_moment
+    from catalog.data_refresh.search.moderation import moderation_moment
 
     def plan(number: int) -> Plan:
         engine, alias = indexes(), filtered_name(media_type)

@@ -13,8 +13,8 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.copies import begin_copy, copy_documents, copy_params, finish_index
 from catalog.dags.groups.indexing import indexes
 from catalog.dags.operators.turns import refuse_conflicts
-from catalog.data_refresh.mapping import SHARDS
 from catalog.data_refresh.refresh import Copy
+from catalog.data_refresh.search.mapping import SHARDS
 
 DOC = """
 {about}
@@ -44,9 +44,9 @@ The run fails at once while another DAG changes indexes of {name}; those wait or
 @task
 def plan_index(environment: str, params: Params = GIVEN) -> str:
     """Check conf, origin, query, settings and mapping, and record the plan, once; return the new name."""
-    from catalog.data_refresh.customizing import customized, rehearse, require_customizable
-    from catalog.data_refresh.mapping import index_body, index_meta
-    from catalog.data_refresh.tag_policy import DEFAULT
+    from catalog.data_refresh.search.customizing import customized, rehearse, require_customizable
+    from catalog.data_refresh.search.mapping import index_body, index_meta
+    from catalog.data_refresh.search.tag_policy import DEFAULT
 
     where, media_type = ENVIRONMENTS[environment], params["media_type"]
     settings, mapping = params["settings"] or {}, params["mapping"] or {}

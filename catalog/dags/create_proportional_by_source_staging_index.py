@@ -33,8 +33,8 @@ DAG_ID = "create_proportional_by_source_staging_index"
 @task
 def plan_proportions(params: Params = GIVEN) -> str:
     """Check the conf, choose the documents, and record both, once; return the name of the new index."""
-    from catalog.data_refresh.proportions import proportional, select, share_of
-    from catalog.data_refresh.shrinkage import NO_SOURCE
+    from catalog.data_refresh.search.proportions import proportional, select, share_of
+    from catalog.data_refresh.tables.shrinkage import NO_SOURCE
 
     media_type, percentage, number = params["media_type"], params["percentage"], params["documents"]
     if (percentage is None) == (number is None):

@@ -41,13 +41,13 @@ from catalog.dags.groups.indexing import (
 from catalog.dags.groups.tables import begin, build_indexes, copy_tables, promote_tables
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import wait_for_turn
-from catalog.data_refresh.apply import Applied
-from catalog.data_refresh.columns import Copied
-from catalog.data_refresh.copy import TABLES
-from catalog.data_refresh.identity import filtered_name
-from catalog.data_refresh.promotion import drop_leftovers, leftovers
 from catalog.data_refresh.report import Checked, FilteredCounts, incremental_report, refresh_report
-from catalog.data_refresh.table_preflight import preflight_tables
+from catalog.data_refresh.search.identity import filtered_name
+from catalog.data_refresh.tables.apply import Applied
+from catalog.data_refresh.tables.columns import Copied
+from catalog.data_refresh.tables.copy import TABLES
+from catalog.data_refresh.tables.preflight import preflight_tables
+from catalog.data_refresh.tables.promotion import drop_leftovers, leftovers
 from catalog.notifications.messages import escaped
 
 log = logging.getLogger(__name__)

@@ -29,8 +29,8 @@ from catalog.dags.groups.indexing import (
 )
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
-from catalog.data_refresh.identity import is_filtered
 from catalog.data_refresh.refresh import EVER, Plan
+from catalog.data_refresh.search.identity import is_filtered
 
 log = logging.getLogger(__name__)
 _MEDIA = "|".join(MEDIA_TYPES)
@@ -73,8 +73,8 @@ THEN = {
 
 def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]) -> list[str]:
     """Refuse an index that the alias should not point at, whatever it points at now; return warnings."""
-    from catalog.data_refresh.pointing import losses, media_type_of, require_hidden, require_target
-    from catalog.data_refresh.shrinkage import shrunken_index
+    from catalog.data_refresh.search.pointing import losses, media_type_of, require_hidden, require_target
+    from catalog.data_refresh.tables.shrinkage import shrunken_index
 
     engine = indexes(where.search)
     target = require_target(engine, alias, index)
@@ -105,7 +105,7 @@ def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]
 @task
 def check_target(environment: str, params: Params = GIVEN) -> None:
     """Check the index and record the plan, once; skipped if the alias points at the index already."""
-    from catalog.data_refresh.pointing import media_type_of
+    from catalog.data_refresh.search.pointing import media_type_of
 
     where, alias, index = ENVIRONMENTS[environment], params["alias"], params["index"]
     engine, media_type = indexes(where.search), media_type_of(alias)

@@ -55,7 +55,7 @@ from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify
 from catalog.data_refresh.decisions import KINDS, Decision, Remembered, refuse_lost, remember
-from catalog.data_refresh.sensitive import digest_of
+from catalog.data_refresh.search.sensitive import digest_of
 
 if TYPE_CHECKING:
     from catalog.publishing.versions import Version
@@ -128,7 +128,7 @@ def _refuse_lost_decisions(settings: Mapping[str, Any]) -> None:
 @task(map_index_template="session {{ task.op_kwargs.session }}")
 def write_parts(session: int, dag_run: DagRun = GIVEN) -> int:
     """Write parts, together with the other sessions; return the number of rows that this one has read."""
-    from catalog.data_refresh.normal_form import normal_form
+    from catalog.data_refresh.search.normal_form import normal_form
     from catalog.publishing import versions, writing
     from catalog.publishing.sensitive import Sensitive
 
@@ -164,7 +164,7 @@ def _moderated(kinds: Sequence[Decision], since: datetime | None = None) -> dict
         kinds: Of decisions.
         since: Only decisions since then; None for all.
     """
-    from catalog.data_refresh.moderation import decided
+    from catalog.data_refresh.search.moderation import decided
 
     with api_connection(autocommit=True) as api:
         return {

@@ -12,43 +12,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.data_refresh import progress
-from catalog.data_refresh.columns import public
-from catalog.data_refresh.tag_policy import TagPolicy
-from catalog.database.row_versions import horizon, written_since
+from catalog.data_refresh.search.tag_policy import TagPolicy
+from catalog.data_refresh.tables.columns import public
+from catalog.data_refresh.tables.marks import mark
 
 if TYPE_CHECKING:
-    from catalog.data_refresh.search import Indexes
+    from catalog.data_refresh.search.indexes import Indexes
 
 MIXED = "the code of two releases has worked on the last refresh"
 FAILED = "the last incremental refresh did not reach its end"
 _CATALOG = Path(__file__).parents[1]
-MARKS = "catalog_refresh"  # table of the API database with the mark of each live table
 # Modules that determine rows and documents: a release that changes one of them needs a full refresh.
 MODULES = (
     "core.media",
     "core.numbers",
-    "data_refresh.audio_sets",
-    "data_refresh.bulk",
-    "data_refresh.columns",
-    "data_refresh.document_rows",
-    "data_refresh.documents",
-    "data_refresh.duplicates",
-    "data_refresh.mapping",
-    "data_refresh.merge",
-    "data_refresh.normal_form",
-    "data_refresh.record_copy",
-    "data_refresh.references",
-    "data_refresh.refusals",
-    "data_refresh.row_streams",
-    "data_refresh.sensitive",
-    "data_refresh.sequences",
-    "data_refresh.tag_policy",
+    "data_refresh.tables.audio_sets",
+    "data_refresh.search.bulk",
+    "data_refresh.tables.columns",
+    "data_refresh.search.document_rows",
+    "data_refresh.search.documents",
+    "data_refresh.tables.duplicates",
+    "data_refresh.search.mapping",
+    "data_refresh.tables.merge",
+    "data_refresh.search.normal_form",
+    "data_refresh.tables.record_copy",
+    "data_refresh.tables.references",
+    "data_refresh.tables.refusals",
+    "data_refresh.tables.row_streams",
+    "data_refresh.search.sensitive",
+    "data_refresh.tables.sequences",
+    "data_refresh.search.tag_policy",
 )
 
 
@@ -76,24 +73,6 @@ class Basis(msgspec.Struct, frozen=True):
     documents: dict[str, int] = {}
     since: datetime | None = None
     writes: dict[str, dict[str, int]] = {}
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """Mark of a live table.
-
-    Attributes:
-        number: Number of the refresh that wrote the table.
-        relation: Object id of the table then.
-        columns: Its columns then, with their numbers; a column that is dropped and added has a new one.
-        horizon: Horizon of the API database before the refresh read or wrote the table.
-        own: Transactions of the refresh itself, whose rows do not count as changed.
-    """
-
-    number: int
-    relation: int
-    columns: str
-    horizon: int
-    own: list[int]
 
 
 def source_columns(catalog: Connection, source: str) -> list[tuple[int, str, int, int, str | None]]:
@@ -193,80 +172,6 @@ def last(catalog: Connection, media_type: MediaType, current: int = 0) -> Basis 
         return "another release recorded the last refresh"
 
 
-_COLUMNS = """
-    (select string_agg(attname || ' ' || attnum, ', ' order by attnum) from pg_attribute
-      where attrelid = to_regclass(%(name)s) and attnum > 0 and not attisdropped)
-"""
-
-
-def set_mark(api: Connection, table: str, number: int, began: int | None = None) -> None:
-    """Mark a live table as written by a refresh, in the transaction that writes it.
-
-    Args:
-        api: Connection to the API database, in a transaction that keeps others from writing to the table.
-        table: Name of the live table.
-        number: Number of the refresh.
-        began: Horizon before the refresh read the table, whose rows this transaction changes. None if others
-            cannot have written to it meanwhile, because it is a new table.
-    """
-    api.execute(
-        sql.SQL(
-            """
-            insert into {marks} (table_name, refresh, relation, columns, horizon, own)
-            select %(table)s, %(number)s, to_regclass(%(name)s)::oid::bigint, {columns}, %(horizon)s,
-                   case when %(own)s then array[pg_current_xact_id()::text::bigint & 4294967295]
-                        else '{{}}' end
-            on conflict (table_name) do update
-               set (refresh, relation, columns, horizon, own)
-                 = (excluded.refresh, excluded.relation, excluded.columns, excluded.horizon, excluded.own)
-            """
-        ).format(marks=sql.Identifier("public", MARKS), columns=sql.SQL(_COLUMNS)),
-        {
-            "table": table,
-            "number": number,
-            "name": public(table),
-            "horizon": horizon(api) if began is None else began,
-            "own": began is not None,
-        },
-    )
-
-
-def create_marks(api: Connection) -> None:
-    """Create the table of the marks if it is missing."""
-    api.execute(
-        sql.SQL("""
-            create table if not exists {marks} (
-                table_name text primary key,
-                refresh bigint not null,
-                relation bigint not null,
-                columns text not null,
-                horizon bigint not null,
-                own bigint[] not null
-            )
-        """).format(marks=sql.Identifier("public", MARKS))
-    )
-
-
-def mark(api: Connection, table: str) -> Mark | None:
-    """Return the mark of a live table; None if it has none, or if the table was replaced since."""
-    if not progress.exists(api, MARKS):
-        return None
-    query = sql.SQL("""
-        select refresh, relation, columns, horizon, own from {marks}
-         where table_name = %(table)s and relation = to_regclass(%(name)s)::oid::bigint
-           and columns = {columns}
-    """).format(marks=sql.Identifier("public", MARKS), columns=sql.SQL(_COLUMNS))
-    row = api.execute(query, {"table": table, "name": public(table)}).fetchone()
-    return Mark(*row) if row else None
-
-
-def written_by_others(api: Connection, found: Mark) -> sql.Composable:
-    """Return the condition that others have written a row of a live table since its mark was set."""
-    return sql.SQL("({} and xmin::text::bigint <> all({}))").format(
-        written_since(api, found.horizon), sql.Literal(found.own)
-    )
-
-
 def obstacle(
     basis: Basis,
     api: Connection,
@@ -287,7 +192,7 @@ def obstacle(
         wanted_inputs: Digest of what determines tables and documents now.
         policy: Tag policy of the documents.
     """
-    from catalog.data_refresh.index_writes import changed_by_others
+    from catalog.data_refresh.search.index_writes import changed_by_others
 
     for table in tables:
         found = mark(api, table)
@@ -317,7 +222,7 @@ def _changed_documents(
     basis: Basis, api: Connection, engine: "Indexes", media_type: MediaType, alias: str
 ) -> str | None:
     """Return a sentence if an index has other documents than before, except those that moderators deleted."""
-    from catalog.data_refresh.moderation import number_deleted
+    from catalog.data_refresh.search.moderation import number_deleted
 
     counted = basis.documents.get(alias)
     if counted is None:  # an earlier release recorded the basis

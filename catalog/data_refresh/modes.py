@@ -8,14 +8,14 @@ import msgspec
 from catalog.core.errors import Refused
 from catalog.core.session import Connection
 from catalog.data_refresh import basis
-from catalog.data_refresh.apply import obstacles
 from catalog.data_refresh.basis import Basis
-from catalog.data_refresh.identity import filtered_name
 from catalog.data_refresh.refresh import Plan, Refresh
-from catalog.data_refresh.tag_policy import policy_from
+from catalog.data_refresh.search.identity import filtered_name
+from catalog.data_refresh.search.tag_policy import policy_from
+from catalog.data_refresh.tables.apply import obstacles
 
 if TYPE_CHECKING:
-    from catalog.data_refresh.search import Indexes
+    from catalog.data_refresh.search.indexes import Indexes
 
 Wanted = Literal["auto", "incremental", "full"]
 MIN_CHANGES = 10_000  # records that may have changed in any case, unless none may

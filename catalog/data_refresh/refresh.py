@@ -16,7 +16,7 @@ from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.basis import Basis, code
 from catalog.data_refresh.decisions import Decision, Decisions, Remembered
-from catalog.data_refresh.identity import REMEDY
+from catalog.data_refresh.search.identity import REMEDY
 from catalog.database.turns import Turn
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from catalog.data_refresh.apply import Applied
-from catalog.data_refresh.columns import Copied
-from catalog.data_refresh.shrinkage import NO_SOURCE
+from catalog.data_refresh.tables.apply import Applied
+from catalog.data_refresh.tables.columns import Copied
+from catalog.data_refresh.tables.shrinkage import NO_SOURCE
 
 
 class Report(msgspec.Struct, frozen=True):

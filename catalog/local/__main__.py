@@ -16,7 +16,7 @@ from rich.table import Table
 
 from catalog.cli import program
 from catalog.core.airflow_ui import dag_path, run_path
-from catalog.data_refresh.client import connect
+from catalog.data_refresh.search.client import connect
 from catalog.local import demo as demonstration
 from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.doctor import examine

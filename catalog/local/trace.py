@@ -7,8 +7,8 @@ import psycopg
 from elasticsearch import Elasticsearch
 from psycopg.rows import dict_row
 
-from catalog.data_refresh.queries import search
-from catalog.data_refresh.search import Indexes
+from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.queries import search
 from catalog.ingestion.provider import FOLDER
 from catalog.local.stack import API_DB, CATALOG_DB, ROOT, Stack
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from catalog.cli.program import Terminal
-from catalog.data_refresh.queries import search
+from catalog.data_refresh.search.queries import search
 from catalog.local import demo
 from catalog.local.doctor import Finding
 from catalog.local.runs import Run

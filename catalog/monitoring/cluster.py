@@ -14,9 +14,9 @@ from elasticsearch import Elasticsearch, NotFoundError
 from catalog.core.errors import CatalogError, Fatal
 from catalog.core.media import MediaType
 from catalog.core.wording import join_first
-from catalog.data_refresh.client import ask
-from catalog.data_refresh.identity import identity_of, public
-from catalog.data_refresh.search import Indexes
+from catalog.data_refresh.search.client import ask
+from catalog.data_refresh.search.identity import identity_of, public
+from catalog.data_refresh.search.indexes import Indexes
 from catalog.monitoring.cluster_state import Cluster, Known, Problem, State
 from catalog.monitoring.refreshes import Alias, aliases, loss
 

@@ -12,11 +12,11 @@ from psycopg import sql
 
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.data_refresh.client import ask, complete_answer
-from catalog.data_refresh.identity import filtered_name
-from catalog.data_refresh.queries import matching, words_query
-from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.tag_policy import TagFilter, TagPolicy
+from catalog.data_refresh.search.client import ask, complete_answer
+from catalog.data_refresh.search.identity import filtered_name
+from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.queries import matching, words_query
+from catalog.data_refresh.search.tag_policy import TagFilter, TagPolicy
 from catalog.monitoring.loads import Load, Source, loads_of, sources
 from catalog.monitoring.rows import rows
 

@@ -10,9 +10,9 @@ from elasticsearch import Elasticsearch, NotFoundError
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.core.settings import STAGING_SEARCH
-from catalog.data_refresh.client import ask
-from catalog.data_refresh.identity import filtered_name, is_filtered
-from catalog.data_refresh.search import Indexes, SeveralIndexes
+from catalog.data_refresh.search.client import ask
+from catalog.data_refresh.search.identity import filtered_name, is_filtered
+from catalog.data_refresh.search.indexes import Indexes, SeveralIndexes
 from catalog.monitoring.rows import numbers, rows
 
 SHRUNK = 0.2  # share of documents that disappeared

@@ -5,7 +5,7 @@ import time
 from elasticsearch import NotFoundError
 
 from catalog.core.media import MediaType
-from catalog.data_refresh.identity import filtered_name
+from catalog.data_refresh.search.identity import filtered_name
 from catalog.soak.journal import Journal
 from catalog.soak.model import Model
 from catalog.soak.visitors import leave_lists

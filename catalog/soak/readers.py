@@ -16,9 +16,9 @@ from elasticsearch import Elasticsearch, NotFoundError
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.core.wording import join_first
-from catalog.data_refresh.identity import filtered_name
-from catalog.data_refresh.queries import words_query
-from catalog.data_refresh.sensitive import sensitive
+from catalog.data_refresh.search.identity import filtered_name
+from catalog.data_refresh.search.queries import words_query
+from catalog.data_refresh.search.sensitive import sensitive
 from catalog.soak.journal import Journal
 from catalog.soak.model import Key, Model
 from catalog.soak.world import World, is_passing

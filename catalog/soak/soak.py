@@ -9,7 +9,7 @@ from rich.console import Console
 
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
-from catalog.data_refresh.sensitive import parse_terms
+from catalog.data_refresh.search.sensitive import parse_terms
 from catalog.local.schedules import unpaused
 from catalog.local.stack import AIRFLOW_DB, API_DB, CATALOG_DB, ROOT
 from catalog.soak import report

@@ -14,8 +14,8 @@ from psycopg.rows import dict_row
 
 from catalog.core.errors import Retry
 from catalog.core.session import Connection
-from catalog.data_refresh.client import connect
-from catalog.data_refresh.search import Indexes
+from catalog.data_refresh.search.client import connect
+from catalog.data_refresh.search.indexes import Indexes
 from catalog.local.airflow_api import AirflowApi, ApiError, JsonObject, may_pass
 from catalog.local.lifecycle import down, reset, up
 from catalog.local.stack import Stack

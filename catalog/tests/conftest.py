@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from catalog.core.session import Connection
-from catalog.data_refresh.client import connect
-from catalog.data_refresh.search import Indexes
+from catalog.data_refresh.search.client import connect
+from catalog.data_refresh.search.indexes import Indexes
 from catalog.database import schema
 from catalog.local.postgres import Postgres
 from catalog.local.search import SearchEngine

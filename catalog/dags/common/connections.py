@@ -15,7 +15,7 @@ from catalog.core.settings import API_DB, CATALOG_DB, SEARCH, SENSITIVE_TERMS, S
 from catalog.dags.common.iam import with_token
 from catalog.dags.common.secrets import mask, mask_address
 from catalog.dags.common.variables import value_of
-from catalog.data_refresh.sensitive import digest_of, parse_terms
+from catalog.data_refresh.search.sensitive import digest_of, parse_terms
 from catalog.database.revision import require
 from catalog.ingestion.download import download
 from catalog.ingestion.provider import Provider
@@ -97,7 +97,7 @@ def search_connection(conn_id: str = SEARCH) -> SearchConnection:
     Its extra may have `engine` (elasticsearch, the default, elasticsearch8 or opensearch), `shards`,
     `replicas`, `ca_certs`, `verify_certs` and `api_key`.
     """
-    from catalog.data_refresh.client import connect_to
+    from catalog.data_refresh.search.client import connect_to
 
     try:
         connection = AirflowConnection.get(conn_id)

@@ -18,15 +18,15 @@ from catalog.core import metrics
 from catalog.core.media import MediaType
 from catalog.core.metrics import Metric
 from catalog.core.session import Connection
-from catalog.data_refresh.identity import filtered_name
+from catalog.data_refresh.search.identity import filtered_name
 from catalog.loading.history import reports_of
 from catalog.monitoring import loads
 
 if TYPE_CHECKING:
-    from catalog.data_refresh.apply import Applied
-    from catalog.data_refresh.columns import Copied
     from catalog.data_refresh.refresh import Plan, Refresh
     from catalog.data_refresh.report import Checked, FilteredCounts
+    from catalog.data_refresh.tables.apply import Applied
+    from catalog.data_refresh.tables.columns import Copied
     from catalog.loading.report import LoadReport
 
 log = logging.getLogger(__name__)

@@ -33,8 +33,8 @@ from catalog.dags.groups.indexing import (
     rehearse,
 )
 from catalog.dags.operators.slack import notify
-from catalog.data_refresh.identity import FILTERED_SUFFIX, is_filtered, is_stray, preflight_prefix
 from catalog.data_refresh.refresh import EVER, Copy, Counted, Plan, Refresh
+from catalog.data_refresh.search.identity import FILTERED_SUFFIX, is_filtered, is_stray, preflight_prefix
 
 log = logging.getLogger(__name__)
 _SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END
@@ -156,7 +156,7 @@ def delete_incomplete(environment: Environment, media_type: MediaType) -> list[s
 @task(execution_timeout=MAX_DURATION, retries=4)
 def copy_documents() -> int:
     """Let the engine copy the documents, and return their number. A killed task waits for its request."""
-    from catalog.data_refresh.copied import CopiedIndex, matching
+    from catalog.data_refresh.search.index_copy import CopiedIndex, matching
 
     refresh = current_refresh("working", "promoted")
     plan, own = refresh.plan, indexes_of(refresh)
@@ -183,7 +183,7 @@ def copy_documents() -> int:
 
 def _require_finished(refresh: Refresh) -> None:
     """Check that a finished index is there, and has its documents; raises Refused or Fatal."""
-    from catalog.data_refresh.recount import difference
+    from catalog.data_refresh.search.recount import difference
 
     plan, engine = refresh.plan, indexes(refresh.plan.search)
     engine.require(plan.index, refresh.made(plan.index).uuid)
@@ -198,8 +198,8 @@ def _require_copied(refresh: Refresh, api: Connection) -> None:
     Raises:
         Refused: It has other documents.
     """
-    from catalog.data_refresh.index_writes import contents_of
-    from catalog.data_refresh.recount import difference
+    from catalog.data_refresh.search.index_writes import contents_of
+    from catalog.data_refresh.search.recount import difference
 
     plan, engine, made = refresh.plan, indexes(refresh.plan.search), refresh.made(refresh.plan.index)
     engine.require(plan.index, made.uuid)

@@ -50,16 +50,16 @@ from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import environment, value_of
 from catalog.dags.operators.turns import holding_turn
-from catalog.data_refresh.identity import filtered_name
-from catalog.data_refresh.mapping import SHARDS
 from catalog.data_refresh.refresh import EVER, Refresh
 from catalog.data_refresh.report import Checked
-from catalog.data_refresh.tag_policy import TagPolicy, policy_from
+from catalog.data_refresh.search.identity import filtered_name
+from catalog.data_refresh.search.mapping import SHARDS
+from catalog.data_refresh.search.tag_policy import TagPolicy, policy_from
 
 if TYPE_CHECKING:
-    from catalog.data_refresh.indexing import Indexed
-    from catalog.data_refresh.refresh_indexes import RefreshIndexes
-    from catalog.data_refresh.search import Indexes
+    from catalog.data_refresh.search.indexes import Indexes
+    from catalog.data_refresh.search.indexing import Indexed
+    from catalog.data_refresh.search.refresh_indexes import RefreshIndexes
 
 log = logging.getLogger(__name__)
 EXECUTOR = environment(DATA_REFRESH_EXECUTOR)  # of the tasks that fill ranges; None: the default one
@@ -68,13 +68,13 @@ EXAMPLES = 100  # of rejected records, in the log
 
 
 def indexes(conn_id: str = SEARCH) -> "Indexes":
-    from catalog.data_refresh.search import Indexes
+    from catalog.data_refresh.search.indexes import Indexes
 
     return Indexes(search_connection(conn_id).client)
 
 
 def indexes_of(refresh: Refresh) -> "RefreshIndexes":
-    from catalog.data_refresh.refresh_indexes import RefreshIndexes
+    from catalog.data_refresh.search.refresh_indexes import RefreshIndexes
 
     return RefreshIndexes(refresh, indexes(refresh.plan.search))
 
@@ -86,7 +86,7 @@ def tag_policy() -> TagPolicy:
 
 def recounted(where: Environment, media_type: MediaType, index: str, uuid: str) -> tuple[int, str] | None:
     """Compare the documents of an index with the number that was recorded; see `recount.difference`."""
-    from catalog.data_refresh.recount import difference
+    from catalog.data_refresh.search.recount import difference
 
     if (before := last_count(uuid)) is None:
         return None
@@ -158,7 +158,7 @@ def rehearse(
         conn_id: Airflow connection of the search engine.
         filtered: Whether the run creates an index without sensitive media.
     """
-    from catalog.data_refresh.preflight import preflight_search
+    from catalog.data_refresh.search.preflight import preflight_search
 
     run = get_current_context()["dag_run"]
     connection, policy = search_connection(conn_id), tag_policy()
@@ -188,7 +188,7 @@ def make_index(refresh: Refresh, name: str) -> str:
 @task
 def split_ranges() -> list[dict[str, int]]:
     """Return ranges of row ids, one for each task that fills the index."""
-    from catalog.data_refresh.indexing import ranges
+    from catalog.data_refresh.search.indexing import ranges
 
     plan = current_refresh("working").plan
     number = value_of(DATA_REFRESH_INDEX_TASKS)
@@ -207,7 +207,7 @@ def split_ranges() -> list[dict[str, int]]:
 )
 def index_range(part: dict[str, int]) -> dict[str, Any]:
     """Index the rows of a range and return the counts. A killed task resumes after what it has sent."""
-    from catalog.data_refresh.indexing import IdRange, RangeIndexer
+    from catalog.data_refresh.search.indexing import IdRange, RangeIndexer
 
     state = TaskStateCheckpoint(get_current_context(), "range")
     refresh = current_refresh("working")
@@ -246,8 +246,8 @@ def check_index(
     Returns:
         Documents, rows removed from their source, rejected rows by reason, dropped tags by rule.
     """
-    from catalog.data_refresh.index_writes import contents_of
-    from catalog.data_refresh.indexing import IdRange, Indexed, find_count_mismatches
+    from catalog.data_refresh.search.index_writes import contents_of
+    from catalog.data_refresh.search.indexing import IdRange, Indexed, find_count_mismatches
 
     refresh = current_refresh("working")
     plan, own = refresh.plan, indexes_of(refresh)
@@ -300,7 +300,7 @@ def fill_filtered() -> dict[str, int]:
     Returns:
         The numbers of its documents and of those left out (`hidden`).
     """
-    from catalog.data_refresh.filtered import FilteredIndex
+    from catalog.data_refresh.search.filtered import FilteredIndex
 
     context = get_current_context()
     refresh = current_refresh("working")
@@ -344,7 +344,7 @@ def update_live_indexes(refresh: Refresh) -> dict[str, Any]:
     Returns:
         The numbers of documents, and of changed, hidden, removed and rejected records.
     """
-    from catalog.data_refresh.changed_documents import ChangedDocuments
+    from catalog.data_refresh.search.changed_documents import ChangedDocuments
 
     plan, own = refresh.plan, indexes_of(refresh)
     state = TaskStateCheckpoint(get_current_context(), f"documents {refresh.number}")

@@ -42,23 +42,23 @@ from catalog.dags.common.retries import hint
 from catalog.dags.common.variables import value_of
 from catalog.dags.groups.indexing import MAX_DURATION, indexes, require_complete, tag_policy
 from catalog.dags.operators.turns import holding_turn
-from catalog.data_refresh import progress
-from catalog.data_refresh.apply import COPIED_COMPLETELY, apply_changes
 from catalog.data_refresh.basis import code, inputs, source_columns
-from catalog.data_refresh.changes import TooManyChanges
-from catalog.data_refresh.changes_copy import ChangesCopy
-from catalog.data_refresh.columns import Copied, temp_name
-from catalog.data_refresh.copy import TABLES, TableCopy
 from catalog.data_refresh.decisions import refuse_lost, remember
-from catalog.data_refresh.identity import filtered_name
-from catalog.data_refresh.index_building import build_indexes as build
 from catalog.data_refresh.modes import choose, most_changes
-from catalog.data_refresh.promotion import drop_leftovers, promote
-from catalog.data_refresh.ranges import sessions
 from catalog.data_refresh.refresh import Plan, Refresh, last_decisions
-from catalog.data_refresh.sensitive import digest_of
-from catalog.data_refresh.shape import check_shape, shape
-from catalog.data_refresh.shrinkage import refuse_shrinkage, shrinkage
+from catalog.data_refresh.search.identity import filtered_name
+from catalog.data_refresh.search.sensitive import digest_of
+from catalog.data_refresh.tables import progress
+from catalog.data_refresh.tables.apply import COPIED_COMPLETELY, apply_changes
+from catalog.data_refresh.tables.changes import TooManyChanges
+from catalog.data_refresh.tables.changes_copy import ChangesCopy
+from catalog.data_refresh.tables.columns import Copied, temp_name
+from catalog.data_refresh.tables.copy import TABLES, TableCopy
+from catalog.data_refresh.tables.index_building import build_indexes as build
+from catalog.data_refresh.tables.promotion import drop_leftovers, promote
+from catalog.data_refresh.tables.ranges import sessions
+from catalog.data_refresh.tables.shape import check_shape, shape
+from catalog.data_refresh.tables.shrinkage import refuse_shrinkage, shrinkage
 from catalog.database.estimates import analyzed_rows
 from catalog.database.row_versions import horizon
 
@@ -73,7 +73,7 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
     Returns:
         The numbers of the tasks that copy the tables and create their indexes together.
     """
-    from catalog.data_refresh.moderation import moderation_moment
+    from catalog.data_refresh.search.moderation import moderation_moment
 
     index_only, tables = params["index_only"], TABLES[media_type]
 
@@ -186,7 +186,7 @@ def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> 
 
 def _copy_changes(media_type: MediaType, refresh: Refresh) -> list[dict[str, Any]]:
     """Copy the changed records of each table and return the counts."""
-    from catalog.data_refresh.changed_documents import count_documents
+    from catalog.data_refresh.search.changed_documents import count_documents
 
     counts, previous, should_stop = [], refresh.plan.previous, sigterm_flag()
     assert previous is not None

@@ -4,12 +4,12 @@ from catalog.mutants.guard import Guard
 
 SESSION, ACCESS, SEQUENCES, REFERENCES, SETS, DUPLICATES, PREFLIGHT = (
     "catalog/core/session.py",
-    "catalog/data_refresh/access.py",
-    "catalog/data_refresh/sequences.py",
-    "catalog/data_refresh/references.py",
-    "catalog/data_refresh/audio_sets.py",
-    "catalog/data_refresh/duplicates.py",
-    "catalog/data_refresh/table_preflight.py",
+    "catalog/data_refresh/tables/access.py",
+    "catalog/data_refresh/tables/sequences.py",
+    "catalog/data_refresh/tables/references.py",
+    "catalog/data_refresh/tables/audio_sets.py",
+    "catalog/data_refresh/tables/duplicates.py",
+    "catalog/data_refresh/tables/preflight.py",
 )
 TEST, TEST_DUPLICATES = "data_refresh/test_surroundings.py", "data_refresh/test_duplicates.py"
 
@@ -45,7 +45,7 @@ GUARDS = (
         name="names-of-a-copy",
         holds="The copy sets the session settings it relies on.",
         row=29,
-        file="catalog/data_refresh/copy.py",
+        file="catalog/data_refresh/tables/copy.py",
         find="        settle(self._upstream)\n        settle(self._api)\n        copied = self._start()",
         replace="        copied = self._start()",
         tests=(f"{TEST}::test_rows_hidden_by_row_security_do_not_count_as_missing",),
@@ -81,7 +81,7 @@ GUARDS = (
         name="fault-of-the-table",
         holds="A failing column default is not counted as a fault of the records.",
         row=14,
-        file="catalog/data_refresh/record_copy.py",
+        file="catalog/data_refresh/tables/record_copy.py",
         find="                    self._check_table(part[0])\n",
         replace="",
         tests=(
@@ -120,7 +120,7 @@ GUARDS = (
         name="no-set-no-name",
         holds="Audio files do not refer to a rejected set.",
         row=14,
-        file="catalog/data_refresh/copy.py",
+        file="catalog/data_refresh/tables/copy.py",
         find="            detach_sets(self._api)\n",
         replace="            pass\n",
         tests=(f"{TEST}::test_one_set_that_the_table_refuses_is_left_out",),
@@ -129,7 +129,7 @@ GUARDS = (
         name="keys-that-name-nothing",
         holds="Records with a dangling foreign key are rejected, named and counted.",
         row=14,
-        file="catalog/data_refresh/copy.py",
+        file="catalog/data_refresh/tables/copy.py",
         find="        leave_out_unreferenced(self._api, copied)\n",
         replace="",
         tests=(f"{TEST}::test_records_whose_foreign_key_names_nothing_are_left_out",),
@@ -165,7 +165,7 @@ GUARDS = (
         name="usual-rights-stay-unwritten",
         holds="The usual rights of a sequence are not written out by an exchange.",
         row=37,
-        file="catalog/data_refresh/exchange.py",
+        file="catalog/data_refresh/tables/exchange.py",
         find='    if has != [facts["grants"]]:\n',
         replace="    if True:\n",
         tests=(f"{TEST}::test_usual_rights_of_a_sequence_are_not_written_out",),

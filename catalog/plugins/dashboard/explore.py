@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 
 from catalog.core.media import MediaType
 from catalog.core.settings import API_DB, CATALOG_DB, DASHBOARD_THUMBNAILS, TAG_POLICY
-from catalog.data_refresh.tag_policy import policy_from
+from catalog.data_refresh.search.tag_policy import policy_from
 from catalog.monitoring import explore
 from catalog.monitoring.attribution import attribution
 from catalog.monitoring.explore import DEEPEST, FACETS, PAGE, Search

@@ -18,7 +18,7 @@ from catalog.core.settings import (
     SKIPPED_INGESTION_ERRORS,
     TAG_POLICY,
 )
-from catalog.data_refresh.tag_policy import policy_from
+from catalog.data_refresh.search.tag_policy import policy_from
 from catalog.maintenance.silenced import STALE
 from catalog.monitoring.health import Finding, in_order, unknown
 from catalog.monitoring.summary import Summary, summarize

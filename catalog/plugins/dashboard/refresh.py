@@ -11,9 +11,9 @@ from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.setting import Malformed
 from catalog.core.settings import API_DB, CATALOG_DB, TAG_POLICY
-from catalog.data_refresh import policy_diff
-from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.tag_policy import DEFAULT, RULES, built_with, policy_from
+from catalog.data_refresh.search import policy_diff
+from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.tag_policy import DEFAULT, RULES, built_with, policy_from
 from catalog.monitoring import popularity, refreshes
 from catalog.monitoring.popularity import Popularity
 from catalog.monitoring.refreshes import Live, Refreshed

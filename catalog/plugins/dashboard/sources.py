@@ -18,7 +18,7 @@ from catalog.core.session import Connection
 from catalog.core.setting import Malformed, Setting
 from catalog.core.settings import OBJECT_STORAGE, SEARCH
 from catalog.dags.common.iam import with_token
-from catalog.data_refresh.client import connect_to
+from catalog.data_refresh.search.client import connect_to
 
 if TYPE_CHECKING:
     from airflow.models import Connection as AirflowConnection

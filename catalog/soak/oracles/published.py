@@ -6,9 +6,9 @@ from typing import Any
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.core.wording import join_first
-from catalog.data_refresh.identity import filtered_name
-from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.sensitive import sensitive
+from catalog.data_refresh.search.identity import filtered_name
+from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.sensitive import sensitive
 from catalog.soak.findings import Finding, Findings
 from catalog.soak.oracles.rows import rows
 from catalog.soak.visitors import Visits, on_lists, views

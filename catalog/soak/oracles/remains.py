@@ -10,7 +10,7 @@ from elasticsearch.exceptions import GeneralAvailabilityWarning
 
 from catalog.core.session import Connection
 from catalog.core.wording import join_first
-from catalog.data_refresh.search import Indexes
+from catalog.data_refresh.search.indexes import Indexes
 from catalog.soak.findings import Finding, Findings
 from catalog.soak.oracles.rows import rows
 

@@ -22,14 +22,14 @@ from catalog.cleaning.rules import RULES
 from catalog.cleaning.survey import survey
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
-from catalog.data_refresh import promotion
-from catalog.data_refresh.catch_up import catch_up
-from catalog.data_refresh.client import connect
-from catalog.data_refresh.copy import TableCopy
-from catalog.data_refresh.index_building import build_indexes
-from catalog.data_refresh.indexing import RangeIndexer, ranges
-from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.tag_policy import DEFAULT
+from catalog.data_refresh.search.client import connect
+from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.indexing import RangeIndexer, ranges
+from catalog.data_refresh.search.tag_policy import DEFAULT
+from catalog.data_refresh.tables import promotion
+from catalog.data_refresh.tables.catch_up import catch_up
+from catalog.data_refresh.tables.copy import TableCopy
+from catalog.data_refresh.tables.index_building import build_indexes
 from catalog.database import schema
 from catalog.database.adoption import adopt, check, inspect
 from catalog.database.batched_update import BatchedUpdate

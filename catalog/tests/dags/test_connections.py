@@ -13,7 +13,7 @@ from werkzeug import Response
 
 from catalog.core.errors import Fatal, Retry
 from catalog.core.settings import CATALOG_DB
-from catalog.data_refresh.sensitive import digest_of
+from catalog.data_refresh.search.sensitive import digest_of
 
 DAGS = Path(__file__).parents[2] / "dags"
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 from catalog.core.media import MediaType
-from catalog.data_refresh.mapping import index_body, index_meta
-from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.tag_policy import DEFAULT, TagPolicy
+from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.mapping import index_body, index_meta
+from catalog.data_refresh.search.tag_policy import DEFAULT, TagPolicy
 
 
 def make(

@@ -3,10 +3,10 @@
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh import document_rows
-from catalog.data_refresh.documents import document
-from catalog.data_refresh.indexing import IdRange, RangeIndexer, find_count_mismatches
-from catalog.data_refresh.tag_policy import DEFAULT
+from catalog.data_refresh.search import document_rows
+from catalog.data_refresh.search.documents import document
+from catalog.data_refresh.search.indexing import IdRange, RangeIndexer, find_count_mismatches
+from catalog.data_refresh.search.tag_policy import DEFAULT
 from catalog.database import sample_data
 from catalog.tests.data_refresh.indexes import make
 

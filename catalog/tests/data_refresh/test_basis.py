@@ -9,9 +9,10 @@ import pytest
 
 from catalog.core.errors import Refused
 from catalog.data_refresh import basis, modes
-from catalog.data_refresh.basis import MODULES, Basis, create_marks, last, mark, record, set_mark
-from catalog.data_refresh.columns import Column
+from catalog.data_refresh.basis import MODULES, Basis, last, record
 from catalog.data_refresh.refresh import CreatedIndex, begin, note_code, note_index, reach, read, replan
+from catalog.data_refresh.tables.columns import Column
+from catalog.data_refresh.tables.marks import create_marks, mark, set_mark
 from catalog.database.row_versions import HALF, horizon, written_since
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.data_refresh.test_refresh import plan, turn
@@ -301,10 +302,10 @@ WITHOUT_INFLUENCE = {
     "core.errors",
     "core.session",
     "core.wording",
-    "data_refresh.client",
-    "data_refresh.identity",
-    "data_refresh.progress",
-    "data_refresh.shape",
+    "data_refresh.search.client",
+    "data_refresh.search.identity",
+    "data_refresh.tables.progress",
+    "data_refresh.tables.shape",
     "database.estimates",
 }
 

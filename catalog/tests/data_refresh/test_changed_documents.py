@@ -4,12 +4,12 @@ import msgspec
 import pytest
 
 from catalog.core.errors import Fatal, Interrupted, Refused
-from catalog.data_refresh import changed_documents, document_rows
-from catalog.data_refresh.changed_documents import ChangedDocuments, count_documents
-from catalog.data_refresh.moderation import moderation_moment
 from catalog.data_refresh.refresh import CreatedIndex, begin, note_index, read, replan
-from catalog.data_refresh.refresh_indexes import RefreshIndexes
-from catalog.data_refresh.tag_policy import DEFAULT
+from catalog.data_refresh.search import changed_documents, document_rows
+from catalog.data_refresh.search.changed_documents import ChangedDocuments, count_documents
+from catalog.data_refresh.search.moderation import moderation_moment
+from catalog.data_refresh.search.refresh_indexes import RefreshIndexes
+from catalog.data_refresh.search.tag_policy import DEFAULT
 from catalog.tests.data_refresh.indexes import keep, make
 from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair  # noqa: F401 - fixtures
 from catalog.tests.data_refresh.test_incremental import FIRST, LATER, NEW, Refreshes

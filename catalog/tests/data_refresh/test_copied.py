@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
-from catalog.data_refresh import proportions
-from catalog.data_refresh.bulk import BulkSender, index_action
-from catalog.data_refresh.copied import CopiedIndex
-from catalog.data_refresh.customizing import customized, rehearse, require_customizable
-from catalog.data_refresh.mapping import index_body, index_meta
-from catalog.data_refresh.proportions import proportional, select, share_of
 from catalog.data_refresh.refresh import Copy
-from catalog.data_refresh.tag_policy import DEFAULT
+from catalog.data_refresh.search import proportions
+from catalog.data_refresh.search.bulk import BulkSender, index_action
+from catalog.data_refresh.search.customizing import customized, rehearse, require_customizable
+from catalog.data_refresh.search.index_copy import CopiedIndex
+from catalog.data_refresh.search.mapping import index_body, index_meta
+from catalog.data_refresh.search.proportions import proportional, select, share_of
+from catalog.data_refresh.search.tag_policy import DEFAULT
 from catalog.tests.data_refresh.indexes import Progress, keep, make
 from catalog.tests.data_refresh.test_filtered import titled
 

@@ -4,10 +4,10 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal, Interrupted, Retry
-from catalog.data_refresh import merge, promotion, ranges, table_locks
-from catalog.data_refresh.catch_up import catch_up
-from catalog.data_refresh.copy import TableCopy
-from catalog.data_refresh.index_building import build_indexes
+from catalog.data_refresh.tables import locks, merge, promotion, ranges
+from catalog.data_refresh.tables.catch_up import catch_up
+from catalog.data_refresh.tables.copy import TableCopy
+from catalog.data_refresh.tables.index_building import build_indexes
 from catalog.database import sample_data
 
 pytestmark = pytest.mark.database
@@ -279,8 +279,8 @@ def test_an_unknown_dependent_object_keeps_the_old_table_live(filled):
 def test_a_table_that_somebody_holds(filled, api_dsn, monkeypatch):
     """The promotion waits in short attempts; if all fail, the old table stays live."""
     catalog, api = filled
-    monkeypatch.setattr(table_locks, "LOCK_SECONDS", 0.05)
-    monkeypatch.setattr(table_locks, "LOCK_ATTEMPTS", 3)
+    monkeypatch.setattr(locks, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(locks, "LOCK_ATTEMPTS", 3)
     TableCopy(catalog, api, "image", "run").run()
     build_indexes(api, "image")
     waits: list[float] = []

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from catalog.data_refresh.documents import MediaRow, authority_boost, document, extension
-from catalog.data_refresh.tag_policy import DEFAULT, TagFilter
+from catalog.data_refresh.search.documents import MediaRow, authority_boost, document, extension
+from catalog.data_refresh.search.tag_policy import DEFAULT, TagFilter
 
 WHEN = datetime(2024, 3, 1, tzinfo=UTC)
 KEY = UUID("0193f1d4-0000-7000-8000-000000000001")

@@ -3,9 +3,9 @@
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh import progress
-from catalog.data_refresh.copy import TableCopy
-from catalog.data_refresh.index_building import build_indexes
+from catalog.data_refresh.tables import progress
+from catalog.data_refresh.tables.copy import TableCopy
+from catalog.data_refresh.tables.index_building import build_indexes
 from catalog.database import sample_data
 from catalog.tests.values import present
 

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh import promotion, table_locks
-from catalog.data_refresh.copy import TableCopy
-from catalog.data_refresh.index_building import build_indexes
-from catalog.data_refresh.shape import Shape, differences, early, shape
+from catalog.data_refresh.tables import locks, promotion
+from catalog.data_refresh.tables.copy import TableCopy
+from catalog.data_refresh.tables.index_building import build_indexes
+from catalog.data_refresh.tables.shape import Shape, differences, early, shape
 from catalog.database import sample_data, schema
 from catalog.tests.values import need
 
@@ -204,8 +204,8 @@ def run_steps(catalog, api, dsn, migrate, monkeypatch):
     """Run a refresh; call `migrate` with the name of each step."""
     expected = {"image": shape(api, "image")}
     migrate("before the copy")
-    monkeypatch.setattr("catalog.data_refresh.ranges.PAGES", 8)
-    monkeypatch.setattr(table_locks, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("catalog.data_refresh.tables.ranges.PAGES", 8)
+    monkeypatch.setattr(locks, "LOCK_SECONDS", 0.2)
     with psycopg.connect(dsn, autocommit=True) as ours, psycopg.connect(dsn) as reader:
         TableCopy(
             catalog,

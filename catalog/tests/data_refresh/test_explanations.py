@@ -5,10 +5,10 @@ import re
 import pytest
 
 from catalog.core.errors import Fatal, Retry
-from catalog.data_refresh.bulk import BulkSender, index_action
-from catalog.data_refresh.client import explanation
-from catalog.data_refresh.copied import CopiedIndex
 from catalog.data_refresh.refresh import Copy
+from catalog.data_refresh.search.bulk import BulkSender, index_action
+from catalog.data_refresh.search.client import explanation
+from catalog.data_refresh.search.index_copy import CopiedIndex
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.data_refresh.test_filtered import titled
 

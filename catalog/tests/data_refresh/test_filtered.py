@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.core.errors import Fatal, Interrupted, Retry
-from catalog.data_refresh import sensitive as lists
-from catalog.data_refresh.bulk import BulkSender, index_action
-from catalog.data_refresh.documents import document
-from catalog.data_refresh.filtered import FilteredIndex
-from catalog.data_refresh.indexing import IdRange, RangeIndexer
-from catalog.data_refresh.normal_form import normal_form
-from catalog.data_refresh.sensitive import parse_terms, sensitive_groups
-from catalog.data_refresh.tag_policy import DEFAULT, TagFilter
+from catalog.data_refresh.search import sensitive as lists
+from catalog.data_refresh.search.bulk import BulkSender, index_action
+from catalog.data_refresh.search.documents import document
+from catalog.data_refresh.search.filtered import FilteredIndex
+from catalog.data_refresh.search.indexing import IdRange, RangeIndexer
+from catalog.data_refresh.search.normal_form import normal_form
+from catalog.data_refresh.search.sensitive import parse_terms, sensitive_groups
+from catalog.data_refresh.search.tag_policy import DEFAULT, TagFilter
 from catalog.database import sample_data
 from catalog.tests.data_refresh.indexes import Progress, keep, make
 from catalog.tests.data_refresh.test_documents import BASE

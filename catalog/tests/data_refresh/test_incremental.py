@@ -11,13 +11,13 @@ from psycopg import sql
 
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal
-from catalog.data_refresh import changes, changes_copy, key_groups, promotion
-from catalog.data_refresh.apply import apply_changes
-from catalog.data_refresh.changes import TooManyChanges
-from catalog.data_refresh.changes_copy import ChangesCopy
-from catalog.data_refresh.copy import TABLES, TableCopy
-from catalog.data_refresh.index_building import build_indexes
-from catalog.data_refresh.shape import shape
+from catalog.data_refresh.tables import changes, changes_copy, key_groups, promotion
+from catalog.data_refresh.tables.apply import apply_changes
+from catalog.data_refresh.tables.changes import TooManyChanges
+from catalog.data_refresh.tables.changes_copy import ChangesCopy
+from catalog.data_refresh.tables.copy import TABLES, TableCopy
+from catalog.data_refresh.tables.index_building import build_indexes
+from catalog.data_refresh.tables.shape import shape
 from catalog.database import sample_data
 from catalog.database.row_versions import horizon
 from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair  # noqa: F401 - fixtures

@@ -6,13 +6,15 @@ import msgspec
 import pytest
 
 from catalog.core.errors import Refused, Retry
-from catalog.data_refresh import index_writes, modes
-from catalog.data_refresh.basis import create_marks, record, set_mark
-from catalog.data_refresh.bulk import BulkSender, update_action
-from catalog.data_refresh.index_writes import contents_of, last_writes
-from catalog.data_refresh.moderation import follow
+from catalog.data_refresh import modes
+from catalog.data_refresh.basis import record
 from catalog.data_refresh.refresh import EVER, CreatedIndex, begin, note_index, read
-from catalog.data_refresh.tag_policy import DEFAULT
+from catalog.data_refresh.search import index_writes
+from catalog.data_refresh.search.bulk import BulkSender, update_action
+from catalog.data_refresh.search.index_writes import contents_of, last_writes
+from catalog.data_refresh.search.moderation import follow
+from catalog.data_refresh.search.tag_policy import DEFAULT
+from catalog.data_refresh.tables.marks import create_marks, set_mark
 from catalog.tests.data_refresh.test_changed_documents import FILTERED, INDEX, INDEXES, Published
 from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair  # noqa: F401 - fixtures
 from catalog.tests.data_refresh.test_refresh import plan, turn

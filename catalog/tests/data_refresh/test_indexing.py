@@ -5,10 +5,10 @@ import json
 import pytest
 
 from catalog.core.errors import Fatal, Interrupted, Retry
-from catalog.data_refresh import document_rows, indexing
-from catalog.data_refresh.documents import document
-from catalog.data_refresh.indexing import IdRange, RangeIndexer, find_count_mismatches, ranges
-from catalog.data_refresh.tag_policy import DEFAULT
+from catalog.data_refresh.search import document_rows, indexing
+from catalog.data_refresh.search.documents import document
+from catalog.data_refresh.search.indexing import IdRange, RangeIndexer, find_count_mismatches, ranges
+from catalog.data_refresh.search.tag_policy import DEFAULT
 from catalog.database import sample_data
 from catalog.tests.data_refresh.engine_proxy import answer
 from catalog.tests.data_refresh.indexes import Progress, keep, make

@@ -7,11 +7,11 @@ import pytest
 
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal
-from catalog.data_refresh import progress, promotion, ranges, table_locks
-from catalog.data_refresh.catch_up import catch_up
-from catalog.data_refresh.copy import TableCopy
-from catalog.data_refresh.index_building import build_indexes
-from catalog.data_refresh.shrinkage import shrinkage
+from catalog.data_refresh.tables import locks, progress, promotion, ranges
+from catalog.data_refresh.tables.catch_up import catch_up
+from catalog.data_refresh.tables.copy import TableCopy
+from catalog.data_refresh.tables.index_building import build_indexes
+from catalog.data_refresh.tables.shrinkage import shrinkage
 from catalog.database import sample_data
 
 pytestmark = pytest.mark.database
@@ -27,7 +27,7 @@ def filled(catalog, api):
 def test_no_view_is_lost(filled, api_dsn, monkeypatch):
     """Views are counted all the time, by an old transaction too, and while a reader delays the swap."""
     catalog, api = filled
-    monkeypatch.setattr(table_locks, "LOCK_SECONDS", 0.3)
+    monkeypatch.setattr(locks, "LOCK_SECONDS", 0.3)
     counted, stop = [0] * 3, threading.Event()
 
     def count(number):

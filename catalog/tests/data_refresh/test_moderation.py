@@ -6,10 +6,10 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal, Retry
-from catalog.data_refresh import moderation
-from catalog.data_refresh.indexing import IdRange, RangeIndexer
-from catalog.data_refresh.moderation import decided, follow, moderation_moment, unmoderated
-from catalog.data_refresh.tag_policy import DEFAULT
+from catalog.data_refresh.search import moderation
+from catalog.data_refresh.search.indexing import IdRange, RangeIndexer
+from catalog.data_refresh.search.moderation import decided, follow, moderation_moment, unmoderated
+from catalog.data_refresh.search.tag_policy import DEFAULT
 from catalog.database import sample_data
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.values import present

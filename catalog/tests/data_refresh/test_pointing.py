@@ -9,9 +9,6 @@ import pytest
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Refused
 from catalog.data_refresh.decisions import Remembered
-from catalog.data_refresh.pointing import losses, media_type_of, require_hidden, require_target
-from catalog.data_refresh.proportions import select
-from catalog.data_refresh.recount import difference
 from catalog.data_refresh.refresh import (
     EVER,
     Copy,
@@ -27,9 +24,12 @@ from catalog.data_refresh.refresh import (
     reach,
     read,
 )
-from catalog.data_refresh.refresh_indexes import RefreshIndexes
-from catalog.data_refresh.sensitive import digest_of
-from catalog.data_refresh.shrinkage import shrunken_alias
+from catalog.data_refresh.search.pointing import losses, media_type_of, require_hidden, require_target
+from catalog.data_refresh.search.proportions import select
+from catalog.data_refresh.search.recount import difference
+from catalog.data_refresh.search.refresh_indexes import RefreshIndexes
+from catalog.data_refresh.search.sensitive import digest_of
+from catalog.data_refresh.tables.shrinkage import shrunken_alias
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.data_refresh.test_filtered import titled
 from catalog.tests.data_refresh.test_refresh import plan, turn
@@ -294,7 +294,7 @@ def test_more_sources_than_the_engine_counts(search, monkeypatch):
     for number in range(3):
         search.client.index(index="image-a", id=str(number), document={"source": f"s{number}"}, refresh=True)
     assert search.sources("image-a") == {"s0": 1, "s1": 1, "s2": 1}
-    monkeypatch.setattr("catalog.data_refresh.search.SOURCES", 2)
+    monkeypatch.setattr("catalog.data_refresh.search.indexes.SOURCES", 2)
     with pytest.raises(Fatal, match="image-a has documents of more than 2 sources"):
         search.sources("image-a")
 

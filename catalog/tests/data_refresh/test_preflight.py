@@ -3,7 +3,7 @@
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh.preflight import preflight_search
+from catalog.data_refresh.search.preflight import preflight_search
 from catalog.tests.data_refresh.engine_proxy import answer
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.data_refresh.test_filtered import MANY

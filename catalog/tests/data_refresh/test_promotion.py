@@ -8,10 +8,10 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal, Interrupted, Retry
-from catalog.data_refresh import exchange, progress, promotion, ranges
-from catalog.data_refresh.catch_up import leave_out_deleted
-from catalog.data_refresh.copy import TableCopy
-from catalog.data_refresh.index_building import build_indexes
+from catalog.data_refresh.tables import exchange, progress, promotion, ranges
+from catalog.data_refresh.tables.catch_up import leave_out_deleted
+from catalog.data_refresh.tables.copy import TableCopy
+from catalog.data_refresh.tables.index_building import build_indexes
 from catalog.database import sample_data, schema
 from catalog.local.postgres import Postgres
 

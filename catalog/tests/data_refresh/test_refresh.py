@@ -17,7 +17,7 @@ from catalog.data_refresh.refresh import (
     reach,
     read,
 )
-from catalog.data_refresh.shrinkage import shrunken_alias, shrunken_index
+from catalog.data_refresh.tables.shrinkage import shrunken_alias, shrunken_index
 from catalog.database.turns import Turn, take
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -7,8 +7,8 @@ import pytest
 
 from catalog.core.errors import Refused
 from catalog.data_refresh.refresh import begin, reach
-from catalog.data_refresh.refresh_indexes import RefreshIndexes
 from catalog.data_refresh.removals import MAX_NAMED, removed_by_checks
+from catalog.data_refresh.search.refresh_indexes import RefreshIndexes
 from catalog.tests.data_refresh.test_refresh import plan, turn
 
 pytestmark = pytest.mark.database

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from catalog.data_refresh.apply import Applied
-from catalog.data_refresh.columns import Copied
 from catalog.data_refresh.report import Checked, FilteredCounts, incremental_report, refresh_report
+from catalog.data_refresh.tables.apply import Applied
+from catalog.data_refresh.tables.columns import Copied
 
 
 def text_of(report):

@@ -3,9 +3,9 @@
 import pytest
 
 from catalog.core.errors import Fatal, Interrupted, Retry
-from catalog.data_refresh.readiness import finalize
-from catalog.data_refresh.reindexing import reindex
-from catalog.data_refresh.tag_policy import policy_from
+from catalog.data_refresh.search.readiness import finalize
+from catalog.data_refresh.search.reindexing import reindex
+from catalog.data_refresh.search.tag_policy import policy_from
 from catalog.tests.data_refresh.engine_proxy import answer
 from catalog.tests.data_refresh.indexes import make
 

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from catalog.core.errors import Interrupted, Retry
-from catalog.data_refresh import copy, index_building, progress, ranges
-from catalog.data_refresh.columns import own_name, ranges_name
-from catalog.data_refresh.copy import TableCopy
-from catalog.data_refresh.index_building import build_indexes
-from catalog.data_refresh.promotion import promote
-from catalog.data_refresh.shape import shape
+from catalog.data_refresh.tables import copy, index_building, progress, ranges
+from catalog.data_refresh.tables.columns import own_name, ranges_name
+from catalog.data_refresh.tables.copy import TableCopy
+from catalog.data_refresh.tables.index_building import build_indexes
+from catalog.data_refresh.tables.promotion import promote
+from catalog.data_refresh.tables.shape import shape
 from catalog.database import sample_data
 from catalog.tests.values import need
 

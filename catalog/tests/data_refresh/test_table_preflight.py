@@ -4,10 +4,10 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh.copy import TableCopy
-from catalog.data_refresh.index_building import build_indexes
-from catalog.data_refresh.shape import shape
-from catalog.data_refresh.table_preflight import preflight_tables
+from catalog.data_refresh.tables.copy import TableCopy
+from catalog.data_refresh.tables.index_building import build_indexes
+from catalog.data_refresh.tables.preflight import preflight_tables
+from catalog.data_refresh.tables.shape import shape
 from catalog.database import sample_data
 from catalog.tests.data_refresh.test_exchange import CARRIED, SINCE, api_dsn, filled, pair
 from catalog.tests.values import need

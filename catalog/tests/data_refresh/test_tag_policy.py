@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh.tag_policy import DEFAULT, RULES, TagFilter, TagPolicy, policy_from
+from catalog.data_refresh.search.tag_policy import DEFAULT, RULES, TagFilter, TagPolicy, policy_from
 
 NAMES = st.one_of(
     st.sampled_from([*DEFAULT.denied, *DEFAULT.denied_substrings]),

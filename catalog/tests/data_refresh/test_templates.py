@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh.moderation import BATCH
-from catalog.data_refresh.preflight import preflight_search
-from catalog.data_refresh.templates import WINDOW
+from catalog.data_refresh.search.moderation import BATCH
+from catalog.data_refresh.search.preflight import preflight_search
+from catalog.data_refresh.search.templates import WINDOW
 from catalog.tests.data_refresh.indexes import make
 
 pytestmark = pytest.mark.enable_socket
@@ -158,7 +158,7 @@ def test_a_cluster_that_allocates_no_shard(search, value, replicas, what):
 
 def test_an_index_that_no_node_accepts(search, monkeypatch):
     """The engine's explanation is reported within seconds."""
-    monkeypatch.setattr("catalog.data_refresh.preflight.NODE_TIMEOUT", 1.0)
+    monkeypatch.setattr("catalog.data_refresh.search.preflight.NODE_TIMEOUT", 1.0)
     with (
         template(search, settings={"index.routing.allocation.require.box": "none"}),
         pytest.raises(Fatal, match=r"no node allocates a shard: .*box"),

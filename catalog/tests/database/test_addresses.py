@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from catalog.core.conninfo import conninfo, fields_of
 from catalog.core.errors import Refused
-from catalog.data_refresh.client import connect_to
+from catalog.data_refresh.search.client import connect_to
 
 ENGINES = [
     "http://es.example:9243",

@@ -7,12 +7,12 @@ import pytest
 
 from catalog.core.licenses import CC0
 from catalog.core.media import MediaType
-from catalog.data_refresh import promotion
-from catalog.data_refresh.catch_up import catch_up
-from catalog.data_refresh.copy import TableCopy
-from catalog.data_refresh.index_building import build_indexes
-from catalog.data_refresh.indexing import RangeIndexer, find_count_mismatches, ranges
-from catalog.data_refresh.tag_policy import DEFAULT
+from catalog.data_refresh.search.indexing import RangeIndexer, find_count_mismatches, ranges
+from catalog.data_refresh.search.tag_policy import DEFAULT
+from catalog.data_refresh.tables import promotion
+from catalog.data_refresh.tables.catch_up import catch_up
+from catalog.data_refresh.tables.copy import TableCopy
+from catalog.data_refresh.tables.index_building import build_indexes
 from catalog.database.adoption import adopt
 from catalog.database.batched_update import BatchedUpdate
 from catalog.database.deletion import Deletion, preview, restore

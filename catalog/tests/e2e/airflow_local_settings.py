@@ -33,7 +33,7 @@ def _hit(context: Any, when: str) -> None:
 
 
 def _split_small_tables() -> None:
-    from catalog.data_refresh import ranges
+    from catalog.data_refresh.tables import ranges
 
     if PAGES.exists():
         ranges.PAGES = int(PAGES.read_text())

@@ -19,8 +19,8 @@ from werkzeug import Request, Response
 
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
-from catalog.data_refresh.client import connect
-from catalog.data_refresh.search import Indexes
+from catalog.data_refresh.search.client import connect
+from catalog.data_refresh.search.indexes import Indexes
 from catalog.database import sample_data
 from catalog.local import search
 from catalog.local.airflow_api import FINISHED, AirflowApi, JsonObject

@@ -13,7 +13,7 @@ import pytest
 import requests
 from pytest_httpserver import HTTPServer
 
-from catalog.data_refresh.tag_policy import policy_from
+from catalog.data_refresh.search.tag_policy import policy_from
 from catalog.database import sample_data
 from catalog.local.airflow_api import ApiError
 from catalog.local.stack import ROOT

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from catalog.data_refresh.proportions import proportional, share_of
+from catalog.data_refresh.search.proportions import proportional, share_of
 from catalog.local.airflow_api import ApiError
 from catalog.local.schedules import unpaused
 from catalog.tests.data_refresh.indexes import make

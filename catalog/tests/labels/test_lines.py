@@ -9,7 +9,7 @@ import pytest
 from upath import UPath
 
 from catalog.core.errors import Refused
-from catalog.data_refresh.tag_policy import TagFilter, TagPolicy
+from catalog.data_refresh.search.tag_policy import TagFilter, TagPolicy
 from catalog.labels import file as label_file
 from catalog.labels.lines import (
     BAD_CONFIDENCE,

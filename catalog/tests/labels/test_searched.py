@@ -3,8 +3,8 @@
 import pytest
 from upath import UPath
 
-from catalog.data_refresh.documents import document
-from catalog.data_refresh.tag_policy import DEFAULT, TagFilter, TagPolicy
+from catalog.data_refresh.search.documents import document
+from catalog.data_refresh.search.tag_policy import DEFAULT, TagFilter, TagPolicy
 from catalog.labels.job import LabelRun
 from catalog.tests.data_refresh.test_documents import BASE
 from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair  # noqa: F401 - fixtures

@@ -7,7 +7,7 @@ import orjson
 import psycopg
 import pytest
 
-from catalog.data_refresh.client import connect
+from catalog.data_refresh.search.client import connect
 from catalog.monitoring import cluster
 from catalog.monitoring.cluster_state import Cluster, Known, Problem, differs, known
 from catalog.monitoring.health import of_engine

@@ -5,10 +5,10 @@ from uuid import UUID
 
 import pytest
 
-from catalog.data_refresh import queries
-from catalog.data_refresh.client import ask
-from catalog.data_refresh.search import SeveralIndexes
-from catalog.data_refresh.tag_policy import DEFAULT
+from catalog.data_refresh.search import queries
+from catalog.data_refresh.search.client import ask
+from catalog.data_refresh.search.indexes import SeveralIndexes
+from catalog.data_refresh.search.tag_policy import DEFAULT
 from catalog.database import sample_data
 from catalog.monitoring import explore, refreshes
 from catalog.monitoring.explore import Search

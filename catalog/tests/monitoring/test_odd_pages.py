@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from catalog.data_refresh.client import connect
-from catalog.data_refresh.search import Indexes
+from catalog.data_refresh.search.client import connect
+from catalog.data_refresh.search.indexes import Indexes
 from catalog.database import sample_data
 from catalog.monitoring import explore
 from catalog.tests.conftest import database

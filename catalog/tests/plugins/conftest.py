@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from catalog.data_refresh.client import connect
-from catalog.data_refresh.search import Indexes
+from catalog.data_refresh.search.client import connect
+from catalog.data_refresh.search.indexes import Indexes
 from catalog.database import sample_data
 from catalog.local.postgres import Postgres
 from catalog.local.search import SearchEngine

@@ -1,11 +1,11 @@
 """Indexes with the documents of an API database, behind the aliases that the API uses."""
 
 from catalog.core.session import Connection
-from catalog.data_refresh.filtered import FilteredIndex
-from catalog.data_refresh.indexing import IdRange, RangeIndexer
-from catalog.data_refresh.mapping import index_body, index_meta
-from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.tag_policy import DEFAULT
+from catalog.data_refresh.search.filtered import FilteredIndex
+from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.indexing import IdRange, RangeIndexer
+from catalog.data_refresh.search.mapping import index_body, index_meta
+from catalog.data_refresh.search.tag_policy import DEFAULT
 
 INDEX, FILTERED = "image-shown", "image-shown-filtered"
 

@@ -19,8 +19,8 @@ from upath import UPath
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import SETTINGS
-from catalog.data_refresh.documents import says_mature
-from catalog.data_refresh.normal_form import normal_form
+from catalog.data_refresh.search.documents import says_mature
+from catalog.data_refresh.search.normal_form import normal_form
 from catalog.database import sample_data
 from catalog.publishing import export, parts, versions
 from catalog.publishing.columns import TYPES, columns

@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalog.data_refresh.identity import REMEDY as FILL_AGAIN
+from catalog.data_refresh.search.identity import REMEDY as FILL_AGAIN
 from catalog.soak.advice import NEW_RUN, REFUSED, accepting_key, words_after_clear
 
 

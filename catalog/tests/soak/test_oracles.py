@@ -6,9 +6,9 @@ import psycopg
 import pytest
 
 from catalog.core.session import Connection
-from catalog.data_refresh.mapping import index_body, index_meta
-from catalog.data_refresh.search import Indexes
-from catalog.data_refresh.tag_policy import policy_from
+from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.mapping import index_body, index_meta
+from catalog.data_refresh.search.tag_policy import policy_from
 from catalog.soak import made_up
 from catalog.soak.journal import Journal
 from catalog.soak.made_up import SOURCES

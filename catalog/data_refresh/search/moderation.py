@@ -1,0 +1,184 @@
+"""Decisions of moderators during a refresh: read from the API database, applied to the index, verified.
+
+Rows are copied and documents created hours before they are searched. A record that is deleted or marked as
+mature in between is unchanged in the new index.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+from elasticsearch import Elasticsearch
+from psycopg import sql
+
+from catalog.core.errors import Fatal, Retry
+from catalog.core.media import MediaType
+from catalog.core.session import Connection
+from catalog.data_refresh.decisions import Decision
+from catalog.data_refresh.search.bulk import BulkSender, delete_action, update_action
+from catalog.data_refresh.search.documents import says_mature
+from catalog.data_refresh.search.indexes import Indexes
+
+log = logging.getLogger(__name__)
+MARGIN = timedelta(hours=1)
+BATCH = 2_000  # decisions
+PASSES = 5  # over all decisions, until none is left
+_MATURE = {"term": {"mature": True}}
+
+
+def moderation_moment(api: Connection) -> datetime:
+    """Return the time from which decisions count; it is recorded once, before the first row is copied.
+
+    It is the start of the oldest visible transaction, by the database's clock, minus one hour. A decision has
+    the time of the application's clock, which may be wrong, and becomes visible when its transaction commits,
+    which may be much later.
+    """
+    row = api.execute(
+        "select least(clock_timestamp(), min(xact_start)) - %s from pg_stat_activity "
+        "where datname = current_database()",
+        [MARGIN],
+    ).fetchone()
+    assert row
+    moment: datetime = row[0]
+    return moment
+
+
+def decided(
+    api: Connection, kind: Decision, media_type: MediaType, since: datetime | None = None
+) -> Iterator[list[str]]:
+    """Yield batches of identifiers of records that moderators have deleted, or marked as mature.
+
+    Args:
+        api: Connection to the API database.
+        kind: Kind of the decision.
+        media_type: Media type of the records.
+        since: Result of `moderation_moment`; None for all decisions.
+    """
+    query = sql.SQL(
+        "select identifier from {} where created_on >= coalesce(%s, '-infinity'::timestamptz) "
+        "and (%s::uuid is null or identifier > %s) order by identifier limit %s"
+    ).format(sql.Identifier("public", f"api_{kind}{media_type}"))
+    last = None
+    while batch := [row[0] for row in api.execute(query, [since, last, last, BATCH])]:
+        yield [str(key) for key in batch]
+        last = batch[-1]
+
+
+def number_deleted(api: Connection, media_type: MediaType, since: datetime | None = None) -> int:
+    """Return how many records moderators have deleted; see `decided`."""
+    query = sql.SQL("select count(*) from {} where created_on >= coalesce(%s, '-infinity'::timestamptz)")
+    table = sql.Identifier("public", f"api_deleted{media_type}")
+    row = api.execute(query.format(table), [since]).fetchone()
+    return int(row[0]) if row else 0
+
+
+def follow(
+    api: Connection,
+    client: Elasticsearch,
+    index: str,
+    media_type: MediaType,
+    since: datetime,
+    *,
+    uuid: str | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> int:
+    """Apply the decisions of moderators to an index, and verify it.
+
+    Marks as mature are added and removed. A revoked deletion is not applied: the record's row may be a new
+    one with other contents, and the next refresh creates its document.
+
+    Call it before an alias is moved to the index, and again afterwards for decisions made in between.
+
+    Args:
+        api: Connection to the API database.
+        client: Client of the search engine.
+        index: Name of an index of the catalog.
+        media_type: Media type of its documents.
+        since: Result of `moderation_moment` before the rows were copied.
+        uuid: The engine's uuid of the index.
+        pause: Sleeps for a number of seconds.
+
+    Returns:
+        Number of documents deleted or changed.
+
+    Raises:
+        Retry: The engine did not apply everything; the index must not be searched yet.
+        Fatal: The index is missing, or the engine rejects a change.
+    """
+    indexes = Indexes(client, pause=pause)
+    sender = BulkSender(client, indexes.require(index, uuid).writer, tell=True, pause=pause)
+    indexes.refresh(index)
+    # Removed before marks are added, so that a mark that is made at this moment is not lost.
+    changed = sum(_apply(sender, [], batch, False) for batch in taken_back(api, indexes, index, media_type))
+    changed += sum(_apply(sender, batch, []) for batch in decided(api, "deleted", media_type, since))
+    changed += sum(_apply(sender, [], batch) for batch in decided(api, "mature", media_type, since))
+    for _ in range(PASSES):
+        indexes.refresh(index)
+        deleted, mature = _left(api, indexes, index, media_type, None)
+        if not deleted and not mature:
+            return changed
+        # Decisions before `since`, by a wrong clock or in a very long transaction, or of this moment.
+        log.info("%s: applying %s more decisions", index, len(deleted) + len(mature))
+        changed += _apply(sender, deleted, mature)
+    raise Retry(f"{index} still shows media as they were before moderation, such as {(deleted + mature)[0]}.")
+
+
+def taken_back(api: Connection, indexes: Indexes, index: str, media_type: MediaType) -> Iterator[list[str]]:
+    """Yield batches of identifiers of documents that are mature although their mark was removed.
+
+    A removed mark leaves no trace, so mature documents are compared with the rows. Documents without a row,
+    and those whose provider says that they are mature, are not included.
+    """
+    query = sql.SQL("""
+        select m.identifier::text, m.meta_data -> 'mature' from {table} m
+         where m.identifier = any(%s::uuid[])
+           and not exists (select from {marks} x where x.identifier = m.identifier)
+    """).format(
+        table=sql.Identifier("public", media_type), marks=sql.Identifier("public", f"api_mature{media_type}")
+    )
+    for batch in indexes.found(index, _MATURE, BATCH):
+        if harmless := [key for key, own in api.execute(query, [batch]) if not says_mature(own)]:
+            yield harmless
+
+
+def _apply(sender: BulkSender, deleted: list[str], marked: list[str], mature: bool = True) -> int:
+    sent = sender.send(
+        [delete_action(k) for k in deleted] + [update_action(k, {"mature": mature}) for k in marked]
+    )
+    for rejection in sent.rejections:
+        raise Fatal(
+            f"the search engine rejects a moderator's decision about {rejection.key}: "
+            f"{rejection.kind}: {rejection.reason}"
+        )
+    return sent.changed
+
+
+def unmoderated(
+    api: Connection, client: Elasticsearch, index: str, media_type: MediaType, since: datetime | None = None
+) -> list[str]:
+    """Return identifiers of documents to which a decision of moderators was not applied.
+
+    Args:
+        api: Connection to the API database.
+        client: Client of the search engine.
+        index: Name or alias of the index.
+        media_type: Media type of its documents.
+        since: Only decisions since then; None for all.
+    """
+    deleted, mature = _left(api, Indexes(client), index, media_type, since)
+    return sorted({*deleted, *mature})
+
+
+def _left(
+    api: Connection, indexes: Indexes, index: str, media_type: MediaType, since: datetime | None
+) -> tuple[list[str], list[str]]:
+    deleted = [
+        key for batch in decided(api, "deleted", media_type, since) for key in indexes.matching(index, batch)
+    ]
+    mature = [
+        key
+        for batch in decided(api, "mature", media_type, since)
+        for key in indexes.matching(index, batch, but=_MATURE)
+    ]
+    return deleted, mature

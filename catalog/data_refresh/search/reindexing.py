@@ -1,0 +1,105 @@
+"""Copies of documents from one index to another by the engine, and its other long-running tasks."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from elasticsearch import NotFoundError
+
+from catalog.core.errors import Fatal, Interrupted, Retry
+from catalog.data_refresh.search.client import ask, explanation
+from catalog.data_refresh.search.indexes import Indexes
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds between two questions to the engine
+_JSON = {"accept": "application/json"}
+
+
+def reindex(
+    indexes: Indexes,
+    origin: str,
+    destination: str,
+    query: Mapping[str, Any],
+    *,
+    uuid: str | None = None,
+    per_second: float = -1,
+    task: str | None = None,
+    started: Callable[[str], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> int:
+    """Let the engine copy the documents that match a query to another index.
+
+    Args:
+        indexes: Operations on indexes.
+        origin: Index or alias from which documents are copied.
+        destination: Name of an index of the catalog.
+        query: Matches the documents to copy.
+        uuid: The engine's uuid of the destination.
+        per_second: Limit of documents per second; -1 for no limit.
+        task: Task of an earlier call that was interrupted, to wait for.
+        started: Called with the engine's task.
+        should_stop: Called at least each second; raises Interrupted if it returns True.
+        progress: Called with the number of copied documents, and of all.
+
+    Returns:
+        Number of copied documents.
+
+    Raises:
+        Retry: The engine failed to copy all documents.
+        Fatal: It refuses documents, because they do not fit the mapping of the destination.
+    """
+    target = indexes.require(destination, uuid)
+    if task is None:
+        task = str(
+            ask(
+                indexes.client.reindex,
+                source={"index": origin, "query": query},
+                dest={"index": target.writer},
+                slices="auto",
+                wait_for_completion=False,
+                requests_per_second=per_second,
+                refresh=False,
+                require_alias=True,
+            )["task"]
+        )
+        started(task)
+    found = wait_for(indexes, task, should_stop, progress)
+    try:
+        indexes.require(destination, target.uuid)
+    except Fatal:
+        indexes.delete([target.writer])  # the engine makes an index of that name if the other is deleted
+        raise
+    response = found.get("response", {})
+    if problem := found.get("error") or response.get("failures") or response.get("canceled"):
+        failures = response.get("failures") or []
+        final = failures and all(failure.get("status") == 400 for failure in failures)
+        said = explanation(failures[0].get("cause") if failures else problem) or str(problem)[:500]
+        # A document that does not fit the mapping never will.
+        raise (Fatal if final else Retry)(f"the engine could not copy {origin} to {destination}: {said}")
+    return int(response["created"]) + int(response["updated"])
+
+
+def wait_for(
+    indexes: Indexes,
+    task: str,
+    should_stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> dict[str, Any]:
+    """Wait for a task of the engine, and return its final status. Raises Retry if the engine lost it."""
+    path, pause = f"/_tasks/{quote(task, safe='')}", FIRST_PAUSE
+    while True:
+        try:
+            # Each call of `client.tasks.get` warns of a preview, which takes much longer than the request.
+            found = indexes.ask(indexes.client.perform_request, method="GET", path=path, headers=_JSON)
+        except NotFoundError:
+            raise Retry(
+                f"the engine does not know the task {task} any more; it has probably been restarted."
+            ) from None
+        if found["completed"]:
+            return dict(found)
+        status = found["task"]["status"]
+        progress(int(status.get("created", 0)) + int(status.get("deleted", 0)), int(status.get("total", 0)))
+        if should_stop():
+            raise Interrupted("asked to stop; the engine continues, and the next attempt waits for it.")
+        indexes.pause(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)

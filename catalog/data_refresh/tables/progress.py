@@ -1,0 +1,249 @@
+"""Progress of a temporary table, recorded in a table beside it, and the lock of its writers."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, LiteralString
+
+import msgspec
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from catalog.core.errors import Retry
+from catalog.core.jsontypes import JsonObject
+from catalog.core.session import Connection
+from catalog.data_refresh.tables.columns import Copied, progress_name, public, temp_name
+from catalog.data_refresh.tables.shape import Shape
+
+log = logging.getLogger(__name__)
+_SAY = 60  # seconds between two lines of the log
+
+
+class Progress(msgspec.Struct):
+    """Progress of a copy.
+
+    Attributes:
+        run_id: Identity of the refresh.
+        copied: Progress.
+        shape: Definition of the live table when the copy began.
+    """
+
+    run_id: str
+    copied: Copied
+    shape: Shape
+
+
+def begin(api: Connection, copied: Copied, run_id: str, shape: Shape) -> None:
+    """Create the progress table. Changes of the live table from now on are carried over (`catch_up`)."""
+    # Tables of a publication can only be updated if they have a key.
+    api.execute(
+        sql.SQL("""
+            create table {progress} (
+                run_id text primary key,
+                began xid8 not null default pg_snapshot_xmin(pg_current_snapshot()),
+                state jsonb not null,
+                shape jsonb not null,
+                rejects jsonb not null default '[]',
+                snapshots text[] not null default '{{}}'
+            )
+        """).format(progress=_name(copied.table))
+    )
+    api.execute(
+        sql.SQL("insert into {progress} (run_id, state, shape) values (%s, %s, %s)").format(
+            progress=_name(copied.table)
+        ),
+        [run_id, Jsonb(msgspec.to_builtins(copied)), Jsonb(shape)],
+    )
+
+
+def read(api: Connection, table: str, *, lock: bool = False) -> Progress | None:
+    """Return the progress; None if there is none, or if another version of this package wrote it.
+
+    Args:
+        api: Connection to the API database.
+        table: Name of the live table.
+        lock: Keep other sessions from changing it until the transaction ends.
+    """
+    if not exists(api, progress_name(table)):
+        return None
+    try:
+        row = api.execute(
+            sql.SQL("select run_id, state, shape from {progress} {lock}").format(
+                progress=_name(table), lock=sql.SQL("for update" if lock else "")
+            )
+        ).fetchone()
+        return Progress(row[0], msgspec.convert(row[1], Copied), row[2]) if row else None
+    except (psycopg.errors.UndefinedColumn, msgspec.ValidationError):
+        return None
+
+
+def began(api: Connection, table: str) -> int:
+    """Return the horizon of the API database when the copy began."""
+    row = api.execute(
+        sql.SQL("select began::text::bigint from {progress}").format(progress=_name(table))
+    ).fetchone()
+    assert row
+    return int(row[0])
+
+
+def own_columns(api: Connection, table: str) -> list[str]:
+    """Return the columns that only the API has, from the progress of a copy."""
+    state = read(api, table)
+    return state.copied.own if state else []
+
+
+def note(api: Connection, copied: Copied) -> None:
+    api.execute(
+        sql.SQL("update {progress} set state = %s").format(progress=_name(copied.table)),
+        [Jsonb(msgspec.to_builtins(copied))],
+    )
+
+
+def lost_rows(api: Connection, table: str) -> str | None:
+    """Return a sentence if the new table lacks rows that were copied.
+
+    A new table is unlogged if the live one is; PostgreSQL empties it when it recovers from a crash. The
+    progress is logged, and whatever deletes rows of the new table corrects its number.
+
+    Args:
+        api: Connection to the API database.
+        table: Name of the live table, whose copy has begun.
+    """
+    query = sql.SQL(
+        "select (select count(*) from {temp}), (state ->> 'rows')::bigint from {progress}"
+    ).format(temp=sql.Identifier("public", temp_name(table)), progress=_name(table))
+    found, copied = api.execute(query).fetchone() or (0, 0)
+    if found >= copied:
+        return None
+    return (
+        f"the copy of {table} holds {found:,} of {copied:,} rows that were copied (if it is unlogged, as the "
+        "live table, a crash of the server has emptied it)"
+    )
+
+
+def list_rejects(api: Connection, table: str, rejects: list[tuple[str, str]]) -> None:
+    """Add rejected records, each with identifier and reason."""
+    api.execute(
+        sql.SQL("update {progress} set rejects = rejects || %s").format(progress=_name(table)),
+        [Jsonb(rejects)],
+    )
+
+
+def replace_rejects(api: Connection, table: str, rejects: list[tuple[str, str]]) -> None:
+    """Replace the list of rejected records, each with identifier and reason."""
+    api.execute(sql.SQL("update {progress} set rejects = %s").format(progress=_name(table)), [Jsonb(rejects)])
+
+
+def rejects(api: Connection, table: str) -> list[tuple[str, str]]:
+    """Return identifier and reason of the first thousand rejected records of a copy."""
+    query = sql.SQL("select rejects from {progress}").format(progress=_name(table))
+    row = api.execute(query).fetchone() if exists(api, progress_name(table)) else None
+    return [(identifier, reason) for identifier, reason in row[0]] if row else []
+
+
+def note_result(api: Connection, table: str, result: object) -> None:
+    """Record what a refresh has done to the live table, in the transaction that does it.
+
+    An attempt that was ended before it could report would leave the next one nothing to report.
+
+    Args:
+        api: Connection to the API database, in a transaction.
+        table: Name of the live table.
+        result: Anything that JSON can represent.
+    """
+    api.execute(
+        sql.SQL("update {progress} set state = state || jsonb_build_object('result', %s)").format(
+            progress=_name(table)
+        ),
+        [Jsonb(msgspec.to_builtins(result))],
+    )
+
+
+def result(api: Connection, table: str) -> JsonObject | None:
+    """Return what `note_result` has recorded; None if an earlier release has changed the table."""
+    query = sql.SQL("select state -> 'result' from {progress}").format(progress=_name(table))
+    row = api.execute(query).fetchone() if exists(api, progress_name(table)) else None
+    return row[0] if row else None
+
+
+def snapshots(api: Connection, table: str) -> list[str]:
+    """Return the names under which sessions of a copy have exported their snapshots, oldest first."""
+    row = api.execute(sql.SQL("select snapshots from {progress}").format(progress=_name(table))).fetchone()
+    return list(row[0]) if row else []
+
+
+def add_snapshot(api: Connection, table: str, name: str) -> None:
+    api.execute(
+        sql.SQL("update {progress} set snapshots = snapshots || %s::text").format(progress=_name(table)),
+        [name],
+    )
+
+
+def claim(api: Connection, table: str, patience: float = 60) -> None:
+    """Take the lock of a table's copy for this session, until the connection is closed.
+
+    Args:
+        api: Connection to the API database.
+        table: Name of the live table.
+        patience: Seconds to wait, because the session of a killed attempt may still be ending.
+
+    Raises:
+        Retry: Another session holds the lock.
+    """
+    _lock(api, table, "pg_try_advisory_lock", patience)
+
+
+@contextmanager
+def claimed(
+    api: Connection,
+    table: str,
+    work: Literal["begin", "copy"] = "copy",
+    *,
+    shared: bool = False,
+    patience: float = 12 * 3600,
+) -> Iterator[None]:
+    """Hold a lock of a table's copy.
+
+    Sessions that copy rows share the lock `copy`. One that creates or completes the new table holds it alone.
+
+    Args:
+        api: Connection to the API database, in autocommit.
+        table: Name of the live table.
+        work: `copy`, or `begin` for sessions that may have to begin the copy.
+        shared: Share the lock.
+        patience: Seconds to wait for other sessions.
+
+    Raises:
+        Retry: Another session held the lock all the time.
+    """
+    lock: LiteralString = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
+    _lock(api, table, lock, patience, work)
+    try:
+        yield
+    finally:
+        if not api.closed:
+            unlock = "pg_advisory_unlock_shared" if shared else "pg_advisory_unlock"
+            api.execute(sql.SQL("select {}(hashtext(%s))").format(sql.SQL(unlock)), [f"{work} {table}"])
+
+
+def _lock(api: Connection, table: str, function: LiteralString, patience: float, work: str = "copy") -> None:
+    began = said = time.monotonic()
+    free = sql.SQL("select 1 where {}(hashtext(%s))").format(sql.SQL(function))
+    while not api.execute(free, [f"{work} {table}"]).fetchone():
+        now = time.monotonic()
+        if now - began > patience:
+            raise Retry(f"another session is copying {table}.")
+        if now - said > _SAY:
+            said = now
+            log.info("waiting for another session that copies %s", table)
+        time.sleep(0.5)
+
+
+def exists(api: Connection, name: str) -> bool:
+    return bool(api.execute("select 1 where to_regclass(%s) is not null", [public(name)]).fetchone())
+
+
+def _name(table: str) -> sql.Identifier:
+    return sql.Identifier("public", progress_name(table))

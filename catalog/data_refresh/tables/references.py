@@ -1,0 +1,175 @@
+"""Foreign keys of the new tables and of lists of media: records with dangling references are rejected."""
+
+from collections.abc import Iterator
+
+import msgspec
+from psycopg import sql
+
+from catalog.core.errors import Fatal
+from catalog.core.session import Connection
+from catalog.data_refresh.tables import progress
+from catalog.data_refresh.tables.columns import Copied, matching, names, public, temp_name
+from catalog.data_refresh.tables.refusals import Refusals
+
+_KEYS = """
+    select conname, child.relname, cn.nspname, parent.relname, pn.nspname, confmatchtype = 'f',
+           (select array_agg(attname::text order by place)
+              from unnest(conkey) with ordinality u (number, place)
+              join pg_attribute on attrelid = conrelid and attnum = number),
+           (select array_agg(attname::text order by place)
+              from unnest(confkey) with ordinality u (number, place)
+              join pg_attribute on attrelid = confrelid and attnum = number)
+      from pg_constraint k
+      join pg_class child on child.oid = conrelid join pg_namespace cn on cn.oid = child.relnamespace
+      join pg_class parent on parent.oid = confrelid join pg_namespace pn on pn.oid = parent.relnamespace
+     where contype = 'f' and conrelid <> confrelid
+       and coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true) and
+"""
+
+
+class Key(msgspec.Struct):
+    """A foreign key.
+
+    Attributes:
+        name: Name of the constraint.
+        child: Referencing table.
+        child_schema: Its schema.
+        parent: Referenced table.
+        parent_schema: Its schema.
+        full: True for MATCH FULL.
+        columns: Columns of the child.
+        parents: Columns of the parent, in the same order.
+    """
+
+    name: str
+    child: str
+    child_schema: str
+    parent: str
+    parent_schema: str
+    full: bool
+    columns: list[str]
+    parents: list[str]
+
+    def same(self, child: str, parent: str) -> sql.Composed:
+        """Return the condition that a row of the child refers to a row of the parent.
+
+        Args:
+            child: Alias of the child in the query.
+            parent: Alias of the parent in the query.
+        """
+        return matching(child, self.columns, parent, self.parents)
+
+
+def own_keys(api: Connection, table: str) -> Iterator[Key]:
+    """Yield the validated foreign keys of a table."""
+    for row in api.execute(_KEYS + "conrelid = to_regclass(%s) and convalidated", [public(table)]).fetchall():
+        yield Key(*row)
+
+
+def keys_to(api: Connection, name: str, *, restrict: bool = False) -> Iterator[Key]:
+    """Yield the foreign keys that reference a table.
+
+    Args:
+        api: Connection to the API database.
+        name: Qualified name of the table.
+        restrict: Only those that prevent the deletion of its rows.
+    """
+    condition = "confrelid = to_regclass(%s)" + (" and confdeltype in ('a', 'r')" if restrict else "")
+    for row in api.execute(_KEYS + condition, [name]).fetchall():
+        yield Key(*row)
+
+
+def leave_out_unreferenced(api: Connection, copied: Copied) -> None:
+    """Remove records with dangling references from a new table, as rejected records.
+
+    Args:
+        api: Connection to the API database, in a transaction.
+        copied: Progress of a complete copy; its counts are corrected.
+    """
+    table, refused = copied.table, Refusals()
+    key = "t.provider || ' ' || t.foreign_identifier" if table == "audioset" else "t.identifier::text"
+    for foreign_key in own_keys(api, table):
+        ours = foreign_key.parent_schema == "public" and progress.exists(api, temp_name(foreign_key.parent))
+        given = sql.SQL(" or " if foreign_key.full else " and ").join(
+            sql.SQL("{} is not null").format(sql.Identifier("t", column)) for column in foreign_key.columns
+        )
+        query = sql.SQL("""
+            delete from {temp} t where ({given}) and not exists (select from {parent} p where {same})
+            returning {key}, not exists (select from {live} l where l.id = t.id)
+        """).format(
+            temp=sql.Identifier("public", temp_name(table)),
+            live=sql.Identifier("public", table),
+            given=given,
+            parent=sql.Identifier(
+                foreign_key.parent_schema, temp_name(foreign_key.parent) if ours else foreign_key.parent
+            ),
+            same=foreign_key.same("t", "p"),
+            key=sql.SQL(key),
+        )
+        for identifier, new in api.execute(query):
+            refused.add(
+                identifier, f"foreign key {foreign_key.name} of the API names nothing in {foreign_key.parent}"
+            )
+            copied.rows -= 1
+            copied.new -= new
+    refused.note(api, copied)
+
+
+def detach_sets(api: Connection) -> None:
+    """Clear the references of audio files to sets that were rejected, in a transaction of `api`."""
+    query = """
+        select count(*) from pg_attribute
+         where attname = 'audio_set_foreign_identifier' and not attisdropped and attrelid = to_regclass(%s)
+    """
+    if api.execute(query, [public(temp_name("audio"))]).fetchone() == (0,) or not progress.exists(
+        api, temp_name("audioset")
+    ):
+        return
+    statement = """
+        update {audio} t set audio_set_foreign_identifier = null
+         where audio_set_foreign_identifier is not null and not exists (
+             select from {sets} s
+              where (s.foreign_identifier, s.provider) = (t.audio_set_foreign_identifier, t.provider))
+    """
+    api.execute(
+        sql.SQL(statement).format(
+            audio=sql.Identifier("public", temp_name("audio")),
+            sets=sql.Identifier("public", temp_name("audioset")),
+        )
+    )
+
+
+def check_restricted(api: Connection, table: str) -> None:
+    """Check that entries of lists whose media are missing can be deleted.
+
+    Args:
+        api: Connection to the API database.
+        table: Name of a live table whose copy is complete.
+
+    Raises:
+        Fatal: Rows of another table refer to such entries and prevent their deletion.
+    """
+    if not progress.exists(api, temp_name(table)):
+        return
+    for key in keys_to(api, public(table)):
+        child = sql.Identifier(key.child_schema, key.child)
+        for other in keys_to(api, child.as_string(api), restrict=True):
+            query = sql.SQL("""
+                select count(*) from {child} c
+                 where ({columns}) is not null and not exists (select from {temp} t where {same})
+                   and exists (select from {other} o where {named})
+            """).format(
+                child=child,
+                columns=names(key.columns, "c"),
+                temp=sql.Identifier("public", temp_name(table)),
+                same=key.same("c", "t"),
+                other=sql.Identifier(other.child_schema, other.child),
+                named=other.same("o", "c"),
+            )
+            (rows,) = api.execute(query).fetchone() or (0,)
+            if rows:
+                raise Fatal(
+                    f"{rows:,} rows of {key.child} refer to missing media of {table}, and cannot be deleted: "
+                    f"{other.child} refers to them by its key {other.name}. Delete those rows of "
+                    f"{other.child} or make the key ON DELETE CASCADE, then clear copy_tables."
+                )

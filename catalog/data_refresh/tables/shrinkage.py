@@ -1,0 +1,235 @@
+"""Checks that a new table or index does not lack many records, for example after a partial restore.
+
+Of tables, the same records are compared, so that others in their place do not hide a loss.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import LiteralString
+
+from psycopg import sql
+
+from catalog.core import loss_limits
+from catalog.core.errors import Fatal
+from catalog.core.session import Connection, settle
+from catalog.core.wording import join_first
+from catalog.data_refresh.tables import progress
+from catalog.data_refresh.tables.columns import matching, names, temp_name
+from catalog.data_refresh.tables.ddl import compose
+from catalog.data_refresh.tables.shape import Shape, shape
+
+NO_SOURCE = "no source"  # how records without one are called
+FILTERED = 0.5  # share of a filtered index that may be missing: a longer list of terms hides more
+ORPHANS = 0.01  # share of list entries that may be orphaned
+ORPHANS_LEAST = 10  # orphaned entries from which their share counts
+REMEDY = 'If that is right, trigger a run with the conf {"accept_shrinkage": true}. The old tables are live.'
+
+
+def shrinkage(api: Connection, tables: Iterable[str]) -> list[str]:
+    """Find records that a refresh would remove beyond the usual. Reads each table once.
+
+    Args:
+        api: Connection to the API database.
+        tables: Names of live tables whose copies are complete. A table without a copy is skipped.
+
+    Returns:
+        One sentence with both numbers per finding.
+    """
+    settle(api)
+    findings = []
+    for table in tables:
+        if progress.exists(api, temp_name(table)):
+            findings += _by_source(api, table) + _by_reference(api, table)
+    return findings
+
+
+def refuse_shrinkage(findings: list[str], why: Callable[[], str] = str) -> None:
+    """Raise Fatal if there are findings.
+
+    Args:
+        findings: What would be lost.
+        why: Called then; returns a sentence about why records may be missing, or "".
+    """
+    if findings:
+        lost = f"suspiciously many records would be lost: {join_first(findings, most=20, separator='; ')}."
+        raise Fatal(" ".join(filter(None, (lost, why(), REMEDY))))
+
+
+def too_many_orphans(name: str, orphans: int, rows: int) -> list[str]:
+    """Return a finding if too many rows of a table would refer to missing media."""
+    if orphans >= ORPHANS_LEAST and orphans > ORPHANS * rows:
+        return [f"{orphans:,} of {rows:,} rows of {name} refer to missing media"]
+    return []
+
+
+def shown(definition: Shape, alias: str) -> sql.Composable:
+    """Return the condition of the rows that searches find: not those that were removed from their source.
+
+    Args:
+        definition: Of the live table.
+        alias: Of the table in the statement.
+    """
+    marked = "removed_from_source" in definition.get("column", {})
+    return sql.SQL("not {}.removed_from_source" if marked else "true").format(sql.Identifier(alias))
+
+
+def source_of(definition: Shape, alias: str) -> sql.Composable:
+    """Return the expression for the source of a row; arguments as those of `shown`."""
+    columns = definition.get("column", {})
+    name = next((name for name in ("source", "provider") if name in columns), None)
+    return sql.SQL("coalesce({}::text, '')").format(sql.Identifier(alias, name)) if name else sql.SQL("''")
+
+
+def _by_source(api: Connection, table: str) -> list[str]:
+    definition = shape(api, table)
+    before, _ = _counts(api, table, definition)
+    left, new = _counts(api, table, definition, temp_name(table))
+    findings = []
+    if loss_limits.lost_too_many(sum(before.values()), sum(left.values()), loss_limits.TOTAL):
+        findings.append(_finding(table, sum(left.values()), sum(before.values()), sum(new.values())))
+    return findings + [
+        _finding(table, left.get(name, 0), before[name], new.get(name, 0), source=name)
+        for name in sorted(loss_limits.shrunken_sources(before, left))
+    ]
+
+
+def _finding(table: str, left: int, before: int, new: int = 0, *, source: str | None = None) -> str:
+    """Say how many rows a table would lose.
+
+    Args:
+        table: Name of the live table.
+        left: Number of live rows that stay.
+        before: Number of live rows.
+        new: Number of rows that come.
+        source: Their source; None for all rows.
+    """
+    of_source = "" if source is None else f" of {source or NO_SOURCE}"
+    others = f", and {new:,} others are new" if new else ""
+    return f"{table}: {left:,} rows{of_source}, {before:,} are live{others}"
+
+
+def shrunken_sources(
+    api: Connection, table: str, definition: Shape, changed: Iterable[tuple[str, int, int]]
+) -> list[str]:
+    """Return findings about a live table whose rows are changed in place.
+
+    Rows are counted only as far as necessary, so the cost follows what is lost.
+
+    Args:
+        api: Connection to the API database, before the change.
+        table: Name of the table.
+        definition: Its definition.
+        changed: Source, how many of its rows are lost, and how many of these get another source; of the
+            sources that change.
+    """
+    counted, source = shown(definition, table), source_of(definition, table)
+    findings, all_lost = [], 0
+    for name, less, moved in sorted(changed):
+        all_lost += less - moved
+        many = round(less / loss_limits.SOURCE)  # a source with more rows loses a smaller share
+        if many >= loss_limits.SOURCE_SIZE:
+            condition = sql.SQL("{} and {} = {}").format(counted, source, sql.Literal(name))
+            if loss_limits.SOURCE_SIZE <= (rows := _count(api, table, condition, many + 1)) <= many:
+                findings.append(_finding(table, rows - less, rows, source=name))
+    many = round(all_lost / loss_limits.TOTAL)
+    if (rows := _count(api, table, counted, max(many, 0))) < many:
+        findings.insert(0, _finding(table, rows - all_lost, rows))
+    return findings
+
+
+def _count(api: Connection, table: str, condition: sql.Composable, most: int) -> int:
+    """Return the number of rows that meet a condition, at most `most`."""
+    query = sql.SQL("select count(*) from (select from {} where {} limit {}) few").format(
+        sql.Identifier("public", table), condition, sql.Literal(most)
+    )
+    row = api.execute(query).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _counts(
+    api: Connection, table: str, definition: Shape, copy: str = ""
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the number of rows that searches find, by source: of known records, and of new ones.
+
+    A row of a known record has the id of the live one; new rows have got their ids since.
+
+    Args:
+        api: Connection to the API database.
+        table: Name of the live table.
+        definition: Its definition.
+        copy: Name of a copy that is counted; "" to count the live table.
+    """
+    numbered = definition["column"]["id"]["type"] in ("integer", "bigint")
+    newest: LiteralString = "select max(id) from {live}" if copy and numbered else "select null::bigint"
+    query = compose(
+        """
+        select {source}, count(*) filter (where t.id <= newest is not false),
+               count(*) filter (where t.id > newest)
+          from {counted} t, ({newest}) n (newest) where {shown} group by 1
+        """,
+        source=source_of(definition, "t"),
+        counted=sql.Identifier("public", copy or table),
+        newest=compose(newest, live=sql.Identifier("public", table)),
+        shown=shown(definition, "t"),
+    )
+    rows = api.execute(query).fetchall()
+    return {name: known for name, known, _ in rows}, {name: new for name, _, new in rows}
+
+
+def _by_reference(api: Connection, table: str) -> list[str]:
+    findings: list[str] = []
+    for key in shape(api, table).get("reference", {}).values():
+        query = sql.SQL("""
+            select count(*), count(*) filter (where not exists (select from {temp} t where {same}))
+              from {child} c where ({columns}) is not null
+        """).format(
+            temp=sql.Identifier("public", temp_name(table)),
+            same=matching("c", key["columns"], "t", key["parents"]),
+            child=sql.Identifier(key["schema"], key["child"]),
+            columns=names(key["columns"], "c"),
+        )
+        rows, orphans = api.execute(query).fetchone() or (0, 0)
+        findings += too_many_orphans(key["child"], orphans, rows)
+    return findings
+
+
+def shrunken_alias(alias: str, before: Mapping[str, int], now: Mapping[str, int], most: float) -> list[str]:
+    """Return findings if another index behind an alias has suspiciously few documents, of all or of a source.
+
+    Args:
+        alias: Name of the alias.
+        before: Documents by source behind the alias.
+        now: Documents by source of the other index.
+        most: Share of all documents that may be missing.
+    """
+    findings, total, remaining = [], sum(before.values()), sum(now.values())
+    if loss_limits.lost_too_many(total, remaining, most):
+        findings.append(
+            f"documents of {alias}: {remaining:,} instead of {total:,} that are live, "
+            f"{1 - remaining / total:.0%} fewer, where at most {most:.0%} is usual"
+        )
+    return findings + [
+        f"documents of {name or NO_SOURCE}: {now.get(name, 0):,} instead of {before[name]:,} that are live"
+        for name in sorted(loss_limits.shrunken_sources(before, now))
+    ]
+
+
+def revealing_alias(alias: str, before: int, now: int) -> list[str]:
+    """Return a finding if another filtered index behind an alias hides suspiciously few documents.
+
+    Args:
+        alias: Name of the alias.
+        before: Number of sensitive documents that the alias hides.
+        now: Number of those that the other index hides.
+    """
+    if not loss_limits.hides_too_few(before, now):
+        return []
+    numbers = f"{now:,} instead of {before:,} that are hidden now"
+    return [f"documents that {alias} hides as sensitive: {numbers}, so the list of terms may be a wrong one"]
+
+
+def shrunken_index(findings: Iterable[str]) -> str:
+    """Return the refusal of an index, from the findings about its alias."""
+    return (
+        f"{join_first(findings, separator='; ')}. If that is right, trigger a new run with "
+        '{"accept_shrinkage": true}.'
+    )
