@@ -110,6 +110,12 @@ class Manifest(msgspec.Struct, frozen=True):
     documents: list[Stored] = []
     left_out: dict[str, int] = {}
 
+    @property
+    def stored(self) -> list[Stored | File]:
+        """All files of the version besides the manifest."""
+        change_sets = self.changes.files.values() if self.changes else ()
+        return [*self.files, *self.documents, *change_sets]
+
 
 def make(
     version: Version,

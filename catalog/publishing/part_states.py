@@ -7,6 +7,7 @@ when all its parts are written and have its state.
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import msgspec
 from psycopg import sql
@@ -28,12 +29,20 @@ STATES = 100  # snapshots of a version: each costs the parts whose rows have cha
 
 def forget(connection: Connection, version: Version, files: Sequence[str]) -> None:
     """Let parts with one of these files, and the change set with one, count as not written."""
-    connection.execute(
-        "update dataset_part set state = null, rows_read = null, files = '[]' where version = %(number)s"
-        " and exists (select from jsonb_array_elements(files) file where file ->> 'path' = any(%(files)s))",
-        {"number": version.number, "files": list(files)},
-    )
+    with_one = "exists (select from jsonb_array_elements(files) file where file ->> 'path' = any(%(files)s))"
+    _forget_parts(connection, version.number, sql.SQL(with_one), files=list(files))
     connection.execute("update dataset_version set changes = null where number = %s", [version.number])
+
+
+def _forget_parts(connection: Connection, number: int, condition: sql.Composable, **values: Any) -> None:
+    """Let the parts of a version that meet a condition count as not written."""
+    connection.execute(
+        sql.SQL(
+            "update dataset_part set state = null, rows_read = null, files = '[]'"
+            " where version = %(version)s and {}"
+        ).format(condition),
+        {"version": number, **values},
+    )
 
 
 _MOVED = """
@@ -45,13 +54,8 @@ _MOVED = """
 
 def forget_moved(connection: Connection, number: int) -> None:
     """Let ranges of pages count as not written if the table's rows were moved between them."""
-    connection.execute(
-        sql.SQL(
-            "update dataset_part set state = null, rows_read = null, files = '[]'"
-            " where version = %(version)s and kind = 'pages' and media_type in ({})"
-        ).format(sql.SQL(_MOVED)),
-        {"version": number},
-    )
+    condition = sql.SQL("kind = 'pages' and media_type in ({})").format(sql.SQL(_MOVED))
+    _forget_parts(connection, number, condition)
 
 
 def parts_of(connection: Connection, number: int) -> list[Part]:
@@ -194,11 +198,7 @@ def _pass_on(control: Connection, holder: Connection, version: Version, state: i
         " where version = %s and number = any(%s)",
         [state, version.number, same],
     )
-    control.execute(
-        "update dataset_part set state = null, rows_read = null, files = '[]'"
-        " where version = %s and state is distinct from %s",
-        [version.number, state],
-    )
+    _forget_parts(control, version.number, sql.SQL("state is distinct from %(state)s"), state=state)
     log.info(
         "the snapshot of version %s was lost. Of %s parts that were written, %s have the same rows now",
         version.number,

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 from psycopg import sql
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 from upath import UPath
 
@@ -46,6 +47,7 @@ class Version(msgspec.Struct, frozen=True):
         taken_on: When it was taken.
         changes: The change set, with the state that it belongs to.
         summary: Numbers for the report, once it is published.
+        begun_on: When it was begun.
     """
 
     number: int
@@ -59,9 +61,17 @@ class Version(msgspec.Struct, frozen=True):
     taken_on: datetime | None
     changes: dict[str, Any] | None
     summary: dict[str, Any] | None
+    begun_on: datetime
 
 
-_COLUMNS = "number, run_id, token::text, root, stage, settings, state, snapshot, taken_on, changes, summary"
+_COLUMNS = sql.SQL(", ").join(
+    sql.SQL("token::text") if name == "token" else sql.Identifier(name) for name in Version.__struct_fields__
+)
+
+
+def written_to(root: UPath) -> sql.Composed:
+    """Return the condition that a version is in a folder; earlier releases kept a slash at its end."""
+    return sql.SQL("rtrim(root, '/') = {}").format(name_of(root))
 
 
 def read(connection: Connection, number: int, lock: bool = False) -> Version:
@@ -71,19 +81,24 @@ def read(connection: Connection, number: int, lock: bool = False) -> Version:
         Fatal: The table does not have it.
     """
     query = sql.SQL("select {} from dataset_version where number = %s {}").format(
-        sql.SQL(_COLUMNS), sql.SQL("for update" if lock else "")
+        _COLUMNS, sql.SQL("for update" if lock else "")
     )
-    row = connection.execute(query, [number]).fetchone()
-    if row is None:
+    version = _fetch(connection, query, number)
+    if version is None:
         raise Fatal(f"the catalog database does not know version {number}; {AGAIN}")
-    return Version(*row)
+    return version
 
 
 def of_run(connection: Connection, run_id: str) -> Version | None:
     """Return the version of a run; None if it has none yet."""
-    query = sql.SQL("select {} from dataset_version where run_id = %s").format(sql.SQL(_COLUMNS))
-    row = connection.execute(query, [run_id]).fetchone()
-    return Version(*row) if row else None
+    return _fetch(
+        connection, sql.SQL("select {} from dataset_version where run_id = %s").format(_COLUMNS), run_id
+    )
+
+
+def _fetch(connection: Connection, query: sql.Composed, key: int | str) -> Version | None:
+    with connection.cursor(row_factory=class_row(Version)) as cursor:
+        return cursor.execute(query, [key]).fetchone()
 
 
 def newest_settings(connection: Connection, root: UPath) -> dict[str, Any]:
@@ -94,16 +109,6 @@ def newest_settings(connection: Connection, root: UPath) -> dict[str, Any]:
         "select settings from dataset_version where token::text = %s", [pointer.token]
     ).fetchone()
     return dict(row[0]) if row else {}
-
-
-def begun_on(connection: Connection, version: Version) -> datetime:
-    """Return when a version was begun."""
-    row = connection.execute(
-        "select begun_on from dataset_version where number = %s", [version.number]
-    ).fetchone()
-    assert row
-    moment: datetime = row[0]
-    return moment
 
 
 def working(connection: Connection, root: UPath, run_id: str) -> Version:
@@ -298,8 +303,8 @@ def _delete_abandoned(connection: Connection, root: UPath) -> None:
     pointer names it, whatever the tables say; all stay where another catalog publishes. Another version can
     be written beside one that stays.
     """
-    query = "select number from dataset_version where stage = 'abandoned' and rtrim(root, '/') = %s"
-    abandoned = {number for (number,) in connection.execute(query, [name_of(root)])}
+    query = sql.SQL("select number from dataset_version where stage = 'abandoned' and {}")
+    abandoned = {number for (number,) in connection.execute(query.format(written_to(root)))}
     if not abandoned:
         return
     pointer = read_pointer(root)
@@ -325,12 +330,8 @@ def _delete_unused(connection: Connection, root: UPath, number: int) -> None:
 
 
 def _unfinished(connection: Connection, root: UPath, run_id: str) -> list[int]:
-    rows = connection.execute(
-        "select number from dataset_version"
-        " where stage = 'writing' and rtrim(root, '/') = %s and run_id <> %s",
-        [name_of(root), run_id],
-    ).fetchall()
-    return [number for (number,) in rows]
+    query = sql.SQL("select number from dataset_version where stage = 'writing' and {} and run_id <> {}")
+    return [number for (number,) in connection.execute(query.format(written_to(root), run_id))]
 
 
 def _insert(
