@@ -12,7 +12,7 @@ from upath import UPath
 from catalog.core.licenses import license_from_pair, license_from_url
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.publishing.columns import SCHEMA_VERSION, columns
-from catalog.publishing.export import File
+from catalog.publishing.files import File
 from catalog.publishing.paths import MANIFEST, provider_folder, version_folder
 from catalog.publishing.storage import FORMAT, Stored
 from catalog.publishing.versions import DECISIONS, Version

@@ -19,7 +19,8 @@ from catalog.core.session import Connection
 from catalog.database.row_versions import horizon, written_since
 from catalog.database.snapshots import snapshot
 from catalog.publishing import versions
-from catalog.publishing.export import LOCK_TIMEOUT, File, Written
+from catalog.publishing.arrow_session import LOCK_TIMEOUT
+from catalog.publishing.files import File, Written
 from catalog.publishing.parts import Part
 from catalog.publishing.versions import Version
 

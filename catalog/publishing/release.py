@@ -16,7 +16,7 @@ from catalog.core.wording import join_first
 from catalog.publishing import changes, manifest, part_states, versions
 from catalog.publishing.card import card
 from catalog.publishing.croissant import croissant
-from catalog.publishing.export import File
+from catalog.publishing.files import File
 from catalog.publishing.losses import Comparison
 from catalog.publishing.manifest import Changes, Manifest
 from catalog.publishing.paths import CARD, CROISSANT, MANIFEST, POINTER, version_folder

@@ -14,9 +14,12 @@ from catalog.core.errors import Interrupted
 from catalog.core.media import MediaType
 from catalog.core.session import Connection, settle
 from catalog.publishing import part_states, versions
-from catalog.publishing.export import PartWriter, Pipeline, Written, connect, conninfo_of, read_in
+from catalog.publishing.arrow_session import connect, conninfo_of, read_in
+from catalog.publishing.files import Written
+from catalog.publishing.part_writer import PartWriter
 from catalog.publishing.parts import Part
 from catalog.publishing.paths import version_folder
+from catalog.publishing.pipeline import Pipeline
 from catalog.publishing.sensitive import Sensitive
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from psycopg import sql
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.core.licenses import PATH_BY_PAIR
 from catalog.publishing import changes, manifest, part_states, release, storage, versions
-from catalog.publishing.export import Written
+from catalog.publishing.files import Written
 from catalog.publishing.paths import POINTER
 from catalog.tests.database.media import fill, killed_until_done
 from catalog.tests.publishing.publisher import Publisher, table
@@ -860,7 +860,7 @@ def test_the_manifest_and_the_card(catalog, publisher):
 
 
 def test_a_password_is_passed_on(dsn):
-    from catalog.publishing.export import conninfo_of
+    from catalog.publishing.arrow_session import conninfo_of
 
     with psycopg.connect(dsn) as connection:
         given = psycopg.conninfo.conninfo_to_dict(conninfo_of(connection))
