@@ -50,11 +50,13 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify_end
 from catalog.ingestion.client import user_agent
 from catalog.links.answers import Verdict
-from catalog.links.conclude import conclude, follow_renamed, forget
+from catalog.links.conclude import conclude
 from catalog.links.estimate import sample_size
 from catalog.links.pauses import Pauses, PauseTable
 from catalog.links.plan import Survey, plan, providers, rename_earlier_run
+from catalog.links.removal import follow_renamed
 from catalog.links.report import lines, sentence
+from catalog.links.retention import forget
 from catalog.links.slots import SharedSlots
 from catalog.links.survey import check_links
 from catalog.links.web import Checker, Web

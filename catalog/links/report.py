@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from catalog.core.session import Connection
-from catalog.links.conclude import ANSWERS, MOVED
 from catalog.links.estimate import Estimate
+from catalog.links.removal import ANSWERS, MOVED
 
 
 class Line(msgspec.Struct, frozen=True):

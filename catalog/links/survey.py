@@ -12,8 +12,9 @@ from psycopg import sql
 from catalog.core.errors import Later
 from catalog.core.session import Connection
 from catalog.links.answers import Verdict
+from catalog.links.controls import add_controls
 from catalog.links.pauses import Pauses
-from catalog.links.plan import READ, Survey, add_controls
+from catalog.links.plan import READ, Survey
 from catalog.links.visits import Link, OnlyPauses, Visits
 
 log = logging.getLogger(__name__)
