@@ -169,7 +169,7 @@ GUARDS = (
         holds="The folder of a version that was given up stays while a session writes to it.",
         row=1,
         file="catalog/publishing/versions.py",
-        find="        if free == (True,) and mark_of(root, number) is None:\n",
+        find="        if value(connection, query, [_LOCK, number]) and mark_of(root, number) is None:\n",
         replace="        if mark_of(root, number) is None:\n",
         tests=("publishing/test_versions.py::test_a_folder_to_which_a_session_still_writes_stays",),
     ),
