@@ -19,7 +19,9 @@ from upath import UPath
 from catalog.benchmarks.load import load, write_parts
 from catalog.core.session import Connection
 from catalog.database import schema
-from catalog.labels.job import LabelRun, staging_table
+from catalog.labels import merge as merging
+from catalog.labels.run import LabelRun, staging_table
+from catalog.labels.staging import stage
 from catalog.local.postgres import Postgres
 
 ROWS = int(os.environ.get("BENCH_ROWS", "500000"))
@@ -49,12 +51,12 @@ def plain(connection: Connection, _path: Path) -> None:
 
 
 def merge(connection: Connection, path: Path) -> None:
-    assert run_of(connection, path).merge().changed == ROWS
+    assert merging.merge(run_of(connection, path)).changed == ROWS
 
 
 def compare(connection: Connection, path: Path) -> None:
     """Compare each image with its labels, as a second run of the same file does."""
-    assert run_of(connection, path).preview()[0].changed == 0
+    assert merging.preview(run_of(connection, path))[0].changed == 0
 
 
 def measure(server: Postgres, path: Path, *forms: Form) -> list[float]:
@@ -92,7 +94,7 @@ def main() -> None:
             print(f"{ROWS:,} images, {path.stat().st_size / 1e6:,.0f} MB of labels")
             print(f"{'':24} {'rows/s':>9} {'x one UPDATE':>12}")
             began = time.perf_counter()
-            assert run_of(connection, path).stage(UPath(path)).staged == ROWS
+            assert stage(run_of(connection, path), UPath(path)).staged == ROWS
             show("stage", time.perf_counter() - began)
         (floor,) = measure(server, path, plain)
         show("one UPDATE", floor, floor)

@@ -23,7 +23,7 @@ from catalog.data_refresh.search.normal_form import normal_form
 from catalog.database import sample_data, schema
 from catalog.local.postgres import Postgres
 from catalog.publishing import part_states, parts, versions, writing
-from catalog.publishing.export import query
+from catalog.publishing.part_writer import query
 from catalog.publishing.sensitive import Sensitive
 
 ROWS = int(os.environ.get("BENCH_ROWS", "500000"))

@@ -6,6 +6,7 @@ from catalog.cleaning.rule import JSON_COLUMNS, Rule
 from catalog.cleaning.rules import RULES
 from catalog.cleaning.survey import Survey, survey
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.queries import value
 from catalog.core.session import Connection, settle
 from catalog.database.computed_update import column_types
 from catalog.database.estimates import planned_rows
@@ -14,7 +15,7 @@ from catalog.database.locks import limit_lock_wait
 SAMPLE = 200_000  # rows of a table that are read
 
 
-class Finding(Survey):
+class Finding(Survey, kw_only=True):
     """What a rule finds in the rows of a table; see `Survey`.
 
     Attributes:
@@ -26,11 +27,11 @@ class Finding(Survey):
         read: Number of rows that were read.
     """
 
-    table: str = ""
-    rule: str = ""
-    about: str = ""
-    exact: bool = True
-    read: int = 0
+    table: str
+    rule: str
+    about: str
+    exact: bool
+    read: int
 
 
 def inspect_rows(connection: Connection, sample: int = SAMPLE) -> list[Finding]:
@@ -53,23 +54,21 @@ def _inspect(connection: Connection, media: MediaType, sample: int) -> list[Find
     rows = planned_rows(connection, media)
     share = min(100.0, 100 * sample / max(1, rows))
     part = sql.SQL("" if share >= 100 else " tablesample system ({}) repeatable (1)").format(share)
-    counted = connection.execute(
-        sql.SQL("select count(*) from {}{}").format(sql.Identifier("public", media), part)
-    ).fetchone()
-    read = counted[0] if counted else 0
+    query = sql.SQL("select count(*) from {}{}").format(sql.Identifier("public", media), part)
+    read = value(connection, query)
     factor = 100 / share  # the sample is a share of the pages, whatever the estimate of the rows is
     found = survey(connection, rules, media, share=share)
     return [
         Finding(
-            round(one.rows * factor),
-            one.examples,
-            {reason: round(number * factor) for reason, number in one.left.items()},
-            one.left_examples,
-            media,
-            rule.name,
-            rule.about,
-            share >= 100,
-            read,
+            rows=round(one.rows * factor),
+            examples=one.examples,
+            left={reason: round(number * factor) for reason, number in one.left.items()},
+            left_examples=one.left_examples,
+            table=media,
+            rule=rule.name,
+            about=rule.about,
+            exact=share >= 100,
+            read=read,
         )
         for rule in rules
         if (one := found[rule.name]).rows or one.left

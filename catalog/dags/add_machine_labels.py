@@ -50,13 +50,14 @@ from catalog.dags.groups.batched import run_merge, run_name
 from catalog.dags.operators.slack import notify
 from catalog.labels.file import FileVersion, version_of
 from catalog.labels.file import check_file as check
-from catalog.labels.job import LabelRun
+from catalog.labels.merge import preview
+from catalog.labels.run import ENDED, LabelRun
+from catalog.labels.staging import check_least, check_provider, stage
 from catalog.notifications.messages import escaped
 
 log = logging.getLogger(__name__)
 SENDER = "Machine Labels"
 MAX_DURATION = timedelta(days=30)
-ENDED = "This run has ended; nothing is left to do."
 
 
 def _form() -> dict[str, Param]:
@@ -122,8 +123,8 @@ def check_file(params: Params = GIVEN) -> int:
             labels.check_request(_version(params))
             log.info(ENDED)
             return state.size
-        labels.check_provider()
-        labels.check_least()
+        check_provider(labels.connection, labels.provider)
+        check_least(labels.least_confidence)
     return check(_path(params)).size
 
 
@@ -132,10 +133,7 @@ def stage_labels(params: Params = GIVEN) -> int:
     """Copy the labels into the table of the run, and return the number of images."""
     with _labels(params) as labels:
         labels.check_request(_version(params))
-        if (state := labels.state()) is None or not state.result:
-            state = labels.stage(_path(params), progress=Meter("bytes"), should_stop=sigterm_flag())
-        else:
-            log.info(ENDED)
+        state = stage(labels, _path(params), progress=Meter("bytes"), should_stop=sigterm_flag())
     for reason, number in state.refusals.numbers.items():
         log.info("%s: %s", reason, f"{number:,}")
         for example in state.refusals.examples.get(reason, ()):
@@ -163,7 +161,7 @@ def _dry_run(labels: LabelRun) -> Any:
     if (state := labels.state()) and state.result:
         log.info(ENDED)
         return state.result
-    outcome, found = labels.preview()
+    outcome, found = preview(labels)
     log.info("DRY RUN, nothing is changed.\nimages: %s", f"{outcome.changed:,}")
     for row in found.sample:
         change = {side: row[side]["tags"] for side in ("before", "after") if row[side]}

@@ -187,11 +187,11 @@ def compare_versions(dag_run: DagRun = GIVEN) -> dict[str, Any] | None:
 
     root = dataset_storage()
     with catalog_connection(autocommit=True) as catalog:
-        found = release.compare(catalog, root, versions.working(catalog, root, dag_run.run_id))
+        found = release.compare_with_newest(catalog, root, versions.working(catalog, root, dag_run.run_id))
     return msgspec.to_builtins(found) if found else None
 
 
-def _require_current(version: "Version", begun_on: datetime) -> None:
+def _require_current(version: "Version") -> None:
     """Refuse a version whose parts were written by another list of terms, or long before decisions."""
     from catalog.publishing import versions
 
@@ -200,9 +200,9 @@ def _require_current(version: "Version", begun_on: datetime) -> None:
     if not version.settings.get(versions.MODERATED):
         return
     _refuse_lost_decisions(version.settings)
-    if datetime.now(UTC) - begun_on <= RECENT:
+    if datetime.now(UTC) - version.begun_on <= RECENT:
         return
-    if any(_moderated(_kinds(version.settings), begun_on).values()):
+    if any(_moderated(_kinds(version.settings), version.begun_on).values()):
         raise AirflowFailException(
             f"moderators have decided about records since version {version.number} was begun, more than a "
             f"day ago, so that it may have some of them; {versions.AGAIN}"
@@ -219,7 +219,7 @@ def publish_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> dict[str
         version = versions.working(catalog, root, dag_run.run_id)
         versions.require_sensitive(version, value_of(DATASET_INCLUDE_SENSITIVE))
         if version.stage != "published":
-            _require_current(version, versions.begun_on(catalog, version))
+            _require_current(version)
         summary = release.publish(
             catalog, root, version, accept_shrinkage=params["accept_shrinkage"], successor=params["successor"]
         )

@@ -1,4 +1,4 @@
-"""Which links a run checks: a sample of each provider, links that were gone before, and controls.
+"""Which links a run checks: a sample of each provider, and links that were gone before.
 
 All draws use the index on provider and md5 of the foreign identifier, so they read as many rows as they
 return, however large the table is. The order of these hashes has nothing to do with what the records are, so
@@ -7,9 +7,10 @@ adopted catalog may have, are never drawn.)
 """
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,19 +19,18 @@ from psycopg import sql
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
+from catalog.core.sql_files import read_sql
 from catalog.database.earlier_runs import earlier_name
 from catalog.ingestion.transport import host_of
-from catalog.links.answers import BUSY, PAUSED
 
 log = logging.getLogger(__name__)
 SLICE_HASHES = 2**32
-CONTROLS = 6  # records of a host that are enough to judge it
-SEARCHED = 20_000  # records of a provider among which controls are looked for
-KNOWN = 40  # earlier answers of a host among which controls are chosen
+MAX_SLICES = 500  # of each media type: Airflow maps no more than 1,024 tasks
 MAX_SLICE = 1_000_000  # records; a task holds the links of a slice in memory
 SUSPECT_FOR = timedelta(days=120)  # after it was last found to be gone
 READ = 5_000  # rows that are read at once
 _BATCH = 5_000  # rows that are written at once
+_SQL = Path(__file__).parent / "sql"
 # Condition of the rows of a survey; its values are those of `Survey.key`.
 OF_SURVEY = sql.SQL(
     "run_id = %(run_id)s and media_type = %(media)s and provider = %(provider)s and slice = %(slice)s"
@@ -67,6 +67,10 @@ class Survey(msgspec.Struct, frozen=True):
     def names(self) -> dict[str, sql.Composable]:
         return {"table": sql.Identifier("public", self.media_type), "of_survey": OF_SURVEY}
 
+    def statement(self, name: str, **parts: sql.Composable) -> sql.Composed:
+        """Return the statement in the file `sql/<name>.sql`; its values are those of `key`, and others."""
+        return sql.SQL(read_sql(_SQL / f"{name}.sql")).format(**self.names, **parts)
+
     def __str__(self) -> str:
         part = f", slice {self.slice:,} of {self.slices:,}" if self.slices else ""
         return f"{self.provider}, {self.media_type}{part}"
@@ -91,6 +95,38 @@ def providers(connection: Connection) -> list[tuple[MediaType, str]]:
         """).format(table=sql.Identifier("public", media))
         found += [(media, name) for (name,) in connection.execute(query)]
     return found
+
+
+def slices(number: int, first: int, last: int | None, provider: str | None) -> list[tuple[int, int]]:
+    """Return the slices that a form asks for, each with their number; (0, 0) for a sample.
+
+    Args:
+        number: Slices into which the records of a provider are divided; 0 for a sample.
+        first: The slice to begin with.
+        last: The slice to end with; None for the last one.
+        provider: Name of the provider in the catalog, if one is given.
+
+    Raises:
+        Refused: The fields do not belong together, or the slices are too many for a run.
+    """
+    if not number:
+        if first != 1 or last is not None:
+            raise Refused("slices: first_slice and last_slice need slices; set it, too.")
+        return [(0, 0)]
+    if not provider:
+        raise Refused("slices: they need a provider; set it, too.")
+    last = number if last is None else last
+    if first > last:
+        raise Refused(f"slices: first_slice ({first:,}) is after last_slice ({last:,}); correct one of them.")
+    if last > number:
+        raise Refused(
+            f"slices: {first:,} to {last:,} are not among 1 to {number:,}; correct first_slice or last_slice."
+        )
+    if last - first >= MAX_SLICES:
+        raise Refused(
+            f"slices: a run checks at most {MAX_SLICES:,}; set last_slice to {first + MAX_SLICES - 1:,}."
+        )
+    return [(one, number) for one in range(first, last + 1)]
 
 
 def rename_earlier_run(connection: Connection, run_id: str) -> None:
@@ -148,19 +184,20 @@ def plan(connection: Connection, survey: Survey, *, now: datetime, size: int, ag
             return False
         if survey.slices:
             numbers = Counter(
-                sample=_add(connection, survey, "sample", _slice(connection, survey, removed=False)),
-                again=_add(connection, survey, "again", _slice(connection, survey, removed=True)),
+                sample=add_checks(connection, survey, "sample", _slice(connection, survey, removed=False)),
+                again=add_checks(connection, survey, "again", _slice(connection, survey, removed=True)),
             )
         else:
             # A record that is drawn and was gone before belongs to the sample.
-            numbers = Counter(sample=_add(connection, survey, "sample", _sample(connection, survey, size)))
+            sample = _sample(connection, survey, size)
+            numbers = Counter(sample=add_checks(connection, survey, "sample", sample))
             for rows in (_suspects(connection, survey, now, again), _removed(connection, survey, again)):
-                numbers["again"] += _add(connection, survey, "again", rows)
+                numbers["again"] += add_checks(connection, survey, "again", rows)
     log.info("%s: %s links to check, %s once more", survey, f"{numbers['sample']:,}", numbers["again"])
     return True
 
 
-def _add(connection: Connection, survey: Survey, purpose: str, rows: Iterable[Row]) -> int:
+def add_checks(connection: Connection, survey: Survey, purpose: str, rows: Iterable[Row]) -> int:
     """Store planned checks, each record once in a run, and return their number."""
     added, batch = 0, list[Row]()
 
@@ -191,7 +228,7 @@ def _add(connection: Connection, survey: Survey, purpose: str, rows: Iterable[Ro
     return added + (write() if batch else 0)
 
 
-def _from_hash(connection: Connection, survey: Survey, seed: str, number: int) -> list[Row]:
+def after_random_hash(connection: Connection, survey: Survey, seed: str, number: int) -> list[Row]:
     """Return records that follow a random hash and are not removed; after the last one comes the first."""
     query = sql.SQL("""
         (select identifier, url, filesize from {table}
@@ -209,7 +246,8 @@ def _from_hash(connection: Connection, survey: Survey, seed: str, number: int) -
 
 
 def _sample(connection: Connection, survey: Survey, size: int) -> list[Row]:
-    return _from_hash(connection, survey, f"{survey.run_id} {survey.media_type} {survey.provider}", size)
+    seed = f"{survey.run_id} {survey.media_type} {survey.provider}"
+    return after_random_hash(connection, survey, seed, size)
 
 
 def _slice(connection: Connection, survey: Survey, *, removed: bool) -> Iterable[Row]:
@@ -243,26 +281,8 @@ def _hash(survey: Survey, number: int) -> str:
 
 def _suspects(connection: Connection, survey: Survey, now: datetime, most: int) -> list[Row]:
     """Return records that were gone and have not answered since, those that wait longest first."""
-    query = sql.SQL("""
-        select identifier, url, filesize
-          from (
-            select distinct on (c.identifier) c.identifier, m.url, m.filesize,
-                   (select max(checked_on) from link_check any_outcome
-                     where any_outcome.media_type = c.media_type and any_outcome.identifier = c.identifier
-                   ) as checked_on
-              from link_check c join {table} m on m.identifier = c.identifier and m.url = c.url
-             where c.provider = %(provider)s and c.media_type = %(media)s and c.outcome = 'gone' and c.judged
-               and c.checked_on > %(since)s and not m.removed_from_source
-               and not exists (
-                   select from link_check later
-                    where later.media_type = c.media_type and later.identifier = c.identifier
-                      and later.url = c.url and later.outcome = 'there' and later.checked_on > c.checked_on)
-             order by c.identifier, c.checked_on desc
-          ) gone
-         order by checked_on limit %(most)s
-    """).format(**survey.names)
     values = {**survey.key, "since": now - SUSPECT_FOR, "most": most}
-    return connection.execute(query, values).fetchall()
+    return connection.execute(survey.statement("suspects"), values).fetchall()
 
 
 def _removed(connection: Connection, survey: Survey, most: int) -> list[Row]:
@@ -285,73 +305,3 @@ def _removed(connection: Connection, survey: Survey, most: int) -> list[Row]:
          limit %(most)s
     """).format(**survey.names)
     return connection.execute(query, {**survey.key, "most": most}).fetchall()
-
-
-def add_controls(connection: Connection, survey: Survey) -> int:
-    """Plan controls: other records of the same provider and host as those that are gone.
-
-    Records that have answered before come first; where there are too few, any are taken. Hosts of which the
-    survey has checked enough random records need none.
-
-    Returns:
-        The number of controls that were added; 0 when they were added before.
-    """
-    with connection.transaction():
-        return _add_controls(connection, survey)
-
-
-def _add_controls(connection: Connection, survey: Survey) -> int:
-    query = sql.SQL("""
-        select host, %(enough)s - count(*) filter (where purpose <> 'again' and outcome <> 'gone')
-          from link_check where {of_survey}
-         group by host
-        having bool_or(outcome = 'gone' and not judged)
-           and count(*) filter (where purpose = 'control') = 0
-           and not coalesce(bool_or(reason = any(%(busy)s)), false) -- such a host does not want more requests
-           and count(*) filter (where purpose <> 'again') <= %(enough)s
-    """).format(**survey.names)
-    lacking: dict[str, int] = dict(
-        connection.execute(query, {**survey.key, "enough": CONTROLS, "busy": [BUSY, PAUSED]}).fetchall()
-    )
-    added = 0
-    for host, number in lacking.items():
-        rows = _answered(connection, survey, host)[: max(number, 1)]
-        added += (found := _add(connection, survey, "control", rows))
-        lacking[host] = number - found
-    wanted = {host: number for host, number in lacking.items() if number > 0}
-    if wanted:
-        rows_of = defaultdict[str, list[Row]](list)
-        for row in _from_hash(connection, survey, f"controls {survey.run_id} {survey}", SEARCHED):
-            if (host := host_of(row[1])) in wanted:
-                rows_of[host].append(row)
-        for host, rows in rows_of.items():
-            added += _add_some(connection, survey, rows, wanted[host])
-    return added
-
-
-def _add_some(connection: Connection, survey: Survey, rows: list[Row], most: int) -> int:
-    """Plan controls from a list until there are enough; some may be planned in this run already."""
-    added = 0
-    for row in rows:
-        if added == most:
-            break
-        added += _add(connection, survey, "control", [row])
-    return added
-
-
-def _answered(connection: Connection, survey: Survey, host: str) -> list[Row]:
-    """Return records of the provider and host that have answered before, and that this run does not check."""
-    query = sql.SQL("""
-        select distinct m.identifier, m.url, m.filesize
-          from (
-            select identifier, url from link_check
-             where provider = %(provider)s and media_type = %(media)s and host = %(host)s
-               and outcome = 'there' and run_id <> %(run_id)s
-             order by checked_on desc limit %(known)s
-          ) known
-          join {table} m on m.identifier = known.identifier and m.url = known.url
-         where m.provider = %(provider)s and not m.removed_from_source
-           and not exists (select from link_check c where c.run_id = %(run_id)s
-                              and c.media_type = %(media)s and c.identifier = m.identifier)
-    """).format(**survey.names)
-    return connection.execute(query, {**survey.key, "host": host, "known": KNOWN}).fetchall()

@@ -12,8 +12,9 @@ from psycopg import sql
 from catalog.core.errors import Later
 from catalog.core.session import Connection
 from catalog.links.answers import Verdict
+from catalog.links.controls import add_controls
 from catalog.links.pauses import Pauses
-from catalog.links.plan import READ, Survey, add_controls
+from catalog.links.plan import READ, Survey
 from catalog.links.visits import Link, OnlyPauses, Visits
 
 log = logging.getLogger(__name__)
@@ -122,13 +123,13 @@ def check_links(
         try:
             visits = Visits(check, save, pauses, clock=clock, sleep=write_and_sleep, **options)
             try:
-                visits.run(_left(connection, survey))
+                visits.run(_unchecked(connection, survey))
             finally:
                 results.write()
         except OnlyPauses as error:
-            left = total - done
+            unchecked = total - done
             raise Later(
-                f"{survey}: {error}; {left:,} links wait.", now() + timedelta(seconds=error.seconds)
+                f"{survey}: {error}; {unchecked:,} links wait.", now() + timedelta(seconds=error.seconds)
             ) from None
         if not (number := add_controls(connection, survey)):
             break
@@ -138,15 +139,15 @@ def check_links(
 
 def _numbers(connection: Connection, survey: Survey) -> tuple[int, int]:
     query = sql.SQL("select count(checked_on), count(*) from link_check where {of_survey}")
-    row = connection.execute(query.format(**survey.names), survey.key).fetchone()
-    return (row[0], row[1]) if row else (0, 0)
+    [(done, total)] = connection.execute(query.format(**survey.names), survey.key).fetchall()
+    return done, total
 
 
-def _left(connection: Connection, survey: Survey) -> Iterator[Link]:
+def _unchecked(connection: Connection, survey: Survey) -> Iterator[Link]:
     query = sql.SQL(
         "select number, url, host from link_check where checked_on is null and {of_survey} order by number"
     ).format(**survey.names)
-    with connection.transaction(), connection.cursor("links_left") as cursor:
+    with connection.transaction(), connection.cursor("unchecked_links") as cursor:
         cursor.itersize = READ
         for number, url, host in cursor.execute(query, survey.key):
             yield Link(number, url, sys.intern(host))  # one string for all links of a host

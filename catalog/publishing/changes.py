@@ -18,8 +18,9 @@ from upath import UPath
 
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES, MediaType
-from catalog.publishing.export import File, parquet_writer
+from catalog.publishing.files import File
 from catalog.publishing.manifest import Changes, Manifest
+from catalog.publishing.parquet import parquet_writer
 from catalog.publishing.paths import version_folder
 from catalog.publishing.scratch import scratch_folder
 from catalog.publishing.storage import Altered, Stored, new_attempt, open_stored, store_file
@@ -149,7 +150,7 @@ def _distribute(side: _Side, local: Path, place: int, buckets: int) -> None:
     try:
         for file in side.files:
             try:
-                stream = open_stored(side.folder, Stored(file.path, file.bytes, file.sha256))
+                stream = open_stored(side.folder, file.stored)
             except Altered as error:
                 log.warning("%s %s", side.folder / file.path, error)
                 damaged[file.path] = str(error)

@@ -12,7 +12,7 @@ from upath import UPath
 from catalog.core.licenses import license_from_pair, license_from_url
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.publishing.columns import SCHEMA_VERSION, columns
-from catalog.publishing.export import File
+from catalog.publishing.files import File
 from catalog.publishing.paths import MANIFEST, provider_folder, version_folder
 from catalog.publishing.storage import FORMAT, Stored
 from catalog.publishing.versions import DECISIONS, Version
@@ -72,7 +72,7 @@ class Changes(msgspec.Struct, frozen=True):
         changed: Media type → number of records whose `updated_on` differs.
         removed: Media type → number of records.
         files: Media type → file with the identifiers.
-        state: Number of the snapshot that was compared.
+        snapshot_number: Number of the snapshot that was compared.
         lost: A file of the earlier version that is missing or altered, so nothing was compared. Otherwise "".
     """
 
@@ -81,11 +81,11 @@ class Changes(msgspec.Struct, frozen=True):
     changed: dict[str, int]
     removed: dict[str, int]
     files: dict[str, Stored]
-    state: int = 0
+    snapshot_number: int = msgspec.field(default=0, name="state")
     lost: str = ""
 
 
-class Manifest(msgspec.Struct, frozen=True):
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The manifest of a version; see the attributes of its parts.
 
     Attributes:
@@ -110,6 +110,12 @@ class Manifest(msgspec.Struct, frozen=True):
     documents: list[Stored] = []
     left_out: dict[str, int] = {}
 
+    @property
+    def stored(self) -> list[Stored | File]:
+        """All files of the version besides the manifest."""
+        change_sets = self.changes.files.values() if self.changes else ()
+        return [*self.files, *self.documents, *change_sets]
+
 
 def make(
     version: Version,
@@ -130,22 +136,23 @@ def make(
     rows: dict[str, int] = {m: sum(file.rows for file in files if file.media_type == m) for m in MEDIA_TYPES}
     assert version.taken_on is not None
     assert version.snapshot is not None
+    taken_on = version.taken_on.astimezone(UTC).isoformat()
     return Manifest(
-        FORMAT,
-        SCHEMA_VERSION,
-        version.number,
-        version.token,
-        published_on,
-        Snapshot(version.snapshot, version.taken_on.astimezone(UTC).isoformat(), version.state),
-        {name: value for name, value in version.settings.items() if name != DECISIONS},
-        rows,
-        sum(file.bytes for file in files),
-        {m: {column.name: str(column.type) for column in columns(m)} for m in MEDIA_TYPES},
-        _providers(files),
-        _licenses(files),
+        format=FORMAT,
+        schema_version=SCHEMA_VERSION,
+        version=version.number,
+        token=version.token,
+        published_on=published_on,
+        snapshot=Snapshot(version.snapshot, taken_on, version.snapshot_number),
+        settings={name: value for name, value in version.settings.items() if name != DECISIONS},
+        rows=rows,
+        bytes=sum(file.bytes for file in files),
+        columns={m: {column.name: str(column.type) for column in columns(m)} for m in MEDIA_TYPES},
+        providers=_providers(files),
+        licenses=_licenses(files),
         # The numbers by license are in `licenses`, once.
-        [msgspec.structs.replace(file, licenses=[]) for file in files],
-        changes,
+        files=[msgspec.structs.replace(file, licenses=[]) for file in files],
+        changes=changes,
         left_out={m: rows_read.get(m, 0) - rows[m] for m in MEDIA_TYPES},
     )
 

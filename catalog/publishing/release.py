@@ -5,16 +5,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from psycopg import sql
 from upath import UPath
 
 from catalog.core.errors import Fatal, Retry
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.core.settings import CATALOG_DB
 from catalog.core.wording import join_first
 from catalog.publishing import changes, manifest, part_states, versions
 from catalog.publishing.card import card
 from catalog.publishing.croissant import croissant
-from catalog.publishing.export import File
+from catalog.publishing.files import File
 from catalog.publishing.losses import Comparison
 from catalog.publishing.manifest import Changes, Manifest
 from catalog.publishing.paths import CARD, CROISSANT, MANIFEST, POINTER, version_folder
@@ -23,7 +25,6 @@ from catalog.publishing.storage import (
     delete_file,
     files_in,
     mark_of,
-    name_of,
     read_pointer,
     size_of,
     store_bytes,
@@ -53,7 +54,7 @@ def newest(root: UPath) -> Manifest | None:
     return published
 
 
-def compare(connection: Connection, root: UPath, version: Version) -> Changes | None:
+def compare_with_newest(connection: Connection, root: UPath, version: Version) -> Changes | None:
     """Write the change set of a version against the newest one; return None if there is none before.
 
     Raises:
@@ -123,7 +124,7 @@ def publish(
         wrong = _wrong_files(root / version_folder(held.number), files, compared)
         if not wrong:
             versions.require_own(connection, root, successor=successor)
-            return _publish(connection, root, held, files, compared, accept_shrinkage)
+            return _write_release(connection, root, held, files, compared, accept_shrinkage)
     raise _forgotten(connection, root, version, wrong)
 
 
@@ -139,7 +140,7 @@ def _forgotten(connection: Connection, root: UPath, version: Version, wrong: lis
     )
 
 
-def _publish(
+def _write_release(
     connection: Connection,
     root: UPath,
     version: Version,
@@ -149,8 +150,8 @@ def _publish(
 ) -> dict[str, Any]:
     """Write what describes a version, then the pointer; the version's row is locked."""
     before = newest(root)
-    wanted = (version.state, before.version) if before else None
-    if (compared and (compared.state, compared.against)) != wanted:
+    wanted = (version.snapshot_number, before.version) if before else None
+    if (compared and (compared.snapshot_number, compared.against)) != wanted:
         raise Retry("the change set is of another state or version; clear compare_versions, then this task.")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     read = part_states.rows_read(connection, version.token)
@@ -186,15 +187,13 @@ def _publish(
 
 def _require_first(connection: Connection, root: UPath) -> None:
     """Raise Fatal if versions were published in a folder that has no pointer: it may not be mounted."""
-    row = connection.execute(
-        "select max(number) from dataset_version where rtrim(root, '/') = %s and stage = 'published'",
-        [name_of(root)],
-    ).fetchone()
-    if row and row[0]:
+    query = "select max(number) from dataset_version where stage = 'published' and {}"
+    published = value(connection, sql.SQL(query).format(versions.written_to(root)))
+    if published:
         raise Fatal(
-            f"{root / POINTER} is gone, although version {row[0]} was published there, so this version was "
-            "compared with none. Restore the storage, and clear compare_versions with its downstream tasks. "
-            'If you have deleted the pointer, trigger a run with the conf {"accept_shrinkage": true}.'
+            f"{root / POINTER} is gone, although version {published} was published there, so this version "
+            "was compared with none. Restore the storage, and clear compare_versions with its downstream "
+            'tasks. If you have deleted the pointer, trigger a run with the conf {"accept_shrinkage": true}.'
         )
 
 
@@ -215,8 +214,7 @@ def _require_published(root: UPath, number: int, token: str) -> None:
         newest(root)  # if it is the newest one, the remedy is another
         wrong = [MANIFEST]
     else:
-        files = [*made.files, *made.documents, *(made.changes.files.values() if made.changes else ())]
-        wrong = [file.path for file in files if size_of(folder / file.path) != file.bytes]
+        wrong = [file.path for file in made.stored if size_of(folder / file.path) != file.bytes]
     if wrong:
         raise Fatal(
             f"version {number} was published, but files of {folder} are missing or not as published: "
@@ -227,8 +225,7 @@ def _require_published(root: UPath, number: int, token: str) -> None:
 
 def _delete_unlisted(folder: UPath, made: Manifest) -> None:
     """Delete what killed attempts, and attempts whose state was lost, have left behind."""
-    listed = {file.path for file in made.files} | {file.path for file in made.documents} | {MANIFEST}
-    listed |= {file.path for file in made.changes.files.values()} if made.changes else set()
+    listed = {MANIFEST, *(file.path for file in made.stored)}
     for name in list(files_in(folder)):
         if name not in listed:
             log.info("deleting %s, which an attempt has left", name)

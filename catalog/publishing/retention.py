@@ -2,12 +2,13 @@
 
 import logging
 
+from psycopg import sql
 from upath import UPath
 
 from catalog.core.session import Connection
 from catalog.publishing import versions
 from catalog.publishing.release import newest
-from catalog.publishing.storage import delete_version, mark_of, name_of, versions_in
+from catalog.publishing.storage import delete_version, mark_of, versions_in
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +37,8 @@ def delete_old(connection: Connection, root: UPath, keep: int) -> list[int]:
     if not versions.is_own(connection, pointer.token):
         log.warning("nothing is deleted: another catalog has published version %s", pointer.version)
         return []
-    rows = connection.execute(
-        "select number, stage, token::text, rtrim(root, '/') = %s from dataset_version", [name_of(root)]
-    ).fetchall()
+    query = sql.SQL("select number, stage, token::text, {} from dataset_version")
+    rows = connection.execute(query.format(versions.written_to(root))).fetchall()
     recorded = {number: (stage, token) for number, stage, token, here in rows if here}
     tokens = {token for _, _, token, _ in rows}  # also of versions that were moved here from another folder
     published, abandoned = [pointer.version], []
@@ -56,8 +56,6 @@ def delete_old(connection: Connection, root: UPath, keep: int) -> list[int]:
     for number in deleted:
         log.info("deleting version %s", number)
         delete_version(root, number)
-        connection.execute(
-            "update dataset_version set stage = 'deleted' where number = %s and rtrim(root, '/') = %s",
-            [number, name_of(root)],
-        )
+        update = sql.SQL("update dataset_version set stage = 'deleted' where number = {} and {}")
+        connection.execute(update.format(number, versions.written_to(root)))
     return deleted

@@ -31,7 +31,7 @@ def scratch_folder() -> Iterator[Path]:
         try:
             yield Path(folder)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_disk_full(error):
                 raise
             free = naturalsize(shutil.disk_usage(folder).free)
             raise Retry(
@@ -39,3 +39,8 @@ def scratch_folder() -> Iterator[Path]:
                 "stored. Free space, or let the environment variable TMPDIR name a folder with more room, "
                 "then clear the failed task with its downstream tasks: only what is missing is written."
             ) from error
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Return whether a disk, or what a user may take of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)

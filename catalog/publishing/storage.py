@@ -11,11 +11,13 @@ from typing import IO
 from uuid import uuid4
 
 import msgspec
+from humanize import naturalsize
 from upath import UPath
 
 from catalog.core.errors import Fatal, Retry
 from catalog.core.files import is_local, replacing, write_atomically
 from catalog.publishing.paths import MANIFEST, POINTER, version_folder, version_number
+from catalog.publishing.scratch import is_disk_full
 
 FORMAT = "media-catalog-dataset"  # marks a pointer or manifest as ours
 _CHUNK = 1 << 20  # bytes
@@ -119,11 +121,12 @@ def _writing(folder: UPath) -> Iterator[None]:
                 f"{folder} cannot be written: its file system is read-only. Mount it for writing, then clear "
                 "the failed task with its downstream tasks."
             ) from error
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_disk_full(error):
             raise
+        held = sum(size_of(folder / name) or 0 for name in files_in(folder))
         raise Retry(
-            f"the disk of {folder} is full: {_megabytes(_free(folder))} are free, and this folder holds "
-            f"{_megabytes(sum(size_of(folder / name) or 0 for name in files_in(folder)))}. Free space or "
+            f"the disk of {folder} is full: {naturalsize(_free(folder))} are free, and this folder holds "
+            f"{naturalsize(held)}. Free space or "
             "enlarge the disk, then clear the failed task with its downstream tasks: only what is missing is "
             "written. If you trigger a new run instead, it deletes this folder before it writes its own."
         ) from error
@@ -134,10 +137,6 @@ def _free(folder: UPath) -> int:
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1_000_000:,.1f} MB"
 
 
 def open_stored(folder: UPath, stored: Stored) -> IO[bytes]:

@@ -13,10 +13,12 @@ from typing import Any
 
 import msgspec
 from psycopg import sql
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 from upath import UPath
 
 from catalog.core.errors import Fatal, Retry
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.database.earlier_runs import earlier_name
 from catalog.publishing.parts import Part
@@ -31,7 +33,7 @@ MODERATED, DECISIONS, MODERATED_RECORDS = "moderated", "remembered", "moderated_
 AGAIN = "trigger a new run; it takes the next number."
 
 
-class Version(msgspec.Struct, frozen=True):
+class Version(msgspec.Struct, frozen=True, kw_only=True):
     """A version of the dataset.
 
     Attributes:
@@ -41,11 +43,14 @@ class Version(msgspec.Struct, frozen=True):
         root: The folder of all versions.
         stage: See the table.
         settings: What the run was asked for.
-        state: Number of its snapshot; 0 before the first.
+        snapshot_number: How many snapshots its run has taken; the last one counts.
         snapshot: What the snapshot contains.
         taken_on: When it was taken.
-        changes: The change set, with the state that it belongs to.
+        changes: The change set, with the number of the snapshot that it belongs to.
         summary: Numbers for the report, once it is published.
+        begun_on: When it was begun.
+        exported: Names under which sessions have exported the snapshot.
+        horizon: The oldest transaction that ran when the snapshot was taken; None before the first.
     """
 
     number: int
@@ -54,14 +59,25 @@ class Version(msgspec.Struct, frozen=True):
     root: str
     stage: str
     settings: dict[str, Any]
-    state: int
+    snapshot_number: int
     snapshot: str | None
     taken_on: datetime | None
     changes: dict[str, Any] | None
     summary: dict[str, Any] | None
+    begun_on: datetime
+    exported: list[str]
+    horizon: int | None
 
 
-_COLUMNS = "number, run_id, token::text, root, stage, settings, state, snapshot, taken_on, changes, summary"
+_EXPRESSIONS = {"token": sql.SQL("token::text"), "snapshot_number": sql.SQL("state as snapshot_number")}
+_COLUMNS = sql.SQL(", ").join(
+    _EXPRESSIONS.get(name, sql.Identifier(name)) for name in Version.__struct_fields__
+)
+
+
+def written_to(root: UPath) -> sql.Composed:
+    """Return the condition that a version is in a folder; earlier releases kept a slash at its end."""
+    return sql.SQL("rtrim(root, '/') = {}").format(name_of(root))
 
 
 def read(connection: Connection, number: int, lock: bool = False) -> Version:
@@ -71,19 +87,24 @@ def read(connection: Connection, number: int, lock: bool = False) -> Version:
         Fatal: The table does not have it.
     """
     query = sql.SQL("select {} from dataset_version where number = %s {}").format(
-        sql.SQL(_COLUMNS), sql.SQL("for update" if lock else "")
+        _COLUMNS, sql.SQL("for update" if lock else "")
     )
-    row = connection.execute(query, [number]).fetchone()
-    if row is None:
+    version = _fetch(connection, query, number)
+    if version is None:
         raise Fatal(f"the catalog database does not know version {number}; {AGAIN}")
-    return Version(*row)
+    return version
 
 
 def of_run(connection: Connection, run_id: str) -> Version | None:
     """Return the version of a run; None if it has none yet."""
-    query = sql.SQL("select {} from dataset_version where run_id = %s").format(sql.SQL(_COLUMNS))
-    row = connection.execute(query, [run_id]).fetchone()
-    return Version(*row) if row else None
+    return _fetch(
+        connection, sql.SQL("select {} from dataset_version where run_id = %s").format(_COLUMNS), run_id
+    )
+
+
+def _fetch(connection: Connection, query: sql.Composed, key: int | str) -> Version | None:
+    with connection.cursor(row_factory=class_row(Version)) as cursor:
+        return cursor.execute(query, [key]).fetchone()
 
 
 def newest_settings(connection: Connection, root: UPath) -> dict[str, Any]:
@@ -94,16 +115,6 @@ def newest_settings(connection: Connection, root: UPath) -> dict[str, Any]:
         "select settings from dataset_version where token::text = %s", [pointer.token]
     ).fetchone()
     return dict(row[0]) if row else {}
-
-
-def begun_on(connection: Connection, version: Version) -> datetime:
-    """Return when a version was begun."""
-    row = connection.execute(
-        "select begun_on from dataset_version where number = %s", [version.number]
-    ).fetchone()
-    assert row
-    moment: datetime = row[0]
-    return moment
 
 
 def working(connection: Connection, root: UPath, run_id: str) -> Version:
@@ -144,7 +155,7 @@ def held(connection: Connection, root: UPath, version: Version) -> Version:
         current = _reconciled(connection, root, current)
     if current.stage == "published":
         return current
-    if current.stage != "writing" or current.state != version.state:
+    if current.stage != "writing" or current.snapshot_number != version.snapshot_number:
         raise Retry(f"version {version.number} is {current.stage}, or has another state than a moment ago.")
     return current
 
@@ -182,12 +193,11 @@ def is_own(connection: Connection, token: str) -> bool:
     The parts of a version name the transactions that have recorded them. A dump that is restored elsewhere
     has the rows, but not the transactions. A copy of the server's files has both.
     """
-    row = connection.execute(
+    query = (
         "select exists (select from dataset_version v join dataset_part p on p.version = v.number"
-        " where v.token::text = %s and p.transaction = p.xmin::text::bigint)",
-        [token],
-    ).fetchone()
-    return bool(row and row[0])
+        " where v.token::text = %s and p.transaction = p.xmin::text::bigint)"
+    )
+    return bool(value(connection, query, [token]))
 
 
 def require_own(connection: Connection, root: UPath, *, successor: bool) -> None:
@@ -298,8 +308,8 @@ def _delete_abandoned(connection: Connection, root: UPath) -> None:
     pointer names it, whatever the tables say; all stay where another catalog publishes. Another version can
     be written beside one that stays.
     """
-    query = "select number from dataset_version where stage = 'abandoned' and rtrim(root, '/') = %s"
-    abandoned = {number for (number,) in connection.execute(query, [name_of(root)])}
+    query = sql.SQL("select number from dataset_version where stage = 'abandoned' and {}")
+    abandoned = {number for (number,) in connection.execute(query.format(written_to(root)))}
     if not abandoned:
         return
     pointer = read_pointer(root)
@@ -315,32 +325,25 @@ def _delete_abandoned(connection: Connection, root: UPath) -> None:
 
 def _delete_unused(connection: Connection, root: UPath, number: int) -> None:
     with connection.transaction():
-        free = connection.execute(
-            "select pg_try_advisory_xact_lock(hashtext(%s), %s)", [_LOCK, number]
-        ).fetchone()
-        if free == (True,) and mark_of(root, number) is None:
+        query = "select pg_try_advisory_xact_lock(hashtext(%s), %s)"
+        if value(connection, query, [_LOCK, number]) and mark_of(root, number) is None:
             log.info("deleting version %s, which was given up", number)
             delete_version(root, number)
             connection.execute("update dataset_version set stage = 'deleted' where number = %s", [number])
 
 
 def _unfinished(connection: Connection, root: UPath, run_id: str) -> list[int]:
-    rows = connection.execute(
-        "select number from dataset_version"
-        " where stage = 'writing' and rtrim(root, '/') = %s and run_id <> %s",
-        [name_of(root), run_id],
-    ).fetchall()
-    return [number for (number,) in rows]
+    query = sql.SQL("select number from dataset_version where stage = 'writing' and {} and run_id <> {}")
+    return [number for (number,) in connection.execute(query.format(written_to(root), run_id))]
 
 
 def _insert(
     connection: Connection, root: UPath, run_id: str, settings: Mapping[str, Any], parts: Sequence[Part]
 ) -> None:
     """Create a version above all that the table, the pointer and the folders know."""
-    row = connection.execute("select coalesce(max(number), 0) from dataset_version").fetchone()
+    recorded = value(connection, "select coalesce(max(number), 0) from dataset_version")
     pointer = read_pointer(root)
-    known = [row[0] if row else 0, pointer.version if pointer else 0, *versions_in(root)]
-    number = max(known) + 1
+    number = max(recorded, pointer.version if pointer else 0, *versions_in(root)) + 1
     connection.execute(
         "insert into dataset_version (number, run_id, root, settings, begun_on)"
         " values (%s, %s, %s, %s, clock_timestamp())",
@@ -397,7 +400,7 @@ def note_changes(connection: Connection, version: Version, changes: Mapping[str,
     """
     updated = connection.execute(
         "update dataset_version set changes = %s where number = %s and state = %s and stage = 'writing'",
-        [Jsonb({**changes, "state": version.state}), version.number, version.state],
+        [Jsonb({**changes, "state": version.snapshot_number}), version.number, version.snapshot_number],
     ).rowcount
     if not updated:
         raise Retry(f"version {version.number} has another state than when the comparison began.")

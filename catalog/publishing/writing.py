@@ -14,9 +14,12 @@ from catalog.core.errors import Interrupted
 from catalog.core.media import MediaType
 from catalog.core.session import Connection, settle
 from catalog.publishing import part_states, versions
-from catalog.publishing.export import PartWriter, Pipeline, Written, connect, conninfo_of, read_in
+from catalog.publishing.arrow_session import connect, conninfo_of, read_in
+from catalog.publishing.files import Written
+from catalog.publishing.part_writer import PartWriter
 from catalog.publishing.parts import Part
 from catalog.publishing.paths import version_folder
+from catalog.publishing.pipeline import Pipeline
 from catalog.publishing.sensitive import Sensitive
 
 log = logging.getLogger(__name__)
@@ -75,7 +78,7 @@ def write_parts(
         arrow = stack.enter_context(closing(connect(conninfo)))
         second = stack.enter_context(psycopg.connect(conninfo, autocommit=True))
         settle(second)
-        state, exported = stack.enter_context(part_states.shared_state(control, holder, number))
+        snapshot_number, exported = stack.enter_context(part_states.shared_snapshot(control, holder, number))
         read_in(arrow, exported)
         pipeline = stack.enter_context(Pipeline())
         planned = part_states.parts_of(control, number)
@@ -95,7 +98,9 @@ def write_parts(
 
         # Two take turns, so that a part is read while the last rows of the other are converted and stored.
         turns = [
-            stack.enter_context(closing(_write_in_turns(claimer, number, state, planned, read, recorded)))
+            stack.enter_context(
+                closing(_write_in_turns(claimer, number, snapshot_number, planned, read, recorded))
+            )
             for claimer in (control, second)
         ]
         idle = 0
@@ -112,7 +117,7 @@ def write_parts(
 def _write_in_turns(
     control: Connection,
     number: int,
-    state: int,
+    snapshot_number: int,
     planned: Sequence[Part],
     read: Callable[[Part], PartWriter],
     recorded: Callable[[Written], None],
@@ -122,7 +127,7 @@ def _write_in_turns(
     Args:
         control: Connection to the catalog, in autocommit, which claims the parts.
         number: Number of the version.
-        state: Number of the state.
+        snapshot_number: Number of the snapshot in which they are read.
         planned: All parts.
         read: Reads a part.
         recorded: Called with what was written and recorded.
@@ -132,12 +137,12 @@ def _write_in_turns(
     """
     while True:
         with control.transaction():
-            claimed = part_states.claim(control, number, state)
+            claimed = part_states.claim(control, number, snapshot_number)
             if claimed is not None:
                 writer = read(planned[claimed])
                 yield True
                 written = writer.written()
-                part_states.record(control, number, state, planned[claimed], written)
+                part_states.record(control, number, snapshot_number, planned[claimed], written)
         if claimed is None:
             yield False
         else:

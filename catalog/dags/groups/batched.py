@@ -19,7 +19,8 @@ from catalog.dags.common.state import FirstTime
 from catalog.database.batched_update import BatchedUpdate
 from catalog.database.selections import Progress
 from catalog.database.statements import Update, verify
-from catalog.labels.job import QUERY_ID, LabelRun, Outcome
+from catalog.labels.merge import merge
+from catalog.labels.run import QUERY_ID, LabelRun, Outcome
 
 INTERVAL = 5.0  # seconds between two reports of progress
 
@@ -126,11 +127,11 @@ def run_merge(labels: LabelRun, **options: Any) -> Outcome:
 
     Args:
         labels: The run.
-        options: Options of `LabelRun.merge`.
+        options: Options of `merge`.
     """
     variable = ProgressVariable(QUERY_ID)
     with hint(_what_next(QUERY_ID), Fatal, Retry, Interrupted):
-        outcome = labels.merge(progress=variable, should_stop=sigterm_flag(), **options)
+        outcome = merge(labels, progress=variable, should_stop=sigterm_flag(), **options)
     variable.forget()
     return outcome
 

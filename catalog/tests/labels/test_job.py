@@ -11,8 +11,10 @@ from upath import UPath
 
 from catalog.core.errors import Fatal, Interrupted, Refused
 from catalog.labels.file import version_of
-from catalog.labels.job import QUERY_ID, REPEATED, LabelRun, drop_abandoned, staging_table
 from catalog.labels.lines import NO_LABELS, NOT_JSON
+from catalog.labels.merge import merge, preview
+from catalog.labels.run import QUERY_ID, LabelRun, drop_abandoned, staging_table
+from catalog.labels.staging import REPEATED, check_least, check_provider, stage
 from catalog.tests.database.media import change_back, count_updates, fill, killed_until_done
 from catalog.tests.labels.test_lines import line
 from catalog.tests.values import present
@@ -23,12 +25,14 @@ DOG = {"name": "Dog", "accuracy": 0.973, "provider": "rekognition"}
 WORKER = """
 import sys, psycopg
 from upath import UPath
-from catalog.labels.job import LabelRun
+from catalog.labels.merge import merge
+from catalog.labels.run import LabelRun
+from catalog.labels.staging import stage
 with psycopg.connect(sys.argv[1], autocommit=True) as connection:
     print("begins", flush=True)
     labels = LabelRun(connection, "run", "file", "rekognition", 0)
-    labels.stage(UPath({path!r}), block=5000)
-    labels.merge(batch_size=40)
+    stage(labels, UPath({path!r}), block=5000)
+    merge(labels, batch_size=40)
     print("done", flush=True)
 """
 
@@ -60,10 +64,10 @@ def run(connection, name="run", provider="rekognition", least=0.0):
     return LabelRun(connection, name, "file", provider, least)
 
 
-def merge(connection, path, name="run", **options):
+def merge_file(connection, path, name="run", **options):
     """Stage and merge a file; return the state and the outcome."""
     labels = run(connection, name)
-    return labels.stage(UPath(path)), labels.merge(**options)
+    return stage(labels, UPath(path)), merge(labels, **options)
 
 
 def write(path, *lines):
@@ -83,13 +87,13 @@ def touched(connection):
 def test_labels_are_merged_and_a_second_run_changes_nothing(images, second, path, size):
     known = keys(images)
     write(path, *(line(("Dog", 97.3), key=key) for key in [*known[:600], uuid.uuid4()]))
-    state, outcome = merge(second, path, batch_size=size)
+    state, outcome = merge_file(second, path, batch_size=size)
     assert (state.staged, outcome.changed, outcome.unknown, outcome.left) == (601, 600, 1, 0)
     assert touched(images) == (600, 600)
     assert tags_of(images, known[0]) == [OWN, DOG]
     assert tags_of(images, known[600]) == [OWN]
     assert images.execute("select count(*) from image where updated_on > '2024-01-01'").fetchone() == (600,)
-    assert merge(second, path, "again")[1].changed == 0
+    assert merge_file(second, path, "again")[1].changed == 0
     assert touched(images) == (600, 600)
 
 
@@ -97,18 +101,18 @@ def test_labels_that_a_trigger_takes_away_are_not_reported_as_merged(images, sec
     change_back(images, "new.tags := old.tags;")
     write(path, *(line(("Dog", 97.3), key=key) for key in keys(images)))
     with pytest.raises(Fatal, match="keep old values of tags, because trigger theirs of image"):
-        merge(second, path)
+        merge_file(second, path)
     assert touched(images) == (0, 0)
     images.execute("drop trigger theirs on image")
-    assert run(second).merge().changed == len(keys(images))
+    assert merge(run(second)).changed == len(keys(images))
 
 
 def test_a_preview_changes_nothing(images, second, path):
     known = keys(images)
     write(path, *(line(("Dog", 97.3), key=key) for key in [*known[:9], uuid.uuid4()]))
     labels = run(second)
-    labels.stage(UPath(path))
-    outcome, found = labels.preview()
+    stage(labels, UPath(path))
+    outcome, found = preview(labels)
     assert (outcome.changed, outcome.unknown) == (9, 1)
     assert found.sample[0]["before"]["tags"] == [OWN]
     assert found.sample[0]["after"]["tags"] == [OWN, DOG]
@@ -123,7 +127,7 @@ def test_labels_of_the_provider_are_replaced_and_others_keep_their_order(images,
         "update image set tags = %s where identifier = %s", [json.dumps([cat, other, "text", OWN]), key]
     )
     write(path, line(("Dog", 97.3), key=key))
-    merge(second, path)
+    merge_file(second, path)
     assert tags_of(images, key) == [other, "text", OWN, DOG]
 
 
@@ -133,7 +137,7 @@ def test_a_load_that_follows_finds_no_difference(images, second, path):
         'update image set tags = \'[{"name": "own", "provider": "flickr"}]\' where identifier = %s', [key]
     )
     write(path, line(("Dog", 97.3), key=key))
-    merge(second, path)
+    merge_file(second, path)
     same = 'select merged_tags(tags, \'[{"name": "own", "provider": "flickr"}]\', \'flickr\') = tags'
     assert images.execute(f"{same} from image where identifier = %s", [key]).fetchone() == (True,)
 
@@ -157,18 +161,18 @@ def test_odd_tags_stay(images, second, path, stored, expected):
     key = keys(images)[0]
     images.execute("update image set tags = %s where identifier = %s", [stored, key])
     write(path, line(("Dog", 97.3), key=key))
-    outcome = merge(second, path)[1]
+    outcome = merge_file(second, path)[1]
     assert tags_of(images, key) == expected
     assert outcome.left == (0 if isinstance(expected, list) else 1)
-    assert merge(second, path, "again")[1].changed == 0
+    assert merge_file(second, path, "again")[1].changed == 0
 
 
 def test_bad_lines_and_lines_without_labels_change_nothing(images, second, path):
     first, other = keys(images)[:2]
     write(path, line(("Dog", 97.3), key=first), line(("Dog", 97.3), key=other))
-    merge(second, path)
+    merge_file(second, path)
     write(path, line(key=first), b"{", b"", line(("Cat", 101), key=other))
-    state, outcome = merge(second, path, "again")
+    state, outcome = merge_file(second, path, "again")
     assert (state.staged, state.lines, outcome.changed) == (0, 4, 0)
     assert state.refusals.numbers[NO_LABELS] == state.refusals.numbers[NOT_JSON] == 1
     assert state.refusals.examples[NOT_JSON] == ["line 2: '{'"]
@@ -184,7 +188,7 @@ def test_of_several_lines_of_an_image_the_last_one_counts(images, second, path):
         line(("Dog", 97.3), key=other),
         line(("Dog", 97.3), key=first),
     )
-    state, outcome = merge(second, path)
+    state, outcome = merge_file(second, path)
     assert (state.staged, state.refusals.numbers, outcome.changed) == (2, {REPEATED: 2}, 2)
     assert tags_of(images, first) == [OWN, DOG]
 
@@ -206,7 +210,7 @@ def test_staging_stops_between_blocks_and_goes_on(images, second, path):
     stops = 0
     while True:
         try:
-            state = run(second).stage(UPath(path), block=20_000, should_stop=lambda: True)
+            state = stage(run(second), UPath(path), block=20_000, should_stop=lambda: True)
         except Interrupted:
             stops += 1
             continue
@@ -219,12 +223,12 @@ def test_a_file_that_changes_before_it_is_read_to_its_end_is_refused(images, sec
     text = [line(("Dog", 97.3), key=key) for key in keys(images)]
     write(path, *text)
     with pytest.raises(Interrupted):
-        run(second).stage(UPath(path), block=20_000, should_stop=lambda: True)
+        stage(run(second), UPath(path), block=20_000, should_stop=lambda: True)
     write(path, *text, b"{}")
     with pytest.raises(Refused, match="has changed since this run began to read it"):
-        run(second).stage(UPath(path))
+        stage(run(second), UPath(path))
     with pytest.raises(Refused, match="bytes are staged; clear the task that stages them"):
-        run(second).merge()
+        merge(run(second))
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(images, second, path):
@@ -235,23 +239,23 @@ def test_a_file_that_changes_while_it_is_read_is_refused(images, second, path):
         path.touch()
 
     with pytest.raises(Refused, match="has changed"):
-        run(second).stage(UPath(path), block=1 << 30, progress=change)
+        stage(run(second), UPath(path), block=1 << 30, progress=change)
 
 
 @pytest.mark.parametrize("how", ["drop table {}", "truncate {}", "delete from {} where line < 500"])
 def test_staged_labels_that_are_gone_cost_no_image_its_labels(images, second, path, how):
     write(path, *(line(("Dog", 97.3), key=key) for key in keys(images)))
-    merge(second, path, "first")
+    merge_file(second, path, "first")
     before = images.execute(
         "select md5(string_agg(tags::text, '' order by identifier)) from image"
     ).fetchone()
     write(path, *(line(("Cat", 97.3), key=key) for key in keys(images)))
     labels = run(second)
-    labels.stage(UPath(path))
+    stage(labels, UPath(path))
     images.execute(how.format(staging_table("run")))
-    for work in (labels.merge, labels.preview, lambda: labels.stage(UPath(path))):
+    for work in (merge, preview, lambda run: stage(run, UPath(path))):
         with pytest.raises(Refused, match=r"the labels of this run are gone.*Trigger a new run"):
-            work()
+            work(labels)
     after = images.execute("select md5(string_agg(tags::text, '' order by identifier)) from image").fetchone()
     assert after == before
 
@@ -259,46 +263,46 @@ def test_staged_labels_that_are_gone_cost_no_image_its_labels(images, second, pa
 def test_labels_that_go_during_the_merge(images, second, path):
     known = keys(images)
     write(path, *(line(("Dog", 97.3), key=key) for key in known))
-    merge(second, path, "first")
+    merge_file(second, path, "first")
     write(path, *(line(("Cat", 97.3), key=key) for key in known))
     labels = run(second)
-    labels.stage(UPath(path))
+    stage(labels, UPath(path))
 
     def drop(progress):
         if progress.next_row > 400:
             images.execute(f"truncate {staging_table('run')}")
 
     with pytest.raises(Refused, match="the labels of this run are gone"):
-        labels.merge(batch_size=100, progress=drop)
+        merge(labels, batch_size=100, progress=drop)
     assert {len(tags) for (tags,) in images.execute("select tags from image")} == {2}
 
     labels = run(second, "other")
-    labels.stage(UPath(path))
+    stage(labels, UPath(path))
     gone = f"drop table if exists {staging_table('other')}"
     with pytest.raises(Fatal, match="Trigger a new run, which reads the file again"):
-        labels.merge(batch_size=100, progress=lambda _: images.execute(gone))
+        merge(labels, batch_size=100, progress=lambda _: images.execute(gone))
     assert {len(tags) for (tags,) in images.execute("select tags from image")} == {2}
 
 
 def test_a_run_that_has_ended_does_nothing_more(images, second, path):
     known = keys(images)
     write(path, *(line(("Dog", 97.3), key=key) for key in known[:9]))
-    outcome = merge(second, path)[1]
+    outcome = merge_file(second, path)[1]
     labels = run(second)
     labels.drop()
     images.execute("update image set tags = '[]'")
     images.execute("truncate touched")
     path.unlink()
     assert labels.ended().result == outcome
-    assert labels.merge() == outcome
+    assert merge(labels) == outcome
     assert touched(images) == (0, 0)
 
 
 def test_a_task_that_is_cleared_too_early_names_the_one_before(second, path):
     with pytest.raises(Refused, match="clear the task that stages the labels"):
-        run(second).merge()
+        merge(run(second))
     write(path, line(("Dog", 97.3)))
-    run(second).stage(UPath(path))
+    stage(run(second), UPath(path))
     with pytest.raises(Refused, match="clear the task that merges them"):
         run(second).ended()
 
@@ -307,21 +311,21 @@ def test_another_run_waits_for_its_turn_and_has_its_own_labels(dsn, images, seco
     known = keys(images)
     write(path, line(("Cat", 97.3), key=known[1]))
     labels = run(second)
-    labels.stage(UPath(path))
+    stage(labels, UPath(path))
     write(path, line(("Dog", 97.3), key=known[0]))
-    run(images, "newer").stage(UPath(path))
+    stage(run(images, "newer"), UPath(path))
 
     def beside(_progress):
         with (
             psycopg.connect(dsn, autocommit=True) as third,
             pytest.raises(Refused, match="another run of add_machine_labels is at work"),
         ):
-            run(third, "newer").merge()
+            merge(run(third, "newer"))
 
-    assert labels.merge(progress=beside).changed == 1
+    assert merge(labels, progress=beside).changed == 1
     assert tags_of(images, known[0]) == [OWN]
     second.close()
-    assert run(images, "newer").merge().changed == 1
+    assert merge(run(images, "newer")).changed == 1
     assert tags_of(images, known[0]) == [OWN, DOG]
     assert images.execute("select to_regclass(%s)", [f"{QUERY_ID}_rows_to_update"]).fetchone() == (None,)
 
@@ -330,108 +334,108 @@ def test_an_older_run_does_not_undo_a_newer_one(images, second, path):
     """As when the failed task of a run is cleared weeks later; a newer dry run has changed nothing."""
     key = keys(images)[0]
     write(path, line(("Cat", 90), key=key))
-    run(second, "older").stage(UPath(path))
+    stage(run(second, "older"), UPath(path))
     write(path, line(("Dog", 97.3), key=key))
     newer = run(second, "newer")
-    newer.stage(UPath(path))
-    newer.end(newer.preview()[0])
+    stage(newer, UPath(path))
+    newer.end(preview(newer)[0])
     other = run(second, "other", provider="another")
-    other.stage(UPath(path))
-    other.merge()
-    merge(second, path, "newest")
+    stage(other, UPath(path))
+    merge(other)
+    merge_file(second, path, "newest")
     with pytest.raises(Refused, match="newer run newest has merged labels of rekognition"):
-        run(second, "older").merge()
+        merge(run(second, "older"))
     assert DOG in tags_of(images, key)
 
 
 def test_an_older_run_does_not_undo_a_newer_one_that_is_partly_merged(images, second, path):
     """As when the newer one was killed, and the older one is cleared before it."""
     write(path, *(line(("Cat", 90), key=key) for key in keys(images)))
-    run(second, "older").stage(UPath(path))
+    stage(run(second, "older"), UPath(path))
     write(path, *(line(("Dog", 97.3), key=key) for key in keys(images)))
     newer = run(second, "newer")
-    newer.stage(UPath(path))
+    stage(newer, UPath(path))
     with pytest.raises(Interrupted):
-        newer.merge(batch_size=40, should_stop=lambda: True)
+        merge(newer, batch_size=40, should_stop=lambda: True)
     merged = [key for key in keys(images) if DOG in tags_of(images, key)]
     assert 0 < len(merged) < 1000
     with pytest.raises(Refused, match=r"newer run newer has merged labels of rekognition, or a part of them"):
-        run(second, "older").merge()
+        merge(run(second, "older"))
     assert all(DOG in tags_of(images, key) for key in merged)
-    run(second, "newer").merge()
+    merge(run(second, "newer"))
     assert all(DOG in tags_of(images, key) for key in keys(images))
 
 
 def test_a_provider_of_images_is_refused(images, second):
-    run(second).check_provider()
+    check_provider(second, "rekognition")
     with pytest.raises(Refused, match="provider: flickr is a provider of images"):
-        run(second, provider="flickr").check_provider()
+        check_provider(second, "flickr")
 
 
 def test_a_least_confidence_from_0_to_1_is_refused(second):
     for least in (0, 1, 80):
-        run(second, least=least).check_least()
+        check_least(least)
     with pytest.raises(Refused, match="if you mean 80%, give 80"):
-        run(second, least=0.8).check_least()
+        check_least(0.8)
 
 
 def test_labels_of_abandoned_runs_are_dropped(images, second, path):
     write(path, line(("Dog", 97.3)))
-    run(second, "old").stage(UPath(path))
+    stage(run(second, "old"), UPath(path))
     images.execute("update label_run set renewed_on = now() - interval '31 days'")
-    run(second).stage(UPath(path))
+    stage(run(second), UPath(path))
     exists = "select to_regclass(%s) is not null"
     assert images.execute(exists, [staging_table("old")]).fetchone() == (False,)
     assert images.execute(exists, [staging_table("run")]).fetchone() == (True,)
     assert drop_abandoned(images) == []
     with pytest.raises(Refused, match="are gone"):
-        run(second, "old").stage(UPath(path))
+        stage(run(second, "old"), UPath(path))
 
 
 def test_a_merge_that_ended_without_its_task_knowing(images, second, path, monkeypatch):
     write(path, line(("Dog", 97.3), key=keys(images)[0]))
     labels = run(second)
-    labels.stage(UPath(path))
+    stage(labels, UPath(path))
     with monkeypatch.context() as patch:
         patch.setattr(labels, "end", lambda _outcome: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            labels.merge()
-    assert run(second).merge().changed == 1
+            merge(labels)
+    assert merge(run(second)).changed == 1
     assert touched(images) == (1, 1)
 
 
 def test_a_new_run_with_the_id_of_an_earlier_one_reads_its_own_file(images, second, path):
     one, two = keys(images)[:2]
     write(path, line(("Dog", 97.3), key=one))
-    merge(second, path)
+    merge_file(second, path)
     write(path, line(("Cat", 90), key=two))
     labels = run(second, provider="clarifai")
     labels.rename_earlier_run()
-    labels.stage(UPath(path))
-    assert labels.merge().changed == 1
+    stage(labels, UPath(path))
+    assert merge(labels).changed == 1
     assert tags_of(images, two) == [OWN, {"name": "Cat", "accuracy": 0.9, "provider": "clarifai"}]
     assert tags_of(images, one) == [OWN, DOG]
-    assert labels.merge().changed == 1  # a cleared run has nothing to do
+    assert merge(labels).changed == 1  # a cleared run has nothing to do
     assert touched(images) == (2, 2)
 
 
 def test_a_new_run_with_the_id_of_one_that_was_stopped_begins_anew(images, second, path):
     write(path, *(line(("Dog", 97.3), key=key) for key in keys(images)))
     labels = run(second)
-    labels.stage(UPath(path))
+    stage(labels, UPath(path))
     with pytest.raises(Interrupted):
-        labels.merge(batch_size=40, should_stop=lambda: True)
+        merge(labels, batch_size=40, should_stop=lambda: True)
     write(path, line(("Cat", 90), key=keys(images)[0]))
     labels = run(second)
     labels.rename_earlier_run()
-    labels.stage(UPath(path))
-    assert labels.merge().changed == 1
+    stage(labels, UPath(path))
+    assert merge(labels).changed == 1
 
 
 def test_the_id_of_an_earlier_run_is_refused_for_anything_else(images, second, path):
     """Airflow makes a deleted run again with its id; the earlier result would be reported as the new one."""
     write(path, line(("Dog", 97.3), key=keys(images)[0]))
-    merge(second, path)
+    merge_file(second, path)
     read = version_of(UPath(path))
     run(second).check_request(read)
     run(second).check_request()  # the file was deleted since
@@ -445,4 +449,4 @@ def test_the_id_of_an_earlier_run_is_refused_for_anything_else(images, second, p
         with pytest.raises(Refused, match=r"the id run has read file .*Trigger a new run"):
             labels.check_request(version)
     with pytest.raises(Refused, match="an earlier run with the id run"):
-        run(second, provider="clarifai").stage(UPath(path))
+        stage(run(second, provider="clarifai"), UPath(path))

@@ -5,7 +5,9 @@ from upath import UPath
 
 from catalog.data_refresh.search.documents import document
 from catalog.data_refresh.search.tag_policy import DEFAULT, TagFilter, TagPolicy
-from catalog.labels.job import LabelRun
+from catalog.labels.merge import merge
+from catalog.labels.run import LabelRun
+from catalog.labels.staging import stage
 from catalog.tests.data_refresh.test_documents import BASE
 from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair  # noqa: F401 - fixtures
 from catalog.tests.data_refresh.test_incremental import changed, image  # noqa: F401 - a fixture
@@ -27,8 +29,8 @@ def test_a_refresh_brings_labels_to_the_api_and_searches_find_the_accurate_ones(
     path = tmp_path / "labels.jsonl"
     path.write_bytes(line(("Dog", 97.3), ("Pet", 90), ("Wolf", 89.9), key=key))
     labels = LabelRun(image.catalog, "run", "file", "rekognition", 0)
-    labels.stage(UPath(path))
-    assert labels.merge().changed == 1
+    stage(labels, UPath(path))
+    assert merge(labels).changed == 1
     labels.drop()
     assert changed(image).updated == 1
     tags = image.api.execute("select tags from image where identifier = %s", [key]).fetchone()[0]

@@ -4,7 +4,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from catalog.core.session import Connection
-from catalog.links.conclude import Concluded, conclude
+from catalog.links.conclude import conclude
+from catalog.links.judging import Concluded
 from catalog.links.plan import Survey
 from catalog.tests.database.media import fill
 from catalog.tests.links.site import BEGIN

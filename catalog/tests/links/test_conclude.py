@@ -6,18 +6,13 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.links.conclude import (
-    HOST_FAILS,
-    MOVED,
-    PROVIDER_FAILS,
-    SHARED_TARGET,
-    conclude,
-    follow_renamed,
-    forget,
-)
+from catalog.links.conclude import conclude
 from catalog.links.estimate import wilson
+from catalog.links.judging import HOST_FAILS, PROVIDER_FAILS, SHARED_TARGET
 from catalog.links.plan import Survey, plan, providers
+from catalog.links.removal import MOVED, follow_renamed
 from catalog.links.report import lines
+from catalog.links.retention import forget
 from catalog.loading.load import lock_provider
 from catalog.tests.database.media import change_back
 from catalog.tests.links.checks import Checks, day
@@ -259,7 +254,7 @@ def test_there_is_no_estimate_while_the_host_fails(checks):
     assert stored == (None, None, None)
 
 
-def test_a_few_distrusted_outcomes_widen_the_interval(checks):
+def test_a_few_unreliable_outcomes_widen_the_interval(checks):
     survey = checks.survey("run")
     checks.write(survey, 40, day(0), "other.example", "gone", "sample")  # without controls
     found = checks.found("run", 0, outcomes=dict.fromkeys(range(1, 21), "there"), purpose="sample")
@@ -338,7 +333,7 @@ def test_judging_a_slice_reads_only_removals_of_its_records(catalog):
 
 def test_a_sample_reads_as_many_removals_as_it_checks(catalog, monkeypatch):
     """However many are open: those that wait longest, of them those of deleted records first."""
-    monkeypatch.setattr("catalog.links.conclude.LOOKED_AT", 20)
+    monkeypatch.setattr("catalog.links.removal.LOOKED_AT", 20)
     checks = Checks(catalog, rows=3000)
     catalog.execute("update image set removed_from_source = true")
     catalog.execute(

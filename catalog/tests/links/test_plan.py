@@ -6,8 +6,9 @@ import pytest
 
 from catalog.core.errors import Interrupted, Refused
 from catalog.links.answers import BUSY, Verdict
+from catalog.links.controls import CONTROLS, add_controls
 from catalog.links.pauses import Pauses
-from catalog.links.plan import CONTROLS, Survey, add_controls, plan, providers, rename_earlier_run
+from catalog.links.plan import Survey, plan, providers, rename_earlier_run
 from catalog.links.report import lines
 from catalog.links.survey import check_links
 from catalog.tests.database.media import fill

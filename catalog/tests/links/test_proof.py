@@ -8,7 +8,8 @@ import pytest
 
 from catalog.core.errors import Later
 from catalog.links import answers
-from catalog.links.conclude import SHARED_TARGET, conclude
+from catalog.links.conclude import conclude
+from catalog.links.judging import SHARED_TARGET
 from catalog.links.pauses import Pauses, PauseTable
 from catalog.links.plan import Survey, plan
 from catalog.links.survey import check_links

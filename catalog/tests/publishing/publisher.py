@@ -51,7 +51,8 @@ class Publisher:
 
     def compare(self, run="run"):
         with self.connected() as connection:
-            return release.compare(connection, self.root, versions.working(connection, self.root, run))
+            version = versions.working(connection, self.root, run)
+            return release.compare_with_newest(connection, self.root, version)
 
     def publish(self, run="run", **options):
         with self.connected() as connection:

@@ -22,8 +22,10 @@ from catalog.core.session import SETTINGS
 from catalog.data_refresh.search.documents import says_mature
 from catalog.data_refresh.search.normal_form import normal_form
 from catalog.database import sample_data
-from catalog.publishing import export, parts, versions
+from catalog.publishing import arrow_session, part_writer, parts, versions
 from catalog.publishing.columns import TYPES, columns
+from catalog.publishing.part_writer import PartWriter
+from catalog.publishing.pipeline import Pipeline
 from catalog.publishing.plain_tags import plain_tags
 from catalog.publishing.sensitive import Sensitive
 from catalog.publishing.tags import _tags, parse_tags
@@ -99,16 +101,16 @@ def test_values_that_arrow_does_not_have(catalog, publisher):
 @pytest.mark.database
 def test_memory_and_groups_do_not_depend_on_the_rows(dsn, catalog, tmp_path, monkeypatch):
     """Small row groups and files: rows of several batches, and of several providers, are put together."""
-    monkeypatch.setattr(export, "BATCH_BYTES", 20_000)
+    monkeypatch.setattr(part_writer, "BATCH_BYTES", 20_000)
     fill(catalog, 300, providers=("a", "b", "c"))
     with psycopg.connect(dsn, autocommit=True) as holder:
         holder.execute("begin isolation level repeatable read, read only")
         (name,) = present(holder.execute("select pg_export_snapshot()").fetchone())
-        connection = export.connect(export.conninfo_of(holder))
-        export.read_in(connection, name)
+        connection = arrow_session.connect(arrow_session.conninfo_of(holder))
+        arrow_session.read_in(connection, name)
         catalog.execute("delete from image")  # the snapshot still has them
-        with export.Pipeline() as pipeline:
-            writer = export.PartWriter(pipeline, UPath(tmp_path), "image", 0, file_rows=120, group_rows=50)
+        with Pipeline() as pipeline:
+            writer = PartWriter(pipeline, UPath(tmp_path), "image", 0, file_rows=120, group_rows=50)
             writer.read(connection, psycopg.sql.SQL("true"))
             written = writer.written()
         connection.close()
@@ -126,7 +128,7 @@ def test_rows_of_a_rare_provider_do_not_keep_whole_batches(tmp_path):
     values["provider"] = pa.array(["rare"] + ["common"] * 999)
     values["identifier"] = values["title"] = pa.array([f"{number:0100}" for number in range(1000)])
     batch = pa.record_batch(values)
-    writer = export.PartWriter(export.Pipeline(), UPath(tmp_path), "image", 0)
+    writer = PartWriter(Pipeline(), UPath(tmp_path), "image", 0)
     assert not list(writer._hold(batch))
     held = {provider: rows for provider, (rows,) in writer._held.items()}
     assert {provider: rows.num_rows for provider, rows in held.items()} == {"common": 999, "rare": 1}
@@ -142,7 +144,7 @@ def test_the_reading_session_has_our_settings(dsn, catalog):
             psycopg.sql.Identifier(name)
         )
     )
-    with closing(export.connect(dsn)) as connection, connection.cursor() as cursor:
+    with closing(arrow_session.connect(dsn)) as connection, connection.cursor() as cursor:
         cursor.execute("select name, setting from pg_settings")
         found = dict(cursor.fetchall())
     wanted = {**SETTINGS, "lock_timeout": "600000"}

@@ -16,7 +16,7 @@ from psycopg import sql
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.core.licenses import PATH_BY_PAIR
 from catalog.publishing import changes, manifest, part_states, release, storage, versions
-from catalog.publishing.export import Written
+from catalog.publishing.files import Written
 from catalog.publishing.paths import POINTER
 from catalog.tests.database.media import fill, killed_until_done
 from catalog.tests.publishing.publisher import Publisher, table
@@ -164,7 +164,7 @@ def test_sessions_share_one_state(catalog, publisher):
     with (
         publisher.connected() as control,
         publisher.connected() as holder,
-        part_states.shared_state(control, holder, 1) as (state, _),
+        part_states.shared_snapshot(control, holder, 1) as (state, _),
     ):
         catalog.execute("update image set title = 'later'")
         fill(catalog, 5, providers=("new",))
@@ -181,7 +181,7 @@ def test_a_part_of_another_state_is_not_recorded(catalog, publisher):
     fill(catalog, 100)
     publisher.begin()
     with publisher.connected() as control, publisher.connected() as holder:
-        with part_states.shared_state(control, holder, 1) as (state, _):
+        with part_states.shared_snapshot(control, holder, 1) as (state, _):
             pass  # the snapshot ends here, but the session works on, as one does that was declared dead
         with control.transaction():
             part = part_states.parts_of(control, 1)[present(part_states.claim(control, 1, state))]
@@ -204,7 +204,7 @@ def test_parts_of_two_states_are_not_published(catalog, publisher):
 def test_a_snapshot_that_is_lost_too_often(catalog, publisher, monkeypatch):
     fill(catalog, 100)
     publisher.begin()
-    monkeypatch.setattr(part_states, "STATES", 2)
+    monkeypatch.setattr(part_states, "SNAPSHOTS", 2)
     for _ in range(2):
         with pytest.raises(Interrupted):
             publisher.write(should_stop=lambda: True)
@@ -312,7 +312,7 @@ def test_a_run_that_a_newer_one_has_replaced_does_not_go_on(catalog, publisher):
         publisher.connected() as control,
         publisher.connected() as holder,
         pytest.raises(Refused, match="deleted"),
-        part_states.shared_state(control, holder, 1),
+        part_states.shared_snapshot(control, holder, 1),
     ):
         pass
 
@@ -860,7 +860,7 @@ def test_the_manifest_and_the_card(catalog, publisher):
 
 
 def test_a_password_is_passed_on(dsn):
-    from catalog.publishing.export import conninfo_of
+    from catalog.publishing.arrow_session import conninfo_of
 
     with psycopg.connect(dsn) as connection:
         given = psycopg.conninfo.conninfo_to_dict(conninfo_of(connection))
@@ -985,7 +985,7 @@ def test_a_full_disk(dsn, catalog, small_disk):
     room = small_disk / "other"
     room.write_bytes(bytes(shutil.disk_usage(small_disk).free - 30_000))
     with pytest.raises(
-        Retry, match=r"disk of .*/v1 is full: 0\.0 MB are free, and this folder holds 0\.0 MB"
+        Retry, match=r"disk of .*/v1 is full: [0-9.]+ \w+ are free, and this folder holds [0-9.]+ kB"
     ):
         publisher.write("one")
     assert folders(publisher) == {"v1"}

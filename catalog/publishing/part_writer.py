@@ -3,147 +3,34 @@
 Memory does not depend on the number of rows: a few batches are held, and files grow on the local disk.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from concurrent.futures import Future
 from functools import partial, reduce
-from itertools import count, cycle
+from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any
 
-import msgspec
-import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 from upath import UPath
 
-from catalog.core.media import MEDIA_TYPES, MediaType
-from catalog.core.session import SETTINGS, settings_statement
-from catalog.publishing.columns import SCHEMA_VERSION, columns, schema
+from catalog.core.media import MediaType
+from catalog.publishing.columns import columns, schema
+from catalog.publishing.files import File, Written
+from catalog.publishing.parquet import parquet_writer
 from catalog.publishing.paths import data_file
-from catalog.publishing.scratch import scratch_folder
+from catalog.publishing.pipeline import Pipeline, Worker
 from catalog.publishing.sensitive import DESCRIPTION, MATURE, Sensitive
 from catalog.publishing.storage import new_attempt, store_file
 from catalog.publishing.tags import parse_tags
 
 FILE_ROWS = 1_000_000  # from which a file is full
 GROUP_ROWS = 24_000  # from which a row group is written
-LOCK_TIMEOUT = "10min"  # for a statement that moves rows; beyond, the other sessions' end is awaited
 BATCH_BYTES = 12 << 20  # that the driver collects for a batch; smaller ones cost more processor time
-_COMPRESSION = 1  # level of zstd; files are a twentieth larger than at 3, and written a fourth faster
-_WRITE_ROWS = 16_384  # that are encoded at a time
-# Columns whose values repeat: the others would fill a dictionary and then be written without one.
-_REPEATING = (
-    *(
-        "provider",
-        "source",
-        "license",
-        "license_version",
-        "category",
-        "filetype",
-        "ingestion_type",
-        "creator",
-    ),
-    *("tags.list.element.name", "tags.list.element.provider"),
-)
-# Columns by whose values queries skip row groups and pages: the others' values are texts of any kind.
-_SELECTIVE = (
-    *("identifier", "provider", "source", "license", "license_version", "category", "filetype"),
-    *("filesize", "width", "height", "duration", "standardized_popularity"),
-    *("created_on", "updated_on", "last_synced_with_source"),
-)
 _BATCH_OPTION = "adbc.postgresql.batch_size_hint_bytes"
-_CONVERTERS = 2  # threads that convert batches
-_WRITERS = 2  # threads that write files, so that the last row groups do not wait for each other
-_STORED = 2  # files that are stored at a time; who has a third one waits
 _MAX_HELD = 4  # row groups that may be held because their providers have few rows each
-
-T = TypeVar("T")
-
-
-class File(msgspec.Struct, frozen=True):
-    """A data file.
-
-    Attributes:
-        path: Relative to the version's folder.
-        media_type: Media type of its records.
-        provider: Provider of its records.
-        rows: Number of records.
-        bytes: Size.
-        sha256: Checksum, in hexadecimal.
-        licenses: Source, license and version → number of records, as a list of four.
-    """
-
-    path: str
-    media_type: MediaType
-    provider: str | None
-    rows: int
-    bytes: int
-    sha256: str
-    licenses: list[tuple[str | None, str, str | None, int]] = []
-
-
-class Written(NamedTuple):
-    """A part that was written.
-
-    Attributes:
-        files: Its files.
-        rows_read: Rows that meet the part's condition, with those that are left out.
-    """
-
-    files: list[File]
-    rows_read: int
-
-
-def connect(conninfo: str) -> Any:
-    """Connect to the catalog for Arrow batches; the tables keep their pages until the connection is closed.
-
-    While it is open, VACUUM FULL, CLUSTER and other statements that move rows to other pages wait. It has no
-    snapshot yet, so it can be opened before one is taken, and `read_in` can follow.
-
-    Args:
-        conninfo: Connection string of libpq.
-
-    Returns:
-        An ADBC connection in a transaction.
-    """
-    from adbc_driver_postgresql import dbapi
-
-    settings = settings_statement({**SETTINGS, "lock_timeout": LOCK_TIMEOUT})
-    tables = sql.SQL(", ").join(sql.Identifier("public", media_type) for media_type in MEDIA_TYPES)
-    connection = dbapi.connect(conninfo, autocommit=False)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(settings.as_string())
-            cursor.fetchall()
-            connection.commit()  # a transaction that has run a query cannot import a snapshot
-            cursor.execute("set transaction isolation level repeatable read, read only")
-            cursor.execute(sql.SQL("lock table {} in access share mode").format(tables).as_string())
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def read_in(connection: Any, snapshot: str) -> None:
-    """Let a connection read in a snapshot that another session has exported.
-
-    Args:
-        connection: Result of `connect`.
-        snapshot: Name of the snapshot.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)).as_string())
-
-
-def conninfo_of(connection: psycopg.Connection[Any]) -> str:
-    """Return how to open another connection like this one, with its password."""
-    given = {**connection.info.get_parameters(), "password": connection.info.password or None}
-    return make_conninfo(**{name: value for name, value in given.items() if value is not None})
 
 
 def query(media_type: MediaType, condition: sql.Composable, *, sensitivity: bool = False) -> sql.Composed:
@@ -164,76 +51,6 @@ def query(media_type: MediaType, condition: sql.Composable, *, sensitivity: bool
     return sql.SQL("select {} from {} where {}").format(
         sql.SQL(", ").join(wanted), sql.Identifier("public", media_type), condition
     )
-
-
-class Worker:
-    """Threads that work while their caller prepares the next thing; one thread keeps the order.
-
-    Args:
-        most: Number of things that may be unfinished; at more, the caller waits.
-        threads: Number of threads.
-    """
-
-    def __init__(self, most: int, threads: int = 1) -> None:
-        self._threads, self._most = ThreadPoolExecutor(threads), most
-        self._unfinished = deque[Future[Any]]()
-
-    def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Do something, with one thread after what was submitted before.
-
-        Raises:
-            Exception: That of earlier work.
-        """
-        future = self._threads.submit(work)
-        self._unfinished.append(future)
-        if len(self._unfinished) > self._most:
-            self._unfinished.popleft().result()
-        return future
-
-    def close(self) -> None:
-        self._threads.shutdown(cancel_futures=True)
-
-
-class Pipeline:
-    """Threads for successive row groups: some convert them, some compress and write, some store files.
-
-    The caller receives rows meanwhile. Nearly all of it is C++ that holds no lock of Python's. Each file has
-    one writer, which keeps the order of its row groups. The pipeline outlives a part, so that the next one is
-    received while the last row groups of a part are converted and stored.
-    """
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        # Arrow's default keeps 60 MB more of what is freed, and takes a tenth more processor time.
-        pa.set_memory_pool(pa.system_memory_pool())
-        self.folder = self._stack.enter_context(scratch_folder())  # for files that are not complete
-        self.storing = self._stack.enter_context(closing(Worker(_STORED, threads=_STORED)))
-        self.writers = cycle(
-            [self._stack.enter_context(closing(Worker(_CONVERTERS))) for _ in range(_WRITERS)]
-        )
-        self._converting = self._stack.enter_context(ThreadPoolExecutor(_CONVERTERS))
-        return self
-
-    def __exit__(self, *failure: Any) -> None:
-        self._stack.__exit__(*failure)  # which `scratch_folder` explains
-
-    def add(
-        self, writer: Worker, convert: Callable[[], pa.Table], write: Callable[[pa.Table], None]
-    ) -> Future[None]:
-        """Convert and write a row group; wait while too many are unfinished.
-
-        Args:
-            writer: One of `writers`.
-            convert: Returns the row group; runs beside others.
-            write: Writes it; runs after that of the row group before.
-
-        Raises:
-            Exception: That of an earlier row group.
-        """
-        converted = self._converting.submit(convert)
-        return writer.submit(lambda: write(converted.result()))
 
 
 class PartWriter:
@@ -282,7 +99,7 @@ class PartWriter:
         """Read the rows that meet a condition; their files are complete when `written` returns.
 
         Args:
-            connection: Result of `connect`.
+            connection: Result of `arrow_session.connect`.
             condition: Which rows.
             check: Called for each batch; what it raises ends the part.
         """
@@ -420,24 +237,3 @@ def _by_provider(
     for provider in found:
         of_provider = pc.is_null(providers) if provider is None else pc.equal(providers, provider)
         yield provider, batch.take(pc.indices_nonzero(of_provider))
-
-
-def parquet_writer(path: Path, of: pa.Schema, sorted_by: str | None = None) -> Any:
-    """Return a writer of a Parquet file of the dataset.
-
-    Args:
-        path: Path of the file.
-        of: Its schema.
-        sorted_by: Column by which each row group is sorted, if any.
-    """
-    return pq.ParquetWriter(
-        path,
-        of.with_metadata({"schema_version": str(SCHEMA_VERSION)}),
-        compression="zstd",
-        compression_level=_COMPRESSION,
-        use_dictionary=[path for path in _REPEATING if path.partition(".")[0] in of.names],
-        write_batch_size=_WRITE_ROWS,
-        write_statistics=[name for name in _SELECTIVE if name in of.names],
-        write_page_index=True,
-        sorting_columns=[pq.SortingColumn(of.names.index(sorted_by))] if sorted_by else None,
-    )

@@ -1,0 +1,162 @@
+"""The lines of a file are staged in a table of the run.
+
+Each block of lines is staged in one transaction with the offset of the next one, so an attempt resumes there.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+
+from psycopg import sql
+from upath import UPath
+
+from catalog.core.errors import Interrupted, Refused
+from catalog.core.queries import relation_exists, value
+from catalog.core.session import Connection
+from catalog.labels.file import FileVersion, version_of
+from catalog.labels.lines import BLOCK, BadLine, blocks, labels_of
+from catalog.labels.run import ENDED, LabelRun, Refusals, State, drop_abandoned, encoded
+
+log = logging.getLogger(__name__)
+REPEATED = "the image is in a later line again"
+
+
+def check_provider(connection: Connection, provider: str) -> None:
+    """Refuse a provider of labels that is one of media: its own tags would be replaced."""
+    if value(connection, "select exists (select from image where provider = %s)", [provider]):
+        raise Refused(
+            f"provider: {provider} is a provider of images, whose own tags would be replaced; "
+            "name the service that made the labels."
+        )
+
+
+def check_least(confidence: float) -> None:
+    """Refuse a least confidence that was meant as one from 0 to 1, and would leave out nothing."""
+    if 0 < confidence < 1:
+        raise Refused(
+            f"least_confidence: {confidence:g} of 100 leaves out hardly anything; if you mean "
+            f"{confidence:.0%}, give {confidence * 100:g}."
+        )
+
+
+def stage(
+    run: LabelRun,
+    path: UPath,
+    *,
+    block: int = BLOCK,
+    progress: Callable[[int, int], object] = lambda _done, _total: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> State:
+    """Stage the lines that are left.
+
+    Args:
+        run: The run.
+        path: The file.
+        block: Bytes to read at once.
+        progress: Called after each block with the bytes that are staged, and the size of the file.
+        should_stop: Called after each block; True ends the work there.
+
+    Returns:
+        The counts, over all attempts.
+
+    Raises:
+        Refused: The run has begun with another version of the file, or the file has changed, or the staged
+            labels are gone.
+        Interrupted: `should_stop` returned True; the next attempt resumes.
+    """
+    run.lock()
+    run.check_request()
+    if (ended := run.state()) and ended.result:
+        log.info(ENDED)
+        return ended
+    state = _begin(run, version_of(path))
+    refusals = state.refusals
+    if state.read_to < state.size:
+        number = state.lines
+        with path.open("rb") as file:
+            for lines, end in blocks(file, state.read_to, block):
+                _stage_block(run, lines, end, number, refusals)
+                number += len(lines)
+                progress(end, state.size)
+                if end < state.size and should_stop():
+                    raise Interrupted(
+                        f"stopped on request at byte {end:,} of {state.size:,}; the next attempt resumes "
+                        "there."
+                    )
+        _check_same(run, state, version_of(path))
+    _keep_last(run, refusals)
+    return run.known()
+
+
+def _begin(run: LabelRun, file: FileVersion) -> State:
+    """Create the table of the run, unless an earlier attempt has; drop those of abandoned runs."""
+    drop_abandoned(run.connection)
+    with run.connection.transaction():
+        begun = run.connection.execute(
+            "insert into label_run (run_id, url, size, version, provider, least_confidence)"
+            " values (%s, %s, %s, %s, %s, %s) on conflict do nothing",
+            [run.run_id, run.url, file.size, file.version, run.provider, run.least_confidence],
+        ).rowcount
+        if begun:
+            run.execute(
+                "create table {table} (image_uuid uuid not null, line bigint not null, tags jsonb not null)"
+            )
+    state = run.known()
+    _check_same(run, state, file)
+    run.require_labels(state)
+    return state
+
+
+def _check_same(run: LabelRun, state: State, file: FileVersion) -> None:
+    if (state.size, state.version) != (file.size, file.version):
+        raise Refused(
+            f"file: {run.url} has changed since this run began to read it ({state.size:,} bytes, "
+            f"{state.version}; now {file.size:,} bytes, {file.version}). Nothing was merged. "
+            "Trigger a new run."
+        )
+
+
+def _stage_block(run: LabelRun, lines: list[bytes], end: int, number: int, refusals: Refusals) -> None:
+    """Stage lines, and save the offset of the next one in the same transaction."""
+    staged = 0
+    copy = sql.SQL("copy {} (image_uuid, line, tags) from stdin").format(run.table)
+    with run.connection.transaction(), run.connection.cursor() as cursor:
+        with cursor.copy(copy) as rows:
+            for at, line in enumerate(lines, number + 1):
+                if not line.strip():
+                    continue
+                try:
+                    found = labels_of(line, run.provider, run.least_confidence)
+                except BadLine as fault:
+                    refusals.add(str(fault), 1, at, line)
+                    continue
+                for reason, labels in found.faults.items():
+                    refusals.add(reason, labels, at, line)
+                rows.write_row((found.image, at, json.dumps(found.tags, ensure_ascii=False)))
+                staged += 1
+        cursor.execute(
+            "update label_run set read_to = %s, lines = %s, staged = staged + %s, refused = %s,"
+            " renewed_on = now() where run_id = %s",
+            [end, number + len(lines), staged, encoded(refusals), run.run_id],
+        )
+
+
+def _keep_last(run: LabelRun, refusals: Refusals) -> None:
+    """Of several lines of one image keep the last, which the service wrote last; add the key."""
+    key = sql.Identifier(f"{run.name}_pkey")
+    if relation_exists(run.connection, f"{run.name}_pkey"):
+        return
+    with run.connection.transaction():
+        run.execute("create index on {table} (image_uuid, line)")
+        again = run.execute(
+            "delete from {table} earlier using {table} later"
+            " where later.image_uuid = earlier.image_uuid and later.line > earlier.line"
+        ).rowcount
+        if again:
+            refusals.numbers[REPEATED] = again
+        run.execute("alter table {table} add constraint {key} primary key (image_uuid)", key=key)
+        run.connection.execute(
+            "update label_run set staged = staged - %s, refused = %s, renewed_on = now() where run_id = %s",
+            [again, encoded(refusals), run.run_id],
+        )
+    run.execute("analyze {table}")

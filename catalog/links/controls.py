@@ -1,0 +1,84 @@
+"""Controls: records that tell whether a file is gone, or its host or provider fails."""
+
+from collections import defaultdict
+
+from psycopg import sql
+
+from catalog.core.session import Connection
+from catalog.ingestion.transport import host_of
+from catalog.links.answers import BUSY, PAUSED
+from catalog.links.plan import Row, Survey, add_checks, after_random_hash
+
+CONTROLS = 6  # records of a host that are enough to judge it
+SEARCHED = 20_000  # records of a provider among which controls are looked for
+KNOWN = 40  # earlier answers of a host among which controls are chosen
+
+
+def add_controls(connection: Connection, survey: Survey) -> int:
+    """Plan controls: other records of the same provider and host as those that are gone.
+
+    Records that have answered before come first; where there are too few, any are taken. Hosts of which the
+    survey has checked enough random records need none.
+
+    Returns:
+        The number of controls that were added; 0 when they were added before.
+    """
+    with connection.transaction():
+        return _add_controls(connection, survey)
+
+
+def _add_controls(connection: Connection, survey: Survey) -> int:
+    query = sql.SQL("""
+        select host, %(enough)s - count(*) filter (where purpose <> 'again' and outcome <> 'gone')
+          from link_check where {of_survey}
+         group by host
+        having bool_or(outcome = 'gone' and not judged)
+           and count(*) filter (where purpose = 'control') = 0
+           and not coalesce(bool_or(reason = any(%(busy)s)), false) -- such a host does not want more requests
+           and count(*) filter (where purpose <> 'again') <= %(enough)s
+    """).format(**survey.names)
+    lacking: dict[str, int] = dict(
+        connection.execute(query, {**survey.key, "enough": CONTROLS, "busy": [BUSY, PAUSED]}).fetchall()
+    )
+    added = 0
+    for host, number in lacking.items():
+        rows = _answered(connection, survey, host)[: max(number, 1)]
+        added += (found := add_checks(connection, survey, "control", rows))
+        lacking[host] = number - found
+    wanted = {host: number for host, number in lacking.items() if number > 0}
+    if wanted:
+        rows_of = defaultdict[str, list[Row]](list)
+        for row in after_random_hash(connection, survey, f"controls {survey.run_id} {survey}", SEARCHED):
+            if (host := host_of(row[1])) in wanted:
+                rows_of[host].append(row)
+        for host, rows in rows_of.items():
+            added += _add_some(connection, survey, rows, wanted[host])
+    return added
+
+
+def _add_some(connection: Connection, survey: Survey, rows: list[Row], most: int) -> int:
+    """Plan controls from a list until there are enough; some may be planned in this run already."""
+    added = 0
+    for row in rows:
+        if added == most:
+            break
+        added += add_checks(connection, survey, "control", [row])
+    return added
+
+
+def _answered(connection: Connection, survey: Survey, host: str) -> list[Row]:
+    """Return records of the provider and host that have answered before, and that this run does not check."""
+    query = sql.SQL("""
+        select distinct m.identifier, m.url, m.filesize
+          from (
+            select identifier, url from link_check
+             where provider = %(provider)s and media_type = %(media)s and host = %(host)s
+               and outcome = 'there' and run_id <> %(run_id)s
+             order by checked_on desc limit %(known)s
+          ) known
+          join {table} m on m.identifier = known.identifier and m.url = known.url
+         where m.provider = %(provider)s and not m.removed_from_source
+           and not exists (select from link_check c where c.run_id = %(run_id)s
+                              and c.media_type = %(media)s and c.identifier = m.identifier)
+    """).format(**survey.names)
+    return connection.execute(query, {**survey.key, "host": host, "known": KNOWN}).fetchall()

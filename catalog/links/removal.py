@@ -1,0 +1,169 @@
+"""Records are removed whose file is gone for good, and brought back when it answers.
+
+A record is removed when its file was gone in three checks on different days over at least four weeks, and has
+not answered since the first of them. It comes back when its file answers after that. Both look at all checks
+of the record, not only at those of the run, so that concluding an old run again acts on nothing that newer
+checks overrule.
+"""
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, LiteralString
+
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from catalog.core.media import MediaType
+from catalog.core.session import Connection
+from catalog.database.suppression import suppressors
+from catalog.links.plan import Survey
+from catalog.loading.load import lock_provider
+
+log = logging.getLogger(__name__)
+CHECKS = 3  # on different days, in which the file was gone
+PERIOD = timedelta(weeks=4)  # between the first and the last of them
+ANSWERS, MOVED = "the file answers", "its URL was changed in the catalog"  # why a record is brought back
+# Open removals that a sample compares with their records, besides those that it has checked.
+LOOKED_AT = 20_000
+_SAME_FILE = sql.SQL("regexp_replace(m.url, '^https?:', '') = regexp_replace(r.url, '^https?:', '')")
+
+
+def change_marks(connection: Connection, survey: Survey, now: datetime) -> tuple[int, int]:
+    """Remove records that are gone, and bring back those that answer. May be repeated at any time.
+
+    Args:
+        connection: Connection to the catalog database, in autocommit.
+        survey: The survey, which is judged.
+        now: The time.
+
+    Returns:
+        The number of records that were removed, and of those that were brought back.
+    """
+    looked_at = _looked_at(connection, survey)
+    _end_overruled(connection, survey, looked_at, now)
+    return _remove(connection, survey, now), _bring_back(connection, survey, looked_at, now)
+
+
+def note_checks(connection: Connection, survey: Survey) -> None:
+    """Note when the files of removed records were checked; see `plan`."""
+    connection.execute(
+        sql.SQL("""
+            update link_removal r set checked_on = c.checked_on
+              from (select identifier, checked_on from link_check where {of_survey}) c
+             where r.media_type = %(media)s and r.identifier = c.identifier and r.ended_on is null
+               and (r.checked_on is null or r.checked_on < c.checked_on)
+        """).format(**survey.names),
+        survey.key,
+    )
+
+
+def _looked_at(connection: Connection, survey: Survey) -> list[int]:
+    """Return the numbers of the open removals that a survey looks at: those of records that it has checked.
+
+    A sample looks at some others of its provider, too, those first whose file was not checked for longest:
+    only by this, removals of deleted records end.
+    """
+    query = sql.SQL("""
+        select number from link_removal
+         where media_type = %(media)s and ended_on is null
+           and identifier in (select identifier from link_check where {of_survey})
+         union
+        (select number from link_removal
+          where provider = %(provider)s and media_type = %(media)s and ended_on is null and %(slice)s = 0
+          order by checked_on nulls first limit %(most)s)
+    """).format(**survey.names)
+    rows = connection.execute(query, {**survey.key, "most": LOOKED_AT})
+    return [number for (number,) in rows]
+
+
+def _end_overruled(connection: Connection, survey: Survey, looked_at: list[int], now: datetime) -> None:
+    """End removals that others have overruled: the record is deleted or not marked.
+
+    The removal of a record that has passed to another provider passes with it, and so does one whose URL has
+    another scheme now: a file that is gone is gone by http and by https, until a check says otherwise.
+    """
+    values = {**survey.key, "looked_at": looked_at, "now": now}
+    connection.execute(survey.statement("end_overruled"), values)
+    connection.execute(
+        sql.SQL("""
+            update link_removal r
+               set provider = m.provider, url = case when {same_file} then m.url else r.url end
+              from {table} m
+             where r.number = any(%(looked_at)s) and m.identifier = r.identifier
+               and (m.provider <> r.provider or m.url <> r.url and {same_file})
+        """).format(same_file=_SAME_FILE, **survey.names),
+        {"looked_at": looked_at},
+    )
+
+
+def _remove(connection: Connection, survey: Survey, now: datetime) -> int:
+    """Mark the records of a survey that have been gone long enough; return their number."""
+    values = {**survey.key, "least": CHECKS, "period": PERIOD, "now": now}
+    return _mark_each(connection, survey, "gone", "remove", values, "are gone are not marked")
+
+
+def _bring_back(connection: Connection, survey: Survey, looked_at: list[int], now: datetime) -> int:
+    """Remove the mark of records that answer, if that is newer than the removal; return their number.
+
+    A redirect may lead to a placeholder, so it counts only on a second day. A record whose URL was changed in
+    the catalog comes back, too: of the new one nothing is known.
+    """
+    values = {**survey.key, "moved": MOVED, "answers": ANSWERS, "looked_at": looked_at, "now": now}
+    return _mark_each(connection, survey, "answering", "bring_back", values, "answer stay marked")
+
+
+def _mark_each(
+    connection: Connection, survey: Survey, query: str, change: str, values: dict[str, Any], failure: str
+) -> int:
+    """Change the mark of each record that a query finds while no load of the provider is at work.
+
+    The statements of a load would not see the change, and overwrite it. There is a transaction for each
+    record, since two row locks at once could be part of a deadlock.
+
+    Args:
+        connection: Connection to the catalog database, in autocommit.
+        survey: The survey.
+        query: Name of the query.
+        change: Name of the statement, whose values are also those of the record.
+        values: Values of both.
+        failure: What files whose record is not changed do, and what that means for the mark.
+
+    Returns:
+        The number of records that were changed.
+    """
+    with connection.cursor(row_factory=dict_row) as cursor:
+        found = cursor.execute(survey.statement(query), values).fetchall()
+    statement, number = survey.statement(change), 0
+    for record in found:
+        with connection.transaction():
+            lock_provider(connection, survey.media_type, survey.provider)
+            number += connection.execute(statement, {**values, **record}).rowcount
+    if unchanged := len(found) - number:
+        names = suppressors(connection, survey.media_type, "update")
+        log.warning(
+            "%s: %s of %s records whose files %s: %s.",
+            survey,
+            f"{unchanged:,}",
+            f"{len(found):,}",
+            failure,
+            f"{names} changes that back, or they have changed" if names else "they have changed meanwhile",
+        )
+    return number
+
+
+def follow_renamed(connection: Connection, known: Iterable[tuple[MediaType, str]]) -> None:
+    """Give removals of providers that have no records any more to the provider that their records have now.
+
+    Args:
+        connection: Connection to the catalog database, in autocommit.
+        known: All media types and providers in the catalog.
+    """
+    query: LiteralString = "select distinct media_type, provider from link_removal where ended_on is null"
+    for media, provider in set(connection.execute(query).fetchall()) - set(known):
+        statement = sql.SQL("""
+            update link_removal r set provider = m.provider from {table} m
+             where r.media_type = %s and r.provider = %s and r.ended_on is null
+               and m.identifier = r.identifier and m.provider <> r.provider
+        """).format(table=sql.Identifier("public", media))
+        connection.execute(statement, [media, provider])
