@@ -16,7 +16,7 @@ from upath import UPath
 
 from catalog.core.columns import VERSIONS
 from catalog.core.files import write_atomically
-from catalog.core.jsontypes import Json, JsonObject
+from catalog.core.jsontypes import JsonObject
 from catalog.core.media import MediaType
 from catalog.ingestion.windows import Window
 
@@ -220,13 +220,16 @@ class Parts:
         return list(self.folder.iterdir()) if self.folder.exists() else []
 
 
-def json_line(value: Json) -> bytes:
-    """Return a line of a rejects file; values that JSON cannot represent are written as strings."""
+def json_line(value: JsonObject) -> bytes:
+    """Return a line of a rejects file; if JSON cannot represent a value, all of them are written as text."""
     try:
         return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE, default=repr)
-    except (TypeError, orjson.JSONEncodeError):
-        shown = ascii(value)
+    except TypeError:  # an integer beyond 64 bits, a lone surrogate; in the item, or quoted by an error
+        told = {key: _utf8(str(field)) for key, field in value.items() if key != "raw"}
         return orjson.dumps(
-            {"reason": str(value.get("reason")), "raw_text": shown[:100_000]},
-            option=orjson.OPT_APPEND_NEWLINE,
+            {**told, "raw_text": ascii(value.get("raw"))[:100_000]}, option=orjson.OPT_APPEND_NEWLINE
         )
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()

@@ -4,6 +4,7 @@ import re
 import resource
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
+from urllib.parse import urlsplit
 
 import msgspec
 import orjson
@@ -874,6 +875,24 @@ def test_a_reject_tells_what_happened_and_where(tmp_path):
     assert reject["error"] == "KeyError: 'poison'"
     assert re.fullmatch(r"test_pull.py:\d+", reject["place"])
     assert reject["raw"] == "poison"
+
+
+@pytest.mark.parametrize("link", ["http://ex\u2100\ud800/", "http://[\ud800/"])
+def test_a_reject_with_half_a_character_keeps_its_medium_and_cause(tmp_path, link):
+    """The item has it and, in the first case, the message of the error that the mapping raises."""
+    example = provider([["a", {"link": link}]])
+    example.record = lambda raw: urlsplit(raw["link"]) if isinstance(raw, dict) else image(raw)
+    pulled = pull(tmp_path, example)
+    manifest = pulled.run()
+    assert rows(pulled) == ["a"]
+    (counted,) = manifest.counts["image"].rejected
+    (path,) = pulled.parts.folder.glob("*.rejects.jsonl")
+    reject = orjson.loads(path.read_bytes())
+    assert reject["media_type"] == "image"
+    assert reject["reason"].replace("?", "") == counted
+    assert reject["error"].startswith("ValueError: ")
+    assert re.fullmatch(r"parse.py:\d+", reject["place"])
+    assert reject["raw_text"] == ascii({"link": link})
 
 
 def test_an_attempt_that_wakes_leaves_the_state_to_the_one_that_took_over(tmp_path):
