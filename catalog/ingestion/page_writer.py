@@ -16,7 +16,7 @@ from catalog.ingestion.pagination import Page
 from catalog.ingestion.parts import Counts, Manifest, Parts
 from catalog.ingestion.provider import Provider, place_of
 from catalog.ingestion.records import Audio, FailedItem, Image, Media, Raw, Skip
-from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN, Tally
+from catalog.ingestion.tally import OVER_LIMIT, SEEN, Tally
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
 
@@ -105,14 +105,7 @@ class PageWriter:
         self._order.clear()
 
     def write(
-        self,
-        page: Page,
-        number: int,
-        counts: dict[str, Counts],
-        *,
-        repeated: bool,
-        room: int | None,
-        back: bool = False,
+        self, page: Page, number: int, counts: dict[str, Counts], *, room: int | None, back: bool = False
     ) -> Came:
         """Write and count the rows and rejects of a page.
 
@@ -120,7 +113,6 @@ class PageWriter:
             page: The page, with its items completed.
             number: Number of the page in this pull.
             counts: Counts of the pull, to which those of the page are added.
-            repeated: The pull has read this page before.
             room: Number of rows that may still be written; None for no limit.
             back: The pull went back to this page: items that the round has read are not written again.
 
@@ -135,18 +127,15 @@ class PageWriter:
         for place, raw in enumerate(page.items):
             if room is not None and len(records) >= room:
                 break
-            if repeated:
-                tally.skip(self._first, REPEATED)
+            mapped = self._map(raw, tally)
+            keys = {self._key(record) for _, record in mapped if _has_identifier(record)}
+            known = self._came_before(keys)
+            new, old = new + (bool(keys) and not known), old + known
+            if known and (back or place >= len(page.items) - page.earlier):
+                for _, record in mapped:
+                    tally.pass_over(self._provider.media_type(record), SEEN)
             else:
-                mapped = self._map(raw, tally)
-                keys = {self._key(record) for _, record in mapped if _has_identifier(record)}
-                known = self._came_before(keys)
-                new, old = new + (bool(keys) and not known), old + known
-                if known and (back or place >= len(page.items) - page.earlier):
-                    for _, record in mapped:
-                        tally.pass_over(self._provider.media_type(record), SEEN)
-                else:
-                    records += mapped
+                records += mapped
         for _, record in records[room:] if room is not None else ():  # of an item with several records
             tally.pass_over(self._provider.media_type(record), OVER_LIMIT)
         records = records[:room]

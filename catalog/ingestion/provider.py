@@ -113,7 +113,6 @@ class Provider:
         needs_contact: The API requires the operator's address in the User-Agent.
         params: Sent with every request for a page.
         retries: Attempts of a request after the first one.
-        allowed_repeated_pages: Identical pages that do not count as a loop.
         category: Category of records that have none: photograph, digitized_artwork or illustration for
             images; music, sound_effect, podcast, audiobook, news or pronunciation for audio.
         strip_slashes: Remove slashes from the end of URLs.
@@ -150,7 +149,6 @@ class Provider:
     needs_contact: ClassVar[bool] = False
     params: ClassVar[Params] = {}
     retries: ClassVar[int] = 3
-    allowed_repeated_pages: ClassVar[int] = 0
     category: ClassVar[Category | None] = None
     strip_slashes: ClassVar[bool] = True
     dump: ClassVar[bool] = False

@@ -91,7 +91,7 @@ class Pull:
         self._options, self._checkpoint = options or Options(), checkpoint or MemoryCheckpoint()
         self._progress, self._fence, self._should_stop = progress, fence, should_stop
         self._writer = PageWriter(provider, client, parts, fence, probe)
-        self._guard = LoopGuard(provider.allowed_repeated_pages, MAX_PAGES, provider.pages.own_params)
+        self._guard = LoopGuard(MAX_PAGES, provider.pages.own_params)
         self._advice = advice
         self._state: State | None = None
         self._recognised: int | None = None  # index of the round whose records the writer recognises
@@ -334,13 +334,14 @@ class Pull:
     def _take(self, state: State, page: Page, cursor: Cursor) -> None:
         """Write a page and count its items and its announced total."""
         back = state.shift.left > 0  # pages that were read before
-        repeated = not back and self._guard.repeated(cursor, page.items)
+        if not back:
+            self._guard.check_page(cursor, page.items)
         room = self._options.limit - state.written() if self._options.limit else None
         if page.restarted:
             state.restart_round()
             self._writer.count_again()
-        came = self._writer.write(page, state.pages, state.counts, repeated=repeated, room=room, back=back)
-        if page.next is not None and not (repeated or back):
+        came = self._writer.write(page, state.pages, state.counts, room=room, back=back)
+        if page.next is not None and not back:
             self._guard.require_news(
                 cursor,
                 items=len(page.items),
@@ -351,10 +352,9 @@ class Pull:
             )
         state.pages += 1
         state.skipped_in_a_row = 0
-        if not repeated:
-            state.read += len(page.items) - came.again
-            if (page.items or page.next) and not back:  # an empty page may end a round
-                state.sizes = state.sizes.after(len(page.items))
+        state.read += len(page.items) - came.again
+        if (page.items or page.next) and not back:  # an empty page may end a round
+            state.sizes = state.sizes.after(len(page.items))
         if page.more_rounds:
             state.rounds += [Round(params) for params in page.more_rounds]
             state.announced = None  # they replace this round

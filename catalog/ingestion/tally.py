@@ -9,7 +9,7 @@ from catalog.ingestion.parts import Counts
 from catalog.ingestion.records import Raw
 
 # Skips that come from the pull itself and say nothing about the API.
-REPEATED = "page was a repetition"
+REPEATED = "page was a repetition"  # of pulls of earlier releases
 SEEN = "seen before in this pull"
 OVER_LIMIT = "over the limit of this run"
 MAX_REASONS = 50  # distinct reasons of a count; those that contain an API's text would grow without bound
