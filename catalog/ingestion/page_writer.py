@@ -202,7 +202,7 @@ class PageWriter:
             record.filesize = size
 
     def _size(self, record: Media) -> int | None:
-        return self._client.file_size(record.url) if isinstance(record.url, str) else None
+        return self._client.file_facts(record.url).size if isinstance(record.url, str) else None
 
     def _encode(
         self, records: list[tuple[Raw, Media]], tally: Tally

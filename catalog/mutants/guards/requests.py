@@ -335,7 +335,7 @@ GUARDS = (
         holds="The length of a compressed response, or of a page to log in, is not the size of a file.",
         row=7,
         file="catalog/ingestion/client.py",
-        find="    if encoded or kind in PAGES:\n",
+        find="    if encoded or kind in WEB_PAGE_TYPES:\n",
         replace="    if False:\n",
         tests=("ingestion/test_client.py::test_a_length_that_is_not_the_file_s",),
     ),

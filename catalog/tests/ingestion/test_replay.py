@@ -275,7 +275,7 @@ def test_a_request_without_a_response_is_recorded_and_fails_again(httpserver, tm
     live = Client(transport=adapter, throttle=NoThrottle(), sleep=lambda _: None, private_hosts=here)
 
     def requests_of(asking):
-        assert asking.file_size(gone) is None
+        assert asking.file_facts(gone).size is None
         assert asking.get_json(httpserver.url_for("/items")) == {"items": [1]}
         return asking.requests
 
