@@ -32,7 +32,7 @@ NOTICEABLE = 5  # items; fewer rejects, or skips for one reason, raise no alert
 UNEVEN = 0.9  # minimum size of a page relative to the largest; for numbered pages, except the last
 DRIFT = 0.01  # by which a total may change while a round is read
 COLLAPSE = 0.5  # a total below this share of the highest one is wrong
-READ_AGAIN = 10  # pages of a round, and a tenth of it: the most that is read again because its total fell
+REREAD = 10  # pages of a round, and a tenth of it: the most that is read again because its total fell
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -106,14 +106,14 @@ def unread(read: int, announced: tuple[int, int], tolerance: float = 0, surplus:
     return f"{read:,} of {total:,} announced items came"
 
 
-def may_read_again(again: int, read: int) -> bool:
+def may_reread(pages: int, read: int) -> bool:
     """Return whether a round may read pages again because its total fell.
 
     Args:
-        again: All pages of the round that would be read again.
+        pages: All pages of the round that would be read again.
         read: Pages of the round that were read.
     """
-    return again <= READ_AGAIN + read // 10
+    return pages <= REREAD + read // 10
 
 
 def collapses(total: int | None, announced: tuple[int, int]) -> bool:

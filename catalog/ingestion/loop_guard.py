@@ -64,7 +64,7 @@ class LoopGuard:
         self._pages.add(page)
 
     def require_news(
-        self, cursor: JsonObject, *, items: int, new: int, again: int, least: int, total: int | None
+        self, cursor: JsonObject, *, items: int, new: int, known: int, tolerated: int, total: int | None
     ) -> None:
         """Require that records come that the round has not read before.
 
@@ -77,13 +77,13 @@ class LoopGuard:
             cursor: The cursor of the page, which is not the last one.
             items: Items of the page.
             new: Items of the page that the round had not read before.
-            again: Items of the page that the round had read before.
-            least: Known items in a row that may be legitimate: the records of the round.
+            known: Items of the page that the round had read before.
+            tolerated: Known items in a row that may be legitimate: the records of the round.
             total: The announced total, if there is one.
 
         Raises:
-            LoopDetected: `STALE_PAGES` in a row, with more than `least` items, brought only known items; or
-                ten times as many items as were announced, and at least `FRUITLESS`, brought no new record.
+            LoopDetected: `STALE_PAGES` in a row, with more than `tolerated` items, brought only known items;
+                or ten times as many items as were announced, and at least `FRUITLESS`, brought no new record.
         """
         self._fruitless = 0 if new else self._fruitless + items
         most = FRUITLESS_UNANNOUNCED if total is None else max(FRUITLESS, FRUITLESS_TIMES * total)
@@ -92,11 +92,11 @@ class LoopGuard:
                 f"the last {self._fruitless:,} items, up to the page at {cursor}, brought no new record; "
                 f"the pull stopped there.{self._cause(cursor)}"
             )
-        if new or not again:
+        if new or not known:
             self._stale_pages = self._stale_items = 0
             return
-        self._stale_pages, self._stale_items = self._stale_pages + 1, self._stale_items + again
-        if self._stale_pages >= STALE_PAGES and self._stale_items > max(least, STALE_ITEMS):
+        self._stale_pages, self._stale_items = self._stale_pages + 1, self._stale_items + known
+        if self._stale_pages >= STALE_PAGES and self._stale_items > max(tolerated, STALE_ITEMS):
             raise LoopDetected(
                 f"the last {self._stale_pages:,} pages, up to the one at {cursor}, brought no new record: "
                 f"{self._stale_items:,} items had come before; the pull stopped there.{self._cause(cursor)}"

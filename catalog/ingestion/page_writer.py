@@ -31,14 +31,15 @@ class Came(msgspec.Struct, frozen=True):
     An item whose records have no identifier is neither new nor known.
 
     Attributes:
-        new: Items with a record that the round had not read.
-        again: Items of which the round had read all records.
-        known: Records of the round that are remembered, with those of the page.
+        new_items: Items with a record that the round had not read.
+        known_items: Items of which the round had read all records. They do not count towards the announced
+            total.
+        remembered: Records of the round that are remembered, with those of the page.
     """
 
-    new: int
-    again: int
-    known: int
+    new_items: int
+    known_items: int
+    remembered: int
 
 
 class PageWriter:
@@ -105,7 +106,7 @@ class PageWriter:
         self._order.clear()
 
     def write(
-        self, page: Page, number: int, counts: dict[str, Counts], *, room: int | None, back: bool = False
+        self, page: Page, number: int, counts: dict[str, Counts], *, room: int | None, reread: bool = False
     ) -> Came:
         """Write and count the rows and rejects of a page.
 
@@ -114,10 +115,7 @@ class PageWriter:
             number: Number of the page in this pull.
             counts: Counts of the pull, to which those of the page are added.
             room: Number of rows that may still be written; None for no limit.
-            back: The pull went back to this page: items that the round has read are not written again.
-
-        Returns:
-            How many of its items the round has read before. They do not count towards the announced total.
+            reread: The pull went back to this page: items that the round has read are not written again.
 
         Raises:
             Fenced: Another attempt has taken over; nothing is written.
@@ -131,7 +129,7 @@ class PageWriter:
             keys = {self._key(record) for _, record in mapped if _has_identifier(record)}
             known = self._came_before(keys)
             new, old = new + (bool(keys) and not known), old + known
-            if known and (back or place >= len(page.items) - page.earlier):
+            if known and (reread or place >= len(page.items) - page.earlier):
                 for _, record in mapped:
                     tally.pass_over(self._provider.media_type(record), SEEN)
             else:

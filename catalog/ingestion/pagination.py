@@ -93,7 +93,7 @@ class Paginator(ABC):
         """Return the cursor after a page that could not be read; None if only that page names it."""
         return None
 
-    def back(self, cursor: Cursor, items: int, size: int) -> Cursor | None:
+    def rewind(self, cursor: Cursor, items: int, size: int) -> Cursor | None:
         """Return the cursor of a page before this one, from which the round is read again.
 
         For pages by number or offset: what is deleted while they are read moves the items behind it forward,
@@ -313,7 +313,7 @@ class Counted(_Listing):
             return None
         return {**cursor, self.param: cursor[self.param] + self.step}
 
-    def back(self, cursor: Cursor, items: int, size: int) -> Cursor | None:
+    def rewind(self, cursor: Cursor, items: int, size: int) -> Cursor | None:
         by = items if self.step > 1 else -(-items // max(size, 1))
         return {**cursor, self.param: max(self.first, cursor[self.param] - by)}
 

@@ -138,8 +138,8 @@ class Search(Counted):
         withheld = _withheld(params, total) if ended and total > MAX_UNIQUE else short
         return Page(photos, following, min(total, MAX_UNIQUE), withheld=withheld)
 
-    def back(self, cursor: Cursor, items: int, size: int) -> Cursor | None:
-        earlier = super().back(cursor, items, size)
+    def rewind(self, cursor: Cursor, items: int, size: int) -> Cursor | None:
+        earlier = super().rewind(cursor, items, size)
         # The photos that were read before are counted again, so the end is found by a page that is repeated.
         return earlier and {"page": earlier["page"], "seen": 0}
 

@@ -17,10 +17,11 @@ from catalog.core.errors import Fatal, Fenced, Interrupted, LoopDetected, NotWho
 from catalog.ingestion import loop_guard
 from catalog.ingestion.client import Client
 from catalog.ingestion.loop_guard import LoopGuard
+from catalog.ingestion.options import Options
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.rate import Quota
-from catalog.ingestion.state import MemoryCheckpoint, Options
+from catalog.ingestion.state import MemoryCheckpoint
 from catalog.ingestion.tally import OVER_LIMIT, SEEN
 from catalog.ingestion.transport import BaseUrlTransport
 from catalog.ingestion.windows import Window, day_window

@@ -148,12 +148,12 @@ def test_servers_that_count_differently_take_turns(tmp_path, form):
     found, _, error = read(tmp_path, api)
     assert error is None
     assert set(found) == set(items)
-    assert api.requests <= 300 * 1.12 + completeness.READ_AGAIN + 1
+    assert api.requests <= 300 * 1.12 + completeness.REREAD + 1
 
 
 def test_a_total_that_falls_again_and_again_is_reported(tmp_path, monkeypatch):
     """One item of each page goes after it was read: more than can be looked for."""
-    monkeypatch.setattr(completeness, "READ_AGAIN", 2)
+    monkeypatch.setattr(completeness, "REREAD", 2)
     items = names(3000)
     api = List("page numbers", items, {n + 2: [items[n * 10]] for n in range(29)})
     found, _, error = read(tmp_path, api)

@@ -23,6 +23,7 @@ from requests import ReadTimeout
 from catalog.core.errors import CatalogError, Fatal, Interrupted, LoopDetected, MissingKey, NotWhole, Retry
 from catalog.core.jsontypes import Json
 from catalog.ingestion.assemble import api_hosts, client_for, replay_of, window_of
+from catalog.ingestion.options import Options
 from catalog.ingestion.pagination import Counted, Cursor, Links, Page, Paginator, Tokens
 from catalog.ingestion.provider import (
     FOLDER,
@@ -34,7 +35,7 @@ from catalog.ingestion.provider import (
 )
 from catalog.ingestion.records import Audio, Image, Media, Skip, as_list, dig
 from catalog.ingestion.replay import ReplayAdapter
-from catalog.ingestion.state import MemoryCheckpoint, Options
+from catalog.ingestion.state import MemoryCheckpoint
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
 from catalog.scaffold.rows import expected_file, pull_recording, read_rows, undecided
