@@ -7,6 +7,7 @@ from catalog.core.media import Category, MediaType
 from catalog.core.secrets import ApiKey, Secret, Signed
 from catalog.ingestion.cleaning import integer
 from catalog.ingestion.client import Check, Client
+from catalog.ingestion.completeness import parts_shortfall
 from catalog.ingestion.html import first_link, links, text_of
 from catalog.ingestion.oauth2 import OAuth2
 from catalog.ingestion.pagination import (
@@ -20,7 +21,6 @@ from catalog.ingestion.pagination import (
     lacking,
     once_more,
 )
-from catalog.ingestion.partition import uncovered
 from catalog.ingestion.provider import FileSizes, Provider, Reingestion
 from catalog.ingestion.rate import Quota, Rate
 from catalog.ingestion.records import (
@@ -105,11 +105,11 @@ __all__ = [
     "missing",
     "narrowed",
     "once_more",
+    "parts_shortfall",
     "size_in_bytes",
     "tags_of",
     "text_of",
     "total_of",
-    "uncovered",
     "values_at",
     "width_and_height",
     "without_param",

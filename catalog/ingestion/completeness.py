@@ -142,6 +142,20 @@ def moved(lost: int) -> str:
     )
 
 
+def parts_shortfall(parts: int, whole: int, divided_by: str, tolerance: float = DRIFT) -> str | None:
+    """Describe what the parts of a collection lack; return None if they hold everything.
+
+    Args:
+        parts: Items in all parts together; an item that is in two counts twice.
+        whole: Items in the collection, counted without the value that divides it.
+        divided_by: The value, for the message, such as "hash".
+        tolerance: Share of the collection that may be missing, because it changes while it is read.
+    """
+    if parts >= whole * (1 - tolerance):
+        return None
+    return f"the parts by {divided_by} hold {parts:,} items, the collection {whole:,}"
+
+
 def short_page(largest: int, smallest: int | None) -> str | None:
     """Describe suspicious page sizes of a round; return None if there are none.
 

@@ -231,8 +231,10 @@ class Provider:
     def uncovered(self, client: Client, window: Window | None, announced: int | None) -> str | None:
         """Describe what none of the rounds covers; None if they cover everything.
 
-        Called at the end of a pull of everything, or of all of its window. For rounds by a fixed list of
-        values, which may change, or by counts, which may be wrong; see `partition.uncovered`.
+        Called at the end of a pull of everything, or of all of its window. For rounds that divide a
+        collection by a list of values or by time: a value that the API renames, or that is not on our list,
+        finds nothing, which looks like a part without records; so does a part whose count is wrong. See
+        `completeness.parts_shortfall`.
 
         Args:
             client: Sends requests, such as for a count without the value; one or two, because of quotas.

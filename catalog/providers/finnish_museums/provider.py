@@ -27,8 +27,8 @@ from catalog.provider_api import (
     describe,
     dig,
     license_from_url,
+    parts_shortfall,
     total_of,
-    uncovered,
 )
 
 SEARCH = "https://api.finna.fi/api/v1/search"
@@ -90,7 +90,7 @@ class FinnishMuseums(Provider):
             return f"Finna has no images of {', '.join(gone)}: was an institution renamed? See BUILDINGS"
         if announced is None or max(counts.values()) < self.slicing.max_records:
             return None
-        return uncovered(announced, sum(counts.values()), "time", LATE)
+        return parts_shortfall(announced, sum(counts.values()), "time", LATE)
 
     def _count(self, client: Client, wanted: list[str], **more: int) -> int:
         asked = {**self.params, "filter[]": wanted, "page": 1, **more}
