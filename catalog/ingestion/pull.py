@@ -21,10 +21,11 @@ from catalog.ingestion import completeness
 from catalog.ingestion.client import Client
 from catalog.ingestion.loop_guard import LoopGuard
 from catalog.ingestion.options import Options
-from catalog.ingestion.page_writer import MAX_REMEMBERED, Came, PageWriter
+from catalog.ingestion.page_writer import Came, PageWriter
 from catalog.ingestion.pagination import Cursor, Page
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider
+from catalog.ingestion.round_records import MAX_REMEMBERED
 from catalog.ingestion.state import Attempt, Checkpoint, Gap, MemoryCheckpoint, Round, State, Walk, restored
 from catalog.ingestion.windows import Window
 
@@ -233,11 +234,11 @@ class Pull:
     def _remember(self, state: State) -> None:
         """Remember what earlier attempts wrote, if this one may read it again."""
         if self.provider.deduplicate:
-            self._writer.remember(self._manifest(state), range(state.pages))
+            self._writer.remember_written(self._manifest(state), range(state.pages))
         if state.cursor is None:  # a round begins
             return
         if (written := state.rounds[state.round].written) and not self.provider.deduplicate:
-            self._writer.remember(self._manifest(state), range(written[0], state.pages))
+            self._writer.remember_written(self._manifest(state), range(written[0], state.pages))
         self._recognise(state)
 
     def _recognise(self, state: State) -> None:
@@ -287,7 +288,7 @@ class Pull:
             return  # the next failed page of the same round
         self._writer.begin_round()
         if round_.written:
-            self._writer.remember(self._manifest(state), range(*round_.written))
+            self._writer.remember_written(self._manifest(state), range(*round_.written))
         self._recognise(state)
 
     def _fetch(self, state: State, cursor: Cursor, params: Params) -> Page | None:
@@ -331,7 +332,7 @@ class Pull:
         room = self._options.limit - state.written() if self._options.limit else None
         if page.restarted:
             state.restart_round()
-            self._writer.count_again()
+            self._writer.forget_round()
         came = self._writer.write(page, state.pages, state.counts, room=room, reread=reread)
         if page.next is not None and not reread:
             self._guard.require_news(

@@ -316,8 +316,8 @@ GUARDS = (
         holds="A pull that resumes recognises also what its round has read, but not written.",
         row=10,
         file=WRITER,
-        find="islice(chain(self._written(manifest, pages), unwritten), room)",
-        replace="islice(self._written(manifest, pages), room)",
+        find="self._round.fill(chain(self._written(manifest, pages), unwritten))",
+        replace="self._round.fill(self._written(manifest, pages))",
         tests=("ingestion/test_whole.py::test_a_stopped_pull_recognises_what_its_round_has_passed_over",),
     ),
     Guard(
@@ -546,9 +546,9 @@ GUARDS = (
         name="the-last-records-are-remembered",
         holds="A long round remembers its last records, which are those that are read again.",
         row=10,
-        file=WRITER,
-        find="            self._met.discard(self._order.popleft())\n",
-        replace="            self._met.discard(self._order.pop())\n",
+        file="catalog/ingestion/round_records.py",
+        find="self._order.popleft()",
+        replace="self._order.pop()",
         tests=(f"{SHIFTS}::test_in_a_long_round_the_last_items_are_remembered",),
     ),
     Guard(

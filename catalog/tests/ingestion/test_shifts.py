@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.core.errors import Interrupted, NotWhole
-from catalog.ingestion import completeness, page_writer
+from catalog.ingestion import completeness, round_records
 from catalog.ingestion.state import MemoryCheckpoint
 from catalog.ingestion.tally import SEEN
 from catalog.provider_api import Counted
@@ -165,7 +165,7 @@ def test_a_total_that_falls_again_and_again_is_reported(tmp_path, monkeypatch):
 @pytest.mark.parametrize("stopped", [False, True])
 def test_in_a_long_round_the_last_items_are_remembered(tmp_path, monkeypatch, stopped):
     """What is read again late in a round does not make up for what is missing."""
-    monkeypatch.setattr(page_writer, "MAX_REMEMBERED", 100)
+    monkeypatch.setattr(round_records, "MAX_REMEMBERED", 100)
     items, checkpoint = names(2000), MemoryCheckpoint()
     api = List("offsets", items, {151: items[:19]})
     if stopped:
