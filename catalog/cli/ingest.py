@@ -39,8 +39,9 @@ from catalog.ingestion.assemble import client_for, replay_of, window_of
 from catalog.ingestion.completeness import Advice
 from catalog.ingestion.options import Options
 from catalog.ingestion.parts import Counts, Manifest, Parts
-from catalog.ingestion.provider import Provider, provider_class
+from catalog.ingestion.provider import Provider
 from catalog.ingestion.pull import Pull
+from catalog.ingestion.registry import provider_class
 from catalog.ingestion.state import restored
 from catalog.ingestion.transport import tls_probe
 

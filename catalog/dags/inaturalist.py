@@ -20,7 +20,7 @@ from catalog.dags.common.progress import sigterm_flag
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.tasks.reports import report_load_completion
-from catalog.ingestion.provider import documentation, provider_class
+from catalog.ingestion.registry import documentation, provider_class
 from catalog.ingestion.replay import candidate_folders
 from catalog.loading.history import reports_of
 from catalog.loading.load import LoadReport

@@ -2,7 +2,8 @@
 
 import msgspec
 
-from catalog.ingestion.provider import Provider, provider_classes
+from catalog.ingestion.provider import Provider
+from catalog.ingestion.registry import provider_classes
 
 
 class Facts(msgspec.Struct, frozen=True):

@@ -13,8 +13,9 @@ from catalog.ingestion.cleaning import tidy
 from catalog.ingestion.client import Client
 from catalog.ingestion.pagination import Page
 from catalog.ingestion.parts import Counts, Manifest, Parts
-from catalog.ingestion.provider import Provider, place_of
+from catalog.ingestion.provider import Provider
 from catalog.ingestion.records import Audio, FailedItem, Image, Media, Raw, Skip
+from catalog.ingestion.registry import place_of
 from catalog.ingestion.round_records import Key, RoundRecords
 from catalog.ingestion.tally import OVER_LIMIT, SEEN, Tally
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
@@ -149,16 +150,16 @@ class PageWriter:
             new, old = new + (bool(keys) and not known), old + known
             if known and (reread or place >= len(page.items) - page.earlier):
                 for _, record in mapped:
-                    tally.pass_over(self._provider.media_type(record), SEEN)
+                    tally.pass_over(record.media_type, SEEN)
             else:
                 records += mapped
         for _, record in records[room:] if room is not None else ():  # of an item with several records
-            tally.pass_over(self._provider.media_type(record), OVER_LIMIT)
+            tally.pass_over(record.media_type, OVER_LIMIT)
         return records[:room], Came(new, old, len(self._round))
 
     def _key(self, record: Media) -> Key:
         """Return the key of a record within the pull: its media type and the hash of its identifier."""
-        return self._provider.media_type(record), hash(_identifier(record))
+        return record.media_type, hash(_identifier(record))
 
     def _map(self, raw: Raw, tally: Tally) -> list[tuple[Raw, Media]]:
         if isinstance(raw, FailedItem):
@@ -177,7 +178,7 @@ class PageWriter:
             elif not isinstance(one, Image | Audio):
                 tally.fail(self._first, f"mapping failed: record() returned {type(one).__name__}", raw)
             else:
-                tally.fetched(self._provider.media_type(one))
+                tally.fetched(one.media_type)
                 kept.append((raw, one))
         if mapped in ([], ()):
             tally.skip(self._first, "nothing usable")
@@ -204,7 +205,7 @@ class PageWriter:
         lines: dict[MediaType, list[str]] = {m: [] for m in self._encoders}
         unwritten: list[tuple[MediaType, str]] = []
         for raw, record in records:
-            media_type = self._provider.media_type(record)
+            media_type = record.media_type
             before, key = len(lines[media_type]), None
             if self._written_before is not None:
                 key = self._key(record)

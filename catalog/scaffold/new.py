@@ -9,7 +9,7 @@ import msgspec
 
 from catalog import provider_api
 from catalog.core.media import MediaType
-from catalog.ingestion.provider import FOLDER, provider_classes, provider_names
+from catalog.ingestion.registry import FOLDER, provider_classes, provider_names
 from catalog.ingestion.transport import host_of
 
 

@@ -20,8 +20,8 @@ from catalog.ingestion.assemble import client_for, replay_of, window_of
 from catalog.ingestion.completeness import Advice
 from catalog.ingestion.options import Options
 from catalog.ingestion.parts import Manifest, Parts
-from catalog.ingestion.provider import FOLDER, api_names, provider_class
 from catalog.ingestion.pull import Pull
+from catalog.ingestion.registry import FOLDER, api_names, provider_class
 from catalog.ingestion.state import Checkpoint
 from catalog.ingestion.windows import Window
 

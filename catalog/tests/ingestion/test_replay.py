@@ -13,9 +13,10 @@ from catalog.ingestion.assemble import client_for, offsets_of
 from catalog.ingestion.client import Client
 from catalog.ingestion.pagination import Counted, Links, Page, Paginator, Tokens
 from catalog.ingestion.parts import Parts
-from catalog.ingestion.provider import Provider, api_names, provider_class
+from catalog.ingestion.provider import Provider
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.rate import NoThrottle
+from catalog.ingestion.registry import api_names, provider_class
 from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find_recording, is_recorded
 from catalog.local.demote import free_port
 from catalog.provider_api import CC0, Image, items_at

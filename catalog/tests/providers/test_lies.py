@@ -18,8 +18,8 @@ from catalog.core.errors import CatalogError, NotWhole, UnrecordedRequest
 from catalog.ingestion.assemble import offsets_of
 from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.pagination import Counted, Tokens
-from catalog.ingestion.provider import FOLDER, api_names, provider_class
 from catalog.ingestion.records import dig
+from catalog.ingestion.registry import FOLDER, api_names, provider_class
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.responses import steps
 from catalog.scaffold.rows import expected_file, pull_recording, read_rows
