@@ -23,7 +23,7 @@ from catalog.dags.tasks.reports import report_load_completion
 from catalog.ingestion.registry import documentation, provider_class
 from catalog.ingestion.replay import candidate_folders
 from catalog.loading.history import reports_of
-from catalog.loading.load import LoadReport
+from catalog.loading.report import LoadReport
 from catalog.providers.inaturalist import dump, dump_files, photo_batches, taxa
 from catalog.providers.inaturalist.provider import FILES
 

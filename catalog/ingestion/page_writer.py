@@ -14,10 +14,11 @@ from catalog.ingestion.client import Client
 from catalog.ingestion.pagination import Page
 from catalog.ingestion.parts import Counts, Manifest, Parts
 from catalog.ingestion.provider import Provider
+from catalog.ingestion.reasons import OVER_LIMIT, SEEN
 from catalog.ingestion.records import Audio, FailedItem, Image, Media, Raw, Skip
 from catalog.ingestion.registry import place_of
 from catalog.ingestion.round_records import Key, RoundRecords
-from catalog.ingestion.tally import OVER_LIMIT, SEEN, Tally
+from catalog.ingestion.tally import Tally
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
 

@@ -26,6 +26,7 @@ from catalog.ingestion.pagination import Cursor, Page
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.round_records import MAX_REMEMBERED
+from catalog.ingestion.shortfalls import IN_A_TASK, Advice, summary
 from catalog.ingestion.state import Attempt, Checkpoint, Gap, MemoryCheckpoint, Round, State, Walk, restored
 from catalog.ingestion.windows import Window
 
@@ -55,7 +56,7 @@ class Pull:
         fence: Callable[[], None] = lambda: None,
         should_stop: Callable[[], bool] = lambda: False,
         probe: Callable[[str], bool] | None = None,
-        advice: completeness.Advice = completeness.IN_A_TASK,
+        advice: Advice = IN_A_TASK,
     ) -> None:
         """Prepare a pull.
 
@@ -422,10 +423,10 @@ class Pull:
         """Describe what a round lacks, judged by the announced total; or by its pages, if it is not exact."""
         if walk.announced is not None:
             tolerance, surplus = self.provider.total_tolerance, self.provider.total_surplus
-            if missing := completeness.unread(walk.read, walk.announced, tolerance, surplus):
+            if missing := completeness.shortfall(walk.read, walk.announced, tolerance, surplus):
                 return missing
             if walk.lost:
-                return completeness.moved(walk.lost)
+                return completeness.items_moved(walk.lost)
             if not (tolerance or surplus):
                 return None
         if self.provider.pages.uniform:
@@ -439,7 +440,7 @@ class Pull:
         gaps = [*state.gaps]
         if self._is_everything(state):
             dated, proved = self.provider.dated, not state.unannounced
-            if text := completeness.nothing(
+            if text := completeness.too_empty(
                 state.fetched(), state.written(), windows=dated, proved=proved, said=bool(state.rounds)
             ):
                 gaps.append(Gap(Round({}), text, short=True))
@@ -455,9 +456,7 @@ class Pull:
             return
         self._shortfalls = [gap.error for gap in gaps if gap.short]
         short = bool(self._shortfalls)
-        text = completeness.summary(
-            [gap.error for gap in gaps], self.provider.name, short=short, advice=self._advice
-        )
+        text = summary([gap.error for gap in gaps], self.provider.name, short=short, advice=self._advice)
         raise NotWhole(text) if short else SkippedErrors(text)
 
     def _uncovered(self, state: State) -> str | None:

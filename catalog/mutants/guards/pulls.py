@@ -632,7 +632,7 @@ GUARDS = (
         holds="A pull without items counts as incomplete, unless that was announced.",
         row=12,
         file=PULL,
-        find="            if text := completeness.nothing(\n",
+        find="            if text := completeness.too_empty(\n",
         replace="            if text := (lambda *_, **__: None)(\n",
         tests=("ingestion/test_whole.py::test_nothing_at_all_is_not_whole",),
     ),

@@ -21,8 +21,8 @@ from catalog.ingestion.options import Options
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.rate import Quota
+from catalog.ingestion.reasons import OVER_LIMIT, SEEN
 from catalog.ingestion.state import MemoryCheckpoint
-from catalog.ingestion.tally import OVER_LIMIT, SEEN
 from catalog.ingestion.transport import BaseUrlTransport
 from catalog.ingestion.windows import Window, day_window
 from catalog.provider_api import CC0, Counted, Image, Links, Page, Paginator, Provider, Skip, Tokens

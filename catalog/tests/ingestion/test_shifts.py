@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from catalog.core.errors import Interrupted, NotWhole
 from catalog.ingestion import completeness, round_records
+from catalog.ingestion.reasons import SEEN
 from catalog.ingestion.state import MemoryCheckpoint
-from catalog.ingestion.tally import SEEN
 from catalog.provider_api import Counted
 from catalog.tests.ingestion.test_pull import provider, pull, rows
 from catalog.tests.providers import site
