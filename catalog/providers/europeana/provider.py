@@ -20,7 +20,6 @@ from catalog.provider_api import (
     Raw,
     RecordResult,
     RoundParams,
-    Skip,
     Tokens,
     UnexpectedResponse,
     Window,
@@ -113,10 +112,10 @@ class Europeana(Provider):
         license_ = license_from_url(
             next((r for r in raw.get("rights") or [] if "creativecommons" in r), None)
         )
-        if skip := missing(identifier=raw.get("id"), landing_url=landing):
+        if skip := missing(
+            identifier=raw.get("id"), landing_url=landing, image=url, title=title, license=license_
+        ):
             return skip
-        if not url or not title or license_ is None:
-            return Skip("no image" if not url else "no title" if not title else "no license")
         file = raw.get("file") or {}
         sized = file.get("ebucoreWidth") and file.get("ebucoreHeight")
         return Image(

@@ -27,6 +27,7 @@ from catalog.provider_api import (
     describe,
     dig,
     license_from_url,
+    missing,
     parts_shortfall,
     total_of,
 )
@@ -100,10 +101,8 @@ class FinnishMuseums(Provider):
         object_id, images = raw.get("id"), raw.get("images")
         link = dig(raw, "imageRights", "link")
         license_ = license_from_url(link)
-        if not object_id or license_ is None or not images:
-            return Skip(
-                "no identifier" if not object_id else "no license" if license_ is None else "no image"
-            )
+        if skip := missing(identifier=object_id, license=license_, image=images):
+            return skip
         building = dig(raw, "buildings", 0, "value")
         return [
             Image(
