@@ -6,6 +6,8 @@ an error but a value (`Skip`, or a reject with its reason), so one bad record ne
 
 from datetime import datetime
 
+GONE = frozenset((404, 410))  # HTTP statuses
+
 
 class CatalogError(Exception):
     """Base class of all errors. The message is safe to show: it holds no secrets."""
@@ -28,11 +30,16 @@ class Fatal(CatalogError):
 
 
 class HttpStatus(Fatal):
-    """A non-retryable HTTP status; `status` lets a caller treat 404 and 410 as deleted."""
+    """A non-retryable HTTP status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether what was requested does not exist, or no longer."""
+        return self.status in GONE
 
 
 class UnexpectedResponse(Retry):

@@ -34,12 +34,7 @@ from catalog.ingestion.deadline import deadline
 from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.rate import LocalThrottle, NoThrottle, Rate, Throttle
 from catalog.ingestion.replay import ReplayAdapter
-from catalog.ingestion.response_errors import (
-    DELETED_STATUSES,
-    is_json,
-    raise_for_reported_error,
-    raise_for_status,
-)
+from catalog.ingestion.response_errors import is_json, raise_for_reported_error, raise_for_status
 from catalog.ingestion.responses import as_count
 from catalog.ingestion.retries import RetryPolicy, retry_after
 from catalog.ingestion.signing import Signer
@@ -262,7 +257,7 @@ class Client:
         except StopsPull:
             raise
         except HttpStatus as error:
-            return FileFacts(deleted=error.status in DELETED_STATUSES)
+            return FileFacts(deleted=error.is_gone)
         except (Fatal, Retry):
             return FileFacts()
 

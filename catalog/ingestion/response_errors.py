@@ -8,7 +8,6 @@ from catalog.core.secrets import Redactor
 from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.responses import describe
 
-DELETED_STATUSES = frozenset((404, 410))
 _TEMPORARY = frozenset((408, 425, 429))
 
 

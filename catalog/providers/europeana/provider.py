@@ -35,7 +35,6 @@ from catalog.providers.europeana.labels import concepts, creator
 
 API = "https://api.europeana.eu/record/v2"
 SOURCES = {"Wellcome Collection": "wellcome_collection"}  # data provider → source
-DELETED_STATUSES = (404, 410)
 UNKNOWN = re.compile(
     r"(?i)^(?!.*\bkey\b).*(not found|not exist|no such|(invalid|unknown) record|deleted|removed)"
 )
@@ -98,9 +97,9 @@ class Europeana(Provider):
         try:
             item = client.get_json(f"{API}{raw['id']}.json", check=described, may_fail=True)
         except HttpStatus as error:
-            if error.status in DELETED_STATUSES:
-                return raw
-            raise
+            if not error.is_gone:
+                raise
+            return raw
         resources = dig(item, "object", "aggregations", 0, "webResources")
         files = [r for r in resources if r.get("about") == image_url(raw)] if resources else []
         return {**raw, "file": files[0] if files else {}}

@@ -91,7 +91,7 @@ class Albums:
         except StopsPull:
             raise
         except CatalogError as error:
-            if isinstance(error, HttpStatus) and error.status in (404, 410):
+            if isinstance(error, HttpStatus) and error.is_gone:
                 self._known[page], self._faults = None, 0
             else:
                 self._faults += 1
