@@ -17,8 +17,8 @@ from requests.utils import parse_header_links
 from catalog.core.errors import HttpStatus, UnexpectedResponse, UnrecordedRequest
 from catalog.core.jsontypes import Json, JsonObject, Params
 from catalog.ingestion.client import Check, Client, Decoded
-from catalog.ingestion.records import Raw, dig
-from catalog.ingestion.responses import as_count, count_at, describe, has, items_at, steps, total_of
+from catalog.ingestion.records import Raw
+from catalog.ingestion.responses import as_count, count_at, describe, has, items_at, total_of, value_at
 from catalog.ingestion.transport import host_of
 
 Cursor = JsonObject
@@ -180,7 +180,7 @@ class _Listing(Paginator):
         for path in self.beside.values():
             if not has(body, path):
                 raise UnexpectedResponse(f"`{path}`, a value beside the items, is missing; {describe(body)}")
-        values = {key: dig(body, *steps(path)) for key, path in self.beside.items()}
+        values = {key: value_at(body, path) for key, path in self.beside.items()}
         return [{**item, **values} if isinstance(item, dict) else item for item in found]
 
     def checked(self, body: Json) -> None:
@@ -302,7 +302,7 @@ class Counted(_Listing):
         answer = self._ask(client, at, params, empty=last is None)
         if answer is None:
             return Page([], gone=True)
-        items, total = self._items(answer.body), self._total(answer, cursor)
+        items, total = self._items(answer.body), self.total_items(answer, cursor)
         following = self._next(cursor, answer.body, len(items))
         if following is None and total is None and last is None and not self.pages:
             self._prove_end(client, at, params, items)
@@ -346,7 +346,7 @@ class Counted(_Listing):
                 raise UnexpectedResponse(f"page {at} is empty, but `{self.pages}` announces more pages")
             if self.more and not has(body, self.more):
                 raise UnexpectedResponse(f"`{self.more}`, which says whether a page follows, is missing")
-            if self.more and not (items or self.total or at == self.first or dig(body, *steps(self.more))):
+            if self.more and not (items or self.total or at == self.first or value_at(body, self.more)):
                 raise UnexpectedResponse(f"page {at}, which the page before named as the next one, is empty")
             if self.total and (self.announces == "always" or has(body, self.total)):
                 total_of(body, self.total, len(items))
@@ -371,7 +371,7 @@ class Counted(_Listing):
         elif self.pages:
             ended = at + 1 >= self.first + count_at(body, self.pages)
         elif self.more:
-            ended = not dig(body, *steps(self.more))
+            ended = not value_at(body, self.more)
         else:
             ended = not came
         following = at + (came if came and self.step > 1 else self.step)
@@ -379,10 +379,15 @@ class Counted(_Listing):
             ended = True  # what is not shown is missing from the announced total
         return None if ended else {**cursor, self.param: following}
 
-    def _total(self, answer: Decoded, cursor: Cursor) -> int | None:
-        """Return the total number of items from the response, or from the HEAD request before it."""
+    def total_items(self, answer: Decoded, cursor: Cursor) -> int | None:
+        """Return the total number of items; override it for an API whose total needs a correction.
+
+        Args:
+            answer: The checked response for a page.
+            cursor: The cursor of the page, with the total of the HEAD request, if there was one.
+        """
         if self.total:
-            return as_count(dig(answer.body, *steps(self.total)), grouped=True)
+            return as_count(value_at(answer.body, self.total), grouped=True)
         announced = as_count(answer.headers.get(self.total_header)) if self.total_header else None
         return cursor.get("total") if announced is None else announced
 
@@ -486,7 +491,7 @@ class Tokens(_Listing):
         if self.following_header:
             found: Json = answer.headers.get(self.following_header)
         else:
-            found = dig(answer.body, *steps(self.following or ""))
+            found = value_at(answer.body, self.following or "")
         return None if found == token else found or None
 
 
@@ -557,7 +562,7 @@ class Links(_Listing):
         Raises:
             UnexpectedResponse: It is not an address of the API's host.
         """
-        link = dig(answer.body, *steps(self.following)) if self.following else next_link(answer.headers)
+        link = value_at(answer.body, self.following) if self.following else next_link(answer.headers)
         if not link:
             return None
         address = urljoin(url, link) if isinstance(link, str) else ""

@@ -23,8 +23,7 @@ from catalog.core.errors import Fatal, UnrecordedRequest
 from catalog.core.jsontypes import Json, JsonObject, keys_in
 from catalog.core.secrets import Redactor, is_secret
 from catalog.ingestion.json_reader import read_json
-from catalog.ingestion.records import dig
-from catalog.ingestion.responses import steps
+from catalog.ingestion.responses import value_at
 from catalog.ingestion.transport import LIBRARY_ERRORS, Transport
 
 _FILE = "recording.json"
@@ -290,8 +289,8 @@ class ReplayAdapter(BaseAdapter):
         counts = [0]
         for number in numbers:
             try:
-                found = dig(
-                    read_json(self._body(self._interactions[number].response)), *steps(self._items or "")
+                found = value_at(
+                    read_json(self._body(self._interactions[number].response)), self._items or ""
                 )
             except ValueError:  # a recorded failure, before the successful attempt
                 continue

@@ -36,6 +36,11 @@ def dotted(*keys: str) -> str:
     return ".".join(re.sub(r"[.\\]", r"\\\g<0>", key) for key in keys)
 
 
+def value_at(body: Json, path: str) -> Json:
+    """Return the value at a dotted path; None if it is missing."""
+    return dig(body, *steps(path))
+
+
 def has(body: Json, path: str) -> bool:
     """Return whether the last key of a dotted path is present, even if its value is null or false."""
     *parents, last = steps(path)
@@ -54,7 +59,7 @@ def items_at(body: Json, path: str) -> list[Raw]:
         UnexpectedResponse: There is no list. Without this check, an API that renames its list would look like
             one that has run out of items.
     """
-    value = dig(body, *steps(path))
+    value = value_at(body, path)
     if isinstance(value, list):
         return value
     there = join_first(f"`{name or 'the body'}`" for name in lists_in(body))
@@ -80,7 +85,7 @@ def values_at(body: Json, path: str) -> JsonObject:
     Raises:
         UnexpectedResponse: There is no object.
     """
-    value = dig(body, *steps(path))
+    value = value_at(body, path)
     if not isinstance(value, dict):
         raise UnexpectedResponse(missing_text(body, path, f"is {_kind(value)}, not an object"))
     return value
@@ -120,7 +125,7 @@ def count_at(body: Json, path: str) -> int:
     Raises:
         UnexpectedResponse: The value is missing or not a non-negative integer.
     """
-    found = dig(body, *steps(path))
+    found = value_at(body, path)
     if (number := as_count(found, grouped=True)) is None:
         number_like = isinstance(found, int | float) and not isinstance(found, bool)
         shown = str(found)[:40] if number_like else _kind(found)

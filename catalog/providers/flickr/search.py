@@ -7,7 +7,6 @@ https://www.flickr.com/services/api/flickr.photos.licenses.getInfo.html
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from catalog.core.errors import LoopDetected, UnexpectedResponse
 from catalog.provider_api import (
     Check,
     Client,
@@ -17,9 +16,11 @@ from catalog.provider_api import (
     Json,
     JsonObject,
     KeyRefused,
+    LoopDetected,
     Page,
     Params,
     Raw,
+    UnexpectedResponse,
     as_count,
     count_at,
     describe,

@@ -1,7 +1,17 @@
 """Reads the pages of one build of PhyloPic's data, and starts over when there is a newer one."""
 
-from catalog.core.errors import UnexpectedResponse
-from catalog.provider_api import Client, Cursor, HttpStatus, Json, Page, Paginator, Params, count_at, items_at
+from catalog.provider_api import (
+    Client,
+    Cursor,
+    HttpStatus,
+    Json,
+    Page,
+    Paginator,
+    Params,
+    UnexpectedResponse,
+    count_at,
+    items_at,
+)
 
 IMAGES = "https://api.phylopic.org/images"
 

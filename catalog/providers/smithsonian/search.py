@@ -2,7 +2,6 @@
 
 import logging
 
-from catalog.core.errors import UnexpectedResponse
 from catalog.provider_api import (
     Client,
     Counted,
@@ -10,6 +9,7 @@ from catalog.provider_api import (
     Json,
     Page,
     Params,
+    UnexpectedResponse,
     count_at,
     describe,
     dig,
