@@ -114,8 +114,8 @@ GUARDS = (
         holds="Of the files of a page, only those of the attempt in the manifest count.",
         row=3,
         file=PARTS,
-        find="if page in among and attempt == manifest.attempt_of(page):",
-        replace="if page in among:",
+        find=" and file.attempt == manifest.attempt_of(file.page)",
+        replace="",
         tests=("ingestion/test_pull.py::test_of_each_page_the_part_counts_whose_attempt_the_manifest_names",),
     ),
     Guard(
@@ -123,8 +123,8 @@ GUARDS = (
         holds="The manifest of the newest attempt counts, not the one that was written last.",
         row=3,
         file=PARTS,
-        find="        _, newest = max(found, key=lambda pair: pair[0])\n",
-        replace="        _, newest = min(found, key=lambda pair: pair[0])\n",
+        find="        newest = max(found, key=lambda file: file.attempt)\n",
+        replace="        newest = min(found, key=lambda file: file.attempt)\n",
         tests=("ingestion/test_pull.py",),
     ),
     Guard(
