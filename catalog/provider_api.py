@@ -17,18 +17,18 @@ from catalog.core.secrets import ApiKey, Secret, Signed
 from catalog.ingestion.cleaning import integer
 from catalog.ingestion.client import Check, Client, Decoded
 from catalog.ingestion.completeness import parts_shortfall
+from catalog.ingestion.counted import Counted
 from catalog.ingestion.html import first_link, links, text_of
+from catalog.ingestion.links import Links, Tokens
 from catalog.ingestion.oauth2 import OAuth2
 from catalog.ingestion.pagination import (
-    Counted,
     Cursor,
-    Links,
     Page,
     Paginator,
     RoundParams,
-    Tokens,
     lacking,
     once_more,
+    request_count,
 )
 from catalog.ingestion.provider import FileSizes, Provider, Reingestion
 from catalog.ingestion.rate import Quota, Rate
@@ -128,6 +128,7 @@ __all__ = [
     "narrowed",
     "once_more",
     "parts_shortfall",
+    "request_count",
     "size_in_bytes",
     "tags_of",
     "text_of",

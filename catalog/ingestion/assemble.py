@@ -9,7 +9,8 @@ from requests.adapters import BaseAdapter
 from catalog.core.errors import Fatal, MissingKey
 from catalog.core.secrets import Credentials, KeyCredentials, Redactor, Secret
 from catalog.ingestion.client import Client, Limits, user_agent
-from catalog.ingestion.pagination import Counted, Paginator
+from catalog.ingestion.counted import Counted
+from catalog.ingestion.pagination import Paginator
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import Throttle
 from catalog.ingestion.registry import provider_class

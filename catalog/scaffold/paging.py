@@ -9,7 +9,7 @@ import msgspec
 
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.secrets import is_secret
-from catalog.ingestion.pagination import next_link
+from catalog.ingestion.links import next_link
 from catalog.ingestion.responses import as_count, dotted, lists_in, steps, value_at
 
 Kind = Literal["Counted", "Tokens", "Links"]

@@ -8,6 +8,7 @@ PULL, WRITER, PAGES = (
     "catalog/ingestion/pagination.py",
 )
 PARTS, STATE = "catalog/ingestion/parts.py", "catalog/ingestion/state.py"
+COUNTED = "catalog/ingestion/counted.py"
 WHOLE, SHIFTS = "ingestion/test_whole.py", "ingestion/test_shifts.py"
 
 GUARDS = (
@@ -324,7 +325,7 @@ GUARDS = (
         name="offset-by-what-came",
         holds="An offset grows by the number of items received, so a capped page loses no item.",
         row=10,
-        file=PAGES,
+        file=COUNTED,
         find="        following = at + (came if came and self.step > 1 else self.step)\n",
         replace="        following = at + self.step\n",
         tests=("ingestion/test_pagination.py::test_offsets_grow_by_what_came",),
@@ -333,7 +334,7 @@ GUARDS = (
         name="nothing-beyond-what-is-shown",
         holds="Offsets end where an API shows no more of a search; the announced total tells what is missing.",
         row=10,
-        file=PAGES,
+        file=COUNTED,
         find="        if self.most is not None and following + self.step > self.first + self.most:\n",
         replace="        if False:\n",
         tests=(
@@ -345,7 +346,7 @@ GUARDS = (
         name="empty-page-is-proved",
         holds="Without a total, an empty page ends a list only if the next page is empty as well.",
         row=10,
-        file=PAGES,
+        file=COUNTED,
         find="            self._prove_end(client, at, params, items)\n",
         replace="            pass\n",
         tests=("ingestion/test_pagination.py::test_an_empty_page_with_others_behind_it_is_an_error",),
@@ -354,7 +355,7 @@ GUARDS = (
         name="flag-of-the-last-page-is-proved",
         holds="Without a total, a page that says that none follows is the last only if the next one is empty.",
         row=10,
-        file=PAGES,
+        file=COUNTED,
         find="        if following is None and total is None and last is None and not self.pages:\n",
         replace="        if not items and following is None and total is None and last is None and not self.pages:\n",
         tests=(

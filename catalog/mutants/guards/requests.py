@@ -241,7 +241,7 @@ GUARDS = (
         name="links-are-stored-without-keys",
         holds="The address of the next page, which is logged and stored, has no key.",
         row=33,
-        file="catalog/ingestion/pagination.py",
+        file="catalog/ingestion/links.py",
         find="keep_blank_values=True) if redact(v) == v]\n",
         replace="keep_blank_values=True)]\n",
         tests=("ingestion/test_pagination.py::test_no_key_is_stored_with_a_link",),

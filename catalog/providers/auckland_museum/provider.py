@@ -30,12 +30,12 @@ from catalog.provider_api import (
     Skip,
     UnexpectedResponse,
     Window,
-    count_at,
     dig,
     license_from_name,
     missing,
     narrowed,
     parts_shortfall,
+    request_count,
     tags_of,
 )
 
@@ -137,8 +137,7 @@ class AucklandMuseum(Provider):
 
 
 def count(client: Client, asked: JsonObject) -> int:
-    body = client.get_json(SEARCH, {"size": 0}, json={"query": asked}, check=check)
-    return count_at(body, "hits.total")
+    return request_count(client, SEARCH, {"size": 0}, "hits.total", check=check, json={"query": asked})
 
 
 def path_of(address: Raw) -> str:

@@ -23,12 +23,12 @@ from catalog.provider_api import (
     Slicing,
     UnexpectedResponse,
     Window,
-    count_at,
     describe,
     dig,
     license_from_url,
     missing,
     parts_shortfall,
+    request_count,
     total_of,
 )
 
@@ -95,7 +95,7 @@ class FinnishMuseums(Provider):
 
     def _count(self, client: Client, wanted: list[str], **more: int) -> int:
         asked = {**self.params, "filter[]": wanted, "page": 1, **more}
-        return count_at(client.get_json(SEARCH, asked, check=check), "resultCount")
+        return request_count(client, SEARCH, asked, "resultCount", check=check)
 
     def record(self, raw: Raw) -> RecordResult:
         object_id, images = raw.get("id"), raw.get("images")

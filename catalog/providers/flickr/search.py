@@ -31,6 +31,7 @@ from catalog.provider_api import (
 )
 
 ENDPOINT = "https://api.flickr.com/services/rest"
+TOTAL = "photos.total"
 PER_PAGE, MAX_UNIQUE = 500, 4000
 DATES = ("min_upload_date", "max_upload_date")  # both inclusive, in Unix time
 UNSHOWN = 1  # photos in a total without which a page may be empty; see `Flickr.total_surplus`
@@ -75,12 +76,6 @@ def check(body: Json) -> None:
     raise (Fatal if as_count(code) in PERMANENT else UnexpectedResponse)(said)
 
 
-def check_total(body: Json) -> None:
-    """Raise UnexpectedResponse if a search result has no total; otherwise raise like `check`."""
-    check(body)
-    count_at(body, "photos.total")
-
-
 def check_page(body: Json) -> None:
     """Check a page of photos.
 
@@ -91,7 +86,7 @@ def check_page(body: Json) -> None:
     """
     check(body)
     photos = items_at(body, "photos.photo")
-    total = total_of(body, "photos.total", len(photos))
+    total = total_of(body, TOTAL, len(photos))
     pages, number = (count_at(body, f"photos.{key}") for key in ("pages", "page"))
     if not photos and total > UNSHOWN and number < max(pages, 2):
         raise UnexpectedResponse(f"page {number} of {pages} is empty, but {total:,} photos were announced")
@@ -109,7 +104,7 @@ class Search(Counted):
     """
 
     def __init__(self) -> None:
-        super().__init__(ENDPOINT, items="photos.photo", first=0, total="photos.total", check=check)
+        super().__init__(ENDPOINT, items="photos.photo", first=0, total=TOTAL, check=check)
         self.uniform = False  # a repeated page counts as empty; short ones are reported here
 
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:

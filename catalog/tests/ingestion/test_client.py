@@ -14,7 +14,8 @@ from catalog.core.errors import Fatal, HttpStatus, Retry, StopsPull, UnexpectedR
 from catalog.core.secrets import ApiKey, KeyCredentials, Secret
 from catalog.ingestion.assemble import api_hosts, client_for
 from catalog.ingestion.client import Client, FileFacts, Limits
-from catalog.ingestion.pagination import Counted, Paginator
+from catalog.ingestion.counted import Counted
+from catalog.ingestion.pagination import Paginator
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import NoThrottle
 from catalog.ingestion.replay import ReplayAdapter

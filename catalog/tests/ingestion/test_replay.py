@@ -11,7 +11,9 @@ from catalog.core.errors import Fatal, UnrecordedRequest
 from catalog.core.secrets import ApiKey, KeyCredentials, Redactor, Secret
 from catalog.ingestion.assemble import client_for, offsets_of
 from catalog.ingestion.client import Client
-from catalog.ingestion.pagination import Counted, Links, Page, Paginator, Tokens
+from catalog.ingestion.counted import Counted
+from catalog.ingestion.links import Links, Tokens
+from catalog.ingestion.pagination import Page, Paginator
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.pull import Pull

@@ -16,8 +16,9 @@ import pytest
 
 from catalog.core.errors import CatalogError, NotWhole, UnrecordedRequest
 from catalog.ingestion.assemble import offsets_of
+from catalog.ingestion.counted import Counted
 from catalog.ingestion.json_reader import read_json
-from catalog.ingestion.pagination import Counted, Tokens
+from catalog.ingestion.links import Tokens
 from catalog.ingestion.registry import FOLDER, api_names, provider_class
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.responses import steps, value_at

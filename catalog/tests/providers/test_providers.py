@@ -23,8 +23,10 @@ from requests import ReadTimeout
 from catalog.core.errors import CatalogError, Fatal, Interrupted, LoopDetected, MissingKey, NotWhole, Retry
 from catalog.core.jsontypes import Json
 from catalog.ingestion.assemble import api_hosts, client_for, replay_of, window_of
+from catalog.ingestion.counted import Counted
+from catalog.ingestion.links import Links, Tokens
 from catalog.ingestion.options import Options
-from catalog.ingestion.pagination import Counted, Cursor, Links, Page, Paginator, Tokens
+from catalog.ingestion.pagination import Cursor, Page, Paginator
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.records import Audio, Image, Media, Skip, as_list, dig
 from catalog.ingestion.registry import FOLDER, api_names, documentation, provider_class, provider_names
