@@ -10,7 +10,7 @@ GONE = frozenset((404, 410))  # HTTP statuses
 
 
 class CatalogError(Exception):
-    """Base class of all errors. The message is safe to show: it holds no secrets."""
+    """Base class of all errors but `Refused`. The message is safe to show: it holds no secrets."""
 
 
 class Retry(CatalogError):
@@ -56,6 +56,10 @@ class PrivateAddress(BadAddress):
 
 class StopsPull(Fatal):
     """The whole pull cannot continue; never skipped with a page, and never the reject of a single item."""
+
+
+class MissingKey(StopsPull):
+    """The provider needs a key and none is set; the message names the Variable and where to get a key."""
 
 
 class KeyRefused(StopsPull):
@@ -104,7 +108,3 @@ class NotWhole(SkippedErrors):
 
 class Refused(ValueError):
     """A person asked for something that is not allowed; the message names the part and the reason."""
-
-
-class MissingKey(StopsPull):
-    """The provider needs a key and none is set; the message names the Variable and where to get a key."""

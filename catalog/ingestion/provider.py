@@ -94,7 +94,7 @@ class Provider:
         overlap: Time before its day, in whole hours, that a pull of a dated provider requests again. A day is
             pulled as soon as it is over, when its last records may not be in the API's search index yet.
         since: A pull covers everything, or, with a date, all that was added since.
-        start_date: First day of a dated provider.
+        start_date: First day of the DAG's schedule; a dated provider has items from then on.
         rate: Rate limit of the API.
         quota: Requests allowed per day or month.
         key: The API key.

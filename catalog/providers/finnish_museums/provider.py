@@ -123,15 +123,11 @@ class FinnishMuseums(Provider):
 
 def filters(building: str, window: Window | None = None) -> list[str]:
     """Return the filters of a search, at any time or in a window; ranges include both ends, to the second."""
-    wanted = ['format:"0/Image/"', of_building(building)]
+    wanted = ['format:"0/Image/"', f'building:"{building}"']
     if window is None:
         return wanted
     start, end = window.start, window.end - timedelta(seconds=1)
     return [*wanted, f'last_indexed:"[{start:%Y-%m-%dT%H:%M:%SZ} TO {end:%Y-%m-%dT%H:%M:%SZ}]"']
-
-
-def of_building(building: str) -> str:
-    return f'building:"{building}"'
 
 
 def creators(authors: Json) -> str | None:
