@@ -41,9 +41,9 @@ from catalog.ingestion.parts import Counts, Manifest, Parts
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.registry import provider_class
+from catalog.ingestion.sessions import tls_probe
 from catalog.ingestion.shortfalls import Advice
 from catalog.ingestion.state import restored
-from catalog.ingestion.transport import tls_probe
 
 ProviderName = Annotated[str, typer.Argument(help="A provider's name, as `catalog providers` lists them.")]
 Day = Annotated[

@@ -8,6 +8,7 @@ from requests.adapters import BaseAdapter
 
 from catalog.core.errors import Fatal, MissingKey
 from catalog.core.secrets import Credentials, KeyCredentials, Redactor, Secret
+from catalog.ingestion.addresses import host_of
 from catalog.ingestion.client import Client, Limits, user_agent
 from catalog.ingestion.counted import Counted
 from catalog.ingestion.pagination import Paginator
@@ -15,7 +16,7 @@ from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import Throttle
 from catalog.ingestion.registry import provider_class
 from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find_recording
-from catalog.ingestion.transport import BaseUrlTransport, host_of
+from catalog.ingestion.transport import BaseUrlTransport
 from catalog.ingestion.windows import Window, day_window
 
 

@@ -32,13 +32,15 @@ from catalog.core.jsontypes import Json, Params
 from catalog.core.secrets import Credentials, Signed
 from catalog.ingestion.deadline import deadline
 from catalog.ingestion.json_reader import read_json
+from catalog.ingestion.library_errors import LIBRARY_ERRORS, to_catalog_error
 from catalog.ingestion.rate import LocalThrottle, NoThrottle, Rate, Throttle
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.response_errors import is_json, raise_for_reported_error, raise_for_status
 from catalog.ingestion.responses import as_count
 from catalog.ingestion.retries import RetryPolicy, retry_after
+from catalog.ingestion.sessions import Session
 from catalog.ingestion.signing import Signer
-from catalog.ingestion.transport import LIBRARY_ERRORS, Session, Transport, to_catalog_error
+from catalog.ingestion.transport import Transport
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

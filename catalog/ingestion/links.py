@@ -8,10 +8,10 @@ from requests.utils import parse_header_links
 
 from catalog.core.errors import UnexpectedResponse
 from catalog.core.jsontypes import Json, Params
+from catalog.ingestion.addresses import host_of
 from catalog.ingestion.client import Check, Client, Decoded
 from catalog.ingestion.pagination import Cursor, Listing, Page
 from catalog.ingestion.responses import value_at
-from catalog.ingestion.transport import host_of
 
 
 class Tokens(Listing):

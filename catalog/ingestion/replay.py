@@ -23,8 +23,9 @@ from catalog.core.errors import Fatal, UnrecordedRequest
 from catalog.core.jsontypes import Json, JsonObject, keys_in
 from catalog.core.secrets import Redactor, is_secret
 from catalog.ingestion.json_reader import read_json
+from catalog.ingestion.library_errors import LIBRARY_ERRORS
 from catalog.ingestion.responses import value_at
-from catalog.ingestion.transport import LIBRARY_ERRORS, Transport
+from catalog.ingestion.transport import Transport
 
 _FILE = "recording.json"
 _NO_RESPONSE = 0

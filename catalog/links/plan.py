@@ -19,7 +19,7 @@ from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.database.earlier_runs import earlier_name
-from catalog.ingestion.transport import host_of
+from catalog.ingestion.addresses import host_of
 from catalog.links.answers import BUSY, PAUSED
 
 log = logging.getLogger(__name__)

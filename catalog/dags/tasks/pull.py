@@ -21,7 +21,7 @@ from catalog.ingestion.lease import Lease
 from catalog.ingestion.options import Options
 from catalog.ingestion.parts import Manifest
 from catalog.ingestion.pull import Pull
-from catalog.ingestion.transport import tls_probe
+from catalog.ingestion.sessions import tls_probe
 
 log = logging.getLogger(__name__)
 RESUMES = "The next attempt resumes at the last whole page."

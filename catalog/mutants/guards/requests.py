@@ -400,7 +400,7 @@ GUARDS = (
         name="netrc-replaces-no-token",
         holds="A .netrc file does not replace the token of a request to GitHub.",
         row=33,
-        file=TRANSPORT,
+        file="catalog/ingestion/sessions.py",
         find="        self.auth = lambda request: request\n\n    def rebuild_auth",
         replace="\n    def rebuild_auth",
         tests=(f"{TEST_STAGING}::test_a_netrc_does_not_take_the_place_of_the_token",),
@@ -427,7 +427,7 @@ GUARDS = (
         name="headers-stay-with-their-host",
         holds="Secret headers are not sent to the host that a redirect leads to.",
         row=33,
-        file=TRANSPORT,
+        file="catalog/ingestion/sessions.py",
         find="        if self.should_strip_auth(before, now):",
         replace="        if False:",
         tests=(

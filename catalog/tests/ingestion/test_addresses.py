@@ -21,7 +21,7 @@ from catalog.ingestion import transport
 from catalog.ingestion.addresses import is_global
 from catalog.ingestion.client import Client, FileFacts, Limits
 from catalog.ingestion.rate import NoThrottle
-from catalog.ingestion.transport import tls_probe
+from catalog.ingestion.sessions import tls_probe
 from catalog.tests.ingestion.raw_server import raw_server, request
 
 pytestmark = pytest.mark.enable_socket
