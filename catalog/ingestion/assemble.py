@@ -14,8 +14,10 @@ from catalog.ingestion.counted import Counted
 from catalog.ingestion.pagination import Paginator
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import Throttle
+from catalog.ingestion.recorder import RecordingAdapter
+from catalog.ingestion.recording import find_recording
 from catalog.ingestion.registry import provider_class
-from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find_recording
+from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.transport import BaseUrlTransport
 from catalog.ingestion.windows import Window, day_window
 

@@ -14,8 +14,8 @@ from catalog.core.errors import Fatal, Refused
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.media import MediaType
 from catalog.ingestion.json_reader import read_json
+from catalog.ingestion.recording import Interaction, read_recording
 from catalog.ingestion.records import dig
-from catalog.ingestion.replay import Interaction, read_recording
 from catalog.ingestion.responses import describe, steps, value_at
 from catalog.scaffold.fields import Fields, fields_of
 from catalog.scaffold.made_up import EACH, MadeUp

@@ -7,7 +7,7 @@ CLIENT, RETRIES, TRANSPORT = (
     "catalog/ingestion/retries.py",
     "catalog/ingestion/transport.py",
 )
-REPLAY, TEST_REPLAY = "catalog/ingestion/replay.py", "ingestion/test_replay.py"
+RECORDER, TEST_REPLAY = "catalog/ingestion/recorder.py", "ingestion/test_replay.py"
 SIGNING, JUDGEMENT = "catalog/ingestion/signing.py", "catalog/ingestion/response_errors.py"
 TEST_CLIENT, TEST_DEADLINE = "ingestion/test_client.py", "ingestion/test_deadline.py"
 GITHUB, TEST_STAGING = "catalog/maintenance/github.py", "maintenance/test_staging.py"
@@ -101,7 +101,7 @@ GUARDS = (
         name="recordings-keep-headers",
         holds="A recording keeps the response headers that name the next page, whatever their names are.",
         row=10,
-        file=REPLAY,
+        file=RECORDER,
         find="if key.lower() in self._headers or is_recorded(key)\n",
         replace='if key.lower() == "content-type"\n',
         tests=(f"{TEST_REPLAY}::test_a_recorded_pull_replays_to_the_same_rows",),
@@ -110,7 +110,7 @@ GUARDS = (
         name="recordings-keep-no-identity",
         holds="A recording leaves out the response headers that identify who asked.",
         row=33,
-        file=REPLAY,
+        file=RECORDER,
         find="if key.lower() in self._headers or is_recorded(key)\n",
         replace="",
         tests=(f"{TEST_REPLAY}::test_no_secret_of_a_header_is_recorded",),
@@ -119,8 +119,8 @@ GUARDS = (
         name="recorded-first-pages",
         holds="In a replay, the response to a request with a cursor is not that of the first page.",
         row=10,
-        file=REPLAY,
-        find='            interactions.sort(key=lambda i: -_listed_by(i["request"]))\n',
+        file=RECORDER,
+        find="            interactions.sort(key=lambda i: -i.request.listed())\n",
         replace="",
         tests=(f"{TEST_REPLAY}::test_a_recorded_pull_replays_to_the_same_rows",),
     ),

@@ -18,7 +18,7 @@ from catalog.core.errors import CatalogError, Fatal, Retry
 from catalog.core.secrets import ApiKey, KeyCredentials, Redactor, Secret, is_secret
 from catalog.ingestion.client import Client
 from catalog.ingestion.rate import NoThrottle
-from catalog.ingestion.replay import RecordingAdapter
+from catalog.ingestion.recorder import RecordingAdapter
 from catalog.ingestion.responses import items_at
 
 KEY = "k3y/w1th+0dd=ch4rs&m0re"

@@ -18,8 +18,10 @@ from catalog.ingestion.parts import Parts
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.rate import NoThrottle
+from catalog.ingestion.recorder import RecordingAdapter
+from catalog.ingestion.recording import find_recording, is_recorded
 from catalog.ingestion.registry import api_names, provider_class
-from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find_recording, is_recorded
+from catalog.ingestion.replay import ReplayAdapter
 from catalog.local.demote import free_port
 from catalog.provider_api import CC0, Image, items_at
 
