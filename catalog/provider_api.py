@@ -1,26 +1,35 @@
 """What a provider's file imports: the one module that a contributor needs to know."""
 
-from catalog.core.errors import Fatal, HttpStatus, KeyRefused, Retry, UnexpectedResponse
+from catalog.core.errors import (
+    CatalogError,
+    Fatal,
+    HttpStatus,
+    KeyRefused,
+    LoopDetected,
+    Retry,
+    StopsPull,
+    UnexpectedResponse,
+)
 from catalog.core.jsontypes import Json, JsonObject, Params
 from catalog.core.licenses import CC0, PDM, License, license_from_name, license_from_pair, license_from_url
 from catalog.core.media import Category, MediaType
 from catalog.core.secrets import ApiKey, Secret, Signed
 from catalog.ingestion.cleaning import integer
-from catalog.ingestion.client import Check, Client
+from catalog.ingestion.client import Check, Client, Decoded
+from catalog.ingestion.completeness import parts_shortfall
+from catalog.ingestion.counted import Counted
 from catalog.ingestion.html import first_link, links, text_of
+from catalog.ingestion.links import Links, Tokens
 from catalog.ingestion.oauth2 import OAuth2
 from catalog.ingestion.pagination import (
-    Counted,
     Cursor,
-    Links,
     Page,
     Paginator,
     RoundParams,
-    Tokens,
     lacking,
     once_more,
+    request_count,
 )
-from catalog.ingestion.partition import uncovered
 from catalog.ingestion.provider import FileSizes, Provider, Reingestion
 from catalog.ingestion.rate import Quota, Rate
 from catalog.ingestion.records import (
@@ -38,7 +47,16 @@ from catalog.ingestion.records import (
     dig,
     missing,
 )
-from catalog.ingestion.responses import as_count, count_at, describe, has, items_at, total_of, values_at
+from catalog.ingestion.responses import (
+    as_count,
+    count_at,
+    describe,
+    has,
+    items_at,
+    total_of,
+    value_at,
+    values_at,
+)
 from catalog.ingestion.urls import without_param
 from catalog.ingestion.values import milliseconds, size_in_bytes, tags_of, width_and_height
 from catalog.ingestion.windows import Slicing, Window, narrowed
@@ -50,11 +68,13 @@ __all__ = [
     "Audio",
     "AudioFile",
     "AudioSet",
+    "CatalogError",
     "Category",
     "Check",
     "Client",
     "Counted",
     "Cursor",
+    "Decoded",
     "Fatal",
     "FileSizes",
     "HttpStatus",
@@ -64,6 +84,7 @@ __all__ = [
     "KeyRefused",
     "License",
     "Links",
+    "LoopDetected",
     "Media",
     "MediaType",
     "OAuth2",
@@ -82,6 +103,7 @@ __all__ = [
     "Signed",
     "Skip",
     "Slicing",
+    "StopsPull",
     "Tokens",
     "UnexpectedResponse",
     "Window",
@@ -105,11 +127,13 @@ __all__ = [
     "missing",
     "narrowed",
     "once_more",
+    "parts_shortfall",
+    "request_count",
     "size_in_bytes",
     "tags_of",
     "text_of",
     "total_of",
-    "uncovered",
+    "value_at",
     "values_at",
     "width_and_height",
     "without_param",

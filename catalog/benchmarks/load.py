@@ -27,7 +27,8 @@ from catalog.database import schema
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
-from catalog.loading.load import Load, LoadReport, RunKey
+from catalog.loading.load import Load
+from catalog.loading.report import LoadReport, RunKey
 from catalog.local.postgres import Postgres
 from catalog.providers.flickr.provider import Flickr
 

@@ -8,7 +8,7 @@ from typing import Any, LiteralString
 from catalog.cleaning.rule import Cleaned, Rule, any_of
 from catalog.cleaning.texts import UNTIDY_CHARACTERS
 from catalog.core.columns import MAX_URL_BYTES, SIZES
-from catalog.ingestion.provider import provider_classes
+from catalog.ingestion.registry import provider_classes
 from catalog.ingestion.urls import SPEAKS_TLS, UrlCleaner
 
 COLUMNS = ("foreign_landing_url", "url", "thumbnail", "creator_url")

@@ -36,12 +36,14 @@ from catalog.core.secrets import Secret
 from catalog.core.settings import PRIVATE_HOSTS
 from catalog.ingestion import page_writer
 from catalog.ingestion.assemble import client_for, replay_of, window_of
-from catalog.ingestion.completeness import Advice
+from catalog.ingestion.options import Options
 from catalog.ingestion.parts import Counts, Manifest, Parts
-from catalog.ingestion.provider import Provider, provider_class
+from catalog.ingestion.provider import Provider
 from catalog.ingestion.pull import Pull
-from catalog.ingestion.state import Options, restored
-from catalog.ingestion.transport import tls_probe
+from catalog.ingestion.registry import provider_class
+from catalog.ingestion.sessions import tls_probe
+from catalog.ingestion.shortfalls import Advice
+from catalog.ingestion.state import restored
 
 ProviderName = Annotated[str, typer.Argument(help="A provider's name, as `catalog providers` lists them.")]
 Day = Annotated[

@@ -16,7 +16,7 @@ from catalog.core.dates import utc
 from catalog.core.errors import CatalogError
 from catalog.core.media import MediaType
 from catalog.ingestion.overview import overview
-from catalog.ingestion.provider import broken_providers
+from catalog.ingestion.registry import broken_providers
 from catalog.monitoring import links, loads
 from catalog.monitoring.links import Links
 from catalog.monitoring.loads import Freshness, Load

@@ -16,7 +16,7 @@ from catalog.core.conninfo import conninfo
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES
 from catalog.database.revision import require
-from catalog.ingestion.provider import broken_providers, provider_classes
+from catalog.ingestion.registry import broken_providers, provider_classes
 from catalog.recovery import restored
 from catalog.recovery.taken_back import take_back
 

@@ -18,7 +18,7 @@ from catalog.core.conninfo import conninfo
 from catalog.core.dates import utc
 from catalog.core.errors import Fatal
 from catalog.ingestion.overview import facts
-from catalog.ingestion.provider import broken_providers
+from catalog.ingestion.registry import broken_providers
 from catalog.monitoring import counts, health, loads
 from catalog.monitoring.counts import Number
 from catalog.monitoring.health import Finding

@@ -6,9 +6,11 @@ an error but a value (`Skip`, or a reject with its reason), so one bad record ne
 
 from datetime import datetime
 
+GONE = frozenset((404, 410))  # HTTP statuses
+
 
 class CatalogError(Exception):
-    """Base class of all errors. The message is safe to show: it holds no secrets."""
+    """Base class of all errors but `Refused`. The message is safe to show: it holds no secrets."""
 
 
 class Retry(CatalogError):
@@ -28,11 +30,16 @@ class Fatal(CatalogError):
 
 
 class HttpStatus(Fatal):
-    """A non-retryable HTTP status; `status` lets a caller treat 404 and 410 as deleted."""
+    """A non-retryable HTTP status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether what was requested does not exist, or no longer."""
+        return self.status in GONE
 
 
 class UnexpectedResponse(Retry):
@@ -49,6 +56,10 @@ class PrivateAddress(BadAddress):
 
 class StopsPull(Fatal):
     """The whole pull cannot continue; never skipped with a page, and never the reject of a single item."""
+
+
+class MissingKey(StopsPull):
+    """The provider needs a key and none is set; the message names the Variable and where to get a key."""
 
 
 class KeyRefused(StopsPull):
@@ -97,7 +108,3 @@ class NotWhole(SkippedErrors):
 
 class Refused(ValueError):
     """A person asked for something that is not allowed; the message names the part and the reason."""
-
-
-class MissingKey(StopsPull):
-    """The provider needs a key and none is set; the message names the Variable and where to get a key."""

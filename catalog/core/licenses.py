@@ -88,7 +88,6 @@ def _reverse() -> dict[tuple[str, str], str]:
         paths.setdefault(pair, _CANONICAL.get(path, path))
     for slug in _MAIN:
         paths[(slug, "2.1")] = f"licenses/{slug}/2.0"  # there is no international 2.1
-    paths[("pdm", "1.0")] = "publicdomain/mark/1.0"
     return paths
 
 

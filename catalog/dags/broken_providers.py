@@ -4,7 +4,7 @@
 has no DAG.
 """
 
-from catalog.ingestion.provider import broken_providers
+from catalog.ingestion.registry import broken_providers
 
 if broken := broken_providers():
     raise ImportError("; ".join(map(str, broken.values())))

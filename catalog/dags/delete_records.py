@@ -44,7 +44,7 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify
 from catalog.database.deletion import Deletion, DeletionPreview, preview
 from catalog.database.statements import parse_condition, verify_condition
-from catalog.ingestion.provider import dag_ids, provider_classes
+from catalog.ingestion.registry import dag_ids, provider_classes
 from catalog.notifications.messages import escaped
 
 log = logging.getLogger(__name__)

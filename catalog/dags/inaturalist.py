@@ -20,10 +20,10 @@ from catalog.dags.common.progress import sigterm_flag
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.tasks.reports import report_load_completion
-from catalog.ingestion.provider import documentation, provider_class
-from catalog.ingestion.replay import candidate_folders
+from catalog.ingestion.recording import candidate_folders
+from catalog.ingestion.registry import documentation, provider_class
 from catalog.loading.history import reports_of
-from catalog.loading.load import LoadReport
+from catalog.loading.report import LoadReport
 from catalog.providers.inaturalist import dump, dump_files, photo_batches, taxa
 from catalog.providers.inaturalist.provider import FILES
 

@@ -6,7 +6,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from catalog.core.errors import CatalogError
 from catalog.dags.common import oauth2
 from catalog.dags.dag_factory import catalog_dag
-from catalog.ingestion.provider import Provider, provider_classes
+from catalog.ingestion.provider import Provider
+from catalog.ingestion.registry import provider_classes
 
 PROVIDERS = [cls for cls in provider_classes() if cls.oauth2]
 LIST = "\n".join(f"- {cls.name.replace('_', ' ').title()}" for cls in PROVIDERS)

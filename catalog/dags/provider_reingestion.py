@@ -10,7 +10,8 @@ from catalog.dags.common.params import provider_params
 from catalog.dags.dag_factory import catalog_dag, is_parsed_for
 from catalog.dags.groups.ingestion import check_configuration, ingest, skip_when_fresh
 from catalog.dags.tasks.reports import report_aggregate_reingestion_errors, report_load_completion
-from catalog.ingestion.provider import Provider, Reingestion, provider_classes
+from catalog.ingestion.provider import Provider, Reingestion
+from catalog.ingestion.registry import provider_classes
 from catalog.ingestion.windows import day_lists
 
 DATED_DOC = """

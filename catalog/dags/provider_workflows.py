@@ -4,7 +4,7 @@ from catalog.dags.common.params import provider_params
 from catalog.dags.dag_factory import catalog_dag, is_parsed_for
 from catalog.dags.groups.ingestion import ingest
 from catalog.dags.tasks.reports import report_load_completion
-from catalog.ingestion.provider import api_names, documentation, provider_class, provider_names
+from catalog.ingestion.registry import api_names, documentation, provider_class, provider_names
 
 
 def provider_workflow(name: str) -> None:

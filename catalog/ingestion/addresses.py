@@ -1,4 +1,4 @@
-"""Tells public IP addresses from private ones.
+"""The hosts of URLs, and which IP addresses are public.
 
 The URLs of media come from the users of providers, so they may name any host. A request that is sent from an
 operator's network must not reach that network: neither the machine itself, nor its neighbours, nor the
@@ -7,6 +7,9 @@ metadata services of a cloud.
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
+
 Address = IPv4Address | IPv6Address
 
 # Protocol assignments and 6to4 relays.
@@ -14,6 +17,17 @@ _SPECIAL_V4 = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"))
 _UNICAST_V6 = IPv6Network("2000::/3")  # the whole range assigned for global use
 _DOCUMENTATION_V6 = IPv6Network("3fff::/20")  # unknown to older Python versions
 _TRANSLATED = IPv6Network("64:ff9b::/96")  # NAT64: the last 32 bits are an IPv4 address
+
+
+def host_of(url: str) -> str:
+    """Return the host of a URL in lower case; "" if there is none.
+
+    The URL is parsed as urllib3 parses it, because other parsers may find another host in a crafted URL.
+    """
+    try:
+        return (parse_url(url).host or "").lower().strip("[]").rstrip(".")
+    except LocationParseError:
+        return ""
 
 
 def is_global(address: str | Address) -> bool:

@@ -8,11 +8,17 @@ from requests.adapters import BaseAdapter
 
 from catalog.core.errors import Fatal, MissingKey
 from catalog.core.secrets import Credentials, KeyCredentials, Redactor, Secret
+from catalog.ingestion.addresses import host_of
 from catalog.ingestion.client import Client, Limits, user_agent
-from catalog.ingestion.provider import Provider, provider_class
+from catalog.ingestion.counted import Counted
+from catalog.ingestion.pagination import Paginator
+from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import Throttle
-from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find_recording
-from catalog.ingestion.transport import BaseUrlTransport, host_of
+from catalog.ingestion.recorder import RecordingAdapter
+from catalog.ingestion.recording import find_recording
+from catalog.ingestion.registry import provider_class
+from catalog.ingestion.replay import ReplayAdapter
+from catalog.ingestion.transport import BaseUrlTransport
 from catalog.ingestion.windows import Window, day_window
 
 
@@ -36,9 +42,7 @@ def replay_of(name: str, folder: str | Path | None) -> ReplayAdapter | None:
 def offsets_of(provider: type[Provider]) -> tuple[str | None, str | None]:
     """Return the name of the offset parameter and the path of the items; None for both without offsets."""
     pages = _pages_of(provider)
-    if getattr(pages, "step", 1) <= 1:
-        return None, None
-    return getattr(pages, "param", None), getattr(pages, "items", None)
+    return (pages.param, pages.items) if isinstance(pages, Counted) and pages.step > 1 else (None, None)
 
 
 def api_hosts(provider: type[Provider]) -> tuple[str, ...]:
@@ -59,12 +63,14 @@ def api_hosts(provider: type[Provider]) -> tuple[str, ...]:
 
 
 def _url_of(provider: type[Provider]) -> str:
-    return getattr(_pages_of(provider), "url", None) or ""
+    pages = _pages_of(provider)
+    return pages.url if pages else ""
 
 
-def _pages_of(provider: type[Provider]) -> object:
-    """Return the paginator, which some providers create per instance."""
-    return getattr(provider, "pages", None) or getattr(provider(), "pages", None)
+def _pages_of(provider: type[Provider]) -> Paginator | None:
+    """Return the paginator, which some providers create per instance; None for a dump."""
+    pages: Paginator | None = getattr(provider, "pages", None) or getattr(provider(), "pages", None)
+    return pages
 
 
 def client_for(
@@ -126,8 +132,8 @@ def client_for(
             redact,
             hidden,
             private_hosts,
-            paging=getattr(pages, "own_params", ()),
-            headers=getattr(pages, "own_headers", ()),
+            paging=pages.own_params if pages else (),
+            headers=pages.own_headers if pages else (),
             through=elsewhere,
         )
     return Client(

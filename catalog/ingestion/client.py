@@ -32,19 +32,15 @@ from catalog.core.jsontypes import Json, Params
 from catalog.core.secrets import Credentials, Signed
 from catalog.ingestion.deadline import deadline
 from catalog.ingestion.json_reader import read_json
+from catalog.ingestion.library_errors import LIBRARY_ERRORS, to_catalog_error
 from catalog.ingestion.rate import LocalThrottle, NoThrottle, Rate, Throttle
 from catalog.ingestion.replay import ReplayAdapter
-from catalog.ingestion.response_errors import (
-    DELETED_STATUSES,
-    is_json,
-    raise_for_reported_error,
-    raise_for_status,
-    require_value,
-)
+from catalog.ingestion.response_errors import is_json, raise_for_reported_error, raise_for_status
 from catalog.ingestion.responses import as_count
 from catalog.ingestion.retries import RetryPolicy, retry_after
+from catalog.ingestion.sessions import Session
 from catalog.ingestion.signing import Signer
-from catalog.ingestion.transport import LIBRARY_ERRORS, Session, Transport, to_catalog_error
+from catalog.ingestion.transport import Transport
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -52,7 +48,8 @@ U = TypeVar("U")
 Check = Callable[[Json], None]  # raises Retry or Fatal if a body reports an error
 
 USER_AGENT = "OpenMediaCatalog/0.1 (+https://github.com/open-media-catalog/catalog; catalog@example.org)"
-PAGES = ("text/html", "application/xhtml+xml")
+WEB_PAGE_TYPES = ("text/html", "application/xhtml+xml")
+_COURTESY = Rate(per_second=10, burst=4)  # of requests to other servers than the API: files, web pages
 _MAX_REDIRECTS = 10
 _CHUNK = 1 << 16
 
@@ -92,14 +89,17 @@ class Response(msgspec.Struct, frozen=True):
     headers: Mapping[str, str]
     body: bytes
 
-    def json(self, decode: Callable[[bytes], Json] = read_json) -> Json:
+    def json(self, repaired: Callable[[str], None] | None = None) -> Json:
         """Decode the body as JSON.
+
+        Args:
+            repaired: Called with what was wrong with a body that is not strict JSON but can be read.
 
         Raises:
             Retry: The body is not JSON, such as a proxy's error page or a truncated body.
         """
         try:
-            return decode(self.body)
+            return read_json(self.body, repaired)
         except ValueError as error:
             kind = self.headers.get("content-type", "no content type")
             raise Retry(
@@ -136,7 +136,6 @@ class Client:
         credentials: Credentials | None = None,
         retries: int = 3,
         rate: Rate | None = None,
-        courtesy: Rate | None = None,
         throttle: Throttle | None = None,
         transport: BaseAdapter | None = None,
         limits: Limits | None = None,
@@ -153,7 +152,6 @@ class Client:
                 redacted from all messages.
             retries: Attempts after the first one.
             rate: The API's rate limit, enforced within this process.
-            courtesy: The rate limit of all other requests: file servers, web pages.
             throttle: The API's rate limit, shared with other processes; replaces `rate`.
             transport: A `ReplayAdapter` (no sockets) or a `RecordingAdapter` in place of the network.
             limits: Time and size limits of a request.
@@ -172,7 +170,7 @@ class Client:
         pause = (lambda _: None) if self.replayed else sleep
         self._policy = RetryPolicy(retries + 1, limits.budget, limits.max_wait, pause)
         self._throttle = throttle or LocalThrottle(rate or Rate(per_second=1))
-        self._courtesy: Throttle = LocalThrottle(courtesy or Rate(per_second=10, burst=4))
+        self._courtesy: Throttle = LocalThrottle(_COURTESY)
         if self.replayed:
             self._throttle = self._courtesy = NoThrottle()
         self._signer = Signer(credentials, frozenset(host.lower() for host in private_hosts))
@@ -187,22 +185,29 @@ class Client:
         params: Params | None = None,
         *,
         check: Check | None = None,
-        decode: Callable[[bytes], Json] | None = None,
-        keyed: bool = True,
-        expect: str | None = None,
         may_fail: bool = False,
         json: Json = None,
     ) -> Json:
-        """Send a GET request and return the JSON of the response.
+        """Send a request like `get_decoded` and return the JSON of the response."""
+        return self.get_decoded(url, params, check=check, may_fail=may_fail, json=json).body
+
+    def get_decoded(
+        self,
+        url: str,
+        params: Params | None = None,
+        *,
+        check: Check | None = None,
+        may_fail: bool = False,
+        json: Json = None,
+    ) -> Decoded:
+        """Send a GET request to the API; return the JSON and the headers of the response.
+
+        The request is signed, if it goes to the API's own hosts, and counts against the API's rate limit.
 
         Args:
             url: The URL; an existing query is kept.
             params: Query parameters.
             check: Raises Retry or Fatal if the body reports an error in the API's own way.
-            decode: Decodes a body that even `read_json` refuses; raises ValueError if it is not a response.
-            keyed: The request goes to the API: it is signed, if to the API's own hosts, and counts against
-                the API's rate limit.
-            expect: Dotted path of a value that every good response has.
             may_fail: Return a response that reports an error (`error`, `errors`, `success: false`) for the
                 caller to interpret.
             json: A body, for an API that is searched by POST; it may be sent more than once.
@@ -212,55 +217,39 @@ class Client:
                 cannot be requested.
             Retry: All attempts failed.
         """
+        method = "GET" if json is None else "POST"
+        request = f"{method} {url}"
+
+        def repaired(complaint: str) -> None:
+            text = f"{request}: the response is not strict JSON and was repaired: {complaint}"
+            log.warning("%s", self.redact(text))
 
         def judge(body: Json) -> None:
             if not may_fail:
                 raise_for_reported_error(body, self.redact)
-            if expect is not None:
-                require_value(body, expect, self.redact)
             if check:
                 check(body)
-
-        return self._decoded(url, params, judge, keyed=keyed, decode=decode, json=json).body
-
-    def get_decoded(
-        self, url: str, params: Params | None = None, *, check: Check | None = None, json: Json = None
-    ) -> Decoded:
-        """Send a request like `get_json`, but also return the headers of the response."""
-
-        def judge(body: Json) -> None:
-            raise_for_reported_error(body, self.redact)
-            if check:
-                check(body)
-
-        return self._decoded(url, params, judge, json=json)
-
-    def _decoded(
-        self,
-        url: str,
-        params: Params | None,
-        judge: Check,
-        *,
-        keyed: bool = True,
-        decode: Callable[[bytes], Json] | None = None,
-        json: Json = None,
-    ) -> Decoded:
-        method = "GET" if json is None else "POST"
 
         def once() -> Decoded:
-            answer = self._send(method, url, params, keyed, json)
-            body = answer.json(decode or (lambda raw: self._lenient(url, raw)))
+            answer = self._send(method, url, params, keyed=True, json=json)
+            body = answer.json(repaired)
             _apply(judge, body)
             return Decoded(body, answer.headers)
 
-        return self._retrying(f"{method} {url}", once)
+        return self._retrying(request, once)
 
-    def get(self, url: str, params: Params | None = None, *, keyed: bool = False) -> Response:
-        """Send a GET request and follow redirects; the body is not interpreted. Raises like `get_json`."""
-        return self._retrying(f"GET {url}", lambda: self._send("GET", url, params, keyed))
+    def get(self, url: str, params: Params | None = None) -> Response:
+        """Send a GET request to any server and follow redirects; the body is not interpreted.
+
+        Raises like `get_decoded`.
+        """
+        return self._retrying(f"GET {url}", lambda: self._send("GET", url, params, keyed=False))
 
     def head(self, url: str, params: Params | None = None, *, keyed: bool = False) -> Response:
-        """Send a HEAD request and follow redirects. Raises like `get_json`."""
+        """Send a HEAD request, `keyed` if it goes to the API, and follow redirects.
+
+        Raises like `get_decoded`.
+        """
         return self._retrying(f"HEAD {url}", lambda: self._send("HEAD", url, params, keyed))
 
     def file_facts(self, url: str) -> FileFacts:
@@ -270,18 +259,9 @@ class Client:
         except StopsPull:
             raise
         except HttpStatus as error:
-            return FileFacts(deleted=error.status in DELETED_STATUSES)
+            return FileFacts(deleted=error.is_gone)
         except (Fatal, Retry):
             return FileFacts()
-
-    def file_size(self, url: str) -> int | None:
-        """Return the size of a file in bytes; None if the server does not report it, refuses or fails."""
-        try:
-            return _size(self.head(url))
-        except StopsPull:
-            raise
-        except (Fatal, Retry):
-            return None
 
     def map(self, function: Callable[[T], U], items: Iterable[T], concurrency: int = 4) -> list[U]:
         """Apply a function to items in parallel, within the rate limit; return the results in order."""
@@ -307,14 +287,6 @@ class Client:
             text = f"{what}: {error}" if isinstance(error, Retry) else str(error)
             error.args = (self.redact(text),)
             raise error from None
-
-    def _lenient(self, url: str, body: bytes) -> Json:
-        def warn(complaint: str) -> None:
-            log.warning(
-                "%s", self.redact(f"GET {url}: the response is not strict JSON and was repaired: {complaint}")
-            )
-
-        return read_json(body, warn)
 
     # One attempt
 
@@ -425,7 +397,7 @@ def _size(answer: Response) -> int | None:
     """
     encoded = answer.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if encoded or kind in PAGES:
+    if encoded or kind in WEB_PAGE_TYPES:
         return None
     return as_count(answer.headers.get("content-length")) or None
 

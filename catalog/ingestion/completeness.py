@@ -9,21 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from catalog.core.wording import join_first
-from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN
+from catalog.ingestion.reasons import LEFT_ALONE, OWN_SKIPS, READ_TWICE
 
-DELETED = "deleted from the catalog"  # reason of skips by the load
-SUPPRESSED = "left unchanged by a trigger or rule of the table"  # reason of skips by the load
-ALTERED = "changed back by a trigger of the table"  # cleaned values of a load
-URL_TAKEN = "URL belongs to another record"  # reason of rejects by the load
-URL_TAKEN_HINT = (
-    "Each of these items has the URL of another record and is rejected until that record has another URL. "
-    "The load's rejects name that record (`belongs_to`). If the provider no longer lists it, it is the same "
-    "record under its earlier identifier. Do not delete it: the URL of a deleted record stays deleted."
-)
-_AGAIN = frozenset((OVER_LIMIT, REPEATED, SEEN))  # items that the pull read twice, or only to find the end
-_LEFT_ALONE = frozenset((DELETED, SUPPRESSED))  # good items that the catalog's owner does not want
-OWN_SKIPS = _AGAIN | _LEFT_ALONE  # skips that say nothing about the API
 SHOWN = 20  # shortfalls that a manifest and a report keep
 NEIGHBOURS = 5  # windows needed to say what is usual
 USUAL_REJECTS = 0.2  # share of rejected items that is usual for any provider
@@ -32,7 +19,7 @@ NOTICEABLE = 5  # items; fewer rejects, or skips for one reason, raise no alert
 UNEVEN = 0.9  # minimum size of a page relative to the largest; for numbered pages, except the last
 DRIFT = 0.01  # by which a total may change while a round is read
 COLLAPSE = 0.5  # a total below this share of the highest one is wrong
-READ_AGAIN = 10  # pages of a round, and a tenth of it: the most that is read again because its total fell
+REREAD = 10  # pages of a round, and a tenth of it: the most that is read again because its total fell
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -63,7 +50,7 @@ class Outcome(msgspec.Struct, frozen=True):
         """
         again, left_alone = (
             sum(number for reason, number in skipped.items() if reason in reasons)
-            for reasons in (_AGAIN, _LEFT_ALONE)
+            for reasons in (READ_TWICE, LEFT_ALONE)
         )
         return cls(fetched - again, kept + left_alone, skipped, rejected, when)
 
@@ -91,7 +78,7 @@ def announced_total(lowest: int, highest: int) -> int:
     return lowest if lowest >= highest * (1 - DRIFT) else highest
 
 
-def unread(read: int, announced: tuple[int, int], tolerance: float = 0, surplus: int = 0) -> str | None:
+def shortfall(read: int, announced: tuple[int, int], tolerance: float = 0, surplus: int = 0) -> str | None:
     """Describe what a round lacks compared with the announced total; return None if it is whole.
 
     Args:
@@ -106,14 +93,14 @@ def unread(read: int, announced: tuple[int, int], tolerance: float = 0, surplus:
     return f"{read:,} of {total:,} announced items came"
 
 
-def may_read_again(again: int, read: int) -> bool:
+def may_reread(pages: int, read: int) -> bool:
     """Return whether a round may read pages again because its total fell.
 
     Args:
-        again: All pages of the round that would be read again.
+        pages: All pages of the round that would be read again.
         read: Pages of the round that were read.
     """
-    return again <= READ_AGAIN + read // 10
+    return pages <= REREAD + read // 10
 
 
 def collapses(total: int | None, announced: tuple[int, int]) -> bool:
@@ -134,12 +121,26 @@ def is_lost(total: int, announced: tuple[int, int]) -> bool:
     return total < announced[0] and announced_total(total, announced[1]) == total
 
 
-def moved(lost: int) -> str:
+def items_moved(lost: int) -> str:
     """Describe items that a round may lack although as many came as were announced."""
     return (
         f"the announced total fell again and again, and for {lost:,} items no page was read again: as many "
         "may have moved to pages that were read before"
     )
+
+
+def parts_shortfall(parts: int, whole: int, divided_by: str, tolerance: float = DRIFT) -> str | None:
+    """Describe what the parts of a collection lack; return None if they hold everything.
+
+    Args:
+        parts: Items in all parts together; an item that is in two counts twice.
+        whole: Items in the collection, counted without the value that divides it.
+        divided_by: The value, for the message, such as "hash".
+        tolerance: Share of the collection that may be missing, because it changes while it is read.
+    """
+    if parts >= whole * (1 - tolerance):
+        return None
+    return f"the parts by {divided_by} hold {parts:,} items, the collection {whole:,}"
 
 
 def short_page(largest: int, smallest: int | None) -> str | None:
@@ -157,7 +158,7 @@ def short_page(largest: int, smallest: int | None) -> str | None:
     )
 
 
-def nothing(fetched: int, kept: int, *, windows: bool, proved: bool, said: bool = False) -> str | None:
+def too_empty(fetched: int, kept: int, *, windows: bool, proved: bool, said: bool = False) -> str | None:
     """Describe why a pull without errors is too empty to be whole; return None if it is not.
 
     Args:
@@ -250,75 +251,3 @@ def _compared(before: Sequence[Outcome], expected: Expectations) -> str:
     if expected.windows:
         return f"the smallest of {len(before)} windows near it"
     return f"the last whole pull ({before[0].when})" if before[0].when else "the last whole pull"
-
-
-class Advice(msgspec.Struct, frozen=True):
-    """What to do about a pull with gaps, which depends on what runs it.
-
-    Attributes:
-        short: The API returned less than it should: what became of what came, and what to do.
-        skipped: The same for pages that failed and were skipped as configured.
-    """
-
-    short: str
-    skipped: str
-
-
-def summary(gaps: Sequence[str], provider: str, *, short: bool, advice: Advice) -> str:
-    """Build the message of a pull that reached its end with gaps: what is missing, and what to do.
-
-    Args:
-        gaps: Descriptions of what is missing.
-        provider: The provider's name.
-        short: The API returned less than it should; otherwise pages failed and were skipped as configured.
-        advice: What to do.
-    """
-    shown = join_first(gaps, most=5, separator="; ")
-    if not short:
-        return f"{len(gaps)} page(s) were passed over: {shown}. {advice.skipped}"
-    return f"{provider} is NOT WHOLE: {shown}. {advice.short}"
-
-
-def not_whole(provider: str, media_type: str, found: Sequence[str]) -> str:
-    """Build the alert for a load that is smaller than usual.
-
-    Args:
-        provider: The provider's name in the catalog.
-        media_type: The media type that was loaded.
-        found: The findings of `unusual`.
-    """
-    return (
-        f"{provider} {media_type} is NOT WHOLE: {'; '.join(found)}. What came is loaded, nothing is deleted, "
-        f"and the pull does not count as fresh. Look at the provider's API and at the run's rejects. "
-        f"{accepting()}"
-    )
-
-
-def accepting() -> str:
-    """Return the sentence of an alert that says how to accept a shortfall."""
-    return (
-        'If this is right, trigger the DAG with the conf {"accept_shortfall": true}: '
-        "the pull then counts as whole."
-    )
-
-
-IN_A_TASK = Advice(
-    short="What came is kept and loaded, nothing is deleted. Look at the provider's API; clear this task to "
-    f"read what is missing. {accepting()}",
-    skipped="The pull went on after each; clear this task to read what is missing. Only then are their lists "
-    "compared with the announced totals.",
-)
-
-
-def flags(*, complete: bool, whole: bool, replayed: bool, shortfalls: Sequence[str], accepted: bool) -> str:
-    """Return the limitations of a load, such as `PARTIAL, REPLAY`; "" for a whole pull."""
-    words = []
-    if not complete and not shortfalls:
-        words.append("PARTIAL")
-    if shortfalls:
-        words.append("ACCEPTED SHORTFALL" if accepted else "NOT WHOLE")
-    if complete and not whole and not shortfalls:
-        words.append("LIMITED")
-    if replayed:
-        words.append("REPLAY")
-    return ", ".join(words)

@@ -30,7 +30,7 @@ class Answer(NamedTuple):
     reason: str = ""
 
 
-class _RecordedRequest(StopsPull):
+class _Answered(StopsPull):
     """The one request was answered, and another one is about to be sent."""
 
 
@@ -42,7 +42,7 @@ class _Once:
 
     def wait(self) -> None:
         if self._sent:
-            raise _RecordedRequest("one request is enough")
+            raise _Answered("one request is enough")
         self._sent = True
 
 
@@ -64,7 +64,7 @@ def ask(
     )
     try:
         _first_request(cls, client)
-    except _RecordedRequest:
+    except _Answered:
         return Answer("accepted")
     except Exception as error:  # code of a provider met an answer that it does not know
         return Answer(_verdict(error), client.redact(f"{error}" or type(error).__name__))

@@ -16,39 +16,34 @@ FRUITLESS, FRUITLESS_UNANNOUNCED, FRUITLESS_TIMES = 100_000, 1_000_000, 10
 
 
 class LoopGuard:
-    """Detects an API that loops: a page or cursor that comes again, or too many pages."""
+    """Detects an API that loops: a page or cursor that comes again, pages without news, or too many pages."""
 
-    def __init__(
-        self, allowed_repeats: int = 0, max_pages: int = 200_000, params: Collection[str] = ()
-    ) -> None:
+    def __init__(self, max_pages: int, params: Collection[str] = ()) -> None:
         """Start with a new round.
 
         Args:
-            allowed_repeats: Identical pages that are tolerated in a round (Flickr serves its first page for
-                page 0 and page 1).
             max_pages: Limit of pages in a round.
             params: Names of the parameters that tell the pages apart; their values are in the cursors.
         """
-        self._allowed_repeats, self._max_pages, self._params = allowed_repeats, max_pages, params
+        self._max_pages, self._params = max_pages, params
         self.new_round()
 
     def new_round(self) -> None:
         """Forget the pages of the round before."""
         self._pages: set[bytes] = set()
         self._cursors: set[bytes] = set()
-        self._repeats = 0
         self._stale_pages = self._stale_items = 0  # since the last page with a new record
         self._fruitless = 0  # items since then, also those without an identifier
 
-    def repeated(self, cursor: JsonObject, items: Sequence[Raw]) -> bool:
-        """Return whether a page with the same items was read before in this round.
+    def check_page(self, cursor: JsonObject, items: Sequence[Raw]) -> None:
+        """Require that a page is a new one of this round.
 
         Args:
             cursor: The cursor of the page.
             items: The items of the page.
 
         Raises:
-            LoopDetected: The cursor was used before, there were too many identical pages, or too many pages.
+            LoopDetected: The cursor was used before, a page had the same items, or there were too many pages.
         """
         where = _digest(cursor)
         if where in self._cursors:
@@ -59,21 +54,17 @@ class LoopGuard:
         if len(self._cursors) > self._max_pages:
             raise LoopDetected(f"more than {self._max_pages:,} pages in one round; the pull stopped there.")
         if not items:
-            return False
+            return
         page = _digest(items)
-        if page not in self._pages:
-            self._pages.add(page)
-            return False
-        self._repeats += 1
-        if self._repeats > self._allowed_repeats:
+        if page in self._pages:
             raise LoopDetected(
                 f"the page at {cursor} is the same as an earlier one; the pull stopped there."
                 f"{self._cause(cursor)}"
             )
-        return True
+        self._pages.add(page)
 
     def require_news(
-        self, cursor: JsonObject, *, items: int, new: int, again: int, least: int, total: int | None
+        self, cursor: JsonObject, *, items: int, new: int, known: int, tolerated: int, total: int | None
     ) -> None:
         """Require that records come that the round has not read before.
 
@@ -86,13 +77,13 @@ class LoopGuard:
             cursor: The cursor of the page, which is not the last one.
             items: Items of the page.
             new: Items of the page that the round had not read before.
-            again: Items of the page that the round had read before.
-            least: Known items in a row that may be legitimate: the records of the round.
+            known: Items of the page that the round had read before.
+            tolerated: Known items in a row that may be legitimate: the records of the round.
             total: The announced total, if there is one.
 
         Raises:
-            LoopDetected: `STALE_PAGES` in a row, with more than `least` items, brought only known items; or
-                ten times as many items as were announced, and at least `FRUITLESS`, brought no new record.
+            LoopDetected: `STALE_PAGES` in a row, with more than `tolerated` items, brought only known items;
+                or ten times as many items as were announced, and at least `FRUITLESS`, brought no new record.
         """
         self._fruitless = 0 if new else self._fruitless + items
         most = FRUITLESS_UNANNOUNCED if total is None else max(FRUITLESS, FRUITLESS_TIMES * total)
@@ -101,11 +92,11 @@ class LoopGuard:
                 f"the last {self._fruitless:,} items, up to the page at {cursor}, brought no new record; "
                 f"the pull stopped there.{self._cause(cursor)}"
             )
-        if new or not again:
+        if new or not known:
             self._stale_pages = self._stale_items = 0
             return
-        self._stale_pages, self._stale_items = self._stale_pages + 1, self._stale_items + again
-        if self._stale_pages >= STALE_PAGES and self._stale_items > max(least, STALE_ITEMS):
+        self._stale_pages, self._stale_items = self._stale_pages + 1, self._stale_items + known
+        if self._stale_pages >= STALE_PAGES and self._stale_items > max(tolerated, STALE_ITEMS):
             raise LoopDetected(
                 f"the last {self._stale_pages:,} pages, up to the one at {cursor}, brought no new record: "
                 f"{self._stale_items:,} items had come before; the pull stopped there.{self._cause(cursor)}"

@@ -16,10 +16,12 @@ from authlib.integrations.requests_client import OAuth2Session
 from catalog.core.errors import Fatal, Retry
 from catalog.core.jsontypes import JsonObject, Params
 from catalog.core.secrets import Redactor, Secret, Signed, own_hosts
+from catalog.ingestion.addresses import host_of
 from catalog.ingestion.deadline import deadline
+from catalog.ingestion.library_errors import LIBRARY_ERRORS, to_catalog_error
 from catalog.ingestion.response_errors import is_temporary
 from catalog.ingestion.retries import retry_after
-from catalog.ingestion.transport import LIBRARY_ERRORS, Transport, host_of, to_catalog_error
+from catalog.ingestion.transport import Transport
 
 TIMEOUT = 30  # seconds between two chunks of a response
 TOTAL = 60  # seconds for a whole response

@@ -2,7 +2,8 @@
 
 import msgspec
 
-from catalog.ingestion.provider import Provider, provider_classes
+from catalog.ingestion.provider import Provider
+from catalog.ingestion.registry import provider_classes
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -18,6 +19,7 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 def facts(cls: type[Provider]) -> Facts:
+    """Put the declaration of a provider into words."""
     keys = [f"`{cls.key.variable}`"] if cls.key else []
     keys += ["or OAuth2"] if cls.oauth2 else []
     rate = (

@@ -1,9 +1,8 @@
 """Maps, encodes, counts and writes the items of a page; a bad item is rejected without failing the page."""
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 import msgspec
 
@@ -14,14 +13,16 @@ from catalog.ingestion.cleaning import tidy
 from catalog.ingestion.client import Client
 from catalog.ingestion.pagination import Page
 from catalog.ingestion.parts import Counts, Manifest, Parts
-from catalog.ingestion.provider import Provider, place_of
+from catalog.ingestion.provider import Provider
+from catalog.ingestion.reasons import OVER_LIMIT, SEEN
 from catalog.ingestion.records import Audio, FailedItem, Image, Media, Raw, Skip
-from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN, Tally
+from catalog.ingestion.registry import place_of
+from catalog.ingestion.round_records import Key, RoundRecords
+from catalog.ingestion.tally import Tally
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
 
 log = logging.getLogger(__name__)
-MAX_REMEMBERED = 200_000  # records of a round that are remembered, the last ones; 17 MB
 _MESSAGE = 80  # characters of an error message that are kept in a reason
 
 
@@ -31,14 +32,15 @@ class Came(msgspec.Struct, frozen=True):
     An item whose records have no identifier is neither new nor known.
 
     Attributes:
-        new: Items with a record that the round had not read.
-        again: Items of which the round had read all records.
-        known: Records of the round that are remembered, with those of the page.
+        new_items: Items with a record that the round had not read.
+        known_items: Items of which the round had read all records. They do not count towards the announced
+            total.
+        remembered: Records of the round that are remembered, with those of the page.
     """
 
-    new: int
-    again: int
-    known: int
+    new_items: int
+    known_items: int
+    remembered: int
 
 
 class PageWriter:
@@ -67,24 +69,21 @@ class PageWriter:
             m: Encoder(m, name, urls, provider.category) for m, name in provider.catalog_names.items()
         }
         self._first: MediaType = provider.media_types[0]
-        self._seen: set[tuple[str, int]] | None = set() if provider.deduplicate else None
-        self._met: set[tuple[str, int]] = set()  # the last records of the current round, by hash
-        self._order: deque[tuple[str, int]] = deque()  # of these records, the oldest first
+        self._written_before: set[Key] | None = set() if provider.deduplicate else None
+        self._round = RoundRecords()
         self._shown: set[str] = set()  # reasons whose traceback was logged
 
-    def remember(self, manifest: Manifest, pages: range) -> None:
+    def remember_written(self, manifest: Manifest, pages: range) -> None:
         """Read the identifiers that earlier attempts wrote, so that they are not written again."""
-        self._seen = self._seen or set()
-        self._seen.update(self._written(manifest, pages))
+        self._written_before = self._written_before or set()
+        self._written_before.update(self._written(manifest, pages))
 
     def recognise(self, manifest: Manifest, pages: range) -> None:
         """Read the identifiers that the round read before, so that its records do not count twice."""
         unwritten = ((media, hash(name)) for media, name in self._parts.unwritten(manifest, pages))
-        room = max(0, MAX_REMEMBERED - len(self._met))
-        newest = [*islice(chain(self._written(manifest, pages), unwritten), room)]
-        self._meet(reversed(newest))
+        self._round.fill(chain(self._written(manifest, pages), unwritten))
 
-    def _written(self, manifest: Manifest, pages: range) -> Iterator[tuple[str, int]]:
+    def _written(self, manifest: Manifest, pages: range) -> Iterator[Key]:
         """Yield the keys of the records in the parts of some pages, the last page first."""
         for media_type in self._encoders:
             for path in reversed(self._parts.tsv_files(media_type, manifest, pages)):
@@ -95,24 +94,16 @@ class PageWriter:
 
     def begin_round(self) -> None:
         """Forget the identifiers of earlier attempts, unless the provider repeats items."""
-        self.count_again()
+        self.forget_round()
         if not self._provider.deduplicate:
-            self._seen = None
+            self._written_before = None
 
-    def count_again(self) -> None:
+    def forget_round(self) -> None:
         """Forget the records of the round, because it begins again or has ended."""
-        self._met.clear()
-        self._order.clear()
+        self._round.clear()
 
     def write(
-        self,
-        page: Page,
-        number: int,
-        counts: dict[str, Counts],
-        *,
-        repeated: bool,
-        room: int | None,
-        back: bool = False,
+        self, page: Page, number: int, counts: dict[str, Counts], *, room: int | None, reread: bool = False
     ) -> Came:
         """Write and count the rows and rejects of a page.
 
@@ -120,36 +111,14 @@ class PageWriter:
             page: The page, with its items completed.
             number: Number of the page in this pull.
             counts: Counts of the pull, to which those of the page are added.
-            repeated: The pull has read this page before.
             room: Number of rows that may still be written; None for no limit.
-            back: The pull went back to this page: items that the round has read are not written again.
-
-        Returns:
-            How many of its items the round has read before. They do not count towards the announced total.
+            reread: The pull went back to this page: items that the round has read are not written again.
 
         Raises:
             Fenced: Another attempt has taken over; nothing is written.
         """
-        tally, new, old = Tally(counts), 0, 0
-        records: list[tuple[Raw, Media]] = []
-        for place, raw in enumerate(page.items):
-            if room is not None and len(records) >= room:
-                break
-            if repeated:
-                tally.skip(self._first, REPEATED)
-            else:
-                mapped = self._map(raw, tally)
-                keys = {self._key(record) for _, record in mapped if _has_identifier(record)}
-                known = self._came_before(keys)
-                new, old = new + (bool(keys) and not known), old + known
-                if known and (back or place >= len(page.items) - page.earlier):
-                    for _, record in mapped:
-                        tally.pass_over(self._provider.media_type(record), SEEN)
-                else:
-                    records += mapped
-        for _, record in records[room:] if room is not None else ():  # of an item with several records
-            tally.pass_over(self._provider.media_type(record), OVER_LIMIT)
-        records = records[:room]
+        tally = Tally(counts)
+        records, came = self._wanted(page, tally, room=room, reread=reread)
         self._ask_sizes([record for _, record in records if record.filesize is None])
         lines, unwritten = self._encode(records, tally)
         self._fence()
@@ -161,26 +130,37 @@ class PageWriter:
             self._parts.write_rejects(number, tally.rejects, self._client.redact)
         if unwritten and page.total is not None:  # otherwise an attempt that resumes does not need them
             self._parts.list_unwritten(number, unwritten)
-        return Came(new, old, len(self._met))
+        return came
 
-    def _came_before(self, keys: set[tuple[str, int]]) -> bool:
-        """Return whether all records of an item were read earlier in this round, as far as remembered."""
-        known = bool(keys) and keys <= self._met
-        self._meet(keys)
-        return known
+    def _wanted(
+        self, page: Page, tally: Tally, *, room: int | None, reread: bool
+    ) -> tuple[list[tuple[Raw, Media]], Came]:
+        """Map the items of a page; count those that are skipped or rejected, or for which there is no room.
 
-    def _meet(self, keys: Iterable[tuple[str, int]]) -> None:
-        """Remember records of the round, and forget the oldest ones beyond the limit."""
-        for key in keys:
-            if key not in self._met:
-                self._met.add(key)
-                self._order.append(key)
-        while len(self._order) > MAX_REMEMBERED:
-            self._met.discard(self._order.popleft())
+        Returns:
+            The records that are to be written, each with its item; and what the page brought.
+        """
+        records: list[tuple[Raw, Media]] = []
+        new, old = 0, 0
+        for place, raw in enumerate(page.items):
+            if room is not None and len(records) >= room:
+                break
+            mapped = self._map(raw, tally)
+            keys = {self._key(record) for _, record in mapped if _has_identifier(record)}
+            known = self._round.add(keys)
+            new, old = new + (bool(keys) and not known), old + known
+            if known and (reread or place >= len(page.items) - page.earlier):
+                for _, record in mapped:
+                    tally.pass_over(record.media_type, SEEN)
+            else:
+                records += mapped
+        for _, record in records[room:] if room is not None else ():  # of an item with several records
+            tally.pass_over(record.media_type, OVER_LIMIT)
+        return records[:room], Came(new, old, len(self._round))
 
-    def _key(self, record: Media) -> tuple[str, int]:
+    def _key(self, record: Media) -> Key:
         """Return the key of a record within the pull: its media type and the hash of its identifier."""
-        return self._provider.media_type(record), hash(_identifier(record))
+        return record.media_type, hash(_identifier(record))
 
     def _map(self, raw: Raw, tally: Tally) -> list[tuple[Raw, Media]]:
         if isinstance(raw, FailedItem):
@@ -199,7 +179,7 @@ class PageWriter:
             elif not isinstance(one, Image | Audio):
                 tally.fail(self._first, f"mapping failed: record() returned {type(one).__name__}", raw)
             else:
-                tally.fetched(self._provider.media_type(one))
+                tally.fetched(one.media_type)
                 kept.append((raw, one))
         if mapped in ([], ()):
             tally.skip(self._first, "nothing usable")
@@ -213,7 +193,7 @@ class PageWriter:
             record.filesize = size
 
     def _size(self, record: Media) -> int | None:
-        return self._client.file_size(record.url) if isinstance(record.url, str) else None
+        return self._client.file_facts(record.url).size if isinstance(record.url, str) else None
 
     def _encode(
         self, records: list[tuple[Raw, Media]], tally: Tally
@@ -226,11 +206,11 @@ class PageWriter:
         lines: dict[MediaType, list[str]] = {m: [] for m in self._encoders}
         unwritten: list[tuple[MediaType, str]] = []
         for raw, record in records:
-            media_type = self._provider.media_type(record)
+            media_type = record.media_type
             before, key = len(lines[media_type]), None
-            if self._seen is not None:
+            if self._written_before is not None:
                 key = self._key(record)
-                if key in self._seen:
+                if key in self._written_before:
                     tally.pass_over(media_type, SEEN)
                     unwritten.append((media_type, _identifier(record)))
                     continue
@@ -244,8 +224,8 @@ class PageWriter:
                 cause = self._cause("encoding failed", error)
                 tally.reject(media_type, cause, raw, **_details(error))
             else:
-                if key and self._seen is not None:
-                    self._seen.add(key)
+                if key and self._written_before is not None:
+                    self._written_before.add(key)
             if len(lines[media_type]) == before and _has_identifier(record):
                 unwritten.append((media_type, _identifier(record)))
         return lines, unwritten

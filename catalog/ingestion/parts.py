@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from hashlib import sha256
+from typing import NamedTuple
 
 import msgspec
 import orjson
@@ -16,12 +17,14 @@ from upath import UPath
 
 from catalog.core.columns import VERSIONS
 from catalog.core.files import write_atomically
-from catalog.core.jsontypes import Json, JsonObject
+from catalog.core.jsontypes import JsonObject
 from catalog.core.media import MediaType
 from catalog.ingestion.windows import Window
 
-_PART = re.compile(r"_(\d{6,})(?:-(\d+))?\.(?:tsv|(?:rejects|unwritten)\.jsonl)$")  # page, attempt
-_MANIFEST = re.compile(r"manifest(?:-(\d+))?\.json$")
+_TSV, _REJECTS, _UNWRITTEN, _MANIFEST = "tsv", "rejects.jsonl", "unwritten.jsonl", "manifest"
+# page, attempt, kind
+_OF_A_PAGE = re.compile(r"_(\d{6,})(?:-(\d+))?\.(tsv|rejects\.jsonl|unwritten\.jsonl)$")
+_OF_ALL_PAGES = re.compile(r"manifest(?:-(\d+))?\.json$")  # attempt
 
 
 class Counts(msgspec.Struct):
@@ -92,6 +95,15 @@ def pull_key(dag_id: str, run_id: str, day_shift: int) -> str:
     return sha256(f"{dag_id}/{run_id}/{day_shift}".encode()).hexdigest()[:8]
 
 
+class _File(NamedTuple):
+    """A file of a pull, as its name describes it; a manifest has no page."""
+
+    path: UPath
+    kind: str
+    attempt: int
+    page: int = -1
+
+
 class Parts:
     """The folder of a pull, as used by one attempt.
 
@@ -129,8 +141,7 @@ class Parts:
 
     def part(self, media_type: MediaType, number: int) -> UPath:
         """Return the path to which this attempt writes the rows of a page."""
-        name = f"{self._prefix}_{media_type}_v{VERSIONS[media_type]}_{self._suffix}_{number:06}{self._by}.tsv"
-        return self.folder / name
+        return self._path(number, _TSV, f"_{media_type}_v{VERSIONS[media_type]}")
 
     def write(self, media_type: MediaType, number: int, lines: Iterable[str]) -> None:
         """Write the rows of a page; `number` is that of the page."""
@@ -140,34 +151,25 @@ class Parts:
         self, number: int, rejects: list[JsonObject], redact: Callable[[str], str] = str
     ) -> None:
         """Write the rejects of a page as JSON lines: media_type, reason, details and the redacted item."""
-        path = self.folder / f"{self._prefix}_{self._suffix}_{number:06}{self._by}.rejects.jsonl"
         text = b"".join(json_line(r) for r in rejects).decode()
-        write_atomically(path, redact(text).encode())
+        write_atomically(self._path(number, _REJECTS), redact(text).encode())
 
     def list_unwritten(self, number: int, records: list[tuple[MediaType, str]]) -> None:
         """Write media type and identifier of the records of a page that were read, but not written."""
-        path = self.folder / f"{self._prefix}_{self._suffix}_{number:06}{self._by}.unwritten.jsonl"
-        write_atomically(
-            path, b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
-        )
+        lines = b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
+        write_atomically(self._path(number, _UNWRITTEN), lines)
 
     def unwritten(self, manifest: Manifest, pages: range) -> Iterator[tuple[MediaType, str]]:
         """Yield the records of `list_unwritten` of some pages, of the attempts that wrote these pages."""
-        for path in self._files():
-            match = _PART.search(path.name)
-            if not match or not path.name.endswith(".unwritten.jsonl"):
-                continue
-            page, attempt = int(match.group(1)), int(match.group(2) or 0)
-            if page in pages and attempt == manifest.attempt_of(page):
-                yield from (tuple(orjson.loads(line)) for line in path.read_bytes().splitlines())
+        for file in self._valid(manifest, _UNWRITTEN, pages):
+            yield from (tuple(orjson.loads(line)) for line in file.path.read_bytes().splitlines())
 
     def discard_from(self, number: int) -> None:
         """Delete this and earlier attempts' parts from page `number` on, and earlier attempts' manifests."""
-        for path in self._files():
-            part, manifest = _PART.search(path.name), _MANIFEST.fullmatch(path.name)
-            late = part and int(part.group(1)) >= number and int(part.group(2) or 0) <= self.attempt
-            if late or (manifest and int(manifest.group(1) or 0) < self.attempt):
-                path.unlink()
+        for file in list(self._listed()):
+            late = file.page >= number and file.attempt <= self.attempt
+            if late or (file.kind == _MANIFEST and file.attempt < self.attempt):
+                file.path.unlink()
 
     def save(self, manifest: Manifest) -> None:
         """Write this attempt's manifest, and a copy under a fixed name, for watching the pull."""
@@ -178,22 +180,19 @@ class Parts:
 
     def newest_attempt(self) -> int:
         """Return the greatest attempt number in the names of existing files; 0 if there are none."""
-        found = (_PART.search(path.name) or _MANIFEST.fullmatch(path.name) for path in self._files())
-        return max((int(match.groups()[-1] or 0) for match in found if match), default=0)
+        return max((file.attempt for file in self._listed()), default=0)
 
     def load(self) -> Manifest | None:
         """Read the newest attempt's manifest; return None if the pull never began."""
-        found = [
-            (int(m.group(1) or 0), path) for path in self._files() if (m := _MANIFEST.fullmatch(path.name))
-        ]
+        found = [file for file in self._listed() if file.kind == _MANIFEST]
         if not found:
             return None
-        _, newest = max(found, key=lambda pair: pair[0])
-        return msgspec.json.decode(newest.read_bytes(), type=Manifest)
+        newest = max(found, key=lambda file: file.attempt)
+        return msgspec.json.decode(newest.path.read_bytes(), type=Manifest)
 
     def reject_files(self) -> list[UPath]:
         """Return the files of rejects, those of the pull in the order of their pages, then those of loads."""
-        found = [path for path in self._files() if path.name.endswith(".rejects.jsonl")]
+        found = [path for path in self._files() if path.name.endswith(f".{_REJECTS}")]
         return sorted(found, key=lambda path: (path.name.startswith("load_"), path.name))
 
     def tsv_files(self, media_type: MediaType, manifest: Manifest, pages: range | None = None) -> list[UPath]:
@@ -206,27 +205,42 @@ class Parts:
         """
         among = range(manifest.pages) if pages is None else pages
         wanted = f"{self._prefix}_{media_type}_v"
-        files: dict[int, UPath] = {}
-        for path in self._files():
-            match = _PART.search(path.name)
-            if not match or not path.name.startswith(wanted) or not path.name.endswith(".tsv"):
-                continue
-            page, attempt = int(match.group(1)), int(match.group(2) or 0)
-            if page in among and attempt == manifest.attempt_of(page):
-                files[page] = path
+        valid = self._valid(manifest, _TSV, among)
+        files = {file.page: file.path for file in valid if file.path.name.startswith(wanted)}
         return [files[page] for page in sorted(files)]
+
+    def _path(self, number: int, kind: str, rows_of: str = "") -> UPath:
+        """Return the path to which this attempt writes a file of a page."""
+        return self.folder / f"{self._prefix}{rows_of}_{self._suffix}_{number:06}{self._by}.{kind}"
+
+    def _valid(self, manifest: Manifest, kind: str, pages: range) -> Iterator[_File]:
+        """Yield the files of some pages, of the attempts that wrote these pages."""
+        for file in self._listed():
+            if file.kind == kind and file.page in pages and file.attempt == manifest.attempt_of(file.page):
+                yield file
+
+    def _listed(self) -> Iterator[_File]:
+        """Yield the files of all attempts; those of loads have other names."""
+        for path in self._files():
+            if found := _OF_A_PAGE.search(path.name):
+                yield _File(path, found[3], int(found[2] or 0), int(found[1]))
+            elif found := _OF_ALL_PAGES.fullmatch(path.name):
+                yield _File(path, _MANIFEST, int(found[1] or 0))
 
     def _files(self) -> list[UPath]:
         return list(self.folder.iterdir()) if self.folder.exists() else []
 
 
-def json_line(value: Json) -> bytes:
-    """Return a line of a rejects file; values that JSON cannot represent are written as strings."""
+def json_line(value: JsonObject) -> bytes:
+    """Return a line of a rejects file; if JSON cannot represent a value, all of them are written as text."""
     try:
         return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE, default=repr)
-    except (TypeError, orjson.JSONEncodeError):
-        shown = ascii(value)
+    except TypeError:  # an integer beyond 64 bits, a lone surrogate; in the item, or quoted by an error
+        told = {key: _utf8(str(field)) for key, field in value.items() if key != "raw"}
         return orjson.dumps(
-            {"reason": str(value.get("reason")), "raw_text": shown[:100_000]},
-            option=orjson.OPT_APPEND_NEWLINE,
+            {**told, "raw_text": ascii(value.get("raw"))[:100_000]}, option=orjson.OPT_APPEND_NEWLINE
         )
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()

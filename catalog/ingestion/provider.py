@@ -8,37 +8,28 @@ import difflib
 import inspect
 import re
 import threading
-import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
-from functools import cache, cached_property
-from importlib import import_module
-from pathlib import Path
+from functools import cached_property
 from typing import ClassVar
 
 import msgspec
 
-from catalog.core.errors import CatalogError, Fatal, StopsPull
+from catalog.core.errors import CatalogError, StopsPull
 from catalog.core.jsontypes import Params
 from catalog.core.media import CATEGORIES, Category, MediaType
-from catalog.core.secrets import ApiKey, without_secrets
+from catalog.core.secrets import ApiKey
 from catalog.ingestion.client import Client
 from catalog.ingestion.completeness import Expectations
 from catalog.ingestion.oauth2 import OAuth2
 from catalog.ingestion.pagination import Paginator, RoundParams
 from catalog.ingestion.rate import Quota, Rate
-from catalog.ingestion.records import FailedItem, Media, Raw, RecordResult
+from catalog.ingestion.records import FailedItem, Raw, RecordResult
 from catalog.ingestion.windows import Window
 
-FOLDER = Path(__file__).parent.parent / "providers"
-_ROOT = FOLDER.parent.parent
 _SCHEDULE = re.compile(r"@(hourly|daily|weekly|monthly|quarterly|yearly)|\S+( \S+){4}")
 _DAILY = re.compile(r"@daily|\d+ \d+ \* \* \*")
 _DAYS = {"@hourly": 1, "@weekly": 7, "@monthly": 31, "@quarterly": 92, "@yearly": 366}  # at most
-
-
-class BrokenProvider(Fatal):
-    """A provider's module cannot be imported; the message names file, line and error."""
 
 
 class Reingestion(msgspec.Struct, frozen=True):
@@ -103,7 +94,7 @@ class Provider:
         overlap: Time before its day, in whole hours, that a pull of a dated provider requests again. A day is
             pulled as soon as it is over, when its last records may not be in the API's search index yet.
         since: A pull covers everything, or, with a date, all that was added since.
-        start_date: First day of a dated provider.
+        start_date: First day of the DAG's schedule; a dated provider has items from then on.
         rate: Rate limit of the API.
         quota: Requests allowed per day or month.
         key: The API key.
@@ -113,7 +104,6 @@ class Provider:
         needs_contact: The API requires the operator's address in the User-Agent.
         params: Sent with every request for a page.
         retries: Attempts of a request after the first one.
-        allowed_repeated_pages: Identical pages that do not count as a loop.
         category: Category of records that have none: photograph, digitized_artwork or illustration for
             images; music, sound_effect, podcast, audiobook, news or pronunciation for audio.
         strip_slashes: Remove slashes from the end of URLs.
@@ -150,7 +140,6 @@ class Provider:
     needs_contact: ClassVar[bool] = False
     params: ClassVar[Params] = {}
     retries: ClassVar[int] = 3
-    allowed_repeated_pages: ClassVar[int] = 0
     category: ClassVar[Category | None] = None
     strip_slashes: ClassVar[bool] = True
     dump: ClassVar[bool] = False
@@ -233,8 +222,10 @@ class Provider:
     def uncovered(self, client: Client, window: Window | None, announced: int | None) -> str | None:
         """Describe what none of the rounds covers; None if they cover everything.
 
-        Called at the end of a pull of everything, or of all of its window. For rounds by a fixed list of
-        values, which may change, or by counts, which may be wrong; see `partition.uncovered`.
+        Called at the end of a pull of everything, or of all of its window. For rounds that divide a
+        collection by a list of values or by time: a value that the API renames, or that is not on our list,
+        finds nothing, which looks like a part without records; so does a part whose count is wrong. See
+        `completeness.parts_shortfall`.
 
         Args:
             client: Sends requests, such as for a count without the value; one or two, because of quotas.
@@ -309,102 +300,3 @@ class Provider:
     @property
     def media_types(self) -> tuple[MediaType, ...]:
         return tuple(self.catalog_names)
-
-    def media_type(self, record: Media) -> MediaType:
-        """Return the media type of a record, which its class determines."""
-        return type(record).__name__.lower()  # type: ignore[return-value]
-
-
-@cache
-def provider_class(name: str) -> type[Provider]:
-    """Import a provider's module and return its class.
-
-    Raises:
-        Fatal: There is no such provider.
-        BrokenProvider: Its module cannot be imported, or does not define exactly one.
-    """
-    if name not in provider_names():
-        raise Fatal(f"there is no provider {name!r}; there are {', '.join(provider_names())}.")
-    try:
-        module = import_module(f"catalog.providers.{name}.provider")
-    except Exception as error:
-        raise BrokenProvider(
-            without_secrets(
-                f"the provider {name} cannot be imported: {type(error).__name__}: "
-                f"{getattr(error, 'msg', error)} ({_where(error)})"
-            )
-        ) from error
-    classes = [
-        c
-        for c in vars(module).values()
-        if isinstance(c, type) and issubclass(c, Provider) and c.__module__ == module.__name__
-    ]
-    if len(classes) != 1 or classes[0].name != name:
-        raise BrokenProvider(f"{module.__name__} must define one Provider whose name is {name!r}.")
-    return classes[0]
-
-
-def provider_names() -> tuple[str, ...]:
-    """Return the names of all providers, in order. Folders are read each time: a new one needs no restart."""
-    return tuple(sorted(p.parent.name for p in FOLDER.glob("*/provider.py")))
-
-
-def provider_classes(among: Iterable[str] | None = None) -> list[type[Provider]]:
-    """Return the providers that can be imported, ordered by name; see `broken_providers`.
-
-    Args:
-        among: Names of providers, the only ones to import; default: all.
-    """
-    names = sorted(provider_names() if among is None else among)
-    broken = broken_providers(names)
-    return [provider_class(name) for name in names if name not in broken]
-
-
-def broken_providers(among: Iterable[str] | None = None) -> dict[str, BrokenProvider]:
-    """Return the errors of the providers that cannot be imported, by name.
-
-    Args:
-        among: Names of providers, the only ones to import; default: all.
-    """
-    broken = {}
-    for name in provider_names() if among is None else among:
-        try:
-            provider_class(name)
-        except BrokenProvider as error:
-            broken[name] = error
-    return broken
-
-
-def api_names(among: Iterable[str] | None = None) -> tuple[str, ...]:
-    """Return the names of providers that have an API instead of a dump, and can be imported.
-
-    Args:
-        among: Names of providers, the only ones to import; default: all.
-    """
-    return tuple(cls.name for cls in provider_classes(among) if not cls.dump)
-
-
-def place_of(error: BaseException) -> tuple[Path, int] | None:
-    """Return file and line of the provider's code that raised an error, else of the innermost frame."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return Path(error.filename), error.lineno or 0
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return None
-    frame = ([f for f in frames if FOLDER in Path(f.filename).parents] or frames)[-1]
-    return Path(frame.filename), frame.lineno or 0
-
-
-def _where(error: Exception) -> str:
-    file, line = place_of(error) or (FOLDER, 0)
-    return f"{file.relative_to(_ROOT) if _ROOT in file.parents else file}, line {line}"
-
-
-def dag_ids(cls: type[Provider]) -> list[str]:
-    """Return the ids of the DAGs that pull from a provider."""
-    return [f"{cls.name}_workflow", *([cls.reingestion.dag_id] if cls.reingestion else [])]
-
-
-def documentation(cls: type[Provider]) -> str:
-    """Return a provider's module docstring, which Airflow's UI and DAGs.md show."""
-    return (import_module(cls.__module__).__doc__ or "").strip()

@@ -20,21 +20,14 @@ from catalog.core.jsontypes import JsonObject, Params
 from catalog.ingestion import completeness
 from catalog.ingestion.client import Client
 from catalog.ingestion.loop_guard import LoopGuard
-from catalog.ingestion.page_writer import MAX_REMEMBERED, Came, PageWriter
+from catalog.ingestion.options import Options
+from catalog.ingestion.page_writer import Came, PageWriter
 from catalog.ingestion.pagination import Cursor, Page
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider
-from catalog.ingestion.state import (
-    Attempt,
-    Checkpoint,
-    Gap,
-    MemoryCheckpoint,
-    Options,
-    Round,
-    State,
-    Walk,
-    restored,
-)
+from catalog.ingestion.round_records import MAX_REMEMBERED
+from catalog.ingestion.shortfalls import IN_A_TASK, Advice, summary
+from catalog.ingestion.state import Attempt, Checkpoint, Gap, MemoryCheckpoint, Round, State, Walk, restored
 from catalog.ingestion.windows import Window
 
 log = logging.getLogger(__name__)
@@ -63,7 +56,7 @@ class Pull:
         fence: Callable[[], None] = lambda: None,
         should_stop: Callable[[], bool] = lambda: False,
         probe: Callable[[str], bool] | None = None,
-        advice: completeness.Advice = completeness.IN_A_TASK,
+        advice: Advice = IN_A_TASK,
     ) -> None:
         """Prepare a pull.
 
@@ -91,7 +84,7 @@ class Pull:
         self._options, self._checkpoint = options or Options(), checkpoint or MemoryCheckpoint()
         self._progress, self._fence, self._should_stop = progress, fence, should_stop
         self._writer = PageWriter(provider, client, parts, fence, probe)
-        self._guard = LoopGuard(provider.allowed_repeated_pages, MAX_PAGES, provider.pages.own_params)
+        self._guard = LoopGuard(MAX_PAGES, provider.pages.own_params)
         self._advice = advice
         self._state: State | None = None
         self._recognised: int | None = None  # index of the round whose records the writer recognises
@@ -143,13 +136,13 @@ class Pull:
                 raise Fatal(f"{self.window} has not begun; it is {now:%Y-%m-%d %H:%M} in UTC.")
             if self.provider.dated and not self._is_over(now):
                 log.warning("%s is not over, so this pull does not count as whole.", self.window)
-        return State(token=uuid.uuid4().hex, started=now, of=self._of(), rounds=self._rounds())
+        return State(token=uuid.uuid4().hex, started=now, identity=self._identity(), rounds=self._rounds())
 
     def _is_over(self, now: datetime) -> bool:
         """Return whether the window had ended, so that nothing more belongs to it; a recording's counts."""
         return self.window is None or self.client.replayed or self.window.end <= now + CLOCKS
 
-    def _of(self) -> JsonObject:
+    def _identity(self) -> JsonObject:
         """Return what decides which requests are sent, as JSON: a state of anything else is not resumed."""
         return _as_json(
             {
@@ -202,7 +195,7 @@ class Pull:
             if stored is None:
                 return None
             state = restored(stored)
-            _require_same(state.of, self._of())
+            _require_same(state.identity, self._identity())
             self._require_recent(state)
         except ValueError as error:
             text = self._printable(str(error))
@@ -215,7 +208,7 @@ class Pull:
             if not state.gaps and not state.written():
                 log.info("The last attempt wrote nothing; starting over.")
                 return None
-            state.rounds += [gap.again for gap in state.gaps]
+            state.rounds += [gap.retry for gap in state.gaps]
             state.gaps = []
             state.begin_round()
         log.info(
@@ -242,11 +235,11 @@ class Pull:
     def _remember(self, state: State) -> None:
         """Remember what earlier attempts wrote, if this one may read it again."""
         if self.provider.deduplicate:
-            self._writer.remember(self._manifest(state), range(state.pages))
+            self._writer.remember_written(self._manifest(state), range(state.pages))
         if state.cursor is None:  # a round begins
             return
         if (written := state.rounds[state.round].written) and not self.provider.deduplicate:
-            self._writer.remember(self._manifest(state), range(written[0], state.pages))
+            self._writer.remember_written(self._manifest(state), range(written[0], state.pages))
         self._recognise(state)
 
     def _recognise(self, state: State) -> None:
@@ -274,7 +267,7 @@ class Pull:
         if page is not None:
             announced = state.announced
             self._take(state, page, cursor)
-            following = self._back(state, page, cursor, announced) or page.next
+            following = self._rewind(state, page, cursor, announced) or page.next
         else:
             following = pages.skip(cursor)
         if following is None or round_.single_page:
@@ -292,11 +285,11 @@ class Pull:
 
     def _begin_round(self, state: State, round_: Round) -> None:
         self._guard.new_round()
-        if round_.of is not None and round_.of == self._recognised:
+        if round_.part_of is not None and round_.part_of == self._recognised:
             return  # the next failed page of the same round
         self._writer.begin_round()
         if round_.written:
-            self._writer.remember(self._manifest(state), range(*round_.written))
+            self._writer.remember_written(self._manifest(state), range(*round_.written))
         self._recognise(state)
 
     def _fetch(self, state: State, cursor: Cursor, params: Params) -> Page | None:
@@ -322,8 +315,9 @@ class Pull:
         text = f"at {cursor}: {type(error).__name__}: {error}"[:500]
         if rest:
             text += " (and what follows in this round, which only that page names)"
-        again = Round(round_.params, cursor, single_page=not rest, rest=rest, of=state.whole_round())
-        self._add_gap(state, Gap(again, text))
+        whole = state.whole_round()
+        retry = Round(round_.params, cursor, single_page=not rest, rest=rest, part_of=whole)
+        self._add_gap(state, Gap(retry, text))
 
     def _add_gap(self, state: State, gap: Gap) -> None:
         gap.error = self._printable(gap.error)
@@ -333,40 +327,30 @@ class Pull:
 
     def _take(self, state: State, page: Page, cursor: Cursor) -> None:
         """Write a page and count its items and its announced total."""
-        back = state.shift.left > 0  # pages that were read before
-        repeated = not back and self._guard.repeated(cursor, page.items)
+        reread = state.rereading.pages_to_read > 0
+        if not reread:
+            self._guard.check_page(cursor, page.items)
         room = self._options.limit - state.written() if self._options.limit else None
         if page.restarted:
             state.restart_round()
-            self._writer.count_again()
-        came = self._writer.write(page, state.pages, state.counts, repeated=repeated, room=room, back=back)
-        if page.next is not None and not (repeated or back):
+            self._writer.forget_round()
+        came = self._writer.write(page, state.pages, state.counts, room=room, reread=reread)
+        if page.next is not None and not reread:
             self._guard.require_news(
                 cursor,
                 items=len(page.items),
-                new=came.new,
-                again=came.again,
-                least=self._repeatable(page, came),
+                new=came.new_items,
+                known=came.known_items,
+                tolerated=self._repeatable(page, came),
                 total=page.total,
             )
-        state.pages += 1
-        state.skipped_in_a_row = 0
-        if not repeated:
-            state.read += len(page.items) - came.again
-            if (page.items or page.next) and not back:  # an empty page may end a round
-                state.sizes = state.sizes.after(len(page.items))
-        if page.more_rounds:
-            state.rounds += [Round(params) for params in page.more_rounds]
-            state.announced = None  # they replace this round
-        elif page.total is not None:
-            low, high = state.announced or (page.total, page.total)
-            state.announced = min(low, page.total), max(high, page.total)
+        state.add_page(page, came.known_items, reread=reread)
         if page.withheld:
             round_ = state.rounds[state.round]
-            again = Round(round_.params, cursor, single_page=True, written=(state.pages - 1, state.pages))
-            self._add_gap(state, Gap(again, page.withheld, short=True))
+            retry = Round(round_.params, cursor, single_page=True, written=(state.pages - 1, state.pages))
+            self._add_gap(state, Gap(retry, page.withheld, short=True))
 
-    def _back(
+    def _rewind(
         self, state: State, page: Page, cursor: Cursor, announced: tuple[int, int] | None
     ) -> Cursor | None:
         """Return an earlier page to go on with, if items may have moved onto pages that were read before.
@@ -377,25 +361,25 @@ class Pull:
             cursor: Its cursor.
             announced: The lowest and the highest total before the page.
         """
-        fell = state.shift.fall(page.total) or int(page.gone and not state.shift.left)
-        state.shift = state.shift.after(page.total)
+        fell = state.rereading.fall(page.total) or int(page.gone and not state.rereading.pages_to_read)
+        state.rereading = state.rereading.after(page.total)
         round_ = state.rounds[state.round]
         if not fell or announced is None or page.more_rounds or not self._is_whole_list(round_):
             return None
         if completeness.collapses(page.total, announced):
             return None
         size, read = max(state.sizes.largest, 1), len(state.pages_of_round())
-        earlier = self.provider.pages.back(cursor, fell, size)
+        earlier = self.provider.pages.rewind(cursor, fell, size)
         if earlier is None:
             return None
         pages = min(-(-fell // size) + 1, read)
-        if completeness.may_read_again(state.shift.again + pages, read):
-            state.shift = state.shift.back(pages)
+        if completeness.may_reread(state.rereading.pages + pages, read):
+            state.rereading = state.rereading.rewound(pages)
             state.sizes = msgspec.structs.replace(state.sizes, newest=None)  # this page was the last one
             log.info("The announced total fell by %s: reading again from %s.", f"{fell:,}", earlier)
             return earlier
         if page.total is not None and completeness.is_lost(page.total, announced):
-            state.shift = state.shift.lose(fell)
+            state.rereading = state.rereading.lose(fell)
         return None
 
     def _is_whole_list(self, round_: Round) -> bool:
@@ -409,8 +393,8 @@ class Pull:
         announces.
         """
         if not self.provider.deduplicate:
-            return came.known
-        return max(came.known, MAX_REMEMBERED if page.total is None else page.total)
+            return came.remembered
+        return max(came.remembered, MAX_REMEMBERED if page.total is None else page.total)
 
     def _end_round(self, state: State) -> None:
         """Compare a round with its announced total once no page of it is missing, and begin the next one."""
@@ -432,17 +416,17 @@ class Pull:
             state.total += completeness.announced_total(*walk.announced)
         if missing := self._missing(walk):
             written = (round_.written[0] if round_.written else walk.pages[0][0], state.pages)
-            again = Round(round_.params, written=written)
-            self._add_gap(state, Gap(again, f"{missing} ({_named(round_.params)})", short=True))
+            retry = Round(round_.params, written=written)
+            self._add_gap(state, Gap(retry, f"{missing} ({_named(round_.params)})", short=True))
 
     def _missing(self, walk: Walk) -> str | None:
         """Describe what a round lacks, judged by the announced total; or by its pages, if it is not exact."""
         if walk.announced is not None:
             tolerance, surplus = self.provider.total_tolerance, self.provider.total_surplus
-            if missing := completeness.unread(walk.read, walk.announced, tolerance, surplus):
+            if missing := completeness.shortfall(walk.read, walk.announced, tolerance, surplus):
                 return missing
             if walk.lost:
-                return completeness.moved(walk.lost)
+                return completeness.items_moved(walk.lost)
             if not (tolerance or surplus):
                 return None
         if self.provider.pages.uniform:
@@ -456,7 +440,7 @@ class Pull:
         gaps = [*state.gaps]
         if self._is_everything(state):
             dated, proved = self.provider.dated, not state.unannounced
-            if text := completeness.nothing(
+            if text := completeness.too_empty(
                 state.fetched(), state.written(), windows=dated, proved=proved, said=bool(state.rounds)
             ):
                 gaps.append(Gap(Round({}), text, short=True))
@@ -472,9 +456,7 @@ class Pull:
             return
         self._shortfalls = [gap.error for gap in gaps if gap.short]
         short = bool(self._shortfalls)
-        text = completeness.summary(
-            [gap.error for gap in gaps], self.provider.name, short=short, advice=self._advice
-        )
+        text = summary([gap.error for gap in gaps], self.provider.name, short=short, advice=self._advice)
         raise NotWhole(text) if short else SkippedErrors(text)
 
     def _uncovered(self, state: State) -> str | None:

@@ -195,7 +195,7 @@ class SharedThrottle:
         with self._lock:
             if self._quota:
                 self._count(self._quota)
-            wait, *_ = take_slot(self._connection, self._key, self._rate)
+            wait = take_slot(self._connection, self._key, self._rate)[0]
         if wait > 0:
             self._sleep(wait)
 

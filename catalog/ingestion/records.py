@@ -1,7 +1,7 @@
 """The results of a provider's mapping: an `Image`, an `Audio`, or a `Skip` with its reason."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from msgspec import UNSET
@@ -55,9 +55,13 @@ class Media(msgspec.Struct, kw_only=True, gc=False):
     source: str | None = None
     ingestion_type: str | None = None
 
+    media_type: ClassVar[MediaType]
+
 
 class Image(Media, kw_only=True, gc=False):
     """One image; width and height in pixels."""
+
+    media_type: ClassVar[MediaType] = "image"
 
     width: Json = None
     height: Json = None
@@ -105,6 +109,8 @@ class Audio(Media, kw_only=True, gc=False):
         set_position: Its position in the set.
         alt_files: Other files of the same recording; see `audio_files`.
     """
+
+    media_type: ClassVar[MediaType] = "audio"
 
     duration: Json = None
     bit_rate: Json = None

@@ -1,126 +1,33 @@
-"""Records the responses of an API during a run, and replays them in place of the network.
+"""Replays a recording in place of the network.
 
-A recording is a folder with `recording.json` and the body files that it names. The response to a request is
-that of the first interaction that is not used up, has the same method and URL (without scheme and query), and
-lists only parameters that were sent. Parameters that it does not list (keys, page sizes) are ignored; so are
-keys of a JSON body. A request without a response, because the network or the server failed, has the status 0.
+The response to a request is that of the first interaction that is not used up, has the same method and URL
+(without scheme and query), and lists only parameters that were sent. Parameters that it does not list (keys,
+page sizes) are ignored; so are keys of a JSON body. A request without a response, because the network or the
+server failed, has the status 0.
 """
 
-import re
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
-import msgspec
 import orjson
 import requests
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
-from catalog.core.errors import Fatal, UnrecordedRequest
-from catalog.core.jsontypes import Json, JsonObject, keys_in
-from catalog.core.secrets import Redactor, is_secret
+from catalog.core.errors import UnrecordedRequest
+from catalog.core.jsontypes import Json, JsonObject
+from catalog.core.secrets import is_secret
 from catalog.ingestion.json_reader import read_json
-from catalog.ingestion.records import dig
-from catalog.ingestion.responses import steps
-from catalog.ingestion.transport import LIBRARY_ERRORS, Transport
-
-_FILE = "recording.json"
-_NO_RESPONSE = 0
-# Words of the names of headers that recordings leave out. Such a header says who asked, varies between equal
-# responses, or describes the connection, whose encoding the recorded body no longer has.
-_UNRECORDED = frozenset(
-    """
-    cookie cookie2 authenticate authorization session user account client customer visitor device tenant ip
-    forwarded nonce csrf xsrf
-    date age expires etag modified server via ray trace traceid traceparent tracestate correlation runtime
-    timing timer ratelimit served cache varnish amz amzn b3 nel report
-    connection keep transfer encoding trailer upgrade
-    """.split()
+from catalog.ingestion.recording import (
+    NO_RESPONSE,
+    Query,
+    RecordedResponse,
+    json_of,
+    read_recording,
+    split_query,
 )
-_UNRECORDED_NAMES = frozenset("x-request-id request-id x-amz-request-id alt-svc x-powered-by".split())
-Query = dict[str, list[str]]  # of a query, in which a name may occur more than once
-
-
-class _RecordedRequest(msgspec.Struct):
-    method: str
-    url: str
-    params: JsonObject
-    json: Json = None  # the part of a POST's body that tells it from others
-
-
-class _RecordedResponse(msgspec.Struct):
-    status: int
-    headers: dict[str, str]
-    body_file: str | None
-
-
-class Interaction(msgspec.Struct):
-    """A request and its response."""
-
-    request: _RecordedRequest
-    response: _RecordedResponse
-    times: int | None = None  # number of requests that it serves; None for no limit
-
-
-class Recording(msgspec.Struct):
-    """The content of a recording.json."""
-
-    provider: str
-    interactions: list[Interaction]
-    date: str | None = None
-
-
-def candidate_folders(folder: Path, provider: str) -> tuple[Path, ...]:
-    """Return the folders that may hold a provider's recording."""
-    return folder, folder / provider, folder / provider / "recording"
-
-
-def find_recording(folder: Path, provider: str) -> Path:
-    """Return the folder of a provider's recording.
-
-    Args:
-        folder: `folder`, `<provider>/` or `<provider>/recording/` below it holds the recording.
-        provider: The provider's name.
-
-    Raises:
-        Fatal: There is no recording, it cannot be read, or it is another provider's.
-    """
-    candidates = candidate_folders(folder, provider)
-    for candidate in candidates:
-        if (candidate / _FILE).is_file():
-            found = read_recording(candidate).provider
-            if found != provider:
-                raise Fatal(f"replay: the recording in {candidate} is {found}'s, not {provider}'s.")
-            return candidate
-    raise Fatal(f"replay: no {_FILE} for {provider} in {', '.join(map(str, candidates))}.")
-
-
-def read_recording(folder: Path) -> Recording:
-    """Read the recording in a folder. Raises Fatal if it is malformed or a body file is missing."""
-    path = folder / _FILE
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=Recording)
-    except (OSError, ValueError) as error:
-        raise Fatal(f"replay: {path} is not a recording: {error}") from None
-    for number, interaction in enumerate(found.interactions):
-        name = interaction.response.body_file
-        if name and not (folder / name).is_file():
-            raise Fatal(
-                f"replay: {path} names the body file {name} (interaction {number}), which is missing."
-            )
-    return found
-
-
-def _split_query(url: str) -> tuple[str, Query]:
-    """Split a URL into the part before the query, and the query."""
-    parts = urlsplit(url)
-    params: Query = {}
-    for key, value in parse_qsl(parts.query, keep_blank_values=True):
-        params.setdefault(key, []).append(value)
-    return f"{parts.scheme}://{parts.netloc}{parts.path or '/'}", params
+from catalog.ingestion.responses import value_at
 
 
 def _without_scheme(url: str) -> str:
@@ -146,11 +53,6 @@ def _contains(sent: Json, wanted: Json) -> bool:
             key in sent and _contains(sent[key], value) for key, value in wanted.items()
         )
     return bool(sent == wanted)
-
-
-def _json_of(body: object) -> Json:
-    """Return the JSON that a request sends; None if it sends none."""
-    return orjson.loads(body) if isinstance(body, str | bytes) and body else None
 
 
 def _offset(value: Json) -> int | None:
@@ -191,7 +93,7 @@ class ReplayAdapter(BaseAdapter):
         self._left = [interaction.times for interaction in recording.interactions]
         self._by_url: dict[tuple[str, str], list[int]] = {}  # in the recording's order
         for number, interaction in enumerate(recording.interactions):
-            key = interaction.request.method, _without_scheme(_split_query(interaction.request.url)[0])
+            key = interaction.request.method, _without_scheme(split_query(interaction.request.url)[0])
             self._by_url.setdefault(key, []).append(number)
         self._lock = threading.Lock()
 
@@ -202,10 +104,10 @@ class ReplayAdapter(BaseAdapter):
             UnrecordedRequest: The recording does not contain the request.
             requests.ConnectionError: It contains the request, to which there was no response.
         """
-        url, params = _split_query(request.url or "")
+        url, params = split_query(request.url or "")
         with self._lock:
-            answer = self._answer(request.method or "GET", url, params, _json_of(request.body))
-        if answer.status == _NO_RESPONSE:
+            answer = self._answer(request.method or "GET", url, params, json_of(request.body))
+        if answer.status == NO_RESPONSE:
             raise requests.ConnectionError("replay: there was no response when this was recorded")
         response = requests.Response()
         response.status_code = answer.status
@@ -219,10 +121,10 @@ class ReplayAdapter(BaseAdapter):
     def close(self) -> None:
         return
 
-    def _body(self, answer: _RecordedResponse) -> bytes:
+    def _body(self, answer: RecordedResponse) -> bytes:
         return (self.folder / answer.body_file).read_bytes() if answer.body_file else b""
 
-    def _answer(self, method: str, url: str, params: Query, json: Json) -> _RecordedResponse:
+    def _answer(self, method: str, url: str, params: Query, json: Json) -> RecordedResponse:
         known = self._by_url.get((method, _without_scheme(url)), [])
         wanted = ((n, self._interactions[n].request.json) for n in known)
         number = self._number([n for n, body in wanted if body is None or _contains(json, body)], params)
@@ -290,119 +192,10 @@ class ReplayAdapter(BaseAdapter):
         counts = [0]
         for number in numbers:
             try:
-                found = dig(
-                    read_json(self._body(self._interactions[number].response)), *steps(self._items or "")
+                found = value_at(
+                    read_json(self._body(self._interactions[number].response)), self._items or ""
                 )
             except ValueError:  # a recorded failure, before the successful attempt
                 continue
             counts.append(len(found) if isinstance(found, list) else 0)
         return max(counts)
-
-
-def is_recorded(header: str) -> bool:
-    """Return whether a recording keeps a header of a response: it may tell the next page, or a total.
-
-    >>> [is_recorded(name) for name in ("X-Next-Cursor", "x-total-pages", "Link", "Retry-After")]
-    [True, True, True, True]
-    >>> [is_recorded(name) for name in ("Set-Cookie", "X-Auth-Token", "Date", "X-Request-ID")]
-    [False, False, False, False]
-    """
-    words = re.split("[^a-z0-9]+", header.lower())
-    return not (is_secret(header) or header.lower() in _UNRECORDED_NAMES or not _UNRECORDED.isdisjoint(words))
-
-
-def _listed_by(request: JsonObject) -> int:
-    """Return how many parameters and keys of its body a recorded request lists."""
-    return len(request["params"]) + sum(1 for _ in keys_in(request.get("json")))
-
-
-class RecordingAdapter(Transport):
-    """A transport that records all requests and responses without their secrets."""
-
-    def __init__(
-        self,
-        folder: Path,
-        provider: str,
-        date: str | None,
-        redact: Redactor,
-        hidden: frozenset[str],
-        private_hosts: Collection[str] = (),
-        paging: Collection[str] = (),
-        headers: Collection[str] = (),
-        through: Transport | None = None,
-    ) -> None:
-        """Begin a recording.
-
-        Args:
-            folder: The folder for the files; created if it does not exist.
-            provider: The provider's name.
-            date: The day that is pulled, if it is one day.
-            redact: Removes the secrets from text.
-            hidden: Parameters that are not recorded, besides those whose names say that they are secret.
-            private_hosts: See `Transport`.
-            paging: Parameters that tell the pages apart, which are recorded whatever their names are.
-            headers: Headers of responses that the paginator reads, which are recorded in the same way.
-            through: Sends the requests, which are recorded as they were before; None: this transport.
-        """
-        super().__init__(private_hosts)
-        self.folder, self._redact, self._hidden, self._paging = folder, redact, hidden, frozenset(paging)
-        self._through = through
-        self._headers = frozenset(name.lower() for name in headers)
-        self._document: JsonObject = {
-            "provider": provider,
-            "date": date,
-            "about": f"Recorded from {provider}.",
-            "interactions": [],
-        }
-        self._lock = threading.Lock()
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        asked = self._asked(request)  # first, because another transport may change the address
-        send = super().send if self._through is None else self._through.send
-        try:
-            response = send(request, *args, **kwargs)
-            body = response.content if request.method != "HEAD" else b""
-        except LIBRARY_ERRORS:
-            self._add(asked, _NO_RESPONSE, {}, b"")
-            raise
-        self._add(asked, response.status_code, response.headers, body)
-        return response
-
-    def _asked(self, request: requests.PreparedRequest) -> JsonObject:
-        """Return what tells a request from others, without secrets."""
-        url, params = _split_query(request.url or "")
-        listed = {
-            k: v[0] if len(v) == 1 else v
-            for k, v in params.items()
-            if k not in self._hidden and (k in self._paging or not is_secret(k))
-        }
-        asked = {"method": request.method, "url": self._redact(url), "params": listed}
-        if (sent := _json_of(request.body)) is not None:
-            asked["json"] = sent
-        return asked
-
-    def _add(self, asked: JsonObject, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Add an interaction, and write the recording."""
-        with self._lock:
-            interactions = self._document["interactions"]
-            name = None
-            if body:
-                kind = "json" if "json" in headers.get("content-type", "") else "txt"
-                name = f"body_{len(interactions):04}.{kind}"
-                (self.folder / name).write_text(
-                    self._redact(body.decode("utf-8", "replace")), encoding="utf-8"
-                )
-            kept = {
-                key.lower(): self._redact(value)
-                for key, value in headers.items()
-                if key.lower() in self._headers or is_recorded(key)
-            }
-            answer = {"status": status, "headers": kept, "body_file": name}
-            for earlier in (i for i in interactions if i["request"] == asked):
-                earlier["times"] = 1  # such as a failure before the attempt that succeeded
-            interactions.append({"request": asked, "response": answer})
-            # The first that fits answers, and a request with a cursor also fits the one without it.
-            interactions.sort(key=lambda i: -_listed_by(i["request"]))
-            text = self._redact(orjson.dumps(self._document, option=orjson.OPT_INDENT_2).decode())
-            (self.folder / _FILE).write_text(text + "\n", encoding="utf-8")

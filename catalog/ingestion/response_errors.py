@@ -6,10 +6,8 @@ from catalog.core.errors import HttpStatus, Retry, UnexpectedResponse
 from catalog.core.jsontypes import Json
 from catalog.core.secrets import Redactor
 from catalog.ingestion.json_reader import read_json
-from catalog.ingestion.records import dig
-from catalog.ingestion.responses import describe, lacks, steps
+from catalog.ingestion.responses import describe
 
-DELETED_STATUSES = frozenset((404, 410))
 _TEMPORARY = frozenset((408, 425, 429))
 
 
@@ -55,16 +53,6 @@ def raise_for_reported_error(body: Json, redact: Redactor) -> None:
             raise UnexpectedResponse(f"the response reports an error: {redact.excerpt(str(body[key]), 300)}")
     if body.get("success") is False:
         raise UnexpectedResponse(f"the response reports no success; {redact.excerpt(describe(body), 300)}")
-
-
-def require_value(body: Json, path: str, redact: Redactor) -> None:
-    """Check that the body has a value other than null at a dotted path.
-
-    Raises:
-        UnexpectedResponse: The value is missing.
-    """
-    if dig(body, *steps(path)) is None:
-        raise UnexpectedResponse(redact.excerpt(lacks(body, path, "is null"), 700))
 
 
 def is_json(body: bytes) -> bool:

@@ -36,6 +36,11 @@ def dotted(*keys: str) -> str:
     return ".".join(re.sub(r"[.\\]", r"\\\g<0>", key) for key in keys)
 
 
+def value_at(body: Json, path: str) -> Json:
+    """Return the value at a dotted path; None if it is missing."""
+    return dig(body, *steps(path))
+
+
 def has(body: Json, path: str) -> bool:
     """Return whether the last key of a dotted path is present, even if its value is null or false."""
     *parents, last = steps(path)
@@ -54,11 +59,11 @@ def items_at(body: Json, path: str) -> list[Raw]:
         UnexpectedResponse: There is no list. Without this check, an API that renames its list would look like
             one that has run out of items.
     """
-    value = dig(body, *steps(path))
+    value = value_at(body, path)
     if isinstance(value, list):
         return value
     there = join_first(f"`{name or 'the body'}`" for name in lists_in(body))
-    text = lacks(body, path, f"is {_kind(value)}, not a list")
+    text = missing_text(body, path, f"is {_kind(value)}, not a list")
     raise UnexpectedResponse(f"{text}{f'; lists: {there}' if there else ''}")
 
 
@@ -80,13 +85,13 @@ def values_at(body: Json, path: str) -> JsonObject:
     Raises:
         UnexpectedResponse: There is no object.
     """
-    value = dig(body, *steps(path))
+    value = value_at(body, path)
     if not isinstance(value, dict):
-        raise UnexpectedResponse(lacks(body, path, f"is {_kind(value)}, not an object"))
+        raise UnexpectedResponse(missing_text(body, path, f"is {_kind(value)}, not an object"))
     return value
 
 
-def lacks(body: Json, path: str, instead: str) -> str:
+def missing_text(body: Json, path: str, instead: str) -> str:
     """Say what is wrong with a path of a response, and what is there at the level that it fails.
 
     Args:
@@ -94,7 +99,7 @@ def lacks(body: Json, path: str, instead: str) -> str:
         path: Dotted path of a value that is missing, or not what it should be.
         instead: What the value is, if it is there, and should not be.
 
-    >>> lacks({"meta": {"pages": 3}, "hits": []}, "meta.total", "is null")
+    >>> missing_text({"meta": {"pages": 3}, "hits": []}, "meta.total", "is null")
     '`meta.total` is missing: `meta` has `pages`; the response has `meta`, `hits`'
     """
     keys, at = steps(path), body
@@ -120,11 +125,11 @@ def count_at(body: Json, path: str) -> int:
     Raises:
         UnexpectedResponse: The value is missing or not a non-negative integer.
     """
-    found = dig(body, *steps(path))
+    found = value_at(body, path)
     if (number := as_count(found, grouped=True)) is None:
         number_like = isinstance(found, int | float) and not isinstance(found, bool)
         shown = str(found)[:40] if number_like else _kind(found)
-        raise UnexpectedResponse(lacks(body, path, f"should be a number of items but is {shown}"))
+        raise UnexpectedResponse(missing_text(body, path, f"should be a number of items but is {shown}"))
     return number
 
 

@@ -6,7 +6,7 @@ from urllib.parse import unquote_plus, urlsplit, urlunsplit
 from catalog.core.errors import Fatal
 from catalog.core.jsontypes import Params
 from catalog.core.secrets import Credentials, Redactor, Signed
-from catalog.ingestion.transport import host_of
+from catalog.ingestion.addresses import host_of
 
 
 class Signer:

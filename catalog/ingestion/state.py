@@ -1,13 +1,12 @@
-"""The state that a pull keeps between attempts, and the options of a pull."""
+"""The state that a pull keeps between attempts."""
 
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
-from catalog.core.errors import StopsPull
-from catalog.core.jsontypes import JsonObject, Params
-from catalog.ingestion.pagination import Cursor
+from catalog.core.jsontypes import JsonObject
+from catalog.ingestion.pagination import Cursor, Page
 from catalog.ingestion.parts import Counts
 
 STATE_VERSION = 2
@@ -37,37 +36,6 @@ class MemoryCheckpoint:
         self.state = None
 
 
-class Options(msgspec.Struct, frozen=True):
-    """Options of a pull, from conf and Variables; the DAG's parameters document their meaning."""
-
-    limit: int = 0
-    initial_query_params: Params | None = None
-    query_params_list: list[Params] | None = None
-    additional_query_params: Params = {}
-    skip_errors: bool = False
-    skip_predicates: tuple[str, ...] = ()
-    accept_shortfall: bool = False
-
-    def is_unrestricted(self) -> bool:
-        """Return whether the pull covers everything of a provider, or of its window."""
-        return self.query_params_list is None and not (
-            self.limit or self.initial_query_params or self.additional_query_params
-        )
-
-    def requests(self) -> JsonObject:
-        """Return the options that decide what is requested and kept, without those at their default."""
-        names = ("limit", "initial_query_params", "query_params_list", "additional_query_params")
-        values = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in values.items() if value != getattr(Options(), name)}
-
-    def skips(self, error: Exception) -> bool:
-        """Return whether to skip the page of an error; predicates match parts of its text, in any case."""
-        if isinstance(error, StopsPull):
-            return False
-        text = repr(error).lower()
-        return self.skip_errors or any(p.lower() in text for p in self.skip_predicates)
-
-
 class PageSizes(msgspec.Struct, frozen=True):
     """Numbers of items on the pages of a round.
 
@@ -87,36 +55,38 @@ class PageSizes(msgspec.Struct, frozen=True):
         return PageSizes(max(self.largest, size), min(inner, default=None), size)
 
 
-class Shift(msgspec.Struct, frozen=True):
+class Rereading(msgspec.Struct, frozen=True):
     """How a round follows a list whose items move forward, because others are deleted while it is read.
 
     Attributes:
         total: The total that was announced last.
-        again: Pages that are read again because the total fell.
-        left: Those of them that are still to be read.
+        pages: Pages that are read again because the total fell.
+        pages_to_read: Those of them that are still to be read.
         lost: Items that may have moved past the round, because no more pages were read again.
     """
 
     total: int | None = None
-    again: int = 0
-    left: int = 0
+    pages: int = msgspec.field(default=0, name="again")
+    pages_to_read: int = msgspec.field(default=0, name="left")
     lost: int = 0
 
     def fall(self, total: int | None) -> int:
         """Return by how many items the total of a new page is lower than the one before."""
         return 0 if total is None or self.total is None else max(0, self.total - total)
 
-    def after(self, total: int | None) -> "Shift":
+    def after(self, total: int | None) -> "Rereading":
         """Return the state after one more page. One that is read again may come from a cache."""
         known = [n for n in (total, self.total) if n is not None]
-        newest = (min(known) if self.left else known[0]) if known else None
-        return msgspec.structs.replace(self, total=newest, left=max(0, self.left - 1))
+        newest = (min(known) if self.pages_to_read else known[0]) if known else None
+        return msgspec.structs.replace(self, total=newest, pages_to_read=max(0, self.pages_to_read - 1))
 
-    def back(self, pages: int) -> "Shift":
-        """Return the state before a number of pages is read again, besides those that are left."""
-        return msgspec.structs.replace(self, again=self.again + pages, left=self.left + pages)
+    def rewound(self, pages: int) -> "Rereading":
+        """Return the state before pages are read again, besides those that are still to be read."""
+        return msgspec.structs.replace(
+            self, pages=self.pages + pages, pages_to_read=self.pages_to_read + pages
+        )
 
-    def lose(self, items: int) -> "Shift":
+    def lose(self, items: int) -> "Rereading":
         """Return the state after a fall for which nothing is read again."""
         return msgspec.structs.replace(self, lost=self.lost + items)
 
@@ -129,7 +99,7 @@ class Walk(msgspec.Struct, frozen=True):
         announced: Lowest and highest total that the API announced in the first step.
         sizes: Sizes of the pages of the first step.
         pages: Pages [first, end) of this pull, one pair for all that follow each other.
-        lost: Items that may have moved past the round; see `Shift`.
+        lost: Items that may have moved past the round; see `Rereading`.
     """
 
     read: int
@@ -155,7 +125,7 @@ class Round(msgspec.Struct, omit_defaults=True):
         cursor: The first page; None for the beginning of the round.
         single_page: Read only one page.
         rest: Read from `cursor` to the end of the round.
-        of: Index of the round to which the page or the rest belongs, because it failed there.
+        part_of: Index of the round to which the page or the rest belongs, because it failed there.
         walk: What was read of the round so far; only while failed pages of it are to be read.
         written: Pages [first, end) of this pull that an earlier walk through the round wrote; their items are
             not written again.
@@ -165,7 +135,7 @@ class Round(msgspec.Struct, omit_defaults=True):
     cursor: Cursor | None = None
     single_page: bool = msgspec.field(default=False, name="only")
     rest: bool = False
-    of: int | None = None
+    part_of: int | None = msgspec.field(default=None, name="of")
     walk: Walk | None = None
     written: tuple[int, int] | None = None
 
@@ -178,12 +148,12 @@ class Gap(msgspec.Struct):
     """A gap in a pull that continued: a failed page, the rest of a round, or a round that fell short.
 
     Attributes:
-        again: The round that the next attempt walks to read what is missing.
+        retry: The round that the next attempt walks to read what is missing.
         error: Describes the gap to people.
         short: The API responded, but with less than it announced: the pull is not whole.
     """
 
-    again: Round
+    retry: Round = msgspec.field(name="again")
     error: str
     short: bool = False
 
@@ -202,8 +172,8 @@ class State(msgspec.Struct, kw_only=True):
         token: Identifies the pull.
         started: When the pull began.
         stored: When the state was stored; None in states of earlier versions.
-        of: What the pull reads: its window and whatever else decides which requests are sent. None in states
-            of earlier versions.
+        identity: What the pull reads: its window and whatever else decides which requests are sent. None in
+            states of earlier versions.
         rounds: All rounds of the pull.
         attempts: The attempts that wrote pages.
         round: Index of the current round.
@@ -211,7 +181,7 @@ class State(msgspec.Struct, kw_only=True):
         read: Items that were read in the current round.
         announced: Lowest and highest total that the API announced for the current round.
         sizes: Sizes of the pages of the current round.
-        shift: How the current round follows a list whose items move forward.
+        rereading: How the current round follows a list whose items move forward.
         first_page: Number, within the pull, of the current round's first page.
         restarted: Number of the page with which a round last began again (`Page.restarted`).
         pages: Number of pages written.
@@ -229,7 +199,7 @@ class State(msgspec.Struct, kw_only=True):
     token: str
     started: datetime
     stored: datetime | None = None
-    of: JsonObject | None = None
+    identity: JsonObject | None = msgspec.field(default=None, name="of")
     rounds: list[Round]
     attempts: list[Attempt] = []
     round: int = 0
@@ -237,7 +207,7 @@ class State(msgspec.Struct, kw_only=True):
     read: int = 0
     announced: tuple[int, int] | None = None
     sizes: PageSizes = PageSizes()
-    shift: Shift = Shift()
+    rereading: Rereading = msgspec.field(default=Rereading(), name="shift")
     first_page: int = 0
     restarted: int = 0
     pages: int = 0
@@ -267,24 +237,24 @@ class State(msgspec.Struct, kw_only=True):
             min(sizes) >= 0
             and self.round <= len(self.rounds)
             and self.first_page <= self.pages
-            and all(again.of is None or again.of in known for again in self._again())
+            and all(part.part_of is None or part.part_of in known for part in self._with_retries())
         )
 
     def lacks_rounds(self) -> bool:
         """Return whether the rest of a round is to be read of which the state does not say what was read."""
-        return any(again.rest and again.of is None for again in self._again())
+        return any(part.rest and part.part_of is None for part in self._with_retries())
 
-    def _again(self) -> list[Round]:
-        return [*self.rounds, *(gap.again for gap in self.gaps)]
+    def _with_retries(self) -> list[Round]:
+        return [*self.rounds, *(gap.retry for gap in self.gaps)]
 
     def whole_round(self) -> int:
         """Return the index of the current round, or of the one to which its page or rest belongs."""
-        of = self.rounds[self.round].of
-        return self.round if of is None else of
+        whole = self.rounds[self.round].part_of
+        return self.round if whole is None else whole
 
     def is_announced(self) -> bool:
         """Return whether all rounds have ended, without a failed page, and each with an announced total."""
-        ended = self.round == len(self.rounds) and all(gap.again.of is None for gap in self.gaps)
+        ended = self.round == len(self.rounds) and all(gap.retry.part_of is None for gap in self.gaps)
         return ended and not self.unannounced
 
     def lacks_pages(self, number: int) -> bool:
@@ -294,7 +264,7 @@ class State(msgspec.Struct, kw_only=True):
             number: Index of the round.
         """
         later = self.rounds[self.round + 1 :] if number != self.round else []
-        return any(again.of == number for again in (*later, *(gap.again for gap in self.gaps)))
+        return any(part.part_of == number for part in (*later, *(gap.retry for gap in self.gaps)))
 
     def pages_of_round(self) -> range:
         """Return the pages of the current round that were read, since it last began again."""
@@ -304,20 +274,40 @@ class State(msgspec.Struct, kw_only=True):
         """Return what was read in the current round."""
         read = self.pages_of_round()
         pages = [(read.start, read.stop)] if read else []
-        return Walk(self.read, self.announced, self.sizes, pages, self.shift.lost)
+        return Walk(self.read, self.announced, self.sizes, pages, self.rereading.lost)
+
+    def add_page(self, page: Page, known_items: int, *, reread: bool) -> None:
+        """Count a page that was written: its items and its announced total.
+
+        Args:
+            page: The page.
+            known_items: Items of the page that the round had read before.
+            reread: The page was read before, and is read again because the total fell.
+        """
+        self.pages += 1
+        self.skipped_in_a_row = 0
+        self.read += len(page.items) - known_items
+        if (page.items or page.next) and not reread:  # an empty page may end a round
+            self.sizes = self.sizes.after(len(page.items))
+        if page.more_rounds:
+            self.rounds += [Round(params) for params in page.more_rounds]
+            self.announced = None  # they replace this round
+        elif page.total is not None:
+            low, high = self.announced or (page.total, page.total)
+            self.announced = min(low, page.total), max(high, page.total)
 
     def begin_round(self) -> None:
         """Reset the counts of the previous round."""
         self.cursor, self.announced, self.first_page = None, None, self.pages
-        self.read, self.sizes, self.shift = 0, PageSizes(), Shift()
+        self.read, self.sizes, self.rereading = 0, PageSizes(), Rereading()
 
     def restart_round(self) -> None:
         """Reset what was read of the current round, which begins again with the next page."""
         number = self.whole_round()
         self.read, self.announced, self.sizes, self.restarted = 0, None, PageSizes(), self.pages
-        self.shift = Shift()
+        self.rereading = Rereading()
         self.rounds[number].walk = None
-        self.gaps = [gap for gap in self.gaps if gap.again.of != number]
+        self.gaps = [gap for gap in self.gaps if gap.retry.part_of != number]
 
 
 def restored(stored: object) -> State:

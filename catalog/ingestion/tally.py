@@ -6,14 +6,10 @@ from catalog.core.jsontypes import JsonObject
 from catalog.core.media import MediaType
 from catalog.ingestion.cleaning import tidy
 from catalog.ingestion.parts import Counts
+from catalog.ingestion.reasons import OTHER
 from catalog.ingestion.records import Raw
 
-# Skips that come from the pull itself and say nothing about the API.
-REPEATED = "page was a repetition"
-SEEN = "seen before in this pull"
-OVER_LIMIT = "over the limit of this run"
 MAX_REASONS = 50  # distinct reasons of a count; those that contain an API's text would grow without bound
-OTHER = "other reasons"
 MAX_REASON = 200  # characters
 
 

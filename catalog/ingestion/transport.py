@@ -14,90 +14,26 @@ import io
 import logging
 import re
 import socket
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, BinaryIO, ClassVar, cast
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import requests
-import urllib3
 from requests.adapters import DEFAULT_POOLSIZE, HTTPAdapter
-from requests.utils import requote_uri, select_proxy
+from requests.utils import select_proxy
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    LocationParseError,
-    NameResolutionError,
-    NewConnectionError,
-)
-from urllib3.util import parse_url
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
-from catalog.core.errors import BadAddress, Fatal, PrivateAddress, Retry
-from catalog.ingestion.addresses import is_global
-from catalog.ingestion.deadline import Deadline, TimedReader, deadline, within_deadline
+from catalog.core.errors import BadAddress, Fatal, PrivateAddress
+from catalog.ingestion.addresses import host_of, is_global
+from catalog.ingestion.deadline import TimedReader, within_deadline
 
 KEPT = 1 << 15  # bytes of a header line that are kept; http.client refuses more than 65 536
 MAX_LINE = 64 << 20
-_PROBE = 2.0  # seconds
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+(?:%[a-z0-9._-]+)?", re.IGNORECASE)  # a name, or an IPv6 address
-
-# The errors of the libraries below a client. A ValueError concerns the URL: a label that is too long, an
-# unknown scheme, unbalanced brackets.
-LIBRARY_ERRORS = (
-    requests.RequestException,
-    urllib3.exceptions.HTTPError,
-    http.client.HTTPException,
-    OSError,
-    ValueError,
-)
-
-
-def to_catalog_error(
-    error: Exception, until: Deadline, redact: Callable[[str], str], request: str
-) -> Retry | BadAddress:
-    """Convert an error of the libraries to one of the catalog.
-
-    Args:
-        error: One of `LIBRARY_ERRORS`.
-        until: The deadline that was in force.
-        redact: Removes the secrets from text.
-        request: Method and URL, for the message.
-    """
-    cause = _cause(error)
-    text = redact(f"{type(cause).__name__}: {cause}")[:800]
-    if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader):
-        return BadAddress(f"{request}: {text}")
-    if until.passed():
-        return Retry(f"the response was not complete after {until.seconds:g} s")
-    if isinstance(error, urllib3.exceptions.DecodeError):
-        return Retry(f"the body could not be decompressed: {text}")
-    return Retry(text)
-
-
-def _cause(error: BaseException) -> BaseException:
-    """Return the innermost error of a library; those around it repeat it with addresses of objects."""
-    inner = (getattr(error, "reason", None), *error.args)
-    found = next((e for e in inner if isinstance(e, Exception)), None)
-    return error if found is None else _cause(found)
-
-
-def is_unsent(error: Exception) -> bool:
-    """Return whether there was no connection, so that the server cannot have received the request."""
-    return isinstance(_cause(error), (ConnectTimeoutError, NewConnectionError))
-
-
-def host_of(url: str) -> str:
-    """Return the host of a URL in lower case; "" if there is none.
-
-    The URL is parsed as urllib3 parses it, because other parsers may find another host in a crafted URL.
-    """
-    try:
-        return (parse_url(url).host or "").lower().strip("[]").rstrip(".")
-    except LocationParseError:
-        return ""
-
 
 # Reading
 
@@ -292,70 +228,6 @@ class BaseUrlTransport(Transport):
             parts = urlsplit(url)
             request.url = self._base_url + parts.path + (f"?{parts.query}" if parts.query else "")
         return super().send(request, *args, **kwargs)
-
-
-class Session(requests.Session):
-    """A session that does not follow redirects, because the client checks each one."""
-
-    def __init__(self, transport: requests.adapters.BaseAdapter) -> None:
-        super().__init__()
-        self.mount("https://", transport)
-        self.mount("http://", transport)
-        self.auth = lambda request: request  # a .netrc must not replace a provider's key
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return None, so that `requests` follows no redirect."""
-
-    def redirect(self, response: requests.Response) -> str | None:
-        """Return the target of a redirect, or None. Raises ValueError for a malformed target."""
-        location = super().get_redirect_target(response)
-        return urljoin(response.url, requote_uri(location)) if location else None
-
-
-class KeyedSession(requests.Session):
-    """A session with secrets in headers, for an address that the operator has set.
-
-    It follows redirects, but another host receives no secrets. It uses the proxies of the environment, but no
-    .netrc file, which would replace the header `Authorization`.
-    """
-
-    def __init__(self, secret_headers: Collection[str] = ()) -> None:
-        """Create a session.
-
-        Args:
-            secret_headers: Names of the headers that hold secrets, beside `Authorization`.
-        """
-        super().__init__()
-        self._secret_headers = ("Authorization", *secret_headers)
-        self.auth = lambda request: request
-
-    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """Remove the secrets from a redirected request if it goes to another host."""
-        before, now = response.request.url, prepared_request.url
-        if self.should_strip_auth(before, now):  # type: ignore[no-untyped-call]
-            for name in self._secret_headers:
-                prepared_request.headers.pop(name, None)
-
-
-def tls_probe(private_hosts: Collection[str] = ()) -> Callable[[str], bool]:
-    """Build a probe for https support, with a timeout of two seconds.
-
-    Args:
-        private_hosts: Names of hosts that may have private addresses.
-
-    Returns:
-        A function that takes a host name and returns whether the host supports https. It never raises.
-    """
-
-    def supports_https(host: str) -> bool:
-        try:
-            with deadline(_PROBE), Session(Transport(private_hosts)) as session:
-                session.head(f"https://{host}", stream=True, timeout=_PROBE).close()
-        except Exception:  # untrusted names may cause any error in the libraries
-            return False
-        return True
-
-    return supports_https
 
 
 def without_queries(text: str) -> str:

@@ -23,11 +23,11 @@ from catalog.ingestion.fields import (
     tags_field,
 )
 from catalog.ingestion.filetypes import EXTENSIONS, LONGEST_EXTENSION, kind_of, without_extension
+from catalog.ingestion.reasons import OTHER_MEDIA_TYPE
 from catalog.ingestion.records import Audio, AudioFile, AudioSet, Image, Media, dig
 from catalog.ingestion.urls import UrlCleaner
 
 NULL = r"\N"
-OTHER_MEDIA_TYPE = "file of another medium"
 
 
 class Reject(ValueError):

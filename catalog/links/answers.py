@@ -5,8 +5,9 @@ from typing import Literal
 
 import msgspec
 
+from catalog.core.errors import GONE
+
 Outcome = Literal["there", "gone", "unclear"]
-GONE = frozenset((404, 410))
 # A page in place of a file. Other types say nothing: file servers label media with almost anything.
 PAGES = frozenset(("text/html", "application/xhtml+xml", "application/json"))
 

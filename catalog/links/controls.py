@@ -5,7 +5,7 @@ from collections import defaultdict
 from psycopg import sql
 
 from catalog.core.session import Connection
-from catalog.ingestion.transport import host_of
+from catalog.ingestion.addresses import host_of
 from catalog.links.answers import BUSY, PAUSED
 from catalog.links.plan import Row, Survey, add_checks, after_random_hash
 

@@ -21,7 +21,7 @@ from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.core.sql_files import read_sql
 from catalog.database.earlier_runs import earlier_name
-from catalog.ingestion.transport import host_of
+from catalog.ingestion.addresses import host_of
 
 log = logging.getLogger(__name__)
 SLICE_HASHES = 2**32

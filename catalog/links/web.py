@@ -17,9 +17,12 @@ from protego import Protego
 from requests.structures import CaseInsensitiveDict
 
 from catalog.core.errors import BadAddress
+from catalog.ingestion.addresses import host_of
 from catalog.ingestion.deadline import deadline
+from catalog.ingestion.library_errors import LIBRARY_ERRORS
 from catalog.ingestion.retries import retry_after
-from catalog.ingestion.transport import LIBRARY_ERRORS, Session, Transport, host_of
+from catalog.ingestion.sessions import Session
+from catalog.ingestion.transport import Transport
 from catalog.links import answers
 from catalog.links.answers import Verdict, judge, unclear
 

@@ -22,8 +22,9 @@ from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.session import Connection, raise_memory
 from catalog.database.estimates import correct_estimate
-from catalog.ingestion.completeness import ALTERED, DELETED, SUPPRESSED, URL_TAKEN, Expectations, unusual
+from catalog.ingestion.completeness import Expectations, unusual
 from catalog.ingestion.parts import Counts, Manifest
+from catalog.ingestion.reasons import ALTERED, DELETED, SUPPRESSED, URL_TAKEN
 from catalog.loading.columns import columns, updated
 from catalog.loading.constraints import load_statement
 from catalog.loading.copy import LineCopy, chunks, copy_exactly, lines_of
@@ -32,8 +33,6 @@ from catalog.loading.lines import LineCheck
 from catalog.loading.rejects import LIMIT, Rejects
 from catalog.loading.report import LoadReport, RunKey, find, save
 from catalog.loading.writing import Writing
-
-__all__ = ["ALTERED", "DELETED", "SUPPRESSED", "URL_TAKEN", "Load", "LoadReport", "RunKey", "lock_provider"]
 
 log = logging.getLogger(__name__)
 _MAX_UNKNOWN_FAULTS = 1000  # lines that PostgreSQL refuses although LineCheck finds no fault

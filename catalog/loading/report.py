@@ -7,8 +7,9 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from catalog.core.session import Connection
-from catalog.ingestion.completeness import URL_TAKEN, URL_TAKEN_HINT, Outcome
+from catalog.ingestion.completeness import Outcome
 from catalog.ingestion.parts import Manifest
+from catalog.ingestion.reasons import URL_TAKEN, URL_TAKEN_HINT
 
 
 class RunKey(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 
 from catalog.core.airflow_ui import dag_path
 from catalog.core.media import MEDIA_TYPES
-from catalog.ingestion.provider import FOLDER, provider_class, provider_classes, provider_names
+from catalog.ingestion.registry import FOLDER, provider_class, provider_classes, provider_names
 from catalog.local.airflow_api import AirflowApi
 from catalog.local.runs import Run, watch
 from catalog.local.schedules import unpaused

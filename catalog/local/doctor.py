@@ -11,7 +11,7 @@ import requests
 from catalog.core.setting import Malformed
 from catalog.core.settings import SETTINGS, SLACK_ALERTS, SLACK_NOTIFICATIONS
 from catalog.database import schema
-from catalog.ingestion.provider import broken_providers, provider_classes
+from catalog.ingestion.registry import broken_providers, provider_classes
 from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.keys import answers
 from catalog.local.lifecycle import StackError

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from catalog.core.secrets import ApiKey, Secret
 from catalog.core.settings import CONTACT_EMAIL, PRIVATE_HOSTS
 from catalog.ingestion.key_check import Answer, ask
-from catalog.ingestion.provider import Provider, provider_classes
+from catalog.ingestion.provider import Provider
+from catalog.ingestion.registry import provider_classes
 
 
 def answers(variables: Mapping[str, str]) -> Iterator[tuple[ApiKey, type[Provider], Answer]]:

@@ -14,7 +14,7 @@ import psutil
 import requests
 
 from catalog.core.wording import join_first
-from catalog.ingestion.provider import provider_classes
+from catalog.ingestion.registry import provider_classes
 from catalog.local.airflow_api import AirflowApi, ApiError, JsonObject
 from catalog.local.stack import ROOT, Stack
 

@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.queries import search
-from catalog.ingestion.provider import FOLDER
+from catalog.ingestion.registry import FOLDER
 from catalog.local.stack import API_DB, CATALOG_DB, ROOT, Stack
 
 _MOST_POPULAR = """

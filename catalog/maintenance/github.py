@@ -12,8 +12,9 @@ from catalog.core.errors import Fatal, Retry, UnexpectedResponse
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.secrets import Secret
 from catalog.core.setting import GITHUB_API
+from catalog.ingestion.library_errors import is_unsent
 from catalog.ingestion.retries import retry_after
-from catalog.ingestion.transport import KeyedSession, is_unsent
+from catalog.ingestion.sessions import KeyedSession
 
 TIMEOUT = 30  # seconds
 UNTIL_RESET = 60.0  # seconds to wait if GitHub limits the rate and names no time

@@ -16,7 +16,7 @@ from catalog.core.session import Connection
 from catalog.core.wording import join_first
 from catalog.data_refresh.refresh import last_count
 from catalog.data_refresh.tables.shrinkage import NO_SOURCE
-from catalog.ingestion.provider import broken_providers, provider_classes
+from catalog.ingestion.registry import broken_providers, provider_classes
 from catalog.ingestion.windows import Window
 from catalog.monitoring import dataset, gaps, loads
 from catalog.monitoring.cluster_state import Cluster, Problem

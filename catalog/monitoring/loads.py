@@ -9,7 +9,8 @@ import msgspec
 
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.ingestion.provider import Provider, provider_class, provider_classes
+from catalog.ingestion.provider import Provider
+from catalog.ingestion.registry import provider_class, provider_classes
 from catalog.monitoring.rows import numbers, rows, texts
 from catalog.notifications.messages import flags_of
 

@@ -14,7 +14,8 @@ import msgspec
 from catalog.core.dates import utc
 from catalog.core.jsontypes import Json
 from catalog.core.secrets import without_secrets
-from catalog.ingestion.completeness import URL_TAKEN, URL_TAKEN_HINT, accepting, flags
+from catalog.ingestion.reasons import URL_TAKEN, URL_TAKEN_HINT
+from catalog.ingestion.shortfalls import accepting
 from catalog.notifications.lengths import shortened
 
 _UNITS = (("week", 604_800), ("day", 86_400), ("hour", 3_600), ("min", 60), ("sec", 1))
@@ -73,9 +74,17 @@ class EngineState(Protocol):
 
 
 def flags_of(report: Report) -> str:
-    """Return what limits a load, in words (`completeness.flags`); empty if nothing does."""
-    names = ("complete", "whole", "replayed", "shortfalls", "accepted")
-    return flags(**{name: report[name] for name in names})
+    """Return the limitations of a load, such as `PARTIAL, REPLAY`; "" for a whole pull."""
+    words = []
+    if not report["complete"] and not report["shortfalls"]:
+        words.append("PARTIAL")
+    if report["shortfalls"]:
+        words.append("ACCEPTED SHORTFALL" if report["accepted"] else "NOT WHOLE")
+    if report["complete"] and not report["whole"] and not report["shortfalls"]:
+        words.append("LIMITED")
+    if report["replayed"]:
+        words.append("REPLAY")
+    return ", ".join(words)
 
 
 class Origin(msgspec.Struct, frozen=True):

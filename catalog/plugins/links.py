@@ -7,7 +7,7 @@ from airflow.sdk import BaseOperatorLink
 from airflow.sdk.types import TaskInstanceKey
 
 from catalog.core.media import MEDIA_TYPES
-from catalog.ingestion.provider import dag_ids, provider_classes
+from catalog.ingestion.registry import dag_ids, provider_classes
 
 
 class DashboardLink(BaseOperatorLink):

@@ -17,7 +17,7 @@ from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.core.sql_files import read_sql
 from catalog.database.names import query_id
-from catalog.ingestion.provider import provider_classes
+from catalog.ingestion.registry import provider_classes
 from catalog.loading.load import lock_provider
 
 PERCENTILE = 0.85

@@ -24,7 +24,7 @@ from catalog.core.jsontypes import JsonObject, keys_in
 from catalog.core.media import MediaType
 from catalog.core.secrets import is_secret
 from catalog.ingestion.json_reader import read_json
-from catalog.ingestion.provider import FOLDER
+from catalog.ingestion.registry import FOLDER
 from catalog.scaffold.fields import Fields
 from catalog.scaffold.new import NewProvider
 from catalog.scaffold.paging import Paging, address

@@ -9,8 +9,8 @@ import msgspec
 
 from catalog import provider_api
 from catalog.core.media import MediaType
-from catalog.ingestion.provider import FOLDER, provider_classes, provider_names
-from catalog.ingestion.transport import host_of
+from catalog.ingestion.addresses import host_of
+from catalog.ingestion.registry import FOLDER, provider_classes, provider_names
 
 
 class NewProvider(msgspec.Struct, frozen=True):

@@ -9,9 +9,8 @@ import msgspec
 
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.secrets import is_secret
-from catalog.ingestion.pagination import next_link
-from catalog.ingestion.records import dig
-from catalog.ingestion.responses import as_count, dotted, lists_in, steps
+from catalog.ingestion.links import next_link
+from catalog.ingestion.responses import as_count, dotted, lists_in, steps, value_at
 
 Kind = Literal["Counted", "Tokens", "Links"]
 _OFFSET = re.compile(r"offset|start|skip|startindex|start_index|from", re.IGNORECASE)
@@ -122,7 +121,7 @@ def _counts(name: str) -> bool:
 
 def items_path(body: Json) -> str | None:
     """Return the dotted path of the list with the most objects; None if no list holds one with a key."""
-    found = {path: dig(body, *steps(path)) for path in lists_in(body)}
+    found = {path: value_at(body, path) for path in lists_in(body)}
     sizes = {path: sum(isinstance(i, dict) and bool(i) for i in items) for path, items in found.items()}
     best = max(sizes, key=lambda path: sizes[path], default=None)
     return best if best is not None and sizes[best] else None
@@ -137,7 +136,7 @@ def paging_of(bodies: list[Json], url: Address, requests: Sequence[Recorded] = (
         requests: The requests for them, as far as they are recorded.
     """
     paging = Paging(items=items_path(bodies[0]) or "")
-    listed = max(len(dig(body, *steps(paging.items)) or []) for body in bodies)
+    listed = max(len(value_at(body, paging.items) or []) for body in bodies)
     scalars = dict(beside(bodies[0], paging.items))
     numbers = ((path, as_count(value, grouped=True)) for path, value in scalars.items())
     counts = {path: number for path, number in numbers if number is not None}

@@ -14,9 +14,9 @@ from catalog.core.errors import Fatal, Refused
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.media import MediaType
 from catalog.ingestion.json_reader import read_json
+from catalog.ingestion.recording import Interaction, read_recording
 from catalog.ingestion.records import dig
-from catalog.ingestion.replay import Interaction, read_recording
-from catalog.ingestion.responses import describe, steps
+from catalog.ingestion.responses import describe, steps, value_at
 from catalog.scaffold.fields import Fields, fields_of
 from catalog.scaffold.made_up import EACH, MadeUp
 from catalog.scaffold.paging import Address, Paging, Recorded, beside, items_path, paging_of
@@ -166,7 +166,7 @@ def shape_of(
         requests: The requests for them, as far as they are recorded.
     """
     paging = paging_of(bodies, url, requests)
-    listed = [i for body in bodies for i in dig(body, *steps(paging.items)) if isinstance(i, dict)]
+    listed = [i for body in bodies for i in value_at(body, paging.items) if isinstance(i, dict)]
     items = list({orjson.dumps(item): item for item in listed}.values())
     fields = fields_of(items, media)
     if not fields.url:
@@ -248,7 +248,7 @@ def write_recording(name: str, url: Address, shape: Shape, folder: Path, about: 
     for number, listed in enumerate(pages):
         body = replaced(shape.body, paging.items, listed)
         for target, value in _envelope(paging, url.endpoint, number, len(pages), total).items():
-            body = replaced(body, target, _like(dig(body, *steps(target)), value))
+            body = replaced(body, target, _like(value_at(body, target), value))
         _write_json(folder / f"page_{number + 1}.json", body)
         before = sum(map(len, pages[:number]))
         request = _request(url, paging, number, before)

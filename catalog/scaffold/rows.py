@@ -17,11 +17,12 @@ from catalog.core.columns import COLUMNS
 from catalog.core.errors import CatalogError
 from catalog.core.jsontypes import JsonObject
 from catalog.ingestion.assemble import client_for, replay_of, window_of
-from catalog.ingestion.completeness import Advice
+from catalog.ingestion.options import Options
 from catalog.ingestion.parts import Manifest, Parts
-from catalog.ingestion.provider import FOLDER, api_names, provider_class
 from catalog.ingestion.pull import Pull
-from catalog.ingestion.state import Checkpoint, Options
+from catalog.ingestion.registry import FOLDER, api_names, provider_class
+from catalog.ingestion.shortfalls import Advice
+from catalog.ingestion.state import Checkpoint
 from catalog.ingestion.windows import Window
 
 _JSON = ("meta_data", "tags", "audio_set", "alt_files")

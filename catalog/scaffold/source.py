@@ -16,7 +16,7 @@ from catalog.scaffold.paging import Address, Paging
 from catalog.scaffold.recorded import Shape
 
 TEMPLATES = Path(__file__).parent
-CLASSES = ("ApiKey", "Audio", "Counted", "Image", "Links", "Rate", "Skip", "Tokens")
+CLASSES = ("ApiKey", "Audio", "Counted", "Image", "Links", "Rate", "Tokens")
 # A license is never guessed: nobody may publish a work under one that it does not have.
 UNLICENSED = (
     "        # TODO no value is the address or name of a license; without one, every item is skipped\n"

@@ -10,7 +10,7 @@ import yaml
 
 from catalog.core import metrics
 from catalog.core.metrics import METRICS
-from catalog.ingestion.provider import provider_class, provider_names
+from catalog.ingestion.registry import provider_class, provider_names
 
 CATALOG = Path(__file__).parent.parent
 DOCS = CATALOG.parent / "docs"

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from catalog.ingestion.provider import FOLDER, provider_class, provider_names
+from catalog.ingestion.registry import FOLDER, provider_class, provider_names
 from catalog.tests.values import present
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ import pytest
 from catalog.cli import app as cli
 from catalog.cli.search import ENGINE, web_address
 from catalog.database import sample_data
-from catalog.ingestion import provider
-from catalog.ingestion.provider import BrokenProvider
+from catalog.ingestion import registry
+from catalog.ingestion.registry import BrokenProvider
 from catalog.tests.monitoring.reports import report
 from catalog.tests.plugins.searchable import make_searchable
 
@@ -140,12 +140,12 @@ def test_a_broken_provider_is_not_called_unknown(command, catalog, monkeypatch, 
     own = tmp_path / "new_one"
     own.mkdir()
     (own / "provider.py").write_text("raise ValueError('boom postgresql://u:hunter2@h/x')")
-    monkeypatch.setattr(provider, "FOLDER", tmp_path)
+    monkeypatch.setattr(registry, "FOLDER", tmp_path)
     monkeypatch.setattr("catalog.providers.__path__", [str(tmp_path)])
     for arguments in (["status"], ["status", "--json"], ["providers", "--json"]):
         status, printed = command(*arguments)
         assert (status, "new_one" in printed, "hunter2" in printed) == (1, True, False), arguments
-    assert "hunter2" not in str(provider.broken_providers()["new_one"])
+    assert "hunter2" not in str(registry.broken_providers()["new_one"])
 
 
 def test_a_broken_provider_is_listed(command, catalog, monkeypatch):

@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from catalog.ingestion.provider import FOLDER
+from catalog.ingestion.registry import FOLDER
 from catalog.local.demo import next_steps
 from catalog.local.stack import ROOT
 from catalog.mutants.trial import copy_tree

@@ -18,10 +18,10 @@ from catalog.core.settings import OAUTH2_ACCESS_TOKENS, OAUTH2_AUTH_KEYS, OAUTH2
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.secrets import mask
 from catalog.dags.common.variables import value_of
+from catalog.ingestion.addresses import host_of
 from catalog.ingestion.assemble import api_hosts
 from catalog.ingestion.oauth2 import BearerCredentials, OAuth2, TokenPair, exchange_code, refresh, usable
 from catalog.ingestion.provider import Provider
-from catalog.ingestion.transport import host_of
 
 SECRETS, CODES, TOKENS = OAUTH2_PROVIDER_SECRETS, OAUTH2_AUTH_KEYS, OAUTH2_ACCESS_TOKENS
 T = TypeVar("T")

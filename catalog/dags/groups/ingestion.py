@@ -13,7 +13,7 @@ from catalog.dags.common.context import GIVEN, DagRun
 from catalog.dags.tasks.load import load
 from catalog.dags.tasks.provider_run import is_manual
 from catalog.dags.tasks.pull import pull
-from catalog.ingestion.provider import provider_class
+from catalog.ingestion.registry import provider_class
 from catalog.loading.history import last_whole
 
 # The days that a task covers, once it knows them.

@@ -14,9 +14,10 @@ from catalog.dags.common import metrics
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.tasks.provider_run import ProviderRun
-from catalog.ingestion.completeness import not_whole
 from catalog.ingestion.parts import Manifest, Parts
-from catalog.loading.load import Load, RunKey
+from catalog.ingestion.shortfalls import not_whole
+from catalog.loading.load import Load
+from catalog.loading.report import RunKey
 
 log = logging.getLogger(__name__)
 

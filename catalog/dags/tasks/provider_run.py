@@ -16,7 +16,8 @@ from catalog.dags.common.variables import value_of
 from catalog.ingestion.assemble import client_for, replay_of, since
 from catalog.ingestion.client import Client
 from catalog.ingestion.parts import Parts, pull_key
-from catalog.ingestion.provider import Provider, provider_class
+from catalog.ingestion.provider import Provider
+from catalog.ingestion.registry import provider_class
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.windows import Window, day_window, run_window
 

@@ -18,10 +18,10 @@ from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import value_of
 from catalog.dags.tasks.provider_run import ProviderRun
 from catalog.ingestion.lease import Lease
+from catalog.ingestion.options import Options
 from catalog.ingestion.parts import Manifest
 from catalog.ingestion.pull import Pull
-from catalog.ingestion.state import Options
-from catalog.ingestion.transport import tls_probe
+from catalog.ingestion.sessions import tls_probe
 
 log = logging.getLogger(__name__)
 RESUMES = "The next attempt resumes at the last whole page."

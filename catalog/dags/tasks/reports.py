@@ -13,7 +13,7 @@ from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance, tas
 from catalog.dags.operators.slack import send
 from catalog.dags.tasks.provider_run import window_for
 from catalog.ingestion.assemble import replay_of
-from catalog.ingestion.provider import provider_class
+from catalog.ingestion.registry import provider_class
 from catalog.loading.history import reports_of
 from catalog.notifications.messages import flags_of, load_completion, reingestion_errors
 

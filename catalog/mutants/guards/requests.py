@@ -7,7 +7,7 @@ CLIENT, RETRIES, TRANSPORT = (
     "catalog/ingestion/retries.py",
     "catalog/ingestion/transport.py",
 )
-REPLAY, TEST_REPLAY = "catalog/ingestion/replay.py", "ingestion/test_replay.py"
+RECORDER, TEST_REPLAY = "catalog/ingestion/recorder.py", "ingestion/test_replay.py"
 SIGNING, JUDGEMENT = "catalog/ingestion/signing.py", "catalog/ingestion/response_errors.py"
 TEST_CLIENT, TEST_DEADLINE = "ingestion/test_client.py", "ingestion/test_deadline.py"
 GITHUB, TEST_STAGING = "catalog/maintenance/github.py", "maintenance/test_staging.py"
@@ -101,7 +101,7 @@ GUARDS = (
         name="recordings-keep-headers",
         holds="A recording keeps the response headers that name the next page, whatever their names are.",
         row=10,
-        file=REPLAY,
+        file=RECORDER,
         find="if key.lower() in self._headers or is_recorded(key)\n",
         replace='if key.lower() == "content-type"\n',
         tests=(f"{TEST_REPLAY}::test_a_recorded_pull_replays_to_the_same_rows",),
@@ -110,7 +110,7 @@ GUARDS = (
         name="recordings-keep-no-identity",
         holds="A recording leaves out the response headers that identify who asked.",
         row=33,
-        file=REPLAY,
+        file=RECORDER,
         find="if key.lower() in self._headers or is_recorded(key)\n",
         replace="",
         tests=(f"{TEST_REPLAY}::test_no_secret_of_a_header_is_recorded",),
@@ -119,8 +119,8 @@ GUARDS = (
         name="recorded-first-pages",
         holds="In a replay, the response to a request with a cursor is not that of the first page.",
         row=10,
-        file=REPLAY,
-        find='            interactions.sort(key=lambda i: -_listed_by(i["request"]))\n',
+        file=RECORDER,
+        find="            interactions.sort(key=lambda i: -i.request.listed())\n",
         replace="",
         tests=(f"{TEST_REPLAY}::test_a_recorded_pull_replays_to_the_same_rows",),
     ),
@@ -241,7 +241,7 @@ GUARDS = (
         name="links-are-stored-without-keys",
         holds="The address of the next page, which is logged and stored, has no key.",
         row=33,
-        file="catalog/ingestion/pagination.py",
+        file="catalog/ingestion/links.py",
         find="keep_blank_values=True) if redact(v) == v]\n",
         replace="keep_blank_values=True)]\n",
         tests=("ingestion/test_pagination.py::test_no_key_is_stored_with_a_link",),
@@ -335,7 +335,7 @@ GUARDS = (
         holds="The length of a compressed response, or of a page to log in, is not the size of a file.",
         row=7,
         file="catalog/ingestion/client.py",
-        find="    if encoded or kind in PAGES:\n",
+        find="    if encoded or kind in WEB_PAGE_TYPES:\n",
         replace="    if False:\n",
         tests=("ingestion/test_client.py::test_a_length_that_is_not_the_file_s",),
     ),
@@ -400,7 +400,7 @@ GUARDS = (
         name="netrc-replaces-no-token",
         holds="A .netrc file does not replace the token of a request to GitHub.",
         row=33,
-        file=TRANSPORT,
+        file="catalog/ingestion/sessions.py",
         find="        self.auth = lambda request: request\n\n    def rebuild_auth",
         replace="\n    def rebuild_auth",
         tests=(f"{TEST_STAGING}::test_a_netrc_does_not_take_the_place_of_the_token",),
@@ -427,7 +427,7 @@ GUARDS = (
         name="headers-stay-with-their-host",
         holds="Secret headers are not sent to the host that a redirect leads to.",
         row=33,
-        file=TRANSPORT,
+        file="catalog/ingestion/sessions.py",
         find="        if self.should_strip_auth(before, now):",
         replace="        if False:",
         tests=(

@@ -16,7 +16,8 @@ from catalog.core.dates import utc
 from catalog.core.settings import CATALOG_DB
 from catalog.ingestion.overview import facts
 from catalog.ingestion.parts import Parts, pull_key
-from catalog.ingestion.provider import Provider, dag_ids, provider_classes
+from catalog.ingestion.provider import Provider
+from catalog.ingestion.registry import dag_ids, provider_classes
 from catalog.ingestion.windows import Window
 from catalog.monitoring import counts, links, loads, popularity
 from catalog.monitoring.counts import Number

@@ -30,13 +30,13 @@ from catalog.provider_api import (
     Skip,
     UnexpectedResponse,
     Window,
-    count_at,
     dig,
     license_from_name,
     missing,
     narrowed,
+    parts_shortfall,
+    request_count,
     tags_of,
-    uncovered,
 )
 
 SEARCH = "https://api.aucklandmuseum.com/search/collectionsonline/_search"
@@ -107,7 +107,7 @@ class AucklandMuseum(Provider):
     def uncovered(self, client: Client, window: Window | None, announced: int | None) -> str | None:
         """Compare the parts with everything; records that change during the pull may be in two of them."""
         whole = count(client, query(FIRST)) + count(client, query(FIRST, outside=True))
-        return None if announced is None else uncovered(announced, whole, "time")
+        return None if announced is None else parts_shortfall(announced, whole, "time")
 
     def record(self, raw: Raw) -> RecordResult:
         source, path = raw["_source"], path_of(raw.get("_id"))
@@ -137,8 +137,7 @@ class AucklandMuseum(Provider):
 
 
 def count(client: Client, asked: JsonObject) -> int:
-    body = client.get_json(SEARCH, {"size": 0}, json={"query": asked}, check=check)
-    return count_at(body, "hits.total")
+    return request_count(client, SEARCH, {"size": 0}, "hits.total", check=check, json={"query": asked})
 
 
 def path_of(address: Raw) -> str:

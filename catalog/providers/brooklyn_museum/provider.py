@@ -70,7 +70,7 @@ class BrooklynMuseum(Provider):
         try:
             return {**raw, "detail": client.get_json(f"{OBJECTS}{number}", check=is_object)["data"]}
         except HttpStatus as error:
-            if error.status not in (404, 410):
+            if not error.is_gone:
                 raise
             return {**raw, "gone": True}
 

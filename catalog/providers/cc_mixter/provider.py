@@ -42,11 +42,10 @@ class CcMixter(Provider):
 
     def record(self, raw: Raw) -> RecordResult:
         upload, landing = raw.get("upload_id"), raw.get("file_page_url")
-        if skip := missing(identifier=upload is not None and str(upload), landing_url=landing):
-            return skip
+        identifier = upload is not None and str(upload)
         license_ = license_from_url(raw.get("license_url"))
-        if license_ is None:
-            return Skip("no license")
+        if skip := missing(identifier=identifier, landing_url=landing, license=license_):
+            return skip
         audio = [
             f
             for f in raw.get("files") or []

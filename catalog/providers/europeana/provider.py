@@ -20,7 +20,6 @@ from catalog.provider_api import (
     Raw,
     RecordResult,
     RoundParams,
-    Skip,
     Tokens,
     UnexpectedResponse,
     Window,
@@ -36,7 +35,6 @@ from catalog.providers.europeana.labels import concepts, creator
 
 API = "https://api.europeana.eu/record/v2"
 SOURCES = {"Wellcome Collection": "wellcome_collection"}  # data provider → source
-DELETED_STATUSES = (404, 410)
 UNKNOWN = re.compile(
     r"(?i)^(?!.*\bkey\b).*(not found|not exist|no such|(invalid|unknown) record|deleted|removed)"
 )
@@ -99,9 +97,9 @@ class Europeana(Provider):
         try:
             item = client.get_json(f"{API}{raw['id']}.json", check=described, may_fail=True)
         except HttpStatus as error:
-            if error.status in DELETED_STATUSES:
-                return raw
-            raise
+            if not error.is_gone:
+                raise
+            return raw
         resources = dig(item, "object", "aggregations", 0, "webResources")
         files = [r for r in resources if r.get("about") == image_url(raw)] if resources else []
         return {**raw, "file": files[0] if files else {}}
@@ -113,10 +111,10 @@ class Europeana(Provider):
         license_ = license_from_url(
             next((r for r in raw.get("rights") or [] if "creativecommons" in r), None)
         )
-        if skip := missing(identifier=raw.get("id"), landing_url=landing):
+        if skip := missing(
+            identifier=raw.get("id"), landing_url=landing, image=url, title=title, license=license_
+        ):
             return skip
-        if not url or not title or license_ is None:
-            return Skip("no image" if not url else "no title" if not title else "no license")
         file = raw.get("file") or {}
         sized = file.get("ebucoreWidth") and file.get("ebucoreHeight")
         return Image(

@@ -23,12 +23,13 @@ from catalog.provider_api import (
     Slicing,
     UnexpectedResponse,
     Window,
-    count_at,
     describe,
     dig,
     license_from_url,
+    missing,
+    parts_shortfall,
+    request_count,
     total_of,
-    uncovered,
 )
 
 SEARCH = "https://api.finna.fi/api/v1/search"
@@ -90,20 +91,18 @@ class FinnishMuseums(Provider):
             return f"Finna has no images of {', '.join(gone)}: was an institution renamed? See BUILDINGS"
         if announced is None or max(counts.values()) < self.slicing.max_records:
             return None
-        return uncovered(announced, sum(counts.values()), "time", LATE)
+        return parts_shortfall(announced, sum(counts.values()), "time", LATE)
 
     def _count(self, client: Client, wanted: list[str], **more: int) -> int:
         asked = {**self.params, "filter[]": wanted, "page": 1, **more}
-        return count_at(client.get_json(SEARCH, asked, check=check), "resultCount")
+        return request_count(client, SEARCH, asked, "resultCount", check=check)
 
     def record(self, raw: Raw) -> RecordResult:
         object_id, images = raw.get("id"), raw.get("images")
         link = dig(raw, "imageRights", "link")
         license_ = license_from_url(link)
-        if not object_id or license_ is None or not images:
-            return Skip(
-                "no identifier" if not object_id else "no license" if license_ is None else "no image"
-            )
+        if skip := missing(identifier=object_id, license=license_, image=images):
+            return skip
         building = dig(raw, "buildings", 0, "value")
         return [
             Image(
@@ -124,15 +123,11 @@ class FinnishMuseums(Provider):
 
 def filters(building: str, window: Window | None = None) -> list[str]:
     """Return the filters of a search, at any time or in a window; ranges include both ends, to the second."""
-    wanted = ['format:"0/Image/"', of_building(building)]
+    wanted = ['format:"0/Image/"', f'building:"{building}"']
     if window is None:
         return wanted
     start, end = window.start, window.end - timedelta(seconds=1)
     return [*wanted, f'last_indexed:"[{start:%Y-%m-%dT%H:%M:%SZ} TO {end:%Y-%m-%dT%H:%M:%SZ}]"']
-
-
-def of_building(building: str) -> str:
-    return f'building:"{building}"'
 
 
 def creators(authors: Json) -> str | None:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from catalog.provider_api import Client, Json, JsonObject, count_at, dig, items_at
+from catalog.provider_api import Client, Json, JsonObject, dig, items_at, request_count
 from catalog.providers.flickr.provider import SOURCES
-from catalog.providers.flickr.search import LICENSES, check, check_total
+from catalog.providers.flickr.search import LICENSES, TOTAL, check
 
 ENDPOINT = "https://www.flickr.com/services/rest"
 INSTITUTIONS = "institutions.institution"
@@ -86,6 +86,6 @@ def licensed_photos(client: Client, nsid: str) -> int:
             "license": license_id,
             "user_id": nsid,
         }
-        return count_at(client.get_json(ENDPOINT, params, check=check_total), "photos.total")
+        return request_count(client, ENDPOINT, params, TOTAL, check=check)
 
     return sum(client.map(count, LICENSES))

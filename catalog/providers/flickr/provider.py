@@ -28,12 +28,12 @@ from catalog.provider_api import (
     Slicing,
     Window,
     compact,
-    count_at,
     dig,
     missing,
+    request_count,
     text_of,
 )
-from catalog.providers.flickr.search import DATES, ENDPOINT, LICENSES, PER_PAGE, Search, check_total
+from catalog.providers.flickr.search import DATES, ENDPOINT, LICENSES, PER_PAGE, TOTAL, Search, check
 
 PHOTOS = "https://www.flickr.com/photos/"
 SOURCES = {
@@ -91,8 +91,8 @@ class Flickr(Provider):
         assert window is not None
 
         def count(part: Window) -> int:
-            body = client.get_json(ENDPOINT, {**self.params, **dates(part), "page": 0}, check=check_total)
-            return count_at(body, "photos.total")
+            params = {**self.params, **dates(part), "page": 0}
+            return request_count(client, ENDPOINT, params, TOTAL, check=check)
 
         return [dates(part) for part in self.slicing.slices(window, count)]
 

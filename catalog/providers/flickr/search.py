@@ -7,7 +7,6 @@ https://www.flickr.com/services/api/flickr.photos.licenses.getInfo.html
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from catalog.core.errors import LoopDetected, UnexpectedResponse
 from catalog.provider_api import (
     Check,
     Client,
@@ -17,9 +16,11 @@ from catalog.provider_api import (
     Json,
     JsonObject,
     KeyRefused,
+    LoopDetected,
     Page,
     Params,
     Raw,
+    UnexpectedResponse,
     as_count,
     count_at,
     describe,
@@ -30,6 +31,7 @@ from catalog.provider_api import (
 )
 
 ENDPOINT = "https://api.flickr.com/services/rest"
+TOTAL = "photos.total"
 PER_PAGE, MAX_UNIQUE = 500, 4000
 DATES = ("min_upload_date", "max_upload_date")  # both inclusive, in Unix time
 UNSHOWN = 1  # photos in a total without which a page may be empty; see `Flickr.total_surplus`
@@ -74,12 +76,6 @@ def check(body: Json) -> None:
     raise (Fatal if as_count(code) in PERMANENT else UnexpectedResponse)(said)
 
 
-def check_total(body: Json) -> None:
-    """Raise UnexpectedResponse if a search result has no total; otherwise raise like `check`."""
-    check(body)
-    count_at(body, "photos.total")
-
-
 def check_page(body: Json) -> None:
     """Check a page of photos.
 
@@ -90,7 +86,7 @@ def check_page(body: Json) -> None:
     """
     check(body)
     photos = items_at(body, "photos.photo")
-    total = total_of(body, "photos.total", len(photos))
+    total = total_of(body, TOTAL, len(photos))
     pages, number = (count_at(body, f"photos.{key}") for key in ("pages", "page"))
     if not photos and total > UNSHOWN and number < max(pages, 2):
         raise UnexpectedResponse(f"page {number} of {pages} is empty, but {total:,} photos were announced")
@@ -108,7 +104,7 @@ class Search(Counted):
     """
 
     def __init__(self) -> None:
-        super().__init__(ENDPOINT, items="photos.photo", first=0, total="photos.total", check=check)
+        super().__init__(ENDPOINT, items="photos.photo", first=0, total=TOTAL, check=check)
         self.uniform = False  # a repeated page counts as empty; short ones are reported here
 
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
@@ -138,8 +134,8 @@ class Search(Counted):
         withheld = _withheld(params, total) if ended and total > MAX_UNIQUE else short
         return Page(photos, following, min(total, MAX_UNIQUE), withheld=withheld)
 
-    def back(self, cursor: Cursor, items: int, size: int) -> Cursor | None:
-        earlier = super().back(cursor, items, size)
+    def rewind(self, cursor: Cursor, items: int, size: int) -> Cursor | None:
+        earlier = super().rewind(cursor, items, size)
         # The photos that were read before are counted again, so the end is found by a page that is repeated.
         return earlier and {"page": earlier["page"], "seen": 0}
 

@@ -83,11 +83,9 @@ class Freesound(Provider):
         if raw is None:  # the search lists a sound that the database no longer has
             return Skip("null")
         sound, landing, preview = raw.get("id"), raw.get("url"), dig(raw, "previews", PREVIEW)
-        if skip := missing(identifier=sound, landing_url=landing, preview=preview):
-            return skip
         license_ = license_from_url(raw.get("license"))
-        if license_ is None:
-            return Skip("no license")
+        if skip := missing(identifier=sound, landing_url=landing, preview=preview, license=license_):
+            return skip
         if raw.get("preview_gone"):
             return Skip("preview not found")
         creator = (raw.get("username") or "").strip() or None

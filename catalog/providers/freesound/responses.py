@@ -2,8 +2,7 @@
 
 import re
 
-from catalog.core.errors import UnexpectedResponse
-from catalog.provider_api import Json, items_at
+from catalog.provider_api import Json, UnexpectedResponse, items_at
 
 FIELDS = (
     "id,url,name,tags,description,license,type,download,filesize,bitrate,duration,samplerate,pack,pack_name,"

@@ -16,7 +16,8 @@ from catalog.core.dates import utc
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 from catalog.core.sql_files import read_sql
-from catalog.ingestion.completeness import NOTICEABLE, Outcome, accepting, unusual
+from catalog.ingestion.completeness import NOTICEABLE, Outcome, unusual
+from catalog.ingestion.shortfalls import accepting
 from catalog.provider_api import PDM, License, license_from_pair
 from catalog.providers.inaturalist.dump_files import token
 from catalog.providers.inaturalist.photo_batches import UNREADABLE, batches_of_whole_load

@@ -15,7 +15,8 @@ from catalog.core.errors import Fatal, Interrupted
 from catalog.core.session import Connection, raise_memory
 from catalog.core.sql_files import read_sql
 from catalog.ingestion.parts import Counts, Manifest
-from catalog.loading.load import Load, LoadReport, RunKey
+from catalog.loading.load import Load
+from catalog.loading.report import LoadReport, RunKey
 from catalog.providers.inaturalist.progress import CHECKED, LOADED, begun, require
 
 log = logging.getLogger(__name__)

@@ -3,8 +3,17 @@
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-from catalog.core.errors import UnexpectedResponse
-from catalog.provider_api import AudioFile, Json, Raw, count_at, dig, items_at, milliseconds, tags_of
+from catalog.provider_api import (
+    AudioFile,
+    Json,
+    Raw,
+    UnexpectedResponse,
+    count_at,
+    dig,
+    items_at,
+    milliseconds,
+    tags_of,
+)
 
 SITE = "https://archive.org"
 FORMATS = ("mp3", "ogg", "flac", "wav", "aiff")  # the first one is played

@@ -19,7 +19,6 @@ from catalog.provider_api import (
     Quota,
     Raw,
     RecordResult,
-    Skip,
     compact,
     dig,
     license_from_url,
@@ -71,11 +70,9 @@ class Jamendo(Provider):
 
     def record(self, raw: Raw) -> RecordResult:
         track_id, landing, url = raw.get("id"), raw.get("shareurl"), raw.get("audio")
-        if skip := missing(identifier=track_id, landing_url=landing, audio_file=url):
-            return skip
         license_ = license_from_url(raw.get("license_ccurl"))
-        if license_ is None:
-            return Skip("no license")
+        if skip := missing(identifier=track_id, landing_url=landing, audio_file=url, license=license_):
+            return skip
         creator = (raw.get("artist_name") or "").strip() or None
         artist, artist_slug = raw.get("artist_id"), raw.get("artist_idstr")
         known = creator and artist and artist_slug

@@ -5,10 +5,22 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-from catalog.core.errors import CatalogError, Fatal, HttpStatus, Retry, StopsPull, UnexpectedResponse
-from catalog.ingestion.client import Client
-from catalog.ingestion.records import Raw
-from catalog.provider_api import Json, KeyRefused, as_count, count_at, items_at, values_at
+from catalog.provider_api import (
+    CatalogError,
+    Client,
+    Fatal,
+    HttpStatus,
+    Json,
+    KeyRefused,
+    Raw,
+    Retry,
+    StopsPull,
+    UnexpectedResponse,
+    as_count,
+    count_at,
+    items_at,
+    values_at,
+)
 
 log = logging.getLogger(__name__)
 # Errors that a retry cannot help; https://developer.jamendo.com/v3.0/response-codes
@@ -91,7 +103,7 @@ class Albums:
         except StopsPull:
             raise
         except CatalogError as error:
-            if isinstance(error, HttpStatus) and error.status in (404, 410):
+            if isinstance(error, HttpStatus) and error.is_gone:
                 self._known[page], self._faults = None, 0
             else:
                 self._faults += 1

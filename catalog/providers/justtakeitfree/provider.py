@@ -38,8 +38,8 @@ class Justtakeitfree(Provider):
             return skip
         photo_id = landing.rstrip("/").rpartition("/")[2]
         license_ = license_from_url(photo.get("license_link"))
-        if not photo_id or license_ is None:
-            return Skip("no identifier" if not photo_id else "no license")
+        if skip := missing(identifier=photo_id, license=license_):
+            return skip
         return Image(
             foreign_identifier=photo_id,
             foreign_landing_url=landing,

@@ -5,7 +5,6 @@ https://metmuseum.github.io/
 
 from datetime import UTC, date, datetime, timedelta
 
-from catalog.core.errors import UnexpectedResponse
 from catalog.provider_api import (
     Check,
     Client,
@@ -14,6 +13,7 @@ from catalog.provider_api import (
     Page,
     Paginator,
     Params,
+    UnexpectedResponse,
     as_count,
     count_at,
     describe,

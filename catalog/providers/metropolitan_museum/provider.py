@@ -77,9 +77,9 @@ class MetropolitanMuseum(Provider):
         try:
             return client.get_json(f"{OBJECTS}/{number}", check=is_object(number))
         except HttpStatus as error:
-            if error.status in (404, 410):  # listed, but on loan or withdrawn
-                return {**raw, "gone": True}
-            raise
+            if not error.is_gone:
+                raise
+            return {**raw, "gone": True}  # listed, but on loan or withdrawn
 
     def record(self, raw: Raw) -> RecordResult:
         if raw.get("gone"):

@@ -29,8 +29,8 @@ from catalog.provider_api import (
     dig,
     license_from_url,
     missing,
+    parts_shortfall,
     tags_of,
-    uncovered,
 )
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class MuseumVictoria(Provider):
         whole, reserved = count(client), count(client, RESERVED)
         if whole is None or not reserved:  # many images are reserved; none means that the value is renamed
             return None
-        text = uncovered(announced + reserved, whole, "license", NOT_IMAGES)
+        text = parts_shortfall(announced + reserved, whole, "license", NOT_IMAGES)
         if text is None:
             return None
         if not (missed := missed_licenses(client, whole)):

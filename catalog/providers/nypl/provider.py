@@ -114,12 +114,12 @@ class Nypl(Provider):
     def _image(capture: Raw, mods: Raw) -> Image | Skip:
         image_id, landing = text(capture, "imageID"), text(capture, "itemLink")
         links = by_size(listed(dig(capture, "imageLinks", "imageLink")))
-        link = next((links[size] for size in SIZES if size in links), None)
+        link: Raw = next((links[size] for size in SIZES if size in links), None)
         license_ = license_from_url(text(capture, "rightsStatementURI"))
-        if skip := missing(identifier=image_id, landing_url=landing, file_of_a_known_size=link):
+        if skip := missing(
+            identifier=image_id, landing_url=landing, file_of_a_known_size=link, license=license_
+        ):
             return skip
-        if license_ is None or link is None:
-            return Skip("no license")
         meta, kind = meta_data(mods), re.search(r" .(jpeg|gif) ", str(link.get("description")))
         return Image(
             foreign_identifier=image_id,

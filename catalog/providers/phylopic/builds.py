@@ -1,10 +1,19 @@
 """Reads the pages of one build of PhyloPic's data, and starts over when there is a newer one."""
 
-from catalog.core.errors import UnexpectedResponse
-from catalog.provider_api import Client, Cursor, HttpStatus, Json, Page, Paginator, Params, count_at, items_at
+from catalog.provider_api import (
+    Client,
+    Cursor,
+    HttpStatus,
+    Json,
+    Page,
+    Paginator,
+    Params,
+    UnexpectedResponse,
+    count_at,
+    items_at,
+)
 
 IMAGES = "https://api.phylopic.org/images"
-OTHER_BUILD = (404, 410)  # statuses for a build that the server does not have yet, or no longer
 
 
 class Builds(Paginator):
@@ -21,7 +30,8 @@ class Builds(Paginator):
         try:
             return self._page(client, at, params)
         except HttpStatus as error:
-            if error.status not in OTHER_BUILD or (newer := self._build(client))["build"] == at["build"]:
+            # The server does not have the build yet, or no longer.
+            if not error.is_gone or (newer := self._build(client))["build"] == at["build"]:
                 raise
         page = self._page(client, {"page": 0, **newer}, params)
         page.restarted = True

@@ -14,7 +14,6 @@ from catalog.provider_api import (
     Raw,
     RecordResult,
     Reingestion,
-    Skip,
     dig,
     license_from_url,
     missing,
@@ -43,11 +42,9 @@ class PhyloPic(Provider):
     def record(self, raw: Raw) -> RecordResult:
         links, image_id = raw.get("_links") or {}, raw.get("uuid")
         landing, file = dig(links, "self", "href"), dig(links, "sourceFile", "href")
-        if skip := missing(identifier=image_id, landing_url=landing, source_file=file):
-            return skip
         license_ = license_from_url(dig(links, "license", "href"))
-        if license_ is None:
-            return Skip("no license")
+        if skip := missing(identifier=image_id, landing_url=landing, source_file=file, license=license_):
+            return skip
         uploader = dig(links, "contributor", "title")
         creator = raw.get("attribution") or uploader
         uploader_page = on_site(dig(links, "contributor", "href"))

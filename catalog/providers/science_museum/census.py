@@ -14,8 +14,17 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from catalog.core.errors import UnexpectedResponse
-from catalog.provider_api import Client, Json, JsonObject, Params, Raw, RoundParams, count_at, dig
+from catalog.provider_api import (
+    Client,
+    Json,
+    JsonObject,
+    Params,
+    Raw,
+    RoundParams,
+    UnexpectedResponse,
+    count_at,
+    dig,
+)
 
 SEARCH = "https://collection.sciencemuseumgroup.org.uk/search/"
 TOTAL = "meta.count.type.all"

@@ -4,12 +4,11 @@ A range of years with more objects is halved. A page that always fails, while ot
 outside the ranges are searched by category. Whatever is still missing is reported.
 """
 
-from catalog.ingestion.client import Decoded
-from catalog.ingestion.responses import steps
 from catalog.provider_api import (
     Client,
     Counted,
     Cursor,
+    Decoded,
     HttpStatus,
     JsonObject,
     Page,
@@ -18,6 +17,7 @@ from catalog.provider_api import (
     Retry,
     as_count,
     dig,
+    value_at,
 )
 from catalog.providers.science_museum.census import (
     LAST_PAGE,
@@ -74,14 +74,14 @@ class Searches(Counted):
             text = f"{what} is never answered, up to {PAGE_SIZE} objects are missing: {error}"
             return Page([], {self.param: at + 1} if at < LAST_PAGE else None, withheld=text[:500])
 
-    def _total(self, answer: Decoded, cursor: Cursor) -> int | None:
+    def total_items(self, answer: Decoded, cursor: Cursor) -> int | None:
         """Return the minimum number of objects of a result.
 
         The total may be too high, because it includes parts of objects, which are not listed. The number of
         pages does not, and all pages except the last one are full.
         """
         pages = as_count(dig(answer.body, "meta", "total_pages"))
-        total = as_count(dig(answer.body, *steps(TOTAL)))
+        total = as_count(value_at(answer.body, TOTAL))
         if pages is None or total is None:
             return total
         return min(total, (pages - 1) * PAGE_SIZE + 1 if pages else 0)

@@ -24,7 +24,7 @@ from catalog.provider_api import (
     as_list,
     dig,
     missing,
-    uncovered,
+    parts_shortfall,
 )
 from catalog.providers.smithsonian.rows import as_dict, creator, landing_page, meta_data, pixels, tags
 from catalog.providers.smithsonian.search import NEW, ROWS, WANTED, Rows, count_of_all, new_unit_codes
@@ -50,7 +50,7 @@ class Smithsonian(Provider):
         return [{**rounds[0], NEW: new}, *rounds[1:]] if new else rounds
 
     def uncovered(self, client: Client, window: Window | None, announced: int | None) -> str | None:
-        return None if announced is None else uncovered(announced, count_of_all(client), "hash")
+        return None if announced is None else parts_shortfall(announced, count_of_all(client), "hash")
 
     def record(self, raw: Raw) -> RecordResult:
         described = as_dict(dig(raw, "content", "descriptiveNonRepeating"))

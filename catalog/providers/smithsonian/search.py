@@ -2,7 +2,6 @@
 
 import logging
 
-from catalog.core.errors import UnexpectedResponse
 from catalog.provider_api import (
     Client,
     Counted,
@@ -10,10 +9,11 @@ from catalog.provider_api import (
     Json,
     Page,
     Params,
-    count_at,
+    UnexpectedResponse,
     describe,
     dig,
     items_at,
+    request_count,
 )
 from catalog.providers.smithsonian.units import SOURCES
 
@@ -72,13 +72,8 @@ class Rows(Counted):
 
 def count_of_all(client: Client) -> int:
     """Return the number of wanted items, whatever their hashes are."""
-
-    def counted(body: Json) -> None:
-        check(body)
-        count_at(body, TOTAL)
-
     params = {"q": WANTED, "rows": 1, "start": 0}
-    return count_at(client.get_json(f"{API}/search", params, check=counted), TOTAL)
+    return request_count(client, f"{API}/search", params, TOTAL, check=check)
 
 
 def new_unit_codes(client: Client) -> list[str]:

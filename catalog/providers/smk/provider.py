@@ -16,7 +16,6 @@ from catalog.provider_api import (
     Rate,
     Raw,
     RecordResult,
-    Skip,
     dig,
     license_from_url,
     missing,
@@ -44,9 +43,7 @@ class Smk(Provider):
         license_, number = license_from_url(raw.get("rights")), raw.get("object_number")
         iiif, legacy = raw.get("image_iiif_id"), raw.get("id")
         url = f"{iiif}/full/!2048,/0/default.jpg" if iiif else raw.get("image_native")
-        if license_ is None:
-            return Skip("no license")
-        if skip := missing(landing_url=number, identifier=iiif or legacy, image=url):
+        if skip := missing(license=license_, landing_url=number, identifier=iiif or legacy, image=url):
             return skip
         return Image(
             foreign_identifier=iiif or legacy,

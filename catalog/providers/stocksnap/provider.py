@@ -8,7 +8,7 @@ size in bytes is requested separately. See https://stocksnap.io/faq
 import re
 from urllib.parse import unquote
 
-from catalog.provider_api import CC0, Counted, FileSizes, Image, Provider, Raw, RecordResult, Skip, compact
+from catalog.provider_api import CC0, Counted, FileSizes, Image, Provider, Raw, RecordResult, compact, missing
 
 NO_WEBSITE = (None, "", "https://stocksnap.io/", "https://stocksnap.io/author/undefined/")
 
@@ -23,10 +23,8 @@ class StockSnap(Provider):
 
     def record(self, raw: Raw) -> RecordResult:
         photo_id, keywords = raw.get("img_id"), raw.get("keywords")
-        if not photo_id:
-            return Skip("no identifier")
-        if not keywords:
-            return Skip("no title")
+        if skip := missing(identifier=photo_id, title=keywords):
+            return skip
         website, creator = raw.get("author_website"), unescaped(raw.get("author_name"))
         page = "-".join([*keywords[:2], photo_id]).encode(errors="ignore").decode()  # no lone surrogates
         return Image(

@@ -7,7 +7,6 @@ https://www.mediawiki.org/wiki/API:Continue
 
 from functools import partial
 
-from catalog.core.errors import UnexpectedResponse
 from catalog.provider_api import (
     Check,
     Client,
@@ -18,6 +17,7 @@ from catalog.provider_api import (
     Page,
     Paginator,
     Params,
+    UnexpectedResponse,
     describe,
     dig,
     has,

@@ -43,10 +43,8 @@ class WordPress(Provider):
     def record(self, raw: Raw) -> RecordResult:
         slug, link = raw.get("slug"), raw.get("link")
         details = dig(raw, "_embedded", "wp:featuredmedia", 0, "media_details")
-        if skip := missing(identifier=slug, landing_url=link):
+        if skip := missing(identifier=slug, landing_url=link, media=details):
             return skip
-        if not details:
-            return Skip("no media")
         name = next((s for s in SIZES if dig(details, "sizes", s, "source_url")), None)
         if name is None:
             return Skip("no file of a known size")

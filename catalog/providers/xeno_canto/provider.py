@@ -16,7 +16,6 @@ from catalog.provider_api import (
     Raw,
     RecordResult,
     RoundParams,
-    Skip,
     Window,
     compact,
     dig,
@@ -45,11 +44,9 @@ class XenoCanto(Provider):
 
     def record(self, raw: Raw) -> RecordResult:
         number, landing, file = raw.get("id"), raw.get("url"), raw.get("file")
-        if skip := missing(identifier=number, landing_url=landing, file=file):
-            return skip
         license_ = license_from_url(raw.get("lic"))
-        if license_ is None:
-            return Skip("no license")
+        if skip := missing(identifier=number, landing_url=landing, file=file, license=license_):
+            return skip
         species = " ".join(filter(None, (raw.get("gen"), raw.get("sp"), raw.get("ssp"))))
         common = raw.get("en")
         return Audio(

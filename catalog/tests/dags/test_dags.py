@@ -12,7 +12,7 @@ import pytest
 
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES
-from catalog.ingestion.provider import api_names, provider_class, provider_names
+from catalog.ingestion.registry import api_names, provider_class, provider_names
 from catalog.ingestion.windows import day_window
 from catalog.tests.values import present
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from catalog.core.media import MEDIA_TYPES
-from catalog.ingestion.provider import dag_ids, provider_class, provider_names
+from catalog.ingestion.registry import dag_ids, provider_class, provider_names
 from catalog.tests.values import present
 
 pytestmark = pytest.mark.airflow

@@ -12,7 +12,7 @@ from catalog.data_refresh.refresh import begin
 from catalog.database.batched_update import BatchedUpdate
 from catalog.database.statements import parse_update
 from catalog.database.turns import Turn, current, take
-from catalog.ingestion.provider import provider_class, provider_classes, provider_names
+from catalog.ingestion.registry import provider_class, provider_classes, provider_names
 from catalog.local.stack import ROOT
 from catalog.recovery.restored import (
     BY_HAND,

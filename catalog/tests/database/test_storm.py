@@ -18,7 +18,8 @@ from catalog.database.statements import parse_condition, parse_update
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
-from catalog.loading.load import Load, RunKey
+from catalog.loading.load import Load
+from catalog.loading.report import RunKey
 from catalog.provider_api import CC0, Image
 from catalog.tests.values import present
 

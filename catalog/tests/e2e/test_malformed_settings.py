@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from catalog.ingestion.provider import FOLDER
+from catalog.ingestion.registry import FOLDER
 from catalog.tests.values import present
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]

@@ -9,7 +9,7 @@ import yaml
 
 from catalog.core import metrics
 from catalog.database import sample_data
-from catalog.ingestion.provider import FOLDER
+from catalog.ingestion.registry import FOLDER
 from catalog.local.schedules import unpaused
 from catalog.local.stack import ROOT
 from catalog.tests import metrics_receivers

@@ -17,7 +17,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from catalog.ingestion.provider import FOLDER, provider_class, provider_names
+from catalog.ingestion.registry import FOLDER, provider_class, provider_names
 from catalog.local.airflow_api import AirflowApi
 from catalog.local.lifecycle import down, up
 from catalog.local.schedules import unpaused

@@ -17,7 +17,7 @@ import pytest
 import requests
 from psycopg import sql
 
-from catalog.ingestion.provider import FOLDER, provider_class, provider_names
+from catalog.ingestion.registry import FOLDER, provider_class, provider_names
 from catalog.local import __main__ as local
 from catalog.local import demo, keys
 from catalog.local.airflow_api import ApiError

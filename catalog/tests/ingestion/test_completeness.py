@@ -4,17 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.ingestion.completeness import (
-    DELETED,
-    SUPPRESSED,
-    Expectations,
-    Outcome,
-    flags,
-    nothing,
-    unread,
-    unusual,
-)
-from catalog.ingestion.tally import SEEN
+from catalog.ingestion.completeness import Expectations, Outcome, shortfall, too_empty, unusual
+from catalog.ingestion.reasons import DELETED, SEEN, SUPPRESSED
 
 
 def outcome(fetched, kept=None, rejected=0, **skipped):
@@ -43,7 +34,7 @@ WHOLE, DAYS = Expectations(), Expectations(windows=True)
     ],
 )
 def test_unread(read, announced, allowed, text):
-    found = unread(read, announced, *allowed)
+    found = shortfall(read, announced, *allowed)
     assert found is None if text is None else found == f"{text} announced items came"
 
 
@@ -60,7 +51,7 @@ def test_unread(read, announced, allowed, text):
     ],
 )
 def test_nothing(fetched, kept, windows, proved, fine):
-    assert (nothing(fetched, kept, windows=windows, proved=proved) is None) == fine
+    assert (too_empty(fetched, kept, windows=windows, proved=proved) is None) == fine
 
 
 @pytest.mark.parametrize(("now", "fine"), [(50, True), (49, False), (40, False), (1000, True)])
@@ -94,10 +85,10 @@ def test_windows_are_held_against_the_smallest_of_several():
 
 def test_nothing_where_the_api_says_so():
     """A total of 0 for a whole collection is a lie, but the API has said it."""
-    text = nothing(0, 0, windows=False, proved=True, said=True)
+    text = too_empty(0, 0, windows=False, proved=True, said=True)
     assert text == "nothing came at all: the API says that it has no items, which no whole collection has"
-    assert nothing(0, 0, windows=True, proved=True, said=True) is None
-    assert "did not say" in str(nothing(0, 0, windows=False, proved=True))
+    assert too_empty(0, 0, windows=True, proved=True, said=True) is None
+    assert "did not say" in str(too_empty(0, 0, windows=False, proved=True))
 
 
 def test_nothing_where_that_never_happened():
@@ -160,24 +151,6 @@ def test_any_history_gives_sentences(fetched, kept, before, windows):
         Expectations(windows),
     )
     assert all(isinstance(text, str) and text for text in found)
-
-
-@pytest.mark.parametrize(
-    ("report", "words"),
-    [
-        ({}, ""),
-        ({"complete": False}, "PARTIAL"),
-        ({"whole": False}, "LIMITED"),
-        ({"replayed": True}, "REPLAY"),
-        ({"whole": False, "replayed": True}, "LIMITED, REPLAY"),
-        ({"whole": False, "shortfalls": ["x"]}, "NOT WHOLE"),
-        ({"complete": False, "shortfalls": ["x"]}, "NOT WHOLE"),
-        ({"shortfalls": ["x"], "accepted": True}, "ACCEPTED SHORTFALL"),
-    ],
-)
-def test_flags(report, words):
-    usual = {"complete": True, "whole": True, "replayed": False, "shortfalls": [], "accepted": False}
-    assert flags(**{**usual, **report}) == words
 
 
 def test_a_round_that_was_read_twice_brought_no_more_than_once():

@@ -137,7 +137,7 @@ def test_a_connection_is_used_again_after_a_redirect_and_a_head():
     with raw_server(serve) as server:
         asking = client(total=30)
         assert asking.get_json(server.url()) == []
-        assert asking.file_size(server.url()) == 2
+        assert asking.file_facts(server.url()).size == 2
         assert asking.get_json(server.url()) == []
         assert server.connections == 1
 

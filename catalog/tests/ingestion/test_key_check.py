@@ -10,9 +10,10 @@ import time_machine
 from catalog.core.secrets import ApiKey, Secret
 from catalog.ingestion import client as client_module
 from catalog.ingestion.assemble import offsets_of
+from catalog.ingestion.counted import Counted
 from catalog.ingestion.key_check import ask
-from catalog.ingestion.pagination import Counted
-from catalog.ingestion.provider import FOLDER, Provider, provider_classes
+from catalog.ingestion.provider import Provider
+from catalog.ingestion.registry import FOLDER, provider_classes
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.providers.flickr.search import check as flickr_check
 from catalog.providers.jamendo.responses import check as jamendo_check

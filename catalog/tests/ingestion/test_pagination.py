@@ -13,7 +13,7 @@ from catalog.core.jsontypes import JsonObject
 from catalog.core.secrets import ApiKey, KeyCredentials, Secret
 from catalog.ingestion.rate import NoThrottle
 from catalog.ingestion.responses import count_at, dotted, items_at, lists_in, steps
-from catalog.provider_api import Client, Counted, Cursor, HttpStatus, Links, Tokens
+from catalog.provider_api import Client, Counted, Cursor, HttpStatus, Links, Tokens, request_count
 from catalog.tests.providers import site
 from catalog.tests.providers.fake_api import FakeApi, client
 from catalog.tests.values import present
@@ -44,6 +44,11 @@ def test_keys_with_dots_are_read():
     with pytest.raises(UnexpectedResponse, match=re.escape(r"`value` is missing;")) as raised:
         items_at(answer(URL, {}), "value")
     assert str(raised.value).endswith(r"lists: `value\.all`")
+
+
+def test_a_response_without_a_count_is_requested_again():
+    answers = iter([{"total": None}, {"total": "1,204"}])
+    assert request_count(client(lambda url, params: next(answers)), URL, {}, "total") == 1204
 
 
 def walk(pages, api, **params):

@@ -3,7 +3,7 @@
 import pytest
 
 from catalog.core.errors import NotWhole, SkippedErrors
-from catalog.ingestion.partition import uncovered
+from catalog.ingestion.completeness import parts_shortfall
 from catalog.ingestion.state import MemoryCheckpoint
 from catalog.provider_api import Fatal, Page
 from catalog.tests.ingestion.test_pull import provider, pull, rows
@@ -22,7 +22,7 @@ from catalog.tests.ingestion.test_whole import Announced
     ],
 )
 def test_parts_are_compared_with_the_whole(parts, whole, found):
-    assert bool(uncovered(parts, whole, "color")) is found
+    assert bool(parts_shortfall(parts, whole, "color")) is found
 
 
 class Parts(Announced):
@@ -48,7 +48,7 @@ def parted(whole, **pages):
 
     def at_the_end(client, window, announced):
         asked.append(announced)
-        return None if announced is None else uncovered(announced, whole, "part")
+        return None if announced is None else parts_shortfall(announced, whole, "part")
 
     made.rounds = lambda client, window: [{"part": "a"}, {"part": "b"}]
     made.uncovered = at_the_end

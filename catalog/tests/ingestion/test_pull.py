@@ -4,6 +4,7 @@ import re
 import resource
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
+from urllib.parse import urlsplit
 
 import msgspec
 import orjson
@@ -16,11 +17,12 @@ from catalog.core.errors import Fatal, Fenced, Interrupted, LoopDetected, NotWho
 from catalog.ingestion import loop_guard
 from catalog.ingestion.client import Client
 from catalog.ingestion.loop_guard import LoopGuard
+from catalog.ingestion.options import Options
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.rate import Quota
-from catalog.ingestion.state import MemoryCheckpoint, Options
-from catalog.ingestion.tally import OVER_LIMIT, REPEATED, SEEN
+from catalog.ingestion.reasons import OVER_LIMIT, SEEN
+from catalog.ingestion.state import MemoryCheckpoint
 from catalog.ingestion.transport import BaseUrlTransport
 from catalog.ingestion.windows import Window, day_window
 from catalog.provider_api import CC0, Counted, Image, Links, Page, Paginator, Provider, Skip, Tokens
@@ -495,10 +497,10 @@ def test_the_parameter_that_an_api_ignores_is_named(pages, hint):
     cursor = {
         name: cursors[name] for name in (*pages.own_params, *(["last"] if "p" in pages.own_params else []))
     }
-    guard = LoopGuard(params=pages.own_params)
-    assert not guard.repeated({}, ["a"])
+    guard = LoopGuard(9, pages.own_params)
+    guard.check_page({}, ["a"])
     with pytest.raises(LoopDetected) as raised:
-        guard.repeated(cursor, ["a"])
+        guard.check_page(cursor, ["a"])
     said = f"the page at {cursor} is the same as an earlier one; the pull stopped there.{hint}"
     assert str(raised.value).startswith(said)
     assert bool(hint) == ("ignore" in str(raised.value))
@@ -624,13 +626,6 @@ def test_a_deduplicating_provider_that_listed_more_than_it_announced_is_a_loop(t
     Viewed.pages = Again(as_pages([("a", number) for number in range(200)], 5))
     with pytest.raises(LoopDetected, match=r"the last 13 pages, .*: 65 items had come"):
         pull(tmp_path, Viewed()).run()
-
-
-def test_a_repetition_that_is_known_of_is_counted(tmp_path):
-    pulled = pull(tmp_path, provider([["a"], ["a"], ["b"]], allowed_repeated_pages=1))
-    manifest = pulled.run()
-    assert rows(pulled) == ["a", "b"]
-    assert manifest.counts["image"].skipped == {REPEATED: 1}
 
 
 def test_tokens_in_a_circle_are_caught(tmp_path):
@@ -834,9 +829,9 @@ def test_the_manifest_lists_a_page_before_the_state_does(tmp_path):
 def test_pages_without_end_are_stopped():
     guard = LoopGuard(max_pages=3)
     for number in range(3):
-        assert not guard.repeated({"page": number}, [number])
+        guard.check_page({"page": number}, [number])
     with pytest.raises(LoopDetected, match="more than 3 pages in one round"):
-        guard.repeated({"page": 3}, [3])
+        guard.check_page({"page": 3}, [3])
 
 
 def test_a_pull_guards_against_pages_without_end(tmp_path, monkeypatch):
@@ -874,6 +869,24 @@ def test_a_reject_tells_what_happened_and_where(tmp_path):
     assert reject["error"] == "KeyError: 'poison'"
     assert re.fullmatch(r"test_pull.py:\d+", reject["place"])
     assert reject["raw"] == "poison"
+
+
+@pytest.mark.parametrize("link", ["http://ex\u2100\ud800/", "http://[\ud800/"])
+def test_a_reject_with_half_a_character_keeps_its_medium_and_cause(tmp_path, link):
+    """The item has it and, in the first case, the message of the error that the mapping raises."""
+    example = provider([["a", {"link": link}]])
+    example.record = lambda raw: urlsplit(raw["link"]) if isinstance(raw, dict) else image(raw)
+    pulled = pull(tmp_path, example)
+    manifest = pulled.run()
+    assert rows(pulled) == ["a"]
+    (counted,) = manifest.counts["image"].rejected
+    (path,) = pulled.parts.folder.glob("*.rejects.jsonl")
+    reject = orjson.loads(path.read_bytes())
+    assert reject["media_type"] == "image"
+    assert reject["reason"].replace("?", "") == counted
+    assert reject["error"].startswith("ValueError: ")
+    assert re.fullmatch(r"parse.py:\d+", reject["place"])
+    assert reject["raw_text"] == ascii({"link": link})
 
 
 def test_an_attempt_that_wakes_leaves_the_state_to_the_one_that_took_over(tmp_path):

@@ -11,12 +11,17 @@ from catalog.core.errors import Fatal, UnrecordedRequest
 from catalog.core.secrets import ApiKey, KeyCredentials, Redactor, Secret
 from catalog.ingestion.assemble import client_for, offsets_of
 from catalog.ingestion.client import Client
-from catalog.ingestion.pagination import Counted, Links, Page, Paginator, Tokens
+from catalog.ingestion.counted import Counted
+from catalog.ingestion.links import Links, Tokens
+from catalog.ingestion.pagination import Page, Paginator
 from catalog.ingestion.parts import Parts
-from catalog.ingestion.provider import Provider, api_names, provider_class
+from catalog.ingestion.provider import Provider
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.rate import NoThrottle
-from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find_recording, is_recorded
+from catalog.ingestion.recorder import RecordingAdapter
+from catalog.ingestion.recording import find_recording, is_recorded
+from catalog.ingestion.registry import api_names, provider_class
+from catalog.ingestion.replay import ReplayAdapter
 from catalog.local.demote import free_port
 from catalog.provider_api import CC0, Image, items_at
 
@@ -275,7 +280,7 @@ def test_a_request_without_a_response_is_recorded_and_fails_again(httpserver, tm
     live = Client(transport=adapter, throttle=NoThrottle(), sleep=lambda _: None, private_hosts=here)
 
     def requests_of(asking):
-        assert asking.file_size(gone) is None
+        assert asking.file_facts(gone).size is None
         assert asking.get_json(httpserver.url_for("/items")) == {"items": [1]}
         return asking.requests
 

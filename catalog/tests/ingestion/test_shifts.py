@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.core.errors import Interrupted, NotWhole
-from catalog.ingestion import completeness, page_writer
+from catalog.ingestion import completeness, round_records
+from catalog.ingestion.reasons import SEEN
 from catalog.ingestion.state import MemoryCheckpoint
-from catalog.ingestion.tally import SEEN
 from catalog.provider_api import Counted
 from catalog.tests.ingestion.test_pull import provider, pull, rows
 from catalog.tests.providers import site
@@ -148,12 +148,12 @@ def test_servers_that_count_differently_take_turns(tmp_path, form):
     found, _, error = read(tmp_path, api)
     assert error is None
     assert set(found) == set(items)
-    assert api.requests <= 300 * 1.12 + completeness.READ_AGAIN + 1
+    assert api.requests <= 300 * 1.12 + completeness.REREAD + 1
 
 
 def test_a_total_that_falls_again_and_again_is_reported(tmp_path, monkeypatch):
     """One item of each page goes after it was read: more than can be looked for."""
-    monkeypatch.setattr(completeness, "READ_AGAIN", 2)
+    monkeypatch.setattr(completeness, "REREAD", 2)
     items = names(3000)
     api = List("page numbers", items, {n + 2: [items[n * 10]] for n in range(29)})
     found, _, error = read(tmp_path, api)
@@ -165,7 +165,7 @@ def test_a_total_that_falls_again_and_again_is_reported(tmp_path, monkeypatch):
 @pytest.mark.parametrize("stopped", [False, True])
 def test_in_a_long_round_the_last_items_are_remembered(tmp_path, monkeypatch, stopped):
     """What is read again late in a round does not make up for what is missing."""
-    monkeypatch.setattr(page_writer, "MAX_REMEMBERED", 100)
+    monkeypatch.setattr(round_records, "MAX_REMEMBERED", 100)
     items, checkpoint = names(2000), MemoryCheckpoint()
     api = List("offsets", items, {151: items[:19]})
     if stopped:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.core.errors import Fatal, Interrupted, NotWhole, QuotaExhausted, Retry, SkippedErrors
+from catalog.ingestion.reasons import SEEN
 from catalog.ingestion.state import MemoryCheckpoint
-from catalog.ingestion.tally import SEEN
 from catalog.provider_api import Page, Paginator, Skip, Tokens
 from catalog.tests.ingestion.test_pull import Example, Scripted, image, provider, pull, rows
 from catalog.tests.providers.fake_api import client as api_client

@@ -17,7 +17,8 @@ from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.records import Audio, Image
 from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
-from catalog.loading.load import Load, LoadReport, RunKey
+from catalog.loading.load import Load
+from catalog.loading.report import LoadReport, RunKey
 
 
 def jpg(number: int | str) -> str:

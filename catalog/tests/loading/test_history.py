@@ -15,7 +15,8 @@ from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
 from catalog.ingestion.windows import day_window
 from catalog.loading.history import fresh_until, last_whole, usual
-from catalog.loading.load import Load, RunKey
+from catalog.loading.load import Load
+from catalog.loading.report import RunKey
 from catalog.tests.loading.loader import image
 
 pytestmark = pytest.mark.database

@@ -14,8 +14,10 @@ from catalog.database.deletion import Deletion, restore
 from catalog.database.statements import parse_condition
 from catalog.ingestion.completeness import Expectations
 from catalog.ingestion.parts import Counts, Manifest
+from catalog.ingestion.reasons import ALTERED, DELETED, SUPPRESSED, URL_TAKEN
 from catalog.ingestion.records import AudioSet
-from catalog.loading.load import ALTERED, DELETED, SUPPRESSED, URL_TAKEN, Load, LoadReport, RunKey
+from catalog.loading.load import Load
+from catalog.loading.report import LoadReport, RunKey
 from catalog.tests.database.media import change_back, change_back_after, suppress
 from catalog.tests.loading.loader import Loader, audio, delete, image, jpg, outcome
 

@@ -224,7 +224,8 @@ from datetime import UTC, datetime
 import psycopg
 from upath import UPath
 from catalog.ingestion.parts import Counts, Manifest
-from catalog.loading.load import Load, RunKey
+from catalog.loading.load import Load
+from catalog.loading.report import RunKey
 
 dsn, part, folder, rows, rejected = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])
 counts = {"image": Counts(rows, rows)}

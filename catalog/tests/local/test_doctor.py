@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from catalog.core.secrets import ApiKey
-from catalog.ingestion.pagination import Counted
+from catalog.ingestion.counted import Counted
 from catalog.ingestion.provider import Provider
 from catalog.local import __main__ as local
 from catalog.local import doctor, keys

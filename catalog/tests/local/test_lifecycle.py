@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from catalog.ingestion.provider import provider_names
+from catalog.ingestion.registry import provider_names
 from catalog.local import __main__ as local
 from catalog.local import lifecycle
 from catalog.local.airflow_api import AirflowApi

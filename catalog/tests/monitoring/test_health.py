@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from catalog.core.errors import Retry
 from catalog.data_refresh.refresh import CreatedIndex, begin, note_index, reach
 from catalog.data_refresh.search.client import complete_answer
-from catalog.ingestion.provider import BrokenProvider
+from catalog.ingestion.registry import BrokenProvider
 from catalog.local.stack import ROOT
 from catalog.monitoring import health, loads
 from catalog.monitoring.loads import Freshness, Source

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from catalog.ingestion.provider import provider_class
+from catalog.ingestion.registry import provider_class
 from catalog.monitoring import loads
 from catalog.monitoring.loads import Source, sources
 from catalog.tests.monitoring.reports import report

@@ -12,6 +12,7 @@ from catalog.notifications.messages import (
     Message,
     Origin,
     duration,
+    flags_of,
     flickr_suggestions,
     load_completion,
     malformed_setting,
@@ -307,3 +308,21 @@ def test_slack_shows_what_the_log_says(build, lines):
     assert title.removeprefix(f"*{message.title}*").removeprefix(": ") in shown
     for line in others:
         assert line in shown
+
+
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        ({}, ""),
+        ({"complete": False}, "PARTIAL"),
+        ({"whole": False}, "LIMITED"),
+        ({"replayed": True}, "REPLAY"),
+        ({"whole": False, "replayed": True}, "LIMITED, REPLAY"),
+        ({"whole": False, "shortfalls": ["x"]}, "NOT WHOLE"),
+        ({"complete": False, "shortfalls": ["x"]}, "NOT WHOLE"),
+        ({"shortfalls": ["x"], "accepted": True}, "ACCEPTED SHORTFALL"),
+    ],
+)
+def test_flags(report, words):
+    usual = {"complete": True, "whole": True, "replayed": False, "shortfalls": [], "accepted": False}
+    assert flags_of({**usual, **report}) == words

@@ -5,7 +5,7 @@ import re
 import pytest
 import requests
 
-from catalog.ingestion.provider import provider_names
+from catalog.ingestion.registry import provider_names
 from catalog.tests.plugins.conftest import RECORD, SCRIPT
 
 pytestmark = [pytest.mark.database, pytest.mark.airflow, pytest.mark.enable_socket]

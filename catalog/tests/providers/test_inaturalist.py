@@ -16,7 +16,7 @@ from upath import UPath
 
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.database import schema
-from catalog.ingestion.provider import FOLDER
+from catalog.ingestion.registry import FOLDER
 from catalog.local.postgres import Postgres
 from catalog.providers.inaturalist import dump, dump_files, photo_batches, taxa
 from catalog.providers.inaturalist.provider import FILES

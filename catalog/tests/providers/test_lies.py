@@ -16,12 +16,12 @@ import pytest
 
 from catalog.core.errors import CatalogError, NotWhole, UnrecordedRequest
 from catalog.ingestion.assemble import offsets_of
+from catalog.ingestion.counted import Counted
 from catalog.ingestion.json_reader import read_json
-from catalog.ingestion.pagination import Counted, Tokens
-from catalog.ingestion.provider import FOLDER, api_names, provider_class
-from catalog.ingestion.records import dig
+from catalog.ingestion.links import Tokens
+from catalog.ingestion.registry import FOLDER, api_names, provider_class
 from catalog.ingestion.replay import ReplayAdapter
-from catalog.ingestion.responses import steps
+from catalog.ingestion.responses import steps, value_at
 from catalog.scaffold.rows import expected_file, pull_recording, read_rows
 from catalog.tests.providers.fake_api import ReadResponse
 from catalog.tests.values import present
@@ -327,9 +327,9 @@ class Capped(ReplayAdapter):
             except UnrecordedRequest:
                 break
             body = read_json(response.content) if response.status_code == 200 else None
-            found = dig(body, *steps(self.pages.items)) if body else None
+            found = value_at(body, self.pages.items) if body else None
             template = {"x": body} if template is None else template
-            follows = dig(body, *steps(self.pages.more)) if self.pages.more else found
+            follows = value_at(body, self.pages.more) if self.pages.more else found
             items += found or []
             at += len(found or []) if self.pages.step > 1 else 1
             if not follows:

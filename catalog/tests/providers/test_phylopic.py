@@ -3,9 +3,9 @@
 import pytest
 
 from catalog.core.errors import HttpStatus, Retry
+from catalog.ingestion.reasons import SEEN
 from catalog.ingestion.records import Image
 from catalog.ingestion.state import MemoryCheckpoint
-from catalog.ingestion.tally import SEEN
 from catalog.providers.phylopic.builds import IMAGES
 from catalog.providers.phylopic.provider import PhyloPic
 from catalog.tests.providers.mapped import record_of

@@ -23,18 +23,15 @@ from requests import ReadTimeout
 from catalog.core.errors import CatalogError, Fatal, Interrupted, LoopDetected, MissingKey, NotWhole, Retry
 from catalog.core.jsontypes import Json
 from catalog.ingestion.assemble import api_hosts, client_for, replay_of, window_of
-from catalog.ingestion.pagination import Counted, Cursor, Links, Page, Paginator, Tokens
-from catalog.ingestion.provider import (
-    FOLDER,
-    Provider,
-    api_names,
-    documentation,
-    provider_class,
-    provider_names,
-)
+from catalog.ingestion.counted import Counted
+from catalog.ingestion.links import Links, Tokens
+from catalog.ingestion.options import Options
+from catalog.ingestion.pagination import Cursor, Page, Paginator
+from catalog.ingestion.provider import Provider
 from catalog.ingestion.records import Audio, Image, Media, Skip, as_list, dig
+from catalog.ingestion.registry import FOLDER, api_names, documentation, provider_class, provider_names
 from catalog.ingestion.replay import ReplayAdapter
-from catalog.ingestion.state import MemoryCheckpoint, Options
+from catalog.ingestion.state import MemoryCheckpoint
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
 from catalog.scaffold.rows import expected_file, pull_recording, read_rows, undecided
@@ -399,7 +396,7 @@ def test_a_broken_item_is_at_worst_a_reject(name, data):
     for record in mapped if isinstance(mapped, list) else [mapped]:
         assert isinstance(record, Image | Audio | Skip)
         if isinstance(record, Media):
-            media_type = provider.media_type(record)
+            media_type = record.media_type
             try:
                 line = Encoder(media_type, "x", UrlCleaner()).line(record)
             except (Reject, Unwanted) as reason:

@@ -18,8 +18,8 @@ from catalog.core.errors import NotWhole, Refused
 from catalog.core.media import MediaType
 from catalog.ingestion.assemble import client_for
 from catalog.ingestion.parts import Manifest, Parts
-from catalog.ingestion.provider import FOLDER, api_names
 from catalog.ingestion.pull import Pull
+from catalog.ingestion.registry import FOLDER, api_names
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.mutants.trial import copy_tree
 from catalog.provider_api import Audio, Counted, Image, Links, Provider, Tokens

@@ -9,9 +9,9 @@ from catalog.core.errors import Retry
 from catalog.core.secrets import Secret
 from catalog.ingestion.assemble import client_for
 from catalog.ingestion.parts import Parts
-from catalog.ingestion.provider import provider_class
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.rate import NoThrottle
+from catalog.ingestion.registry import provider_class
 from catalog.soak import certificates, made_up
 from catalog.soak.apis import FAULTS as API_FAULTS
 from catalog.soak.apis import Apis

@@ -1,0 +1,76 @@
+"""Sessions of `requests`, for untrusted URLs and for addresses of the operator; a probe for https."""
+
+from collections.abc import Callable, Collection
+from urllib.parse import urljoin
+
+import requests
+from requests.utils import requote_uri
+
+from catalog.ingestion.deadline import deadline
+from catalog.ingestion.transport import Transport
+
+_PROBE = 2.0  # seconds
+
+
+class Session(requests.Session):
+    """A session that does not follow redirects, because the client checks each one."""
+
+    def __init__(self, transport: requests.adapters.BaseAdapter) -> None:
+        super().__init__()
+        self.mount("https://", transport)
+        self.mount("http://", transport)
+        self.auth = lambda request: request  # a .netrc must not replace a provider's key
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return None, so that `requests` follows no redirect."""
+
+    def redirect(self, response: requests.Response) -> str | None:
+        """Return the target of a redirect, or None. Raises ValueError for a malformed target."""
+        location = super().get_redirect_target(response)
+        return urljoin(response.url, requote_uri(location)) if location else None
+
+
+class KeyedSession(requests.Session):
+    """A session with secrets in headers, for an address that the operator has set.
+
+    It follows redirects, but another host receives no secrets. It uses the proxies of the environment, but no
+    .netrc file, which would replace the header `Authorization`.
+    """
+
+    def __init__(self, secret_headers: Collection[str] = ()) -> None:
+        """Create a session.
+
+        Args:
+            secret_headers: Names of the headers that hold secrets, beside `Authorization`.
+        """
+        super().__init__()
+        self._secret_headers = ("Authorization", *secret_headers)
+        self.auth = lambda request: request
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Remove the secrets from a redirected request if it goes to another host."""
+        before, now = response.request.url, prepared_request.url
+        if self.should_strip_auth(before, now):  # type: ignore[no-untyped-call]
+            for name in self._secret_headers:
+                prepared_request.headers.pop(name, None)
+
+
+def tls_probe(private_hosts: Collection[str] = ()) -> Callable[[str], bool]:
+    """Build a probe for https support, with a timeout of two seconds.
+
+    Args:
+        private_hosts: Names of hosts that may have private addresses.
+
+    Returns:
+        A function that takes a host name and returns whether the host supports https. It never raises.
+    """
+
+    def supports_https(host: str) -> bool:
+        try:
+            with deadline(_PROBE), Session(Transport(private_hosts)) as session:
+                session.head(f"https://{host}", stream=True, timeout=_PROBE).close()
+        except Exception:  # untrusted names may cause any error in the libraries
+            return False
+        return True
+
+    return supports_https

@@ -1,0 +1,65 @@
+"""Messages about pulls and loads that are not whole: what is missing, and what to do."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from catalog.core.wording import join_first
+
+
+class Advice(msgspec.Struct, frozen=True):
+    """What to do about a pull with gaps, which depends on what runs it.
+
+    Attributes:
+        short: The API returned less than it should: what became of what came, and what to do.
+        skipped: The same for pages that failed and were skipped as configured.
+    """
+
+    short: str
+    skipped: str
+
+
+def summary(gaps: Sequence[str], provider: str, *, short: bool, advice: Advice) -> str:
+    """Build the message of a pull that reached its end with gaps: what is missing, and what to do.
+
+    Args:
+        gaps: Descriptions of what is missing.
+        provider: The provider's name.
+        short: The API returned less than it should; otherwise pages failed and were skipped as configured.
+        advice: What to do.
+    """
+    shown = join_first(gaps, most=5, separator="; ")
+    if not short:
+        return f"{len(gaps)} page(s) were passed over: {shown}. {advice.skipped}"
+    return f"{provider} is NOT WHOLE: {shown}. {advice.short}"
+
+
+def not_whole(provider: str, media_type: str, found: Sequence[str]) -> str:
+    """Build the alert for a load that is smaller than usual.
+
+    Args:
+        provider: The provider's name in the catalog.
+        media_type: The media type that was loaded.
+        found: The findings of `completeness.unusual`.
+    """
+    return (
+        f"{provider} {media_type} is NOT WHOLE: {'; '.join(found)}. What came is loaded, nothing is deleted, "
+        f"and the pull does not count as fresh. Look at the provider's API and at the run's rejects. "
+        f"{accepting()}"
+    )
+
+
+def accepting() -> str:
+    """Return the sentence of an alert that says how to accept a shortfall."""
+    return (
+        'If this is right, trigger the DAG with the conf {"accept_shortfall": true}: '
+        "the pull then counts as whole."
+    )
+
+
+IN_A_TASK = Advice(
+    short="What came is kept and loaded, nothing is deleted. Look at the provider's API; clear this task to "
+    f"read what is missing. {accepting()}",
+    skipped="The pull went on after each; clear this task to read what is missing. Only then are their lists "
+    "compared with the announced totals.",
+)
