@@ -135,7 +135,7 @@ GUARDS = (
         name="url-too-long",
         holds="A row whose URL is too long for the index is rejected.",
         row=16,
-        file=LOAD,
+        file="catalog/loading/statements.py",
         find=(
             '    reasons["url too long"] = sql.SQL("octet_length(url) > '
             '{}").format(sql.Literal(MAX_URL_BYTES))\n'
@@ -148,8 +148,8 @@ GUARDS = (
         holds="Of several rows with one identifier in a load, the last one is kept and the others counted.",
         row=18,
         file=LOAD,
-        find='        return self._run("unusable") + self._run("duplicates")\n',
-        replace='        return self._run("unusable")\n',
+        find='        return run("unusable").rowcount + run("duplicates").rowcount\n',
+        replace='        return run("unusable").rowcount\n',
         tests=(f"{TEST}::test_the_last_of_several_with_one_identifier_is_kept",),
     ),
     Guard(
@@ -223,7 +223,7 @@ GUARDS = (
         holds="A deleted record stays deleted when it arrives with another identifier.",
         row=35,
         file=f"{SQL}/urls.sql",
-        find="and (exists (select from {deleted} other where md5(other.url) = md5(v.url))",
+        find="and (exists (select from {deleted_table} other where md5(other.url) = md5(v.url))",
         replace="and (false",
         tests=(f"{TEST}::test_a_deleted_record_under_another_identifier_stays_deleted",),
     ),
@@ -241,7 +241,7 @@ GUARDS = (
         holds="A run that is cleared late does not load its old records over those of a later pull.",
         row=44,
         file=f"{SQL}/classify.sql",
-        find=" or old.last_synced_with_source = any({newer}) then",
+        find=" or old.last_synced_with_source = any({later_loads}) then",
         replace=" then",
         tests=(f"{TEST}::test_a_pull_that_is_loaded_late_changes_nothing_that_a_later_one_has_brought",),
     ),
@@ -277,7 +277,7 @@ GUARDS = (
         holds="A record that gave up its URL, and whose new one a trigger keeps away, keeps its URL.",
         row=56,
         file="catalog/loading/writing.py",
-        find='        if makes_way and (stays := [name for (name,) in self._run("without_url")]):\n',
+        find='        if makes_way and (stays := [name for (name,) in self._statements.run("without_url")]):\n',
         replace="        if False:\n",
         tests=(f"{TEST}::test_a_record_that_cannot_give_up_its_url_keeps_it",),
     ),
