@@ -24,6 +24,7 @@ from catalog.links.pauses import FORGOTTEN
 from catalog.links.plan import Survey
 from catalog.links.slots import SLOTS
 from catalog.loading.load import lock_provider
+from catalog.loading.statements import same_file
 
 log = logging.getLogger(__name__)
 CHECKS = 3  # on different days, in which the file was gone
@@ -38,7 +39,7 @@ ANSWERS, MOVED = "the file answers", "its URL was changed in the catalog"  # why
 _BATCH = 10_000  # rows of a statement
 # Open removals that a sample compares with their records, besides those that it has checked.
 LOOKED_AT = 20_000
-_SAME_FILE = sql.SQL("regexp_replace(m.url, '^https?:', '') = regexp_replace(r.url, '^https?:', '')")
+_SAME_FILE = same_file(sql.Identifier("m", "url"), sql.Identifier("r", "url"))
 NOT_ASKED = [ROBOTS, SLOW_ROBOTS, LONG_ROBOTS, PRIVATE, INVALID]  # such records say nothing about their host
 KEPT = timedelta(days=400)  # for which checks are kept
 

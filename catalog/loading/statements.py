@@ -18,18 +18,21 @@ from catalog.loading.columns import columns, updated
 
 _FOLDER = Path(__file__).parent / "sql"
 _MARKED = sql.SQL("old.removed_from_source and removal.identifier is null")
-# Sources send records whose file is gone. A new URL counts as a new file, unless only its scheme is new. With
-# "or", the expressions are no hash key, which each row of a load would compute.
-_FILE_GONE = sql.SQL(
-    "removal.identifier = old.identifier and removal.media_type = {media} and removal.ended_on is null"
-    " and (removal.url = new.url"
-    " or regexp_replace(removal.url, '^https?:', '') = regexp_replace(new.url, '^https?:', ''))"
-)
 
 
 def from_file(name: str) -> LiteralString:
     """Return a statement from its file in `sql/`."""
     return read_sql(_FOLDER / f"{name}.sql")
+
+
+def same_file(one: sql.Composable, other: sql.Composable) -> sql.Composed:
+    """Return the condition that two URLs are about the same file: at most their scheme differs.
+
+    With "or", the expressions are no key of a hash join, which each row would compute.
+    """
+    return sql.SQL(
+        "({one} = {other} or regexp_replace({one}, '^https?:', '') = regexp_replace({other}, '^https?:', ''))"
+    ).format(one=one, other=other)
 
 
 class Statements:
@@ -83,6 +86,7 @@ def placeholders(media_type: MediaType, provider: str, include_deleted: bool) ->
     - `columns`: all columns of a part; `values`: what an insert stores in them
     - `changes`: whether an update would change a row; `merged`: the assignments of the update
     - `merged_meta`: the value of `meta_data` among them
+    - `same_file_as_deleted`, `same_file_as_stored`: whether `new` brings the file of `gone`, or of `old`
     - `file_gone`: whether an open removal of `old` is about the file of `new`
     - `unusable`: whether a row cannot be loaded; `reason`: the branches of a `case` that tell why
     - `url_taken`: the reason of rows whose URL belongs to another record
@@ -101,6 +105,7 @@ def placeholders(media_type: MediaType, provider: str, include_deleted: bool) ->
         for column in (*REQUIRED, "provider")
     }
     reasons["url too long"] = sql.SQL("octet_length(url) > {}").format(sql.Literal(MAX_URL_BYTES))
+    new_url = sql.Identifier("new", "url")
     comma, either, space = sql.SQL(", "), sql.SQL("\n    or "), sql.SQL(" ")
     return {
         "table": sql.Identifier(media_type),
@@ -115,7 +120,13 @@ def placeholders(media_type: MediaType, provider: str, include_deleted: bool) ->
         "changes": either.join([_MARKED, *(c.differs() for c in changeable)]),
         "merged": comma.join(sql.SQL("{} = {}").format(c.identifier, c.merged()) for c in changeable),
         "merged_meta": next(c for c in all_columns if c.name == "meta_data").merged(),
-        "file_gone": _FILE_GONE.format(media=sql.Literal(media_type)),
+        "same_file_as_deleted": same_file(sql.Identifier("gone", "url"), new_url),
+        "same_file_as_stored": same_file(sql.Identifier("old", "url"), new_url),
+        # Sources send records whose file is gone. A new URL counts as a new file.
+        "file_gone": sql.SQL(
+            "removal.identifier = old.identifier and removal.media_type = {}"
+            " and removal.ended_on is null and {}"
+        ).format(sql.Literal(media_type), same_file(sql.Identifier("removal", "url"), new_url)),
         "unusable": either.join(reasons.values()),
         "reason": space.join(
             sql.SQL("when {} then {}").format(test, sql.Literal(reason)) for reason, test in reasons.items()

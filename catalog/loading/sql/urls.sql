@@ -6,6 +6,7 @@
 -- The URLs of those that make way are free at once; until the update, the records have one that nobody else can have. It
 -- begins like the old one, to satisfy constraints on the form of addresses.
 -- Returns how many make way, and those that should and do not: a trigger may have suppressed that.
+-- The schemes are compared in other forms than `same_file` has, because only these use the indexes on md5(url).
 with recursive looked_up as (
     select v.n, v.identifier, v.url, holder.identifier as holder,
            not {include_deleted} and not v.its_own
