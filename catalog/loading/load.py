@@ -20,14 +20,14 @@ from catalog.database.estimates import correct_estimate
 from catalog.ingestion.completeness import ALTERED, DELETED, SUPPRESSED, URL_TAKEN, Expectations, unusual
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.copy import LineCopy, chunks, copy_exactly, lines_of
-from catalog.loading.history import newer_loads, usual
+from catalog.loading.history import comparable_loads, later_loads
 from catalog.loading.lines import LineCheck
 from catalog.loading.rejects import LIMIT, Rejects
-from catalog.loading.report import LoadReport, RunKey, find, save
+from catalog.loading.report import LoadKey, LoadReport, find, save
 from catalog.loading.statements import Statements, from_file, placeholders
 from catalog.loading.writing import Writing
 
-__all__ = ["ALTERED", "DELETED", "SUPPRESSED", "URL_TAKEN", "Load", "LoadReport", "RunKey", "lock_provider"]
+__all__ = ["ALTERED", "DELETED", "SUPPRESSED", "URL_TAKEN", "Load", "LoadKey", "LoadReport", "lock_provider"]
 
 log = logging.getLogger(__name__)
 _MAX_UNKNOWN_FAULTS = 1000  # lines that PostgreSQL refuses although LineCheck finds no fault
@@ -60,7 +60,7 @@ class Load:
         provider: str,
         source: list[UPath] | sql.Composable,
         manifest: Manifest,
-        key: RunKey,
+        key: LoadKey,
         *,
         include_deleted: bool = False,
         rejects: UPath | None = None,
@@ -92,10 +92,13 @@ class Load:
                 self._progress(f"{self._media_type}: this pull was loaded before; nothing to do.")
                 self.repeated = True
                 return done
-            later, read_since = newer_loads(
+            moments, read_since = later_loads(
                 self._connection, self._provider, self._media_type, self._manifest
             )
-            self._statements.set(later_loads=later, read_since=read_since)
+            self._statements.set(
+                later_loads=sql.SQL("{}::timestamptz[]").format(sql.Literal(moments)),
+                read_since=sql.Literal(read_since),
+            )
             self._copy()
             marked = self._clean()
             written = Writing(self._statements, self._media_type, self._progress).run()
@@ -236,8 +239,9 @@ class Load:
         manifest = self._manifest
         if self._expected is None or not (manifest.complete and manifest.whole):
             return []
-        key = (self._key.dag_id, self._key.run_id, self._key.day_shift)
-        before = usual(self._connection, self._provider, self._media_type, manifest.window, excluding=key)
+        before = comparable_loads(
+            self._connection, self._provider, self._media_type, manifest.window, excluding=self._key
+        )
         return unusual(report.outcome(), before, self._expected)
 
 

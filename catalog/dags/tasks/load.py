@@ -16,7 +16,7 @@ from catalog.dags.common.connections import catalog_connection
 from catalog.dags.tasks.provider_run import ProviderRun
 from catalog.ingestion.completeness import not_whole
 from catalog.ingestion.parts import Manifest, Parts
-from catalog.loading.load import Load, RunKey
+from catalog.loading.load import Load, LoadKey
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def load(
             name,
             parts.tsv_files(media_type, manifest),
             manifest,
-            RunKey(run.dag_id, run.run_id, day_shift),
+            LoadKey(run.dag_id, run.run_id, day_shift),
             include_deleted=bool(params.get("include_deleted")),
             rejects=parts.folder / f"load_{media_type}.rejects.jsonl",
             expected=job.provider.expectations(),

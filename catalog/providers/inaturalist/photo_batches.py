@@ -15,7 +15,7 @@ from catalog.core.errors import Fatal, Interrupted
 from catalog.core.session import Connection, raise_memory
 from catalog.core.sql_files import read_sql
 from catalog.ingestion.parts import Counts, Manifest
-from catalog.loading.load import Load, LoadReport, RunKey
+from catalog.loading.load import Load, LoadKey, LoadReport
 from catalog.providers.inaturalist.progress import CHECKED, LOADED, begun, require
 
 log = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ class _BatchLoad(msgspec.Struct):
             "inaturalist",
             rows,
             manifest,
-            RunKey(*self.run, batch.number),
+            LoadKey(*self.run, batch.number),
             include_deleted=self.include_deleted,
             progress=log.debug,
         ).run()

@@ -18,7 +18,7 @@ from catalog.database.statements import parse_condition, parse_update
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
-from catalog.loading.load import Load, RunKey
+from catalog.loading.load import Load, LoadKey
 from catalog.provider_api import CC0, Image
 from catalog.tests.values import present
 
@@ -66,7 +66,7 @@ class Storm:
             "flickr", token, None, False, datetime.now(UTC), token, 1, counts=counts, complete=True
         )
         Load(
-            connection, "image", "flickr", [part(self.folder, number)], manifest, RunKey("storm", token)
+            connection, "image", "flickr", [part(self.folder, number)], manifest, LoadKey("storm", token)
         ).run()
         self.loads += 1
 

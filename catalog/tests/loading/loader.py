@@ -17,7 +17,7 @@ from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.records import Audio, Image
 from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
-from catalog.loading.load import Load, LoadReport, RunKey
+from catalog.loading.load import Load, LoadKey, LoadReport
 
 
 def jpg(number: int | str) -> str:
@@ -118,7 +118,7 @@ class Loader:
             complete=complete,
             whole=whole,
         )
-        key = RunKey("example_workflow", run_id or token)
+        key = LoadKey("example_workflow", run_id or token)
         with psycopg.connect(self.dsn) as connection:
             self.connection = connection
             load = Load(

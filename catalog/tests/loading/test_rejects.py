@@ -224,13 +224,13 @@ from datetime import UTC, datetime
 import psycopg
 from upath import UPath
 from catalog.ingestion.parts import Counts, Manifest
-from catalog.loading.load import Load, RunKey
+from catalog.loading.load import Load, LoadKey
 
 dsn, part, folder, rows, rejected = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])
 counts = {"image": Counts(rows, rows)}
 manifest = Manifest("example", "r", None, False, datetime.now(UTC), part, 1, 1, counts, True)
 rejects = UPath(folder) / "r.jsonl"
-key = RunKey("d", part)
+key = LoadKey("d", part)
 with psycopg.connect(dsn) as connection:
     load = Load(
         connection, "image", "example", [UPath(part)], manifest, key, rejects=rejects, reject_limit=10**9
