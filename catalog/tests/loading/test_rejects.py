@@ -15,7 +15,8 @@ import pytest
 from upath import UPath
 
 from catalog.core.errors import Fatal
-from catalog.loading.rejects import Rejects, StreamedFile
+from catalog.core.files import StreamedFile
+from catalog.loading.rejects import Rejects
 from catalog.tests.aws_server import aws_server
 from catalog.tests.loading.loader import image, jpg
 
