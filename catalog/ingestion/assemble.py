@@ -7,8 +7,9 @@ from pathlib import Path
 from requests.adapters import BaseAdapter
 
 from catalog.core.errors import Fatal, MissingKey
-from catalog.core.secrets import Credentials, KeyCredentials, Redactor, Secret
+from catalog.core.secrets import Redactor, Secret
 from catalog.ingestion.client import Client, Limits, user_agent
+from catalog.ingestion.credentials import Credentials, KeyCredentials
 from catalog.ingestion.provider import Provider, provider_class
 from catalog.ingestion.rate import Throttle
 from catalog.ingestion.replay import RecordingAdapter, ReplayAdapter, find_recording

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from catalog.core.errors import Fatal, Retry
-from catalog.core.secrets import Redactor, Secret, without_secrets
+from catalog.core.secrets import Redactor, Secret, without_queries, without_secrets
 from catalog.ingestion.deadline import deadline
 from catalog.ingestion.response_errors import raise_for_status
 from catalog.ingestion.retries import retry_after
-from catalog.ingestion.transport import LIBRARY_ERRORS, KeyedSession, to_catalog_error, without_queries
+from catalog.ingestion.transport import LIBRARY_ERRORS, KeyedSession, to_catalog_error
 
 MAX_BYTES = 64 << 20
 TIMEOUT = 60.0  # seconds between two chunks of the response

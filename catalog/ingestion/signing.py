@@ -5,7 +5,8 @@ from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
 from catalog.core.errors import Fatal
 from catalog.core.jsontypes import Params
-from catalog.core.secrets import Credentials, Redactor, Signed
+from catalog.core.secrets import Redactor
+from catalog.ingestion.credentials import Credentials, Signed
 from catalog.ingestion.transport import host_of
 
 

@@ -35,6 +35,7 @@ from urllib3.util import parse_url
 from urllib3.util.connection import allowed_gai_family
 
 from catalog.core.errors import BadAddress, Fatal, PrivateAddress, Retry
+from catalog.core.secrets import without_queries
 from catalog.ingestion.addresses import is_global
 from catalog.ingestion.deadline import Deadline, TimedReader, deadline, within_deadline
 
@@ -356,11 +357,6 @@ def tls_probe(private_hosts: Collection[str] = ()) -> Callable[[str], bool]:
         return True
 
     return supports_https
-
-
-def without_queries(text: str) -> str:
-    """Return a message without the queries of URLs, which may hold keys."""
-    return re.sub(r"\?[^\s\"')]*", "?***", text)
 
 
 class _WithoutQuery(logging.Filter):

@@ -8,9 +8,10 @@ from upath import UPath
 from werkzeug import Response
 
 from catalog.core.errors import Fatal, UnrecordedRequest
-from catalog.core.secrets import ApiKey, KeyCredentials, Redactor, Secret
+from catalog.core.secrets import Redactor, Secret
 from catalog.ingestion.assemble import client_for, offsets_of
 from catalog.ingestion.client import Client
+from catalog.ingestion.credentials import ApiKey, KeyCredentials
 from catalog.ingestion.pagination import Counted, Links, Page, Paginator, Tokens
 from catalog.ingestion.parts import Parts
 from catalog.ingestion.provider import Provider, api_names, provider_class

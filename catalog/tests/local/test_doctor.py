@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from catalog.core.secrets import ApiKey
+from catalog.ingestion.credentials import ApiKey
 from catalog.ingestion.pagination import Counted
 from catalog.ingestion.provider import Provider
 from catalog.local import __main__ as local
