@@ -13,11 +13,12 @@ from catalog.core.errors import (
 from catalog.core.jsontypes import Json, JsonObject, Params
 from catalog.core.licenses import CC0, PDM, License, license_from_name, license_from_pair, license_from_url
 from catalog.core.media import Category, MediaType
-from catalog.core.secrets import ApiKey, Secret, Signed
+from catalog.core.secrets import Secret
 from catalog.ingestion.cleaning import integer
 from catalog.ingestion.client import Check, Client, Decoded
 from catalog.ingestion.completeness import parts_shortfall
 from catalog.ingestion.counted import Counted
+from catalog.ingestion.credentials import ApiKey, Signed
 from catalog.ingestion.html import first_link, links, text_of
 from catalog.ingestion.links import Links, Tokens
 from catalog.ingestion.oauth2 import OAuth2

@@ -28,7 +28,7 @@ from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
 from catalog.loading.load import Load
-from catalog.loading.report import LoadReport, RunKey
+from catalog.loading.report import LoadKey, LoadReport
 from catalog.local.postgres import Postgres
 from catalog.providers.flickr.provider import Flickr
 
@@ -75,7 +75,7 @@ def load(
     )
     began = time.perf_counter()
     report = Load(
-        connection, "image", provider, parts, manifest, RunKey("bench", token), progress=lambda _: None
+        connection, "image", provider, parts, manifest, LoadKey("bench", token), progress=lambda _: None
     ).run()
     return rows / (time.perf_counter() - began), report
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from catalog.cleaning.rule import Cleaned, Rule
-from catalog.ingestion.cleaning import MINIMUM, NUMBERS, number_for
+from catalog.core.columns import INTEGERS
+from catalog.ingestion.cleaning import MINIMUM, number_for
 
-COLUMNS = tuple(sorted(NUMBERS))
+COLUMNS = tuple(sorted(INTEGERS))
 
 
 def _clean(row: Mapping[str, Any]) -> Cleaned:

@@ -43,6 +43,18 @@ COLUMNS: dict[MediaType, tuple[str, ...]] = {
 }
 REQUIRED = ("foreign_identifier", "foreign_landing_url", "url", "license", "license_version")
 
+INTEGERS = frozenset(("width", "height", "filesize", "duration", "bit_rate", "sample_rate", "set_position"))
+JSON_COLUMNS = frozenset(("meta_data", "tags", "audio_set", "alt_files"))
+# The columns of the catalog that have a width, in characters.
+WIDTHS = {
+    "license": 50,
+    "license_version": 25,
+    "filetype": 5,
+    "provider": 80,
+    "source": 80,
+    "ingestion_type": 80,
+    "category": 80,
+}
 # The longest value of a column, in characters. `url` also has a limit in bytes, because it has a unique btree
 # index, whose entries hold about 2,700 bytes at most.
 SIZES = {
@@ -53,8 +65,8 @@ SIZES = {
     "creator": 2000,
     "creator_url": 2000,
     "title": 5000,
-    "category": 80,
-    "source": 80,
+    "category": WIDTHS["category"],
+    "source": WIDTHS["source"],
     "audio_set_foreign_identifier": 1000,
 }
 MAX_URL_BYTES = 2600

@@ -1,15 +1,10 @@
-"""Keys and tokens: how they are recognized and sent, values that print as ***, and redaction of messages."""
+"""Secrets: how their names are recognized, values that print as ***, and their removal from messages."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import Protocol
-
-import msgspec
 
 from catalog.core import redaction
-from catalog.core.errors import Fatal
-from catalog.core.jsontypes import Params
 
 _MAX_READ = 1 << 20  # bytes of a body that an excerpt is taken from
 
@@ -31,6 +26,7 @@ _HARMLESS = frozenset(
     """.split()
 )
 
+_QUERY = re.compile(r"\?[^\s\"')]*")
 _USER_INFO = re.compile(r"(?<=://)(?!user:password@)\S*@")
 # A name and its value, as in a connection string or the query of a URL.
 _SETTING = re.compile(r"(?<![\w.-])(?P<name>[\w.-]++)=(?:'[^']*'|\S+)")
@@ -60,13 +56,18 @@ def without_secrets(text: str) -> str:
     >>> without_secrets("postgresql://me:pw@host/db failed, password=pw, limit=3")
     'postgresql://***@host/db failed, password=*** limit=3'
     """
-    text, kept, at = _USER_INFO.sub("***@", text), "", 0
+    text, kept, at = _USER_INFO.sub(f"{redaction.MASK}@", text), "", 0
     while match := _SETTING.search(text, at):
         value = match.end("name") + 1
         secret = is_secret(match["name"])
-        kept += text[at:value] + ("***" if secret else "")
+        kept += text[at:value] + (redaction.MASK if secret else "")
         at = match.end() if secret else value  # another setting may follow within `a=1&key=…`
     return kept + text[at:]
+
+
+def without_queries(text: str) -> str:
+    """Return a message without the queries of URLs, which may hold keys."""
+    return _QUERY.sub(f"?{redaction.MASK}", text)
 
 
 class Secret:
@@ -81,103 +82,9 @@ class Secret:
         return self._value
 
     def __repr__(self) -> str:
-        return "***"
+        return redaction.MASK
 
     __str__ = __repr__
-
-
-class Signed(msgspec.Struct, frozen=True):
-    """A signed request.
-
-    Attributes:
-        params: All query parameters, signed.
-        headers: The headers that hold the secret.
-    """
-
-    params: Params
-    headers: Mapping[str, str] = {}
-
-
-class ApiKey(msgspec.Struct, frozen=True):
-    """The declaration of a provider's key. Override `sign` for another way to send it.
-
-    Attributes:
-        variable: The Airflow Variable that holds the key.
-        param: The query parameter that carries the key.
-        get_at: Where to get a key.
-        header: True if `param` names a request header instead.
-        scheme: Prefix of the key in the header, such as `"Token "`.
-        hosts: The only hosts that receive the key; if empty, the host of the provider's pages.
-    """
-
-    variable: str
-    param: str
-    get_at: str
-    header: bool = False
-    scheme: str = ""
-    hosts: tuple[str, ...] = ()
-
-    def sign(self, url: str, params: Params, secret: Secret) -> Signed:
-        """Return the request's parameters and headers with the key added."""
-        if self.header:
-            return Signed(params, {self.param: self.scheme + secret.reveal()})
-        return Signed({**params, self.param: secret.reveal()})
-
-
-class Credentials(Protocol):
-    """Authentication of a client's requests."""
-
-    @property
-    def hosts(self) -> Collection[str]:
-        """The only hosts whose requests are signed, in lower case."""
-
-    def secrets(self) -> Iterable[Secret]:
-        """The values that must not appear in any message."""
-
-    def sign(self, url: str, params: Params) -> Signed: ...
-
-    def renew(self) -> bool:
-        """Renew the credentials after the API refused them; return True if the request may be repeated."""
-
-
-def own_hosts(hosts: Collection[str]) -> frozenset[str]:
-    """Return the hosts that may receive a secret, in lower case.
-
-    Raises:
-        Fatal: No host is named.
-    """
-    if not hosts:
-        raise Fatal(
-            "The key or token has no host that it may be sent to; declare `hosts` in the provider's key."
-        )
-    return frozenset(host.lower() for host in hosts)
-
-
-class KeyCredentials:
-    """Credentials that consist of a fixed key."""
-
-    def __init__(self, key: ApiKey, secret: Secret, hosts: Collection[str] = ()) -> None:
-        """Bind a key to its hosts.
-
-        Args:
-            key: The declaration of the key.
-            secret: Its value.
-            hosts: Receive the key if the declaration names no hosts.
-
-        Raises:
-            Fatal: Neither names a host.
-        """
-        self._key, self._secret = key, secret
-        self.hosts = own_hosts(key.hosts or hosts)
-
-    def secrets(self) -> Iterable[Secret]:
-        return (self._secret,)
-
-    def sign(self, url: str, params: Params) -> Signed:
-        return self._key.sign(url, params, self._secret)
-
-    def renew(self) -> bool:
-        return False
 
 
 class Redactor:

@@ -75,6 +75,11 @@ def is_same_database(one: Connection, other: Connection) -> bool:
         one.execute("select pg_advisory_unlock(%s)", [key])
 
 
+def limit_statements(connection: Connection, seconds: float) -> None:
+    """Set the `statement_timeout` of the current transaction."""
+    connection.execute("select set_config('statement_timeout', %s, true)", [str(int(seconds * 1000))])
+
+
 def raise_memory(
     connection: Connection,
     setting: Literal["work_mem", "maintenance_work_mem"],

@@ -10,19 +10,14 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from catalog.core.setting import (
-    Address,
-    Count,
+from catalog.core.setting import Address, Count, Kind, Line, Link, Setting
+from catalog.core.setting_values import (
     Databases,
     Deploy,
-    Kind,
-    Line,
-    Link,
     Nodes,
-    PassedOver,
     Reviews,
-    Setting,
     Silencing,
+    SkippedError,
     TimeoutOverride,
 )
 
@@ -288,13 +283,13 @@ SILENCED_SLACK_NOTIFICATIONS: Setting[dict[str, list[Silencing]]] = _declare(
     value={},
     entry=Silencing,
 )
-SKIPPED_INGESTION_ERRORS: Setting[dict[str, list[PassedOver]]] = _declare(
+SKIPPED_INGESTION_ERRORS: Setting[dict[str, list[SkippedError]]] = _declare(
     "Variable, JSON",
     "SKIPPED_INGESTION_ERRORS",
     "none",
     '`{dag_id: [{"issue", "predicate"}]}`: errors whose page is skipped; reported at the end',
     value={},
-    entry=PassedOver,
+    entry=SkippedError,
 )
 INGESTION_LIMIT: Setting[int] = _declare(
     "Variable, JSON",

@@ -15,7 +15,7 @@ import msgspec
 from psycopg import errors, sql
 
 from catalog.core.errors import Retry
-from catalog.core.session import Connection, settle
+from catalog.core.session import Connection, limit_statements, settle
 from catalog.database.selection_lock import QUERY_ID
 from catalog.database.selections import PASSES, Progress, Selection, SelectionOptions
 from catalog.database.sql_files import statement
@@ -160,7 +160,7 @@ class StripedUpdate(Selection):
                     self._connection.transaction(),
                     self._explain_timeout(f"part of the batch at row {first:,}", self._timeout),
                 ):
-                    self._set_timeout(self._timeout)
+                    limit_statements(self._connection, self._timeout)
                     updated, missing, left = ways.pop(0)(these, wanted, first, last)
                     after = msgspec.structs.replace(progress, next_row=following[0], stripe=following[1])
                     self._save_progress(after, updated, missing)
@@ -235,7 +235,7 @@ class BatchedUpdate(StripedUpdate):
                     "the trial of the update on a few rows", self._timeout, "raise update_timeout"
                 ),
             ):
-                self._set_timeout(self._timeout)
+                limit_statements(self._connection, self._timeout)
                 self._allow_table_lock_wait()
                 require_effect(self._connection, self._update, names, self._names["rows"], progress.total)
         except (errors.LockNotAvailable, errors.DeadlockDetected) as error:

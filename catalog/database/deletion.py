@@ -20,7 +20,7 @@ import msgspec
 from psycopg import errors, sql
 
 from catalog.core.errors import Fatal, Retry
-from catalog.core.session import Connection, settle
+from catalog.core.session import Connection, limit_statements, settle
 from catalog.database.selections import PASSES, Progress, Selection, SelectionOptions, key_of
 from catalog.database.sql_files import statement
 from catalog.database.statements import SELECT, plain, row_errors
@@ -153,7 +153,7 @@ class _Move(Selection):
                     self._connection.transaction(),
                     self._explain_timeout(f"the batch at row {first:,}", self._timeout),
                 ):
-                    self._set_timeout(self._timeout)
+                    limit_statements(self._connection, self._timeout)
                     self._allow_table_lock_wait()
                     self._names["source"] = sql.SQL(
                         "(select row_identifier as id from {} where row_id >= {} and row_id < {})"

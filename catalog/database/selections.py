@@ -20,10 +20,11 @@ import psycopg
 from psycopg import errors, sql
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
-from catalog.core.session import Connection, raise_memory, settle
+from catalog.core.session import Connection, limit_statements, raise_memory, settle
 from catalog.database.abandoned_selections import drop_given_up
 from catalog.database.earlier_runs import rename_selections
 from catalog.database.estimates import correct_estimate
+from catalog.database.locks import set_lock_timeout
 from catalog.database.selection_lock import SelectionLock
 from catalog.database.sql_files import statement as sql_file
 from catalog.database.statements import SELECT, plain, row_errors
@@ -302,7 +303,7 @@ class Selection:
             row_errors(self.selects, "Nothing is selected."),
             self._explain_timeout("the selection", timeout, "narrow the condition"),
         ):
-            self._set_timeout(timeout)
+            limit_statements(self._connection, timeout)
             raise_memory(self._connection, "work_mem", "256MB")
             raise_memory(self._connection, "maintenance_work_mem", "256MB")
             self._execute("drop table if exists {rows}, {left}")
@@ -417,7 +418,7 @@ class Selection:
                 self._connection.transaction(),
                 self._explain_timeout("a pass over locked rows", self._timeout),
             ):
-                self._set_timeout(self._timeout)
+                limit_statements(self._connection, self._timeout)
                 self._allow_table_lock_wait()
                 if least:
                     left = sql.SQL("select left_identifier from {}").format(self._names["left"])
@@ -472,12 +473,9 @@ class Selection:
                 raise Fatal(f"{what} was cancelled by another session (pg_cancel_backend). {kept}") from None
             raise Fatal(f"{what} took longer than {seconds:g} s; {advice or self.too_long}. {kept}") from None
 
-    def _set_timeout(self, seconds: float) -> None:
-        self._execute("select set_config('statement_timeout', {ms}, true)", ms=str(int(seconds * 1000)))
-
     def _allow_table_lock_wait(self) -> None:
         """Set the `lock_timeout` for table locks. Row locks are never waited for."""
-        self._execute("select set_config('lock_timeout', {ms}, true)", ms=str(LOCK_TIMEOUT * 1000))
+        set_lock_timeout(self._connection, LOCK_TIMEOUT, in_transaction=True)
 
     def _exists(self, name: str) -> bool:
         found = self._execute(

@@ -7,10 +7,11 @@ from pathlib import Path
 from requests.adapters import BaseAdapter
 
 from catalog.core.errors import Fatal, MissingKey
-from catalog.core.secrets import Credentials, KeyCredentials, Redactor, Secret
+from catalog.core.secrets import Redactor, Secret
 from catalog.ingestion.addresses import host_of
 from catalog.ingestion.client import Client, Limits, user_agent
 from catalog.ingestion.counted import Counted
+from catalog.ingestion.credentials import Credentials, KeyCredentials
 from catalog.ingestion.pagination import Paginator
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import Throttle

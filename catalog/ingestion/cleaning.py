@@ -21,7 +21,6 @@ MINIMUM = {
     "duration": 0,
     "set_position": 0,
 }
-NUMBERS = frozenset(MINIMUM)
 # Control characters other than white space carry no meaning, and PostgreSQL refuses NUL.
 _DROP = {ord('"'): "'", **dict.fromkeys((*range(0x09), *range(0x0E, 0x1C), 0x7F))}
 
@@ -64,7 +63,7 @@ def number_for(column: str, value: Json) -> tuple[int | None, str | None]:
     """Return the number that a column stores for a value.
 
     Args:
-        column: One of `NUMBERS`.
+        column: One of `INTEGERS`.
         value: The provider's value, of any type.
 
     Returns:

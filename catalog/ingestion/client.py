@@ -29,7 +29,7 @@ from catalog.core.errors import (
     UnexpectedResponse,
 )
 from catalog.core.jsontypes import Json, Params
-from catalog.core.secrets import Credentials, Signed
+from catalog.ingestion.credentials import Credentials, Signed
 from catalog.ingestion.deadline import deadline
 from catalog.ingestion.json_reader import read_json
 from catalog.ingestion.library_errors import LIBRARY_ERRORS, to_catalog_error

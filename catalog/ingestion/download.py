@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from catalog.core.errors import Fatal, Retry
-from catalog.core.secrets import Redactor, Secret, without_secrets
+from catalog.core.secrets import Redactor, Secret, without_queries, without_secrets
 from catalog.ingestion.deadline import deadline
 from catalog.ingestion.library_errors import LIBRARY_ERRORS, to_catalog_error
 from catalog.ingestion.response_errors import raise_for_status
 from catalog.ingestion.retries import retry_after
 from catalog.ingestion.sessions import KeyedSession
-from catalog.ingestion.transport import without_queries
 
 MAX_BYTES = 64 << 20
 TIMEOUT = 60.0  # seconds between two chunks of the response

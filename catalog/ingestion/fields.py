@@ -11,9 +11,10 @@ from functools import lru_cache
 
 import orjson
 
+from catalog.core.columns import INTEGERS
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.numbers import number_in
-from catalog.ingestion.cleaning import NUMBERS, creators, escape, number_for, plain, tidy
+from catalog.ingestion.cleaning import creators, escape, number_for, plain, tidy
 from catalog.ingestion.filetypes import kind_of
 
 MAX_TAGS = 2_000  # more indicate an error at the source; the rest is counted, not stored
@@ -268,7 +269,7 @@ def alt_files_field(files: Json, clean: CleanUrl, cleaned: Counter[str]) -> str 
             return url
         if key == "filetype":
             return kind_of(value, url, "audio").filetype
-        if key not in NUMBERS:
+        if key not in INTEGERS:
             return texts.of(value, True)
         number, fault = number_for(key, value)
         if fault:

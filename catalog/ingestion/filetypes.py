@@ -8,6 +8,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from catalog.core.columns import WIDTHS
 from catalog.core.jsontypes import Json
 from catalog.core.media import MediaType
 
@@ -125,7 +126,7 @@ def _type(name: str, extension: str, last: str, media_type: MediaType) -> str | 
     if found := known.get(name) or _MIME_NAMES[media_type].get(name):
         return found
     if (
-        len(name) <= 5
+        len(name) <= WIDTHS["filetype"]
         and name.isascii()
         and name.isalnum()
         and name not in _ANOTHER[media_type] | _MAIN_TYPES

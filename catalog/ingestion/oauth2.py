@@ -15,8 +15,9 @@ from authlib.integrations.requests_client import OAuth2Session
 
 from catalog.core.errors import Fatal, Retry
 from catalog.core.jsontypes import JsonObject, Params
-from catalog.core.secrets import Redactor, Secret, Signed, own_hosts
+from catalog.core.secrets import Redactor, Secret
 from catalog.ingestion.addresses import host_of
+from catalog.ingestion.credentials import Signed, own_hosts
 from catalog.ingestion.deadline import deadline
 from catalog.ingestion.library_errors import LIBRARY_ERRORS, to_catalog_error
 from catalog.ingestion.response_errors import is_temporary

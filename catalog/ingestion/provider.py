@@ -18,9 +18,9 @@ import msgspec
 from catalog.core.errors import CatalogError, StopsPull
 from catalog.core.jsontypes import Params
 from catalog.core.media import CATEGORIES, Category, MediaType
-from catalog.core.secrets import ApiKey
 from catalog.ingestion.client import Client
 from catalog.ingestion.completeness import Expectations
+from catalog.ingestion.credentials import ApiKey
 from catalog.ingestion.oauth2 import OAuth2
 from catalog.ingestion.pagination import Paginator, RoundParams
 from catalog.ingestion.rate import Quota, Rate

@@ -5,8 +5,9 @@ from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
 from catalog.core.errors import Fatal
 from catalog.core.jsontypes import Params
-from catalog.core.secrets import Credentials, Redactor, Signed
+from catalog.core.secrets import Redactor
 from catalog.ingestion.addresses import host_of
+from catalog.ingestion.credentials import Credentials, Signed
 
 
 class Signer:

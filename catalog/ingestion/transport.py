@@ -28,6 +28,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util.connection import allowed_gai_family
 
 from catalog.core.errors import BadAddress, Fatal, PrivateAddress
+from catalog.core.secrets import without_queries
 from catalog.ingestion.addresses import host_of, is_global
 from catalog.ingestion.deadline import TimedReader, within_deadline
 
@@ -228,11 +229,6 @@ class BaseUrlTransport(Transport):
             parts = urlsplit(url)
             request.url = self._base_url + parts.path + (f"?{parts.query}" if parts.query else "")
         return super().send(request, *args, **kwargs)
-
-
-def without_queries(text: str) -> str:
-    """Return a message without the queries of URLs, which may hold keys."""
-    return re.sub(r"\?[^\s\"')]*", "?***", text)
 
 
 class _WithoutQuery(logging.Filter):

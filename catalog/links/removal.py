@@ -19,6 +19,7 @@ from catalog.core.session import Connection
 from catalog.database.suppression import suppressors
 from catalog.links.plan import Survey
 from catalog.loading.load import lock_provider
+from catalog.loading.statements import same_file
 
 log = logging.getLogger(__name__)
 CHECKS = 3  # on different days, in which the file was gone
@@ -26,7 +27,7 @@ PERIOD = timedelta(weeks=4)  # between the first and the last of them
 ANSWERS, MOVED = "the file answers", "its URL was changed in the catalog"  # why a record is brought back
 # Open removals that a sample compares with their records, besides those that it has checked.
 LOOKED_AT = 20_000
-_SAME_FILE = sql.SQL("regexp_replace(m.url, '^https?:', '') = regexp_replace(r.url, '^https?:', '')")
+_SAME_FILE = same_file(sql.Identifier("m", "url"), sql.Identifier("r", "url"))
 
 
 def change_marks(connection: Connection, survey: Survey, now: datetime) -> tuple[int, int]:

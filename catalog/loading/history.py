@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
+import msgspec
 from psycopg import sql
 from psycopg.rows import dict_row
 
@@ -15,6 +16,7 @@ from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.ingestion.completeness import Outcome
 from catalog.ingestion.parts import Manifest
+from catalog.loading.report import LoadKey
 
 PULLS = 5  # pulls of everything to compare with
 WINDOWS = 30  # pulls of a time window to compare with
@@ -22,13 +24,13 @@ SKEW = timedelta(hours=1)  # by which a load may have ended later than the serve
 NEAR = timedelta(days=60)  # windows further apart are not comparable, because catalogs grow
 
 
-def usual(
+def comparable_loads(
     connection: Connection,
     provider: str,
     media_type: MediaType,
     window: tuple[datetime, datetime] | None,
     *,
-    excluding: tuple[str, str, int],
+    excluding: LoadKey,
 ) -> list[Outcome]:
     """Return the whole loads that a load is compared with; a replay is compared with real pulls, too.
 
@@ -38,7 +40,7 @@ def usual(
         media_type: Media type of the load.
         window: Time window of the load, to compare it with loads of windows nearby. None to compare it with
             loads of everything.
-        excluding: DAG id, run id and day shift of the load itself, which an earlier attempt may have made.
+        excluding: The load itself, which an earlier attempt may have made.
 
     Returns:
         At most 30 loads of windows, the nearest first, or 5 loads of everything, the newest first.
@@ -55,13 +57,10 @@ def usual(
                        then abs(extract(epoch from window_start - %(start)s)) end, finished_on desc
          limit %(most)s
     """
-    dag_id, run_id, day_shift = excluding
     values = {
+        **msgspec.structs.asdict(excluding),
         "provider": provider,
         "media_type": media_type,
-        "dag_id": dag_id,
-        "run_id": run_id,
-        "day_shift": day_shift,
         "start": window[0] if window else None,
         "near": NEAR,
         "most": WINDOWS if window else PULLS,
@@ -80,10 +79,10 @@ def usual(
     ]
 
 
-def newer_loads(
+def later_loads(
     connection: Connection, provider: str, media_type: MediaType, manifest: Manifest
-) -> tuple[sql.Composable, sql.Composable]:
-    """Return the moments of the loads of later pulls, as an array, and whether one of them read all of this.
+) -> tuple[list[datetime], bool]:
+    """Return the moments of the loads of later pulls, and whether one of them read all of this one.
 
     Usually there is none. A load sets `last_synced_with_source` of the rows that it writes to the moment of
     its report. A whole pull of everything, or of the same time, has read the rows that it left unchanged,
@@ -97,7 +96,7 @@ def newer_loads(
         manifest: Manifest of the pull that is loaded.
     """
     query = """
-        select coalesce(array_agg(finished_on), '{}')::text,
+        select coalesce(array_agg(finished_on), '{}'),
                coalesce(bool_or(complete and whole and (window_start is null
                    or window_start <= %(start)s::timestamptz and window_end >= %(end)s::timestamptz)), false)
           from ingestion_report
@@ -116,10 +115,8 @@ def newer_loads(
         "end": end,
         "skew": SKEW,
     }
-    row = connection.execute(query, values).fetchone()
-    assert row
-    moments, read_all = row
-    return sql.SQL("{}::timestamptz[]").format(sql.Literal(moments)), sql.Literal(read_all)
+    [(moments, read_all)] = connection.execute(query, values).fetchall()
+    return moments, read_all
 
 
 def last_whole(connection: Connection, names: Mapping[MediaType, str]) -> datetime | None:
@@ -129,7 +126,7 @@ def last_whole(connection: Connection, names: Mapping[MediaType, str]) -> dateti
         connection: Connection to the catalog database.
         names: The provider's name in the catalog, by media type.
     """
-    return _whole_in_all(connection, names, "fresh_on", "window_start is null")
+    return _whole_in_all(connection, names, "window_start is null")
 
 
 def fresh_until(connection: Connection, names: Mapping[MediaType, str]) -> datetime | None:
@@ -139,20 +136,20 @@ def fresh_until(connection: Connection, names: Mapping[MediaType, str]) -> datet
         connection: Connection to the catalog database.
         names: The provider's name in the catalog, by media type.
     """
-    return _whole_in_all(connection, names, "fresh_on", "isfinite(fresh_on)")
+    return _whole_in_all(connection, names, "isfinite(fresh_on)")
 
 
 def _whole_in_all(
-    connection: Connection, names: Mapping[MediaType, str], moment: LiteralString, among: LiteralString
+    connection: Connection, names: Mapping[MediaType, str], among: LiteralString
 ) -> datetime | None:
     """Return the least of the newest moments of all media types of a provider."""
     query = sql.SQL("""
         select min(newest)
-          from (select max({moment}) as newest from whole_pull
+          from (select max(fresh_on) as newest from whole_pull
                  where (media_type, provider) in (select * from unnest(%s::text[], %s::text[])) and {among}
                  group by media_type) w
         having count(*) = %s
-    """).format(moment=sql.Identifier(moment), among=sql.SQL(among))
+    """).format(among=sql.SQL(among))
     row = connection.execute(query, [list(names), list(names.values()), len(names)]).fetchone()
     return row[0] if row else None
 

@@ -9,20 +9,9 @@ from types import MappingProxyType
 
 import orjson
 
-from catalog.core.columns import COLUMNS, MAX_INTEGER, MIN_INTEGER
+from catalog.core.columns import COLUMNS, INTEGERS, JSON_COLUMNS, MAX_INTEGER, MIN_INTEGER, WIDTHS
 from catalog.core.media import MediaType
 
-_VARCHAR = {
-    "license": 50,
-    "license_version": 25,
-    "filetype": 5,
-    "provider": 80,
-    "source": 80,
-    "ingestion_type": 80,
-    "category": 80,
-}
-_INTEGERS = frozenset(("width", "height", "filesize", "duration", "bit_rate", "sample_rate", "set_position"))
-_JSON = frozenset(("meta_data", "tags", "audio_set", "alt_files"))
 _ESCAPE = re.compile(rb"\\([0-7]{1,3}|x[0-9A-Fa-f]{1,2}|.)", re.DOTALL)
 _INTEGER = re.compile(r"\s*[-+]?[0-9]+\s*", re.ASCII)
 _NUL_IN_JSON = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # the backslash is not itself escaped
@@ -56,9 +45,9 @@ def _bad_json(text: str) -> str | None:
 
 
 def _check_of(column: str, width: int | None) -> Callable[[str], str | None] | None:
-    if column in _INTEGERS:
+    if column in INTEGERS:
         return _bad_integer
-    if column in _JSON:
+    if column in JSON_COLUMNS:
         return _bad_json
     if column == "watermarked":
         return lambda text: None if text in ("t", "f", "true", "false") else "not a boolean"
@@ -79,7 +68,7 @@ class LineCheck:
         self, media_type: MediaType, widths: Mapping[str, int | None] = MappingProxyType({})
     ) -> None:
         self._columns = COLUMNS[media_type]
-        limits = {**_VARCHAR, **widths}
+        limits = {**WIDTHS, **widths}
         self._checks = [_check_of(column, limits.get(column)) for column in self._columns]
 
     def fault(self, line: bytes) -> str | None:

@@ -6,44 +6,30 @@ that is repeated does nothing. A killed load leaves nothing behind: its loading 
 """
 
 import logging
-import re
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, LiteralString
 
-import psycopg
 from psycopg import sql
 from upath import UPath
 
-from catalog.core.columns import MAX_URL_BYTES, REQUIRED
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.session import Connection, raise_memory
 from catalog.database.estimates import correct_estimate
 from catalog.ingestion.completeness import Expectations, unusual
 from catalog.ingestion.parts import Counts, Manifest
-from catalog.ingestion.reasons import ALTERED, DELETED, SUPPRESSED, URL_TAKEN
-from catalog.loading.columns import columns, updated
-from catalog.loading.constraints import load_statement
+from catalog.ingestion.reasons import ALTERED, DELETED, SUPPRESSED
 from catalog.loading.copy import LineCopy, chunks, copy_exactly, lines_of
-from catalog.loading.history import newer_loads, usual
+from catalog.loading.history import comparable_loads, later_loads
 from catalog.loading.lines import LineCheck
 from catalog.loading.rejects import LIMIT, Rejects
-from catalog.loading.report import LoadReport, RunKey, find, save
+from catalog.loading.report import LoadKey, LoadReport, find, save
+from catalog.loading.statements import Statements, from_file, placeholders
 from catalog.loading.writing import Writing
 
 log = logging.getLogger(__name__)
 _MAX_UNKNOWN_FAULTS = 1000  # lines that PostgreSQL refuses although LineCheck finds no fault
-_MARKED = sql.SQL("old.removed_from_source and removal.identifier is null")
-# Sources send records whose file is gone. A new URL counts as a new file, unless only its scheme is new. With
-# "or", the expressions are no hash key, which each row of a load would compute.
-_FILE_GONE = sql.SQL(
-    "removal.identifier = old.identifier and removal.media_type = {media} and removal.ended_on is null"
-    " and (removal.url = new.url"
-    " or regexp_replace(removal.url, '^https?:', '') = regexp_replace(new.url, '^https?:', ''))"
-)
 
 
 class Load:
@@ -73,7 +59,7 @@ class Load:
         provider: str,
         source: list[UPath] | sql.Composable,
         manifest: Manifest,
-        key: RunKey,
+        key: LoadKey,
         *,
         include_deleted: bool = False,
         rejects: UPath | None = None,
@@ -86,7 +72,7 @@ class Load:
         self._counts = manifest.counts.get(media_type) or Counts()
         self._rejects = Rejects(rejects, media_type, reject_limit)
         self._expected, self._progress = expected, progress
-        self._names = _names(media_type, provider, include_deleted)
+        self._statements = Statements(connection, placeholders(media_type, provider, include_deleted))
         self.repeated = False
 
     def run(self) -> LoadReport:
@@ -105,36 +91,34 @@ class Load:
                 self._progress(f"{self._media_type}: this pull was loaded before; nothing to do.")
                 self.repeated = True
                 return done
-            self._names["newer"], self._names["read_since"] = newer_loads(
+            moments, read_since = later_loads(
                 self._connection, self._provider, self._media_type, self._manifest
+            )
+            self._statements.set(
+                later_loads=sql.SQL("{}::timestamptz[]").format(sql.Literal(moments)),
+                read_since=sql.Literal(read_since),
             )
             self._copy()
             marked = self._clean()
-            written = Writing(self._connection, self._media_type, self._names, self._progress).run()
+            written = Writing(self._statements, self._media_type, self._progress).run()
             if marked or written["url taken"] or written["refused"]:
                 self._list_rejects()
             report = self._report(written, time.monotonic() - began)
             report.unusual = self._unusual(report)
             save(self._connection, self._key, self._manifest, report)
-            self._execute("drop table {loading}")
+            self._statements.execute("drop table {loading}")
             self._rejects.publish()  # last, because a file cannot be rolled back
         for sentence in report.advice():
             self._progress(sentence)
         return report
 
-    def _execute(self, statement: LiteralString, args: Any = None) -> psycopg.Cursor[Any]:
-        return self._connection.execute(sql.SQL(statement).format(**self._names), args)
-
-    def _run(self, name: str) -> int:
-        """Run a statement from its file and return the number of rows."""
-        return self._connection.execute(load_statement(name).format(**self._names)).rowcount
-
     # copy
 
     def _copy(self) -> None:
-        self._execute("create unlogged table {loading} as select {columns} from {table} with no data")
+        execute = self._statements.execute
+        execute("create unlogged table {loading} as select {columns} from {table} with no data")
         # `n` is the order of the lines, which may differ from the physical order (ctid).
-        self._execute("alter table {loading} add n bigint generated always as identity, add rejected text")
+        execute("alter table {loading} add n bigint generated always as identity, add rejected text")
         expected = self._counts.written
         if isinstance(self._source, sql.Composable):
             what, rows, remedy = "the query", self._select(self._source), "clear the task"
@@ -147,13 +131,12 @@ class Load:
                 f"{remedy}."
             )
         # A small sample: the planner needs the number of rows, and that the values are distinct.
-        self._execute("set local default_statistics_target = 10")
-        self._execute("analyze {loading} (provider, foreign_identifier, url, rejected)")
+        execute("set local default_statistics_target = 10")
+        execute("analyze {loading} (provider, foreign_identifier, url, rejected)")
         self._progress(f"{self._media_type}: copied {rows:,} rows from {what}")
 
     def _select(self, query: sql.Composable) -> int:
-        statement = sql.SQL("insert into {loading} ({columns}) {query}").format(**self._names, query=query)
-        return self._connection.execute(statement).rowcount
+        return self._statements.execute("insert into {loading} ({columns}) {query}", query=query).rowcount
 
     def _copy_files(self, parts: list[UPath], expected: int) -> int:
         """Copy all parts; they may be deleted after they were listed."""
@@ -167,7 +150,7 @@ class Load:
 
     def _copy_parts(self, parts: list[UPath], expected: int) -> int:
         """Copy all parts at once, or check each line if PostgreSQL does not read each line as one row."""
-        statement = sql.SQL("copy {loading} ({columns}) from stdin").format(**self._names)
+        statement = self._statements.compose("copy {loading} ({columns}) from stdin")
         problem = copy_exactly(self._connection, statement, chunks(parts), lambda: expected)
         if problem is None:
             return expected
@@ -184,7 +167,7 @@ class Load:
 
     def _widths(self) -> dict[str, int | None]:
         """Return the maximum number of characters of each column; None for no limit."""
-        found = self._execute(
+        found = self._statements.execute(
             "select attname, case when atttypid = 'varchar'::regtype and atttypmod > 4 then atttypmod - 4 end"
             " from pg_attribute where attrelid = to_regclass({name}) and attnum > 0"
         )
@@ -203,16 +186,17 @@ class Load:
         Returns:
             The number of marked rows.
         """
-        return self._run("unusable") + self._run("duplicates")
+        run = self._statements.run
+        return run("unusable").rowcount + run("duplicates").rowcount
 
     # report
 
     def _list_rejects(self) -> None:
         """List the rejected rows after the unreadable lines; streamed, because it may be every row."""
-        found = self._connection.execute(load_statement("reject_counts").format(**self._names)).fetchall()
+        found = self._statements.run("reject_counts").fetchall()
         unlisted: Counter[str] = Counter(dict(found))
         if unlisted and self._rejects.room:
-            listing = load_statement("rejects").format(**self._names, room=sql.Literal(self._rejects.room))
+            listing = self._statements.compose(from_file("rejects"), room=sql.Literal(self._rejects.room))
             with self._connection.cursor("rejects") as cursor:  # a named cursor is a server-side cursor
                 for reason, record, belongs_to in cursor.execute(listing):
                     more = {"belongs_to": belongs_to} if belongs_to else {}
@@ -254,8 +238,9 @@ class Load:
         manifest = self._manifest
         if self._expected is None or not (manifest.complete and manifest.whole):
             return []
-        key = (self._key.dag_id, self._key.run_id, self._key.day_shift)
-        before = usual(self._connection, self._provider, self._media_type, manifest.window, excluding=key)
+        before = comparable_loads(
+            self._connection, self._provider, self._media_type, manifest.window, excluding=self._key
+        )
         return unusual(report.outcome(), before, self._expected)
 
 
@@ -268,35 +253,3 @@ def lock_provider(connection: Connection, media_type: MediaType, provider: str) 
         provider: Name of the provider in the catalog.
     """
     connection.execute("select pg_advisory_xact_lock(hashtext(%s))", [f"load {media_type} {provider}"])
-
-
-def _names(media_type: MediaType, provider: str, include_deleted: bool) -> dict[str, sql.Composable]:
-    """Return the values of the placeholders in the SQL files."""
-    loading = f"load_{media_type}_{re.sub('[^a-z0-9]+', '_', provider.lower())[:30]}_{uuid.uuid4().hex[:10]}"
-    all_columns, changeable = columns(media_type), updated(media_type)
-    reasons: dict[str, sql.Composable] = {
-        f"missing {column}": sql.SQL("{} is null").format(sql.Identifier(column))
-        for column in (*REQUIRED, "provider")
-    }
-    reasons["url too long"] = sql.SQL("octet_length(url) > {}").format(sql.Literal(MAX_URL_BYTES))
-    comma, either, space = sql.SQL(", "), sql.SQL("\n    or "), sql.SQL(" ")
-    return {
-        "table": sql.Identifier(media_type),
-        "deleted": sql.Identifier(f"deleted_{media_type}"),
-        "include_deleted": sql.Literal(include_deleted),
-        "media": sql.Literal(media_type),
-        "metrics": sql.Identifier(f"{media_type}_popularity_metrics"),
-        "loading": sql.Identifier(loading),
-        "name": sql.Literal(loading),
-        "columns": comma.join(c.identifier for c in all_columns),
-        "inserted": comma.join(c.inserted() for c in all_columns),
-        "merged": comma.join(sql.SQL("{} = {}").format(c.identifier, c.merged()) for c in changeable),
-        "changes": either.join([_MARKED, *(c.differs() for c in changeable)]),
-        "merged_meta": next(c for c in all_columns if c.name == "meta_data").merged(),
-        "unusable": either.join(reasons.values()),
-        "reason": space.join(
-            sql.SQL("when {} then {}").format(test, sql.Literal(reason)) for reason, test in reasons.items()
-        ),
-        "url_taken": sql.Literal(URL_TAKEN),
-        "file_gone": _FILE_GONE.format(media=sql.Literal(media_type)),
-    }

@@ -5,20 +5,18 @@ record. If not all rejects are listed, the last line counts the others by reason
 """
 
 import logging
-import os
 from collections import Counter
 from types import TracebackType
 from typing import Any, Self
 
 from upath import UPath
 
-from catalog.core.files import is_local, sync
+from catalog.core.files import StreamedFile
 from catalog.core.media import MediaType
 from catalog.ingestion.parts import json_line
 
 log = logging.getLogger(__name__)
 LIMIT = 100_000  # listed rejects
-_BUFFER = 8 << 20  # bytes; object stores require parts of at least 5 MiB
 
 
 class Rejects:
@@ -101,50 +99,3 @@ class Rejects:
             self._file.withdraw()
         except Exception:  # do not hide the error that led here
             log.warning("The list of rejects %s could not be removed.", self._path, exc_info=True)
-
-
-class StreamedFile:
-    """A file that is written in pieces and published atomically, on a file system or in an object store.
-
-    Args:
-        path: Path of the file; an existing file stays until this one is published.
-    """
-
-    def __init__(self, path: UPath) -> None:
-        self._path, self._published = path, False
-        self._partial: UPath | None = None
-        self._file: Any
-        if is_local(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._partial = path.with_name(path.name + ".partial")
-            self._file = self._partial.open("wb")
-        else:  # a multipart upload, which is invisible until it is committed
-            self._file = path.fs.open(path.path, "wb", block_size=_BUFFER, autocommit=False)
-
-    def write(self, data: bytes) -> None:
-        """Append to the file."""
-        self._file.write(data)
-
-    def publish(self) -> None:
-        """Make the file visible."""
-        if self._partial is not None:
-            sync(self._file)
-        self._file.close()
-        if self._partial is not None:
-            os.replace(str(self._partial.path), str(self._path.path))  # noqa: PTH105 - UPath.rename copies
-        else:
-            self._file.commit()
-        self._published = True
-
-    def withdraw(self) -> None:
-        """Remove the file, even if it has been published."""
-        if self._published:
-            self._path.unlink()
-            return
-        try:
-            self._file.close()
-        finally:
-            if self._partial is not None:
-                self._partial.unlink()
-            else:
-                self._file.discard()

@@ -4,6 +4,7 @@ from typing import Any, LiteralString
 
 import msgspec
 from psycopg import sql
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from catalog.core.session import Connection
@@ -12,7 +13,7 @@ from catalog.ingestion.parts import Manifest
 from catalog.ingestion.reasons import URL_TAKEN, URL_TAKEN_HINT
 
 
-class RunKey(msgspec.Struct, frozen=True):
+class LoadKey(msgspec.Struct, frozen=True):
     """Identity of a load.
 
     Attributes:
@@ -48,15 +49,18 @@ class LoadReport(msgspec.Struct):
     replayed: bool = False
     unusual: list[str] = []
 
+    @property
+    def kept(self) -> int:
+        """Number of items that the catalog holds."""
+        return self.inserted + self.updated + self.unchanged
+
     def outcome(self) -> Outcome:
         """Return the counts that are compared with those of other loads."""
-        kept = self.inserted + self.updated + self.unchanged
-        return Outcome.of(self.fetched, kept, self.skipped, sum(self.rejected.values()))
+        return Outcome.of(self.fetched, self.kept, self.skipped, sum(self.rejected.values()))
 
     def accounted(self) -> bool:
         """Return whether every fetched item is counted exactly once."""
-        kept = self.inserted + self.updated + self.unchanged
-        return self.fetched == kept + sum(self.skipped.values()) + sum(self.rejected.values())
+        return self.fetched == self.kept + sum(self.skipped.values()) + sum(self.rejected.values())
 
     def advice(self) -> list[str]:
         """Return explanations of the counts, in sentences."""
@@ -66,7 +70,7 @@ class LoadReport(msgspec.Struct):
         return [f"{self.media_type}: {taken:,} rejected, {URL_TAKEN}. {URL_TAKEN_HINT}"]
 
 
-def find(connection: Connection, key: RunKey, media_type: str, manifest: Manifest) -> LoadReport | None:
+def find(connection: Connection, key: LoadKey, media_type: str, manifest: Manifest) -> LoadReport | None:
     """Return the report of a load that an earlier attempt of the task has committed, or None.
 
     Args:
@@ -75,26 +79,24 @@ def find(connection: Connection, key: RunKey, media_type: str, manifest: Manifes
         media_type: Media type of the load.
         manifest: Manifest of the pull; a report of another pull of the same run is not returned.
     """
-    row = connection.execute(
-        """
+    query = """
         select provider, media_type, complete, fetched, inserted, updated, unchanged,
-               skipped_reasons, rejected_reasons,
-               cleaned_reasons, pull_seconds, load_seconds, replayed, shortfalls
+               skipped_reasons as skipped, rejected_reasons as rejected, cleaned_reasons as cleaned,
+               pull_seconds, load_seconds, replayed, shortfalls
           from ingestion_report
          where (dag_id, run_id, day_shift, media_type, manifest_token, manifest_pages, complete)
                = (%s, %s, %s, %s, %s, %s, %s)
-        """,
-        [*msgspec.structs.astuple(key), media_type, manifest.token, manifest.pages, manifest.complete],
-    ).fetchone()
+    """
+    values = [*msgspec.structs.astuple(key), media_type, manifest.token, manifest.pages, manifest.complete]
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(query, values).fetchone()
     if row is None:
         return None
-    *values, shortfalls = row
-    report = LoadReport(*values)
-    report.unusual = [text for text in shortfalls if text not in manifest.shortfalls]
-    return report
+    shortfalls = row.pop("shortfalls")
+    return LoadReport(**row, unusual=[text for text in shortfalls if text not in manifest.shortfalls])
 
 
-def save(connection: Connection, key: RunKey, manifest: Manifest, report: LoadReport) -> None:
+def save(connection: Connection, key: LoadKey, manifest: Manifest, report: LoadReport) -> None:
     """Write the row of a report, replacing that of an earlier load with the same key."""
     start, end = manifest.window or (None, None)
     values: dict[str, Any] = {

@@ -8,17 +8,16 @@ refuses rows, which are rejected then.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 from uuid import UUID
 
 import psycopg
 from psycopg import sql
 
 from catalog.core.media import MediaType
-from catalog.core.session import Connection
 from catalog.database.suppression import suppressors
-from catalog.loading.constraints import VIOLATIONS, load_statement, refuse_rows
+from catalog.loading.constraints import VIOLATIONS, refuse_rows
+from catalog.loading.statements import Statements
 
 log = logging.getLogger(__name__)
 _ATTEMPTS = 3  # to write beside concurrent writers
@@ -41,21 +40,16 @@ class Writing:
     """Writes the rows of a loading table.
 
     Args:
-        connection: Connection to the catalog database, in the transaction of the load.
+        statements: The statements of the load.
         media_type: Media type of the rows.
-        names: The values of the placeholders in the SQL files.
         progress: Called with the numbers of each classification.
     """
 
     def __init__(
-        self,
-        connection: Connection,
-        media_type: MediaType,
-        names: Mapping[str, sql.Composable],
-        progress: Callable[[str], None],
+        self, statements: Statements, media_type: MediaType, progress: Callable[[str], None]
     ) -> None:
-        self._connection, self._media_type, self._progress = connection, media_type, progress
-        self._names = dict(names)
+        self._statements, self._connection = statements, statements.connection
+        self._media_type, self._progress = media_type, progress
         self._staying: list[UUID] = []  # records that keep their URLs
 
     def run(self) -> Counter[str]:
@@ -66,7 +60,7 @@ class Writing:
         """
         conflicts = refused = 0
         while True:
-            self._names["staying"] = sql.Literal([str(name) for name in self._staying])
+            self._statements.set(staying=sql.Literal([str(name) for name in self._staying]))
             try:
                 with self._connection.transaction():
                     return self._write() + Counter(refused=refused)
@@ -79,7 +73,7 @@ class Writing:
                     found.constraint or suppressors(self._connection, self._media_type, "update"),
                 )
             except VIOLATIONS as error:
-                marked = refuse_rows(self._connection, self._media_type, self._names, error)
+                marked = refuse_rows(self._statements, self._media_type, error)
                 if not marked:
                     raise
                 refused += marked
@@ -94,9 +88,9 @@ class Writing:
                 )
 
     def _write(self) -> Counter[str]:
-        self._run("classify")
+        self._statements.run("classify")
         makes_way = self._make_way()
-        found = self._run("outcomes").fetchall()
+        found = self._statements.run("outcomes").fetchall()
         counted: Counter[str] = Counter(dict(found))
         self._progress(
             f"{self._media_type}: {counted['new']:,} new, {counted['changed']:,} changed, "
@@ -111,7 +105,7 @@ class Writing:
             counted["unchanged"] += newer
         self._insert(counted)
         self._update(counted)
-        if makes_way and (stays := [name for (name,) in self._run("without_url")]):
+        if makes_way and (stays := [name for (name,) in self._statements.run("without_url")]):
             raise _UrlsKept(stays)
         return counted
 
@@ -119,9 +113,9 @@ class Writing:
         """Free the URLs that pass from one record to another; return their number."""
         try:
             with self._connection.transaction():
-                makes_way, stays = self._row("urls")
+                makes_way, stays = self._statements.row("urls")
         except psycopg.errors.CheckViolation as error:  # nobody can tell which records it is about
-            holders = [name for (name,) in self._run("holders")]
+            holders = [name for (name,) in self._statements.run("holders")]
             cause = error.diag.constraint_name or error.diag.message_primary
             raise _UrlsKept(holders, f"the constraint {cause}") from None
         if stays:
@@ -129,9 +123,9 @@ class Writing:
         return int(makes_way)
 
     def _insert(self, counted: Counter[str]) -> None:
-        inserted = self._run("insert").rowcount
+        inserted = self._statements.run("insert").rowcount
         if inserted < counted["new"]:
-            [inserted] = self._row("inserted")
+            [inserted] = self._statements.row("inserted")
         if left := counted["new"] - inserted:
             names = suppressors(self._connection, self._media_type, "insert")
             log.warning("%s new rows are kept out: %s suppresses them.", f"{left:,}", names)
@@ -140,11 +134,11 @@ class Writing:
 
     def _update(self, counted: Counter[str]) -> None:
         """Update, and look at the rows again if there is anything that can leave them, or keep old values."""
-        updated = self._run("update").rowcount
+        updated = self._statements.run("update").rowcount
         names = suppressors(self._connection, self._media_type, "update")
         if updated == counted["changed"] and not names:
             return
-        deleted, suppressed, altered = self._row("left")
+        deleted, suppressed, altered = self._statements.row("remaining")
         if suppressed:
             log.warning("%s rows stay as they are: %s suppresses the update.", f"{suppressed:,}", names)
         if altered:
@@ -158,10 +152,3 @@ class Writing:
         counted["deleted"] += deleted  # after they were classified
         counted["suppressed"] += suppressed
         counted["altered"] = altered
-
-    def _run(self, name: str) -> psycopg.Cursor[Any]:
-        return self._connection.execute(load_statement(name).format(**self._names))
-
-    def _row(self, name: str) -> tuple[Any, ...]:
-        [row] = self._run(name).fetchall()
-        return tuple(row)

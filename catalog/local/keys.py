@@ -4,8 +4,9 @@ import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from catalog.core.secrets import ApiKey, Secret
+from catalog.core.secrets import Secret
 from catalog.core.settings import CONTACT_EMAIL, PRIVATE_HOSTS
+from catalog.ingestion.credentials import ApiKey
 from catalog.ingestion.key_check import Answer, ask
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.registry import provider_classes

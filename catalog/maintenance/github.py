@@ -11,7 +11,7 @@ import requests
 from catalog.core.errors import Fatal, Retry, UnexpectedResponse
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.secrets import Secret
-from catalog.core.setting import GITHUB_API
+from catalog.core.setting_values import GITHUB_API
 from catalog.ingestion.library_errors import is_unsent
 from catalog.ingestion.retries import retry_after
 from catalog.ingestion.sessions import KeyedSession

@@ -10,7 +10,7 @@ import msgspec
 
 from catalog.core.errors import Fatal, UnexpectedResponse
 from catalog.core.jsontypes import JsonObject
-from catalog.core.setting import Reviews
+from catalog.core.setting_values import Reviews
 from catalog.maintenance.github import GitHub, Missing
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from catalog.core.errors import Fatal, UnexpectedResponse
-from catalog.core.setting import PassedOver, Silencing
+from catalog.core.setting_values import Silencing, SkippedError
 from catalog.maintenance.github import GitHub, Missing
 
 OPEN, CLOSED = "open", "closed"
@@ -37,7 +37,7 @@ class Closed(msgspec.Struct, frozen=True):
     known: bool = True
 
 
-def closed_issues(github: GitHub, entries: Mapping[str, Sequence[Silencing | PassedOver]]) -> list[Closed]:
+def closed_issues(github: GitHub, entries: Mapping[str, Sequence[Silencing | SkippedError]]) -> list[Closed]:
     """Return the entries whose issue is not open, or could not be looked up.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 from catalog.core.errors import Fatal, Retry
 from catalog.core.jsontypes import JsonObject
 from catalog.core.session import Connection, is_same_database
-from catalog.core.setting import Databases, Deploy
+from catalog.core.setting_values import Databases, Deploy
 from catalog.core.settings import STAGING_DB
 from catalog.database.earlier_runs import earlier_name
 from catalog.maintenance.github import GitHub

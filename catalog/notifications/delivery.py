@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from catalog.core.setting import Silencing
+from catalog.core.setting_values import Silencing
 from catalog.core.settings import SLACK_ALERTS, SLACK_NOTIFICATIONS
 from catalog.notifications.messages import Message
 

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
-from catalog.core.session import Connection
+from catalog.core.session import Connection, limit_statements
 from catalog.core.sql_files import read_sql
 from catalog.database.names import query_id
 from catalog.ingestion.registry import provider_classes
@@ -140,7 +140,7 @@ def refresh_constant(
     """
     before = metric_of(connection, media_type, provider)
     with connection.transaction():
-        _limit(connection, timeout)
+        limit_statements(connection, timeout)
         row = connection.execute(
             _sql("select {percentile}(%s, %s, %s)", media_type), [provider, before.metric, before.percentile]
         ).fetchone()
@@ -163,7 +163,7 @@ def refresh_constant(
     if not (exact or before.is_due) and scored_with and abs(constant / scored_with - 1) < PRECISION:
         constant = scored_with
     with connection.transaction():
-        _limit(connection, timeout)
+        limit_statements(connection, timeout)
         lock_provider(connection, media_type, provider)
         # From now on, loads write scores of this constant, beside rows with those of the previous one.
         connection.execute(
@@ -205,7 +205,7 @@ def _with_metric(
 ) -> tuple[int, int]:
     """Return the number of records with a metric above 0, and of others."""
     with connection.transaction():
-        _limit(connection, timeout)
+        limit_statements(connection, timeout)
         row = connection.execute(
             _sql(
                 "select count(*) filter (where metric_value(meta_data, %(metric)s) > 0), count(*)"
@@ -280,7 +280,7 @@ def note_refreshed(connection: Connection, media_type: MediaType, provider: str,
         Fatal: A row has another score; the provider stays due.
     """
     with connection.transaction():
-        _limit(connection, timeout)
+        limit_statements(connection, timeout)
         # Lock the row first, so that metric and constant do not change while the rows are checked.
         connection.execute(
             _sql("select from {metrics} where provider = %s for no key update", media_type), [provider]
@@ -348,7 +348,7 @@ def recreate_functions(connection: Connection, media_type: MediaType) -> None:
     """Recreate the SQL functions in one transaction; scores change at the next refresh."""
     text = read_sql(_FUNCTIONS).replace("{media}", media_type)
     with connection.transaction():
-        connection.execute("set local statement_timeout = '10s'")
+        limit_statements(connection, 10)
         connection.execute(sql.SQL(text))
 
 
@@ -358,7 +358,3 @@ def _sql(statement: LiteralString, media_type: MediaType) -> sql.Composed:
         percentile=sql.Identifier(f"{media_type}_popularity_percentile"),
         table=sql.Identifier(media_type),
     )
-
-
-def _limit(connection: Connection, seconds: float) -> None:
-    connection.execute("select set_config('statement_timeout', %s, true)", [str(int(seconds * 1000))])

@@ -1,7 +1,7 @@
 """The GitHub client of tasks, with the token of GITHUB_API_KEY and the address of GITHUB_API_URL."""
 
 from catalog.core.secrets import Secret
-from catalog.core.setting import GITHUB_API
+from catalog.core.setting_values import GITHUB_API
 from catalog.core.settings import GITHUB_API_KEY, GITHUB_API_URL
 from catalog.dags.common.secrets import mask
 from catalog.dags.common.variables import value_of

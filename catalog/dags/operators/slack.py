@@ -9,7 +9,7 @@ from airflow.sdk import Connection, conf, get_current_context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 
 from catalog.core.airflow_ui import run_path
-from catalog.core.setting import Silencing
+from catalog.core.setting_values import Silencing
 from catalog.core.settings import (
     ENVIRONMENT,
     SILENCED_SLACK_NOTIFICATIONS,

@@ -17,7 +17,7 @@ from catalog.dags.tasks.provider_run import ProviderRun
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.shortfalls import not_whole
 from catalog.loading.load import Load
-from catalog.loading.report import RunKey
+from catalog.loading.report import LoadKey
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def load(
             name,
             parts.tsv_files(media_type, manifest),
             manifest,
-            RunKey(run.dag_id, run.run_id, day_shift),
+            LoadKey(run.dag_id, run.run_id, day_shift),
             include_deleted=bool(params.get("include_deleted")),
             rejects=parts.folder / f"load_{media_type}.rejects.jsonl",
             expected=job.provider.expectations(),

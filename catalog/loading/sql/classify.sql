@@ -8,16 +8,16 @@ select new.ctid as tid, new.n, old.identifier, new.url,
        case when old.identifier is null and gone.identifier is not null then 'deleted'
             when old.identifier is null then 'new'
             when {changes} then
-                case when {read_since} or old.last_synced_with_source = any({newer}) then 'newer' else 'changed' end
+                case when {read_since} or old.last_synced_with_source = any({later_loads}) then 'newer' else 'changed' end
             else 'unchanged' end as outcome,
        old.url is distinct from new.url as brings_url,
-       coalesce(gone.url = new.url or regexp_replace(gone.url, '^https?:', '') = regexp_replace(new.url, '^https?:', ''), false)
+       coalesce({same_file_as_deleted}, false)
            or coalesce(old.url <> new.url
-                       and regexp_replace(old.url, '^https?:', '') = regexp_replace(new.url, '^https?:', ''), false) as its_own
+                       and {same_file_as_stored}, false) as its_own
   from {loading} new
   left join {table} old
     on old.provider = new.provider and md5(old.foreign_identifier) = md5(new.foreign_identifier)
-  left join {deleted} gone
+  left join {deleted_table} gone
     on gone.provider = new.provider and md5(gone.foreign_identifier) = md5(new.foreign_identifier)
    and not {include_deleted}
   left join link_removal removal -- a join, because a subquery would keep PostgreSQL from planning parallel workers

@@ -6,13 +6,14 @@
 -- The URLs of those that make way are free at once; until the update, the records have one that nobody else can have. It
 -- begins like the old one, to satisfy constraints on the form of addresses.
 -- Returns how many make way, and those that should and do not: a trigger may have suppressed that.
+-- The schemes are compared in other forms than `same_file` has, because only these use the indexes on md5(url).
 with recursive looked_up as (
     select v.n, v.identifier, v.url, holder.identifier as holder,
            not {include_deleted} and not v.its_own
-               and (exists (select from {deleted} other where md5(other.url) = md5(v.url))
+               and (exists (select from {deleted_table} other where md5(other.url) = md5(v.url))
                     or case when v.url like 'http:%'
-                       then exists (select from {deleted} other where md5(other.url) = md5('https' || substr(v.url, 5)))
-                       else exists (select from {deleted} other
+                       then exists (select from {deleted_table} other where md5(other.url) = md5('https' || substr(v.url, 5)))
+                       else exists (select from {deleted_table} other
                                      where other.url like 'http:%' and md5('https' || substr(other.url, 5)) = md5(v.url))
                        end
                     or (md5(v.url) in (select md5(scheme || substr(url, strpos(url, ':'))) -- hashed once

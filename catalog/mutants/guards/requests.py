@@ -278,7 +278,7 @@ GUARDS = (
         holds="A secret is printed as ***.",
         row=33,
         file="catalog/core/secrets.py",
-        find='        return "***"\n',
+        find="        return redaction.MASK\n",
         replace="        return self._value\n",
         tests=(f"{TEST_REDACTION}::test_a_secret_shows_as_stars_wherever_it_is_printed",),
     ),

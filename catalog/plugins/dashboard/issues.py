@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from catalog.core.secrets import Secret
-from catalog.core.setting import GITHUB_API
+from catalog.core.setting_values import GITHUB_API
 from catalog.core.settings import GITHUB_API_KEY, GITHUB_API_URL
 from catalog.maintenance.github import GitHub
 from catalog.maintenance.silenced import issue_state

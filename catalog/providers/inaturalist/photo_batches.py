@@ -16,7 +16,7 @@ from catalog.core.session import Connection, raise_memory
 from catalog.core.sql_files import read_sql
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.load import Load
-from catalog.loading.report import LoadReport, RunKey
+from catalog.loading.report import LoadKey, LoadReport
 from catalog.providers.inaturalist.progress import CHECKED, LOADED, begun, require
 
 log = logging.getLogger(__name__)
@@ -176,7 +176,7 @@ class _BatchLoad(msgspec.Struct):
             "inaturalist",
             rows,
             manifest,
-            RunKey(*self.run, batch.number),
+            LoadKey(*self.run, batch.number),
             include_deleted=self.include_deleted,
             progress=log.debug,
         ).run()

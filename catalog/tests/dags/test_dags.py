@@ -291,7 +291,7 @@ def test_timeouts_can_be_overridden(monkeypatch):
     ],
 )
 def test_timeout_grammar(text, seconds):
-    from catalog.core.setting import parse_timeout
+    from catalog.core.setting_values import parse_timeout
 
     found = parse_timeout(text)
     assert found == (None if seconds is None else timedelta(seconds=seconds))

@@ -9,10 +9,12 @@ import pytest
 from alembic import command
 from psycopg import sql
 
+from catalog.core.columns import COLUMNS, INTEGERS, JSON_COLUMNS, WIDTHS
 from catalog.core.errors import Fatal
 from catalog.dags.common import connections as settings
 from catalog.database import schema
 from catalog.database.revision import require
+from catalog.ingestion.cleaning import MINIMUM
 from catalog.tests.conftest import database_of_its_own
 
 pytestmark = pytest.mark.database
@@ -47,6 +49,17 @@ def test_a_database_that_cannot_hold_a_catalog_is_left_as_it_is(server, encoding
         schema.upgrade(server.dsn(name))
     with psycopg.connect(server.dsn(name)) as connection:
         assert connection.execute("select count(*) from pg_stat_user_tables").fetchone() == (0,)
+
+
+def test_columns_have_the_types_that_the_code_knows(catalog):
+    rows = catalog.execute(
+        "select column_name, data_type, character_maximum_length from information_schema.columns"
+        " where table_name in ('image', 'audio') and column_name = any(%s)",
+        [sorted({*COLUMNS["image"], *COLUMNS["audio"]})],
+    ).fetchall()
+    assert {name for name, kind, _ in rows if kind == "integer"} == INTEGERS == MINIMUM.keys()
+    assert {name for name, kind, _ in rows if kind == "jsonb"} == JSON_COLUMNS
+    assert {name: width for name, _, width in rows if width} == WIDTHS
 
 
 def test_columns_and_indexes(catalog):

@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
+from catalog.core.session import limit_statements
 from catalog.database import selections
 from catalog.database.abandoned_selections import drop_given_up, give_up
 from catalog.database.batched_update import BatchedUpdate
@@ -447,7 +448,8 @@ class TestWaitingAndTime:
     @pytest.mark.parametrize("timeout", [0.001, 2_147_483])
     def test_the_longest_and_the_shortest(self, catalog, timeout):
         with catalog.transaction():
-            engine(catalog, timeout=timeout)._set_timeout(timeout)
+            engine(catalog, timeout=timeout)
+            limit_statements(catalog, timeout)
 
 
 def test_a_schema_named_like_the_user_hides_nothing(stocked):

@@ -19,7 +19,7 @@ from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
 from catalog.loading.load import Load
-from catalog.loading.report import RunKey
+from catalog.loading.report import LoadKey
 from catalog.provider_api import CC0, Image
 from catalog.tests.values import present
 
@@ -67,7 +67,7 @@ class Storm:
             "flickr", token, None, False, datetime.now(UTC), token, 1, counts=counts, complete=True
         )
         Load(
-            connection, "image", "flickr", [part(self.folder, number)], manifest, RunKey("storm", token)
+            connection, "image", "flickr", [part(self.folder, number)], manifest, LoadKey("storm", token)
         ).run()
         self.loads += 1
 

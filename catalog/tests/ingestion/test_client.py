@@ -11,10 +11,11 @@ import pytest
 from werkzeug import Response
 
 from catalog.core.errors import Fatal, HttpStatus, Retry, StopsPull, UnexpectedResponse
-from catalog.core.secrets import ApiKey, KeyCredentials, Secret
+from catalog.core.secrets import Secret
 from catalog.ingestion.assemble import api_hosts, client_for
 from catalog.ingestion.client import Client, FileFacts, Limits
 from catalog.ingestion.counted import Counted
+from catalog.ingestion.credentials import ApiKey, KeyCredentials
 from catalog.ingestion.pagination import Paginator
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import NoThrottle
@@ -550,7 +551,7 @@ def test_a_netrc_does_not_take_the_place_of_a_key(httpserver, tmp_path, monkeypa
 
 def test_a_key_without_a_host_is_refused():
     with pytest.raises(Fatal, match="has no host that it may be sent to"):
-        KeyCredentials(ApiKey("K", "key", "x"), Secret(KEY))
+        KeyCredentials(ApiKey("K", "key", "x"), Secret(KEY), ())
 
 
 class Keyed(Provider):

@@ -7,10 +7,11 @@ import orjson
 import pytest
 import time_machine
 
-from catalog.core.secrets import ApiKey, Secret
+from catalog.core.secrets import Secret
 from catalog.ingestion import client as client_module
 from catalog.ingestion.assemble import offsets_of
 from catalog.ingestion.counted import Counted
+from catalog.ingestion.credentials import ApiKey
 from catalog.ingestion.key_check import ask
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.registry import FOLDER, provider_classes

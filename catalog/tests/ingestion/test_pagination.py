@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from catalog import provider_api
 from catalog.core.errors import UnexpectedResponse
 from catalog.core.jsontypes import JsonObject
-from catalog.core.secrets import ApiKey, KeyCredentials, Secret
+from catalog.core.secrets import Secret
+from catalog.ingestion.credentials import ApiKey, KeyCredentials
 from catalog.ingestion.rate import NoThrottle
 from catalog.ingestion.responses import count_at, dotted, items_at, lists_in, steps
 from catalog.provider_api import Client, Counted, Cursor, HttpStatus, Links, Tokens, request_count

@@ -15,8 +15,9 @@ from requests.adapters import BaseAdapter
 from werkzeug import Response
 
 from catalog.core.errors import CatalogError, Fatal, Retry
-from catalog.core.secrets import ApiKey, KeyCredentials, Redactor, Secret, is_secret
+from catalog.core.secrets import Redactor, Secret, is_secret
 from catalog.ingestion.client import Client
+from catalog.ingestion.credentials import ApiKey, KeyCredentials
 from catalog.ingestion.rate import NoThrottle
 from catalog.ingestion.recorder import RecordingAdapter
 from catalog.ingestion.responses import items_at

@@ -8,10 +8,11 @@ from upath import UPath
 from werkzeug import Response
 
 from catalog.core.errors import Fatal, UnrecordedRequest
-from catalog.core.secrets import ApiKey, KeyCredentials, Redactor, Secret
+from catalog.core.secrets import Redactor, Secret
 from catalog.ingestion.assemble import client_for, offsets_of
 from catalog.ingestion.client import Client
 from catalog.ingestion.counted import Counted
+from catalog.ingestion.credentials import ApiKey, KeyCredentials
 from catalog.ingestion.links import Links, Tokens
 from catalog.ingestion.pagination import Page, Paginator
 from catalog.ingestion.parts import Parts

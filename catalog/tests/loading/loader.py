@@ -18,7 +18,7 @@ from catalog.ingestion.records import Audio, Image
 from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
 from catalog.loading.load import Load
-from catalog.loading.report import LoadReport, RunKey
+from catalog.loading.report import LoadKey, LoadReport
 
 
 def jpg(number: int | str) -> str:
@@ -119,7 +119,7 @@ class Loader:
             complete=complete,
             whole=whole,
         )
-        key = RunKey("example_workflow", run_id or token)
+        key = LoadKey("example_workflow", run_id or token)
         with psycopg.connect(self.dsn) as connection:
             self.connection = connection
             load = Load(

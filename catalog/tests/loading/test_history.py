@@ -14,9 +14,9 @@ from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
 from catalog.ingestion.windows import day_window
-from catalog.loading.history import fresh_until, last_whole, usual
+from catalog.loading.history import comparable_loads, fresh_until, last_whole
 from catalog.loading.load import Load
-from catalog.loading.report import RunKey
+from catalog.loading.report import LoadKey
 from catalog.tests.loading.loader import image
 
 pytestmark = pytest.mark.database
@@ -52,12 +52,14 @@ def report(catalog, fetched, *, age=0, window=None, provider="example", skipped=
     catalog.execute(f"insert into ingestion_report ({names}) values ({places})", values)
 
 
-def fetched(found):
-    return [outcome.fetched for outcome in found]
-
-
-ELSEWHERE = ("another", "run", 0)
+ELSEWHERE = LoadKey("another", "run")
 EXAMPLE: dict[MediaType, str] = {"image": "example"}
+
+
+def compared(catalog, window=None, *, media_type: MediaType = "image", key=ELSEWHERE):
+    """Return how many items each load fetched that a load is compared with."""
+    found = comparable_loads(catalog, "example", media_type, window, excluding=key)
+    return [outcome.fetched for outcome in found]
 
 
 def test_pulls_of_everything_are_compared_newest_first(catalog):
@@ -65,15 +67,15 @@ def test_pulls_of_everything_are_compared_newest_first(catalog):
         report(catalog, 100 + n, age=n)
     report(catalog, 1, provider="other")
     report(catalog, 2, window=day_window(date(2024, 2, 29)))
-    assert fetched(usual(catalog, "example", "image", None, excluding=ELSEWHERE)) == [100, 101, 102, 103, 104]
-    assert usual(catalog, "example", "audio", None, excluding=ELSEWHERE) == []
+    assert compared(catalog) == [100, 101, 102, 103, 104]
+    assert compared(catalog, media_type="audio") == []
 
 
 @pytest.mark.parametrize("column", [{"complete": False}, {"whole": False}, {"replayed": True}])
 def test_what_is_not_whole_is_no_measure_and_not_fresh(catalog, column):
     report(catalog, 7, age=2)
     report(catalog, 100, age=1, **column)
-    assert fetched(usual(catalog, "example", "image", None, excluding=ELSEWHERE)) == [7]
+    assert compared(catalog) == [7]
     assert last_whole(catalog, EXAMPLE) == NOW - DAY * 2
     assert last_whole(catalog, {"image": "unknown"}) is None
     assert last_whole(catalog, {**EXAMPLE, "audio": "example"}) is None  # its sounds never were
@@ -81,7 +83,7 @@ def test_what_is_not_whole_is_no_measure_and_not_fresh(catalog, column):
 
 def test_a_load_is_not_compared_with_itself(catalog):
     report(catalog, 5, run_id="this")
-    assert usual(catalog, "example", "image", None, excluding=("example_workflow", "this", 0)) == []
+    assert compared(catalog, key=LoadKey("example_workflow", "this")) == []
 
 
 def test_windows_are_compared_with_the_nearest_ones(catalog):
@@ -89,12 +91,12 @@ def test_windows_are_compared_with_the_nearest_ones(catalog):
         report(catalog, 1000 + back, window=day_window(date(2024, 3, 1) - DAY * back), age=100 - back)
     report(catalog, 3)
     window = day_window(date(2024, 1, 10))
-    found = fetched(usual(catalog, "example", "image", (window.start, window.end), excluding=ELSEWHERE))
+    found = compared(catalog, (window.start, window.end))
     assert len(found) == 30
     assert found[0] == 1051
     assert set(found) <= set(range(1036, 1067))
     far = day_window(date(2022, 1, 1))
-    assert usual(catalog, "example", "image", (far.start, far.end), excluding=ELSEWHERE) == []
+    assert compared(catalog, (far.start, far.end)) == []
 
 
 def test_a_dated_provider_is_as_fresh_as_its_newest_window(catalog):
@@ -148,7 +150,7 @@ class Pulls:
             accepted=accepted,
         )
         with psycopg.connect(self.dsn) as connection:
-            key = RunKey("example_workflow", run_id)
+            key = LoadKey("example_workflow", run_id)
             return Load(
                 connection, "image", "example", [part], manifest, key, expected=Expectations(**expected)
             ).run()

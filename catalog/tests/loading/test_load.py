@@ -17,7 +17,7 @@ from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.reasons import ALTERED, DELETED, SUPPRESSED, URL_TAKEN
 from catalog.ingestion.records import AudioSet
 from catalog.loading.load import Load
-from catalog.loading.report import LoadReport, RunKey
+from catalog.loading.report import LoadKey, LoadReport
 from catalog.tests.database.media import change_back, change_back_after, suppress
 from catalog.tests.loading.loader import Loader, audio, delete, image, jpg, outcome
 
@@ -426,7 +426,7 @@ def test_a_part_that_was_deleted_after_it_was_listed_is_named(catalog, tmp_path)
     manifest = Manifest(
         "p", "r", None, False, datetime(2024, 1, 1, tzinfo=UTC), "t", counts={"image": Counts(1, 1)}
     )
-    loading = Load(catalog, "image", "p", [gone], manifest, RunKey("d", "r"))
+    loading = Load(catalog, "image", "p", [gone], manifest, LoadKey("d", "r"))
     with pytest.raises(Fatal, match=r"gone.tsv was deleted; nothing was loaded: clear the pull"):
         loading.run()
 

@@ -15,7 +15,8 @@ import pytest
 from upath import UPath
 
 from catalog.core.errors import Fatal
-from catalog.loading.rejects import Rejects, StreamedFile
+from catalog.core.files import StreamedFile
+from catalog.loading.rejects import Rejects
 from catalog.tests.aws_server import aws_server
 from catalog.tests.loading.loader import image, jpg
 
@@ -225,13 +226,13 @@ import psycopg
 from upath import UPath
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.load import Load
-from catalog.loading.report import RunKey
+from catalog.loading.report import LoadKey
 
 dsn, part, folder, rows, rejected = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])
 counts = {"image": Counts(rows, rows)}
 manifest = Manifest("example", "r", None, False, datetime.now(UTC), part, 1, 1, counts, True)
 rejects = UPath(folder) / "r.jsonl"
-key = RunKey("d", part)
+key = LoadKey("d", part)
 with psycopg.connect(dsn) as connection:
     load = Load(
         connection, "image", "example", [UPath(part)], manifest, key, rejects=rejects, reject_limit=10**9

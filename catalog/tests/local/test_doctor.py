@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from catalog.core.secrets import ApiKey
 from catalog.ingestion.counted import Counted
+from catalog.ingestion.credentials import ApiKey
 from catalog.ingestion.provider import Provider
 from catalog.local import __main__ as local
 from catalog.local import doctor, keys

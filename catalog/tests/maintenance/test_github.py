@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from catalog.core.secrets import Secret
-from catalog.core.setting import PassedOver, Reviews, Silencing
+from catalog.core.setting_values import Reviews, Silencing, SkippedError
 from catalog.maintenance.github import GitHub
 from catalog.maintenance.reviews import MARKER, due, urgency_of, weekdays_since, write
 from catalog.maintenance.silenced import MISSING, NO_ISSUE, OPEN, closed_issues, issue_state
@@ -164,12 +164,12 @@ ISSUES = "https://localhost/owner/name/issues"  # of the server that the tests s
 
 def test_closed_issues(fake, github):
     fake.issues = {("owner/name", 1): "open", ("owner/name", 2): "closed"}
-    entries: dict[str, list[Silencing | PassedOver]] = {
+    entries: dict[str, list[Silencing | SkippedError]] = {
         "flickr_workflow": [
             Silencing(f"{ISSUES}/1", "stays"),
             Silencing(f"{ISSUES}/2", "TimeOut <b>", "pull.*"),
         ],
-        "smk_workflow": [PassedOver(f"{ISSUES}/3", "missing")],
+        "smk_workflow": [SkippedError(f"{ISSUES}/3", "missing")],
     }
     found = closed_issues(github, entries)
     assert [(c.dag_id, c.predicate, c.note) for c in found] == [

@@ -14,7 +14,7 @@ from werkzeug import Response
 
 from catalog.core.errors import Fatal, Retry, UnexpectedResponse
 from catalog.core.secrets import Secret
-from catalog.core.setting import Databases, Deploy
+from catalog.core.setting_values import Databases, Deploy
 from catalog.database import sample_data
 from catalog.maintenance import snapshots
 from catalog.maintenance.github import GitHub

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from catalog.core.setting import Silencing
+from catalog.core.setting_values import Silencing
 from catalog.notifications.blocks import blocks
 from catalog.notifications.delivery import reason_not_to_send, silencing_issue
 from catalog.notifications.messages import (

@@ -5,7 +5,8 @@ from datetime import date
 import pytest
 
 from catalog.core.errors import Retry, UnexpectedResponse
-from catalog.core.secrets import KeyCredentials, Secret
+from catalog.core.secrets import Secret
+from catalog.ingestion.credentials import KeyCredentials
 from catalog.ingestion.windows import day_window
 from catalog.providers.europeana.labels import concepts, creator
 from catalog.providers.europeana.provider import Europeana, check

@@ -4,7 +4,8 @@ import pytest
 from requests import ReadTimeout
 
 from catalog.core.errors import Retry
-from catalog.core.secrets import KeyCredentials, Secret
+from catalog.core.secrets import Secret
+from catalog.ingestion.credentials import KeyCredentials
 from catalog.ingestion.rate import Quota
 from catalog.ingestion.records import Audio, AudioSet
 from catalog.providers.freesound.provider import Freesound
