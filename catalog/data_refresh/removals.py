@@ -13,6 +13,7 @@ def removed_by_checks(catalog: Connection, refresh: Refresh) -> str:
         catalog: Connection to the catalog database.
         refresh: The refresh that would make the loss live.
     """
+    plan = refresh.plan
     rows = catalog.execute(
         """
         select provider, count(*) from link_removal
@@ -20,10 +21,11 @@ def removed_by_checks(catalog: Connection, refresh: Refresh) -> str:
            and removed_on > coalesce(
                (select max(begun_on) from refresh
                  where number < %(number)s and stage = 'promoted' and plan ->> 'media_type' = %(media)s
+                   and plan ->> 'search' = %(search)s and plan ->> 'table' <> ''
                    and coalesce(plan ->> 'mode', 'full') in ('full', 'incremental')), '-infinity')
          group by 1 order by 2 desc, 1
         """,
-        {"media": refresh.plan.media_type, "number": refresh.number},
+        {"media": plan.media_type, "search": plan.search, "number": refresh.number},
     ).fetchall()
     if not rows:
         return ""
