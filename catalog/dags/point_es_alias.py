@@ -116,18 +116,18 @@ def check_target(environment: str, params: Params = GIVEN) -> None:
             with hint("Nothing was changed."):
                 _check(where, alias, index, params)
         return Plan(
-            media_type,
-            where.api,
-            where.search,
-            "",
-            index,
-            {alias: index},
-            engine.meta(index).get("tag_policy") or {},
-            EVER,
-            index if is_filtered(alias) else "",
+            mode="alias",
+            media_type=media_type,
+            api=where.api,
+            search=where.search,
+            table="",
+            index=index,
+            filtered=index if is_filtered(alias) else "",
+            aliases={alias: index},
+            policy=engine.meta(index).get("tag_policy") or {},
+            since=EVER,
             live={alias: live},
             documents={alias: engine.sources(alias)},
-            mode="alias",
         )
 
     refresh = begin_refresh(plan)

@@ -58,14 +58,15 @@ def create_index(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> str:
         with database_connection(STAGING_DB, autocommit=True) as api:
             since = moderation_moment(api)
         return Plan(
-            media_type,
-            STAGING_DB,
-            STAGING_SEARCH,
-            media_type,
-            index,
-            {alias: index},
-            msgspec.to_builtins(tag_policy()),
-            since,
+            mode="index_only",
+            media_type=media_type,
+            api=STAGING_DB,
+            search=STAGING_SEARCH,
+            table=media_type,
+            index=index,
+            aliases={alias: index},
+            policy=msgspec.to_builtins(tag_policy()),
+            since=since,
             live={alias: engine.resolve_alias(alias)},
         )
 

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.data_refresh.basis import Basis, code
 from catalog.data_refresh.decisions import Decision, Decisions, Remembered
@@ -25,7 +26,7 @@ Stage = Literal["working", "tables", "promoted"]
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 CLOCKS = timedelta(hours=1)  # by which the clocks of the databases and of the API may differ
 _MIXED = {"mixed": True}  # of a plan
-Mode = Literal["full", "incremental", "index_only", "copy", "alias"]
+Mode = Literal["full", "incremental", "index_only", "filtered", "copy", "alias"]
 
 
 class Copy(msgspec.Struct, frozen=True):
@@ -48,15 +49,16 @@ class Copy(msgspec.Struct, frozen=True):
     notes: list[str] = []
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Plan of a refresh, which does not change.
 
     Attributes:
         media_type: Media type of the refresh.
         api: Airflow connection of the database from which rows are read.
         search: Airflow connection of the search engine.
-        table: Table from which rows are read; "" if only a filtered index is created, from `index`.
-        index: Name of the index with all documents.
+        table: Table from which rows are read; "" if none is.
+        index: Name of the index with all documents. If no rows are read, documents are copied from it
+            (`filtered`), or into it (`copy`).
         aliases: Alias → name of the index to which it will point.
         policy: Tag policy of the documents.
         since: Time from which moderation decisions may be missing in the new indexes.
@@ -65,8 +67,9 @@ class Plan(msgspec.Struct, frozen=True):
         live: Alias → index to which it pointed; None if the alias did not exist.
         documents: Alias → source → number of documents, before the refresh.
         mode: `full` replaces tables and indexes, `incremental` changes the live ones, `index_only` replaces
-            the indexes. No refreshes, but recorded as such: `copy` makes an index without an alias, `alias`
-            moves an alias to an index that is there.
+            the indexes. No data refreshes, but recorded like them: `filtered` replaces the filtered index,
+            `copy` makes an index without an alias, `alias` moves an alias to an index that is there. Earlier
+            releases recorded `filtered` as `full`, and so they did full indexes of staging.
         reason: Why the mode is `full` although `auto` was asked for; "" otherwise.
         horizon: Horizon of the catalog database before the first row was read.
         inputs: Digest of what determines tables and documents besides the rows; see `basis.inputs`.
@@ -272,7 +275,7 @@ def is_complete(connection: Connection, uuid: str) -> bool | None:
 
 
 def made_before(connection: Connection, uuid: str, media_type: MediaType, search: str) -> datetime | None:
-    """Return when a refresh has changed the documents of a media type since an index was made; None if not.
+    """Return when a data refresh has changed documents of a media type since an index was made; None if not.
 
     An index that is made from another one is as old as that one was then. One of an earlier release, whose
     making is not recorded, is at least as old as the first record of it.
@@ -283,7 +286,8 @@ def made_before(connection: Connection, uuid: str, media_type: MediaType, search
         media_type: Media type of the documents.
         search: Airflow connection of the search engine.
     """
-    row = connection.execute(
+    number = value(
+        connection,
         """
         with recursive
         made as (
@@ -300,16 +304,38 @@ def made_before(connection: Connection, uuid: str, media_type: MediaType, search
             select m.origin, m.number from origins o join made m using (uuid)
              where m.origin is not null
         )
+        select coalesce(max(number) filter (where from_rows), min(number))
+          from made join origins using (uuid) where number < until
+        """,
+        {"uuid": uuid},
+    )
+    return None if number is None else last_begun(connection, media_type, search, after=number)
+
+
+def last_begun(
+    connection: Connection, media_type: MediaType, search: str, *, after: int = 0, before: int | None = None
+) -> datetime | None:
+    """Return when the last promoted data refresh began; None if there is none.
+
+    Args:
+        connection: Connection to the catalog database.
+        media_type: Media type of the refresh.
+        search: Airflow connection of the search engine.
+        after: Only refreshes with a higher number.
+        before: Only refreshes with a lower number; None for all.
+    """
+    began: datetime | None = value(
+        connection,
+        """
         select max(begun_on) from refresh
          where stage = 'promoted' and plan ->> 'media_type' = %(media_type)s
            and plan ->> 'search' = %(search)s and plan ->> 'table' <> ''
            and coalesce(plan ->> 'mode', 'full') in ('full', 'incremental')
-           and number > (select coalesce(max(number) filter (where from_rows), min(number))
-                           from made join origins using (uuid) where number < until)
+           and number > %(after)s and (number < %(before)s) is not false
         """,
-        {"uuid": uuid, "media_type": media_type, "search": search},
-    ).fetchone()
-    return row[0] if row else None
+        {"media_type": media_type, "search": search, "after": after, "before": before},
+    )
+    return began
 
 
 def last_behind(connection: Connection, alias: str, search: str) -> str | None:

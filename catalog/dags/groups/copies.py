@@ -119,15 +119,15 @@ def begin_copy(
             log.warning("%s.", note)
             planned = msgspec.structs.replace(planned, notes=[*planned.notes, f"  - {note}"])
         return Plan(
-            media_type,
-            environment.api,
-            environment.search,
-            "",
-            name,
-            {},
-            identity.meta.get("tag_policy") or {},
-            EVER,
             mode="copy",
+            media_type=media_type,
+            api=environment.api,
+            search=environment.search,
+            table="",
+            index=name,
+            aliases={},
+            policy=identity.meta.get("tag_policy") or {},
+            since=EVER,
             copy=planned,
         )
 

@@ -85,19 +85,19 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
                 before = last_decisions(catalog, media_type, API_DB)
                 refuse_lost(api, media_type, before, f"{media_type}_data_refresh")
             full = Plan(
-                media_type,
-                API_DB,
-                SEARCH,
-                media_type if index_only else temp_name(media_type),
-                names[media_type],
+                mode="index_only" if index_only else "full",
+                media_type=media_type,
+                api=API_DB,
+                search=SEARCH,
+                table=media_type if index_only else temp_name(media_type),
+                index=names[media_type],
+                filtered=names[filtered_name(media_type)],
                 aliases=names,
                 policy=msgspec.to_builtins(policy),
                 since=moderation_moment(api),
-                filtered=names[filtered_name(media_type)],
                 shapes={} if index_only else {table: shape(api, table) for table in tables},
                 live={alias: engine.resolve_alias(alias) for alias in names},
                 documents={alias: engine.sources(alias) for alias in names},
-                mode="index_only" if index_only else "full",
                 terms=digest_of(terms),
                 remembered=remember(api, media_type),
             )

@@ -490,8 +490,8 @@ GUARDS = (
         holds="An index from before the last data refresh is told from a newer one.",
         row=57,
         file=REFRESH,
-        find="           and number > (select coalesce(",
-        replace="           and number < (select coalesce(",
+        find="           and number > %(after)s",
+        replace="           and number < %(after)s",
         tests=("data_refresh/test_pointing.py::test_an_index_that_was_made_before_a_refresh",),
     ),
     Guard(
@@ -517,8 +517,8 @@ GUARDS = (
         holds="What changes an index after a copy was made does not make the copy newer.",
         row=57,
         file=REFRESH,
-        find="                           from made join origins using (uuid) where number < until)\n",
-        replace="                           from made join origins using (uuid))\n",
+        find="          from made join origins using (uuid) where number < until\n",
+        replace="          from made join origins using (uuid)\n",
         tests=("data_refresh/test_pointing.py::test_an_index_is_as_old_as_what_it_was_made_from",),
     ),
     Guard(

@@ -25,15 +25,15 @@ MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 def plan(index="image-1", **more):
     return Plan(
-        "image",
-        "api",
-        "search",
-        "temp_import_image",
-        index,
-        {"image": index, "image-filtered": f"{index}-filtered"},
-        {"denied": ["x"]},
-        MOMENT,
-        f"{index}-filtered",
+        media_type="image",
+        api="api",
+        search="search",
+        table="temp_import_image",
+        index=index,
+        filtered=f"{index}-filtered",
+        aliases={"image": index, "image-filtered": f"{index}-filtered"},
+        policy={"denied": ["x"]},
+        since=MOMENT,
         **more,
     )
 
