@@ -82,12 +82,11 @@ def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]
         raise Refused(f"index: {index} was never complete, or belongs to tables that are not live.")
     refuse_outdated(where, media_type_of(alias), index, target.uuid, field="index")
     if changed := recounted(where, media_type_of(alias), index, target.uuid):
-        missing, said = changed
-        if missing < 0:
-            raise Refused(f"index: {said}: another program wrote to it. Choose or make another one.")
+        if changed.missing < 0:
+            raise Refused(f"index: {changed.text}: another program wrote to it. Choose or make another one.")
         if not params["accept_shrinkage"]:
             raise Refused(
-                f"index: {said}. Choose or make another one; or trigger a new run with "
+                f"index: {changed.text}. Choose or make another one; or trigger a new run with "
                 '{"accept_shrinkage": true}.'
             )
     notes = []

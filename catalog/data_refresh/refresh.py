@@ -6,7 +6,7 @@ live tables, or refuses to work. A refresh depends neither on the dates of its r
 
 import logging
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from psycopg.types.json import Jsonb
@@ -130,7 +130,7 @@ class CreatedIndex(msgspec.Struct, frozen=True):
     writes: dict[str, int] = {}
 
 
-class Counted(msgspec.Struct, frozen=True):
+class Counted(NamedTuple):
     """The recorded number of documents of an index.
 
     Attributes:

@@ -59,6 +59,7 @@ from catalog.data_refresh.search.tag_policy import TagPolicy, policy_from
 if TYPE_CHECKING:
     from catalog.data_refresh.search.indexes import Indexes
     from catalog.data_refresh.search.indexing import Indexed
+    from catalog.data_refresh.search.recount import Recount
     from catalog.data_refresh.search.refresh_indexes import RefreshIndexes
 
 log = logging.getLogger(__name__)
@@ -84,14 +85,15 @@ def tag_policy() -> TagPolicy:
     return policy_from(value_of(TAG_POLICY))
 
 
-def recounted(where: Environment, media_type: MediaType, index: str, uuid: str) -> tuple[int, str] | None:
-    """Compare the documents of an index with the number that was recorded; see `recount.difference`."""
-    from catalog.data_refresh.search.recount import difference
+def recounted(where: Environment, media_type: MediaType, index: str, uuid: str) -> "Recount | None":
+    """Count the documents of an index again; None if the number is explained, or the one before not known."""
+    from catalog.data_refresh.search.recount import recount
 
     if (before := last_count(uuid)) is None:
         return None
     with database_connection(where.api, autocommit=True) as api:
-        return difference(indexes(where.search), api, media_type, index, before)
+        now = recount(indexes(where.search), api, media_type, index, before.documents, before.since)
+    return None if now.explained else now
 
 
 def refreshed_since(where: Environment, media_type: MediaType, uuid: str) -> datetime | None:
