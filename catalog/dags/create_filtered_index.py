@@ -18,7 +18,6 @@ from catalog.dags.common.conf import END
 from catalog.dags.common.connections import api_connection, sensitive_terms
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import PRODUCTION
-from catalog.dags.common.refreshes import begin_refresh, current_refresh, note_index
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
@@ -32,6 +31,7 @@ from catalog.dags.groups.indexing import (
     rehearse,
     tag_policy,
 )
+from catalog.dags.groups.refreshes import begin_refresh, current_refresh, note_index
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
 from catalog.data_refresh.refresh import EVER, Plan

@@ -12,10 +12,9 @@ from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES
 from catalog.dags.common.assets import FILTERED, INDEX
 from catalog.dags.common.conf import END
-from catalog.dags.common.connections import sensitive_terms
+from catalog.dags.common.connections import catalog_connection, sensitive_terms
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
-from catalog.dags.common.refreshes import begin_refresh, current_refresh, is_complete, last_behind, note_index
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
@@ -27,9 +26,11 @@ from catalog.dags.groups.indexing import (
     refuse_foreign_alias,
     refuse_outdated,
 )
+from catalog.dags.groups.refreshes import begin_refresh, current_refresh, is_complete, note_index
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
 from catalog.data_refresh.refresh import EVER, Plan
+from catalog.data_refresh.refresh_history import last_behind
 from catalog.data_refresh.search.identity import is_filtered
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,8 @@ def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]
             )
     notes = []
     if is_filtered(alias):
-        was_live = last_behind(alias, where.search) == target.uuid
+        with catalog_connection(autocommit=True) as catalog:
+            was_live = last_behind(catalog, alias, where.search) == target.uuid
         notes = require_hidden(engine, index, sensitive_terms(), was_live=was_live)
     if (found := losses(engine, alias, index)) and not params["accept_shrinkage"]:
         raise Refused(shrunken_index(found))

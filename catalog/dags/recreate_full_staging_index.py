@@ -23,7 +23,6 @@ from catalog.dags.common.connections import database_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params
 from catalog.dags.common.environments import STAGING
 from catalog.dags.common.params import media_type_param
-from catalog.dags.common.refreshes import begin_refresh, current_refresh
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
@@ -40,6 +39,7 @@ from catalog.dags.groups.indexing import (
     split_ranges,
     tag_policy,
 )
+from catalog.dags.groups.refreshes import begin_refresh, current_refresh
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
 from catalog.data_refresh.refresh import Plan

@@ -1,7 +1,8 @@
 """How many records checks of links have removed; for messages about tables and indexes that shrink."""
 
 from catalog.core.session import Connection
-from catalog.data_refresh.refresh import Refresh, last_begun
+from catalog.data_refresh.refresh import Refresh
+from catalog.data_refresh.refresh_history import last_begun
 
 MAX_NAMED = 10  # providers that are named
 

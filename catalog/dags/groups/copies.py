@@ -18,7 +18,6 @@ from catalog.dags.common.connections import database_connection
 from catalog.dags.common.environments import Environment
 from catalog.dags.common.params import media_type_param
 from catalog.dags.common.progress import Meter, sigterm_flag
-from catalog.dags.common.refreshes import begin_refresh, current_refresh, is_complete, note_index, reach
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import value_of
@@ -32,6 +31,7 @@ from catalog.dags.groups.indexing import (
     refreshed_since,
     rehearse,
 )
+from catalog.dags.groups.refreshes import begin_refresh, current_refresh, is_complete, note_index, reach
 from catalog.dags.operators.slack import notify
 from catalog.data_refresh.refresh import EVER, Copy, Plan, Refresh
 from catalog.data_refresh.search.identity import FILTERED_SUFFIX, is_filtered, is_stray, preflight_prefix
@@ -187,7 +187,7 @@ def _require_finished(refresh: Refresh) -> None:
 
     plan, engine = refresh.plan, indexes(refresh.plan.search)
     engine.require(plan.index, refresh.made(plan.index).uuid)
-    documents, since = refresh.last_count(plan.index)
+    documents, since = refresh.recorded_count(plan.index)
     with database_connection(plan.api, autocommit=True) as api:
         now = recount(engine, api, plan.media_type, plan.index, documents, since)
     if not now.explained:

@@ -1,7 +1,7 @@
 """Tasks that fill search indexes, shared by the data refresh, the filtered index and the staging index.
 
 The plan of a run's refresh says which index is filled from which table; each task reads it from the catalog
-database (`common/refreshes.py`). The search client takes 0.25 s to import, so modules that import it are
+database (`refreshes.py`). The search client takes 0.25 s to import, so modules that import it are
 imported inside tasks.
 """
 
@@ -27,6 +27,7 @@ from catalog.core.settings import (
 )
 from catalog.dags.common.assets import FILTERED, INDEX, note_written
 from catalog.dags.common.connections import (
+    catalog_connection,
     database_connection,
     is_configured,
     search_connection,
@@ -36,21 +37,20 @@ from catalog.dags.common.connections import (
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
 from catalog.dags.common.progress import Meter, sigterm_flag
-from catalog.dags.common.refreshes import (
-    complete,
-    current_refresh,
-    last_count,
-    made_before,
-    note_index,
-    promoted_indexes,
-    refuse_lost_decisions,
-    removed_by_checks,
-)
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import environment, value_of
+from catalog.dags.groups.refreshes import (
+    complete,
+    current_refresh,
+    last_count,
+    note_index,
+    refuse_lost_decisions,
+    removed_by_checks,
+)
 from catalog.dags.operators.turns import holding_turn
 from catalog.data_refresh.refresh import EVER, Refresh
+from catalog.data_refresh.refresh_history import made_before, promoted
 from catalog.data_refresh.report import Checked
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.mapping import SHARDS
@@ -101,7 +101,10 @@ def refreshed_since(where: Environment, media_type: MediaType, uuid: str) -> dat
 
     Only production has data refreshes; those of staging make another index of the same rows.
     """
-    return made_before(uuid, media_type, where.search) if where is PRODUCTION else None
+    if where is not PRODUCTION:
+        return None
+    with catalog_connection(autocommit=True) as catalog:
+        return made_before(catalog, uuid, media_type, where.search)
 
 
 def refuse_outdated(where: Environment, media_type: MediaType, index: str, uuid: str, *, field: str) -> None:
@@ -460,5 +463,8 @@ def delete_leftovers(refresh: Refresh, made_by: list[str], *, all_but_promoted: 
         all_but_promoted: Also keep indexes that were live once: a run was asked to keep them, or nobody has
             deleted them since.
     """
-    keep = promoted_indexes() if all_but_promoted else set()
+    keep: set[str] = set()
+    if all_but_promoted:
+        with catalog_connection(autocommit=True) as catalog:
+            keep = promoted(catalog)
     return indexes_of(refresh).delete_leftovers(made_by, keep)

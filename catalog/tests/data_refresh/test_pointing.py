@@ -9,20 +9,13 @@ import pytest
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Refused
 from catalog.data_refresh.decisions import Remembered
-from catalog.data_refresh.refresh import (
-    EVER,
-    Copy,
-    Counted,
-    CreatedIndex,
-    begin,
+from catalog.data_refresh.refresh import EVER, Copy, Counted, CreatedIndex, begin, note_index, reach, read
+from catalog.data_refresh.refresh_history import (
     is_complete,
     last_behind,
     last_count,
     last_decisions,
     made_before,
-    note_index,
-    reach,
-    read,
 )
 from catalog.data_refresh.search.pointing import losses, media_type_of, require_hidden, require_target
 from catalog.data_refresh.search.proportions import select

@@ -6,17 +6,8 @@ import msgspec
 import pytest
 
 from catalog.core.errors import Refused
-from catalog.data_refresh.refresh import (
-    CreatedIndex,
-    Plan,
-    Stage,
-    begin,
-    begun,
-    note_index,
-    promoted,
-    reach,
-    read,
-)
+from catalog.data_refresh.refresh import CreatedIndex, Plan, Stage, begin, begun, note_index, reach, read
+from catalog.data_refresh.refresh_history import promoted
 from catalog.data_refresh.tables.shrinkage import shrunken_alias, shrunken_index
 from catalog.database.turns import Turn, take
 
