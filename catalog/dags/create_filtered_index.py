@@ -20,14 +20,13 @@ from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import PRODUCTION
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.groups.index_checks import refuse_outdated
 from catalog.dags.groups.indexing import (
-    MAX_DURATION,
+    create_filtered_index,
     delete_old_indexes,
-    fill_filtered,
     indexes,
     make_live,
     open_for_search,
-    refuse_outdated,
     rehearse,
     tag_policy,
 )
@@ -113,11 +112,6 @@ def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
         raise Fatal(f"the index {refresh.plan.index} is missing; trigger a new run.")
     if refresh.plan.index not in refresh.indexes:
         note_index(refresh, refresh.plan.index, found.uuid)
-
-
-@task(execution_timeout=MAX_DURATION, retries=4)
-def create_filtered_index() -> dict[str, int]:
-    return fill_filtered()
 
 
 @task(execution_timeout=timedelta(hours=12))

@@ -25,9 +25,9 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
     MAX_DURATION,
     check_index,
+    create_filtered_index,
     delete_leftovers,
     delete_old_indexes,
-    fill_filtered,
     index_range,
     indexes,
     make_index,
@@ -143,11 +143,6 @@ def create_index() -> str:
         raise AirflowSkipException("incremental: the live indexes are updated.")
     make_index(refresh, refresh.plan.index)
     return str(refresh.plan.index)
-
-
-@task(execution_timeout=MAX_DURATION, retries=4)
-def create_filtered_index() -> dict[str, int]:
-    return fill_filtered()
 
 
 @task(execution_timeout=timedelta(hours=12))

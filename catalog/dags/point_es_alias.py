@@ -17,15 +17,8 @@ from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.groups.indexing import (
-    delete_old_index,
-    indexes,
-    make_live,
-    open_for_search,
-    recounted,
-    refuse_foreign_alias,
-    refuse_outdated,
-)
+from catalog.dags.groups.index_checks import recounted, refuse_foreign_alias, refuse_outdated
+from catalog.dags.groups.indexing import delete_old_index, indexes, make_live, open_for_search
 from catalog.dags.groups.refreshes import begin_refresh, current_refresh, is_complete, note_index
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts

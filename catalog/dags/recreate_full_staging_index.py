@@ -25,6 +25,7 @@ from catalog.dags.common.environments import STAGING
 from catalog.dags.common.params import media_type_param
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.groups.index_checks import refuse_foreign_alias
 from catalog.dags.groups.indexing import (
     check_index,
     delete_leftovers,
@@ -34,7 +35,6 @@ from catalog.dags.groups.indexing import (
     make_index,
     make_live,
     open_for_search,
-    refuse_foreign_alias,
     rehearse,
     split_ranges,
     tag_policy,

@@ -21,14 +21,13 @@ from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import value_of
+from catalog.dags.groups.index_checks import recounted, refreshed_since
 from catalog.dags.groups.indexing import (
     MAX_DURATION,
     indexes,
     indexes_of,
     make_index,
     open_for_search,
-    recounted,
-    refreshed_since,
     rehearse,
 )
 from catalog.dags.groups.refreshes import begin_refresh, current_refresh, is_complete, note_index, reach
