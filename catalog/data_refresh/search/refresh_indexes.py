@@ -129,8 +129,7 @@ class RefreshIndexes:
     def open(self, replicas: int) -> None:
         """Create the replicas, before the indexes are searched."""
         for name in self._plan.targets:
-            self.engine.require(name, self._refresh.made(name).uuid)
-            finalize(self.engine, name, replicas, REPLICA_TIMEOUT)
+            finalize(self.engine, name, replicas, REPLICA_TIMEOUT, uuid=self._refresh.made(name).uuid)
 
     def require_complete(self, api: Connection) -> None:
         """Check that each index is the completed one, and still has all its documents.
