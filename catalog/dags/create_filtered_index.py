@@ -18,20 +18,19 @@ from catalog.dags.common.conf import END
 from catalog.dags.common.connections import api_connection, sensitive_terms
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import PRODUCTION
-from catalog.dags.common.refreshes import begin_refresh, current_refresh, note_index
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.groups.index_checks import refuse_outdated
 from catalog.dags.groups.indexing import (
-    MAX_DURATION,
+    create_filtered_index,
     delete_old_indexes,
-    fill_filtered,
     indexes,
     make_live,
     open_for_search,
-    refuse_outdated,
     rehearse,
     tag_policy,
 )
+from catalog.dags.groups.refreshes import begin_refresh, current_refresh, note_index
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
 from catalog.data_refresh.refresh import EVER, Plan
@@ -92,15 +91,16 @@ def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
         # The documents of the origin were made under its policy.
         policy = engine.meta(origin).get("tag_policy") or msgspec.to_builtins(tag_policy())
         return Plan(
-            media_type,
-            API_DB,
-            SEARCH,
-            "",
-            origin,
-            {alias: destination},
-            policy,
-            since,
-            destination,
+            mode="filtered",
+            media_type=media_type,
+            api=API_DB,
+            search=SEARCH,
+            table="",
+            index=origin,
+            filtered=destination,
+            aliases={alias: destination},
+            policy=policy,
+            since=since,
             live={alias: engine.resolve_alias(alias)},
             documents={name: engine.sources(name) for name in (media_type, alias)},
             terms=digest_of(sensitive_terms()),
@@ -112,11 +112,6 @@ def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
         raise Fatal(f"the index {refresh.plan.index} is missing; trigger a new run.")
     if refresh.plan.index not in refresh.indexes:
         note_index(refresh, refresh.plan.index, found.uuid)
-
-
-@task(execution_timeout=MAX_DURATION, retries=4)
-def create_filtered_index() -> dict[str, int]:
-    return fill_filtered()
 
 
 @task(execution_timeout=timedelta(hours=12))

@@ -20,15 +20,14 @@ from catalog.dags.common.assets import API, CATALOG, FILTERED, INDEX, POPULARITY
 from catalog.dags.common.connections import api_connection, catalog_connection
 from catalog.dags.common.context import GIVEN, Params, TaskInstance
 from catalog.dags.common.environments import PRODUCTION
-from catalog.dags.common.refreshes import current_refresh
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
     MAX_DURATION,
     check_index,
+    create_filtered_index,
     delete_leftovers,
     delete_old_indexes,
-    fill_filtered,
     index_range,
     indexes,
     make_index,
@@ -38,6 +37,7 @@ from catalog.dags.groups.indexing import (
     split_ranges,
     update_live_indexes,
 )
+from catalog.dags.groups.refreshes import current_refresh
 from catalog.dags.groups.tables import begin, build_indexes, copy_tables, promote_tables
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import wait_for_turn
@@ -143,11 +143,6 @@ def create_index() -> str:
         raise AirflowSkipException("incremental: the live indexes are updated.")
     make_index(refresh, refresh.plan.index)
     return str(refresh.plan.index)
-
-
-@task(execution_timeout=MAX_DURATION, retries=4)
-def create_filtered_index() -> dict[str, int]:
-    return fill_filtered()
 
 
 @task(execution_timeout=timedelta(hours=12))

@@ -17,9 +17,9 @@ from catalog.dags.common.connections import (
     search_connection,
 )
 from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
-from catalog.dags.common.refreshes import last_count
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.groups.refreshes import last_count
 from catalog.dags.operators.slack import try_to_send
 from catalog.monitoring.cluster_state import Cluster, Known, differs, known
 from catalog.notifications.messages import engine_state

@@ -12,24 +12,18 @@ from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES
 from catalog.dags.common.assets import FILTERED, INDEX
 from catalog.dags.common.conf import END
-from catalog.dags.common.connections import sensitive_terms
+from catalog.dags.common.connections import catalog_connection, sensitive_terms
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
-from catalog.dags.common.refreshes import begin_refresh, current_refresh, is_complete, last_behind, note_index
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.groups.indexing import (
-    delete_old_index,
-    indexes,
-    make_live,
-    open_for_search,
-    recounted,
-    refuse_foreign_alias,
-    refuse_outdated,
-)
+from catalog.dags.groups.index_checks import recounted, refuse_foreign_alias, refuse_outdated
+from catalog.dags.groups.indexing import delete_old_index, indexes, make_live, open_for_search
+from catalog.dags.groups.refreshes import begin_refresh, current_refresh, is_complete, note_index
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
 from catalog.data_refresh.refresh import EVER, Plan
+from catalog.data_refresh.refresh_history import last_behind
 from catalog.data_refresh.search.identity import is_filtered
 
 log = logging.getLogger(__name__)
@@ -82,17 +76,17 @@ def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]
         raise Refused(f"index: {index} was never complete, or belongs to tables that are not live.")
     refuse_outdated(where, media_type_of(alias), index, target.uuid, field="index")
     if changed := recounted(where, media_type_of(alias), index, target.uuid):
-        missing, said = changed
-        if missing < 0:
-            raise Refused(f"index: {said}: another program wrote to it. Choose or make another one.")
+        if changed.missing < 0:
+            raise Refused(f"index: {changed.text}: another program wrote to it. Choose or make another one.")
         if not params["accept_shrinkage"]:
             raise Refused(
-                f"index: {said}. Choose or make another one; or trigger a new run with "
+                f"index: {changed.text}. Choose or make another one; or trigger a new run with "
                 '{"accept_shrinkage": true}.'
             )
     notes = []
     if is_filtered(alias):
-        was_live = last_behind(alias, where.search) == target.uuid
+        with catalog_connection(autocommit=True) as catalog:
+            was_live = last_behind(catalog, alias, where.search) == target.uuid
         notes = require_hidden(engine, index, sensitive_terms(), was_live=was_live)
     if (found := losses(engine, alias, index)) and not params["accept_shrinkage"]:
         raise Refused(shrunken_index(found))
@@ -116,18 +110,18 @@ def check_target(environment: str, params: Params = GIVEN) -> None:
             with hint("Nothing was changed."):
                 _check(where, alias, index, params)
         return Plan(
-            media_type,
-            where.api,
-            where.search,
-            "",
-            index,
-            {alias: index},
-            engine.meta(index).get("tag_policy") or {},
-            EVER,
-            index if is_filtered(alias) else "",
+            mode="alias",
+            media_type=media_type,
+            api=where.api,
+            search=where.search,
+            table="",
+            index=index,
+            filtered=index if is_filtered(alias) else "",
+            aliases={alias: index},
+            policy=engine.meta(index).get("tag_policy") or {},
+            since=EVER,
             live={alias: live},
             documents={alias: engine.sources(alias)},
-            mode="alias",
         )
 
     refresh = begin_refresh(plan)

@@ -23,9 +23,9 @@ from catalog.dags.common.connections import database_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params
 from catalog.dags.common.environments import STAGING
 from catalog.dags.common.params import media_type_param
-from catalog.dags.common.refreshes import begin_refresh, current_refresh
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
+from catalog.dags.groups.index_checks import refuse_foreign_alias
 from catalog.dags.groups.indexing import (
     check_index,
     delete_leftovers,
@@ -35,11 +35,11 @@ from catalog.dags.groups.indexing import (
     make_index,
     make_live,
     open_for_search,
-    refuse_foreign_alias,
     rehearse,
     split_ranges,
     tag_policy,
 )
+from catalog.dags.groups.refreshes import begin_refresh, current_refresh
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
 from catalog.data_refresh.refresh import Plan
@@ -58,14 +58,15 @@ def create_index(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> str:
         with database_connection(STAGING_DB, autocommit=True) as api:
             since = moderation_moment(api)
         return Plan(
-            media_type,
-            STAGING_DB,
-            STAGING_SEARCH,
-            media_type,
-            index,
-            {alias: index},
-            msgspec.to_builtins(tag_policy()),
-            since,
+            mode="index_only",
+            media_type=media_type,
+            api=STAGING_DB,
+            search=STAGING_SEARCH,
+            table=media_type,
+            index=index,
+            aliases={alias: index},
+            policy=msgspec.to_builtins(tag_policy()),
+            since=since,
             live={alias: engine.resolve_alias(alias)},
         )
 

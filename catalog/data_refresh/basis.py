@@ -193,6 +193,7 @@ def obstacle(
         policy: Tag policy of the documents.
     """
     from catalog.data_refresh.search.index_writes import changed_by_others
+    from catalog.data_refresh.search.recount import recount
 
     for table in tables:
         found = mark(api, table)
@@ -205,8 +206,14 @@ def obstacle(
             return f"the last refresh did not fill the index behind {alias}"
         if pipeline := engine.pipeline(identity.name):
             return f"the index behind {alias} has {pipeline}, which changes documents that are written to it"
-        if problem := _changed_documents(basis, api, engine, media_type, alias):
-            return problem
+        counted = basis.documents.get(alias)
+        if counted is None:  # an earlier release recorded the basis
+            continue
+        if not (now := recount(engine, api, media_type, alias, counted, basis.since)).explained:
+            return (
+                f"another program has changed the index behind {alias}: {now.found:,} documents instead of "
+                f"{counted:,}"
+            )
     if basis.inputs != wanted_inputs:
         return (
             "columns, tag policy, sensitive terms, the index mapping or the code of documents have changed "
@@ -216,19 +223,3 @@ def obstacle(
         if problem := changed_by_others(engine, api, media_type, alias, policy, writes):
             return problem
     return None
-
-
-def _changed_documents(
-    basis: Basis, api: Connection, engine: "Indexes", media_type: MediaType, alias: str
-) -> str | None:
-    """Return a sentence if an index has other documents than before, except those that moderators deleted."""
-    from catalog.data_refresh.search.moderation import number_deleted
-
-    counted = basis.documents.get(alias)
-    if counted is None:  # an earlier release recorded the basis
-        return None
-    found = engine.count(alias)
-    deleted = number_deleted(api, media_type, basis.since)
-    if counted - deleted <= found <= counted:
-        return None
-    return f"another program has changed the index behind {alias}: {found:,} documents instead of {counted:,}"

@@ -97,15 +97,15 @@ def completed(refresh: Refresh) -> Basis | None:
     if rejected is None:
         return None
     return Basis(
-        refresh.number,
-        plan.horizon,
-        plan.inputs,
-        {alias: made.uuid for alias, made in indexes.items()},
-        plan.previous.full_on if plan.previous else datetime.now(UTC),
-        rejected,
-        {alias: made.documents for alias, made in indexes.items() if made.documents is not None},
-        plan.since,
-        {alias: made.writes for alias, made in indexes.items() if made.writes},
+        number=refresh.number,
+        horizon=plan.horizon,
+        inputs=plan.inputs,
+        indexes={alias: made.uuid for alias, made in indexes.items()},
+        full_on=plan.previous.full_on if plan.previous else datetime.now(UTC),
+        rejected=rejected,
+        documents={alias: made.documents for alias, made in indexes.items() if made.documents is not None},
+        since=plan.since,
+        writes={alias: made.writes for alias, made in indexes.items() if made.writes},
     )
 
 

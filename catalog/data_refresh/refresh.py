@@ -6,7 +6,7 @@ live tables, or refuses to work. A refresh depends neither on the dates of its r
 
 import logging
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Self
 
 import msgspec
 from psycopg.types.json import Jsonb
@@ -15,7 +15,7 @@ from catalog.core.errors import Refused
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.basis import Basis, code
-from catalog.data_refresh.decisions import Decision, Decisions, Remembered
+from catalog.data_refresh.decisions import Decision, Remembered
 from catalog.data_refresh.search.identity import REMEDY
 from catalog.database.turns import Turn
 
@@ -25,7 +25,7 @@ Stage = Literal["working", "tables", "promoted"]
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 CLOCKS = timedelta(hours=1)  # by which the clocks of the databases and of the API may differ
 _MIXED = {"mixed": True}  # of a plan
-Mode = Literal["full", "incremental", "index_only", "copy", "alias"]
+Mode = Literal["full", "incremental", "index_only", "filtered", "copy", "alias"]
 
 
 class Copy(msgspec.Struct, frozen=True):
@@ -48,15 +48,16 @@ class Copy(msgspec.Struct, frozen=True):
     notes: list[str] = []
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Plan of a refresh, which does not change.
 
     Attributes:
         media_type: Media type of the refresh.
         api: Airflow connection of the database from which rows are read.
         search: Airflow connection of the search engine.
-        table: Table from which rows are read; "" if only a filtered index is created, from `index`.
-        index: Name of the index with all documents.
+        table: Table from which rows are read; "" if none is.
+        index: Name of the index with all documents. If no rows are read, documents are copied from it
+            (`filtered`), or into it (`copy`).
         aliases: Alias → name of the index to which it will point.
         policy: Tag policy of the documents.
         since: Time from which moderation decisions may be missing in the new indexes.
@@ -65,8 +66,9 @@ class Plan(msgspec.Struct, frozen=True):
         live: Alias → index to which it pointed; None if the alias did not exist.
         documents: Alias → source → number of documents, before the refresh.
         mode: `full` replaces tables and indexes, `incremental` changes the live ones, `index_only` replaces
-            the indexes. No refreshes, but recorded as such: `copy` makes an index without an alias, `alias`
-            moves an alias to an index that is there.
+            the indexes. No data refreshes, but recorded like them: `filtered` replaces the filtered index,
+            `copy` makes an index without an alias, `alias` moves an alias to an index that is there. Earlier
+            releases recorded `filtered` as `full`, and so they did full indexes of staging.
         reason: Why the mode is `full` although `auto` was asked for; "" otherwise.
         horizon: Horizon of the catalog database before the first row was read.
         inputs: Digest of what determines tables and documents besides the rows; see `basis.inputs`.
@@ -127,7 +129,7 @@ class CreatedIndex(msgspec.Struct, frozen=True):
     writes: dict[str, int] = {}
 
 
-class Counted(msgspec.Struct, frozen=True):
+class Counted(NamedTuple):
     """The recorded number of documents of an index.
 
     Attributes:
@@ -137,6 +139,17 @@ class Counted(msgspec.Struct, frozen=True):
 
     documents: int
     since: datetime
+
+    @classmethod
+    def of(cls, documents: int, planned: datetime, begun_on: datetime) -> Self:
+        """Return a number that a refresh has recorded.
+
+        Args:
+            documents: The number.
+            planned: `since` of its plan.
+            begun_on: When the plan was recorded.
+        """
+        return cls(documents, begun_on - CLOCKS if planned == EVER else planned)
 
 
 class Refresh(msgspec.Struct, frozen=True):
@@ -179,9 +192,9 @@ class Refresh(msgspec.Struct, frozen=True):
             )
         return documents
 
-    def last_count(self, index: str) -> Counted:
+    def recorded_count(self, index: str) -> Counted:
         """Return the number of documents of a finished index; Refused as `counted`."""
-        return Counted(self.counted(index), _since(self.plan.since, self.begun_on))
+        return Counted.of(self.counted(index), self.plan.since, self.begun_on)
 
 
 def begin(connection: Connection, turn: Turn, plan: Plan) -> Refresh:
@@ -245,127 +258,6 @@ def replan(connection: Connection, refresh: Refresh, plan: Plan) -> Refresh:
         },
     )
     return msgspec.structs.replace(refresh, plan=plan)
-
-
-def promoted(connection: Connection) -> set[str]:
-    """Return the uuids of the indexes of all promoted refreshes, with or without an alias now."""
-    rows = connection.execute(
-        "select made ->> 'uuid' from refresh, jsonb_each(indexes) as i(name, made) where stage = 'promoted'"
-    )
-    return {uuid for (uuid,) in rows}
-
-
-def is_complete(connection: Connection, uuid: str) -> bool | None:
-    """Return whether an index was complete when it was made, and its tables are live; None if unknown.
-
-    Args:
-        connection: Connection to the catalog database.
-        uuid: The engine's uuid of the index.
-    """
-    row = connection.execute(
-        "select bool_or(stage <> 'working' and made ->> 'documents' is not null)"
-        "  from refresh, jsonb_each(indexes) as i(name, made)"
-        " where made ->> 'uuid' = %s and plan ->> 'mode' is distinct from 'alias'",
-        [uuid],
-    ).fetchone()
-    return row[0] if row else None
-
-
-def made_before(connection: Connection, uuid: str, media_type: MediaType, search: str) -> datetime | None:
-    """Return when a refresh has changed the documents of a media type since an index was made; None if not.
-
-    An index that is made from another one is as old as that one was then. One of an earlier release, whose
-    making is not recorded, is at least as old as the first record of it.
-
-    Args:
-        connection: Connection to the catalog database.
-        uuid: The engine's uuid of the index.
-        media_type: Media type of the documents.
-        search: Airflow connection of the search engine.
-    """
-    row = connection.execute(
-        """
-        with recursive
-        made as (
-            select number, name, made ->> 'uuid' uuid, plan ->> 'table' <> '' from_rows,
-                   case when plan ->> 'mode' = 'alias' then null
-                        when plan ->> 'mode' = 'copy' and name = plan ->> 'index' then plan #>> '{copy,uuid}'
-                        when plan ->> 'table' = '' and name = plan ->> 'filtered'
-                        then indexes -> (plan ->> 'index') ->> 'uuid' end origin
-              from refresh, jsonb_each(indexes) as i(name, made)
-        ),
-        origins (uuid, until) as (
-            select %(uuid)s::text, 'infinity'::numeric
-             union
-            select m.origin, m.number from origins o join made m using (uuid)
-             where m.origin is not null
-        )
-        select max(begun_on) from refresh
-         where stage = 'promoted' and plan ->> 'media_type' = %(media_type)s
-           and plan ->> 'search' = %(search)s and plan ->> 'table' <> ''
-           and coalesce(plan ->> 'mode', 'full') in ('full', 'incremental')
-           and number > (select coalesce(max(number) filter (where from_rows), min(number))
-                           from made join origins using (uuid) where number < until)
-        """,
-        {"uuid": uuid, "media_type": media_type, "search": search},
-    ).fetchone()
-    return row[0] if row else None
-
-
-def last_behind(connection: Connection, alias: str, search: str) -> str | None:
-    """Return the uuid of the index at which a run has last pointed an alias; None if none has.
-
-    Args:
-        connection: Connection to the catalog database.
-        alias: Name of the alias.
-        search: Airflow connection of the search engine.
-    """
-    row = connection.execute(
-        "select indexes -> (plan -> 'aliases' ->> %(alias)s) ->> 'uuid' from refresh"
-        " where stage = 'promoted' and plan ->> 'search' = %(search)s"
-        "   and plan -> 'aliases' ->> %(alias)s is not null order by number desc limit 1",
-        {"alias": alias, "search": search},
-    ).fetchone()
-    return row[0] if row else None
-
-
-def last_decisions(connection: Connection, media_type: MediaType, api: str) -> Decisions:
-    """Return what is remembered of moderators' decisions since the last promoted refresh began.
-
-    Args:
-        connection: Connection to the catalog database.
-        media_type: Media type of the records.
-        api: Airflow connection of the API database.
-    """
-    row = connection.execute(
-        "select plan -> 'remembered' from refresh"
-        " where stage = 'promoted' and plan ->> 'media_type' = %s and plan ->> 'api' = %s"
-        "   and jsonb_typeof(plan -> 'remembered') = 'object' order by number desc limit 1",
-        [media_type, api],
-    ).fetchone()
-    return msgspec.convert(row[0], dict[Decision, Remembered]) if row else {}
-
-
-def last_count(connection: Connection, uuid: str) -> Counted | None:
-    """Return the number of documents with which an index became live, or was finished; None if unknown.
-
-    Args:
-        connection: Connection to the catalog database.
-        uuid: The engine's uuid of the index.
-    """
-    row = connection.execute(
-        "select (made ->> 'documents')::bigint, plan ->> 'since', begun_on"
-        "  from refresh, jsonb_each(indexes) as i(name, made)"
-        " where made ->> 'uuid' = %s and made ->> 'documents' is not null and stage <> 'working'"
-        " order by number desc limit 1",
-        [uuid],
-    ).fetchone()
-    return Counted(row[0], _since(msgspec.convert(row[1], datetime), row[2])) if row else None
-
-
-def _since(planned: datetime, begun_on: datetime) -> datetime:
-    """Return the time from which moderators may have deleted documents that were counted."""
-    return begun_on - CLOCKS if planned == EVER else planned
 
 
 def note_index(connection: Connection, refresh: Refresh, index: str, made: CreatedIndex) -> None:

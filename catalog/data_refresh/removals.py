@@ -2,6 +2,7 @@
 
 from catalog.core.session import Connection
 from catalog.data_refresh.refresh import Refresh
+from catalog.data_refresh.refresh_history import last_begun
 
 MAX_NAMED = 10  # providers that are named
 
@@ -13,17 +14,16 @@ def removed_by_checks(catalog: Connection, refresh: Refresh) -> str:
         catalog: Connection to the catalog database.
         refresh: The refresh that would make the loss live.
     """
+    plan = refresh.plan
+    since = last_begun(catalog, plan.media_type, plan.search, before=refresh.number)
     rows = catalog.execute(
         """
         select provider, count(*) from link_removal
          where media_type = %(media)s and ended_on is null
-           and removed_on > coalesce(
-               (select max(begun_on) from refresh
-                 where number < %(number)s and stage = 'promoted' and plan ->> 'media_type' = %(media)s
-                   and coalesce(plan ->> 'mode', 'full') in ('full', 'incremental')), '-infinity')
+           and removed_on > coalesce(%(since)s, '-infinity'::timestamptz)
          group by 1 order by 2 desc, 1
         """,
-        {"media": refresh.plan.media_type, "number": refresh.number},
+        {"media": plan.media_type, "since": since},
     ).fetchall()
     if not rows:
         return ""

@@ -4,14 +4,18 @@ Its numbers are XComs of other tasks. A task of an earlier release may have writ
 default.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from catalog.data_refresh.tables.apply import Applied
 from catalog.data_refresh.tables.columns import Copied
 from catalog.data_refresh.tables.shrinkage import NO_SOURCE
+
+if TYPE_CHECKING:
+    from catalog.data_refresh.search.indexing import Indexed
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -42,6 +46,21 @@ class Checked(msgspec.Struct, frozen=True):
     removed: int = 0
     rejected: dict[str, int] = {}
     tags: dict[str, int] = {}
+
+    @classmethod
+    def of(cls, documents: int, indexed: Sequence["Indexed"]) -> Self:
+        """Return the result of an index.
+
+        Args:
+            documents: Number of documents.
+            indexed: Results of its ranges.
+        """
+        return cls(
+            documents,
+            removed=sum(result.removed for result in indexed),
+            rejected=dict(sum((Counter(result.rejected) for result in indexed), Counter[str]())),
+            tags=dict(sum((Counter(result.tags) for result in indexed), Counter[str]())),
+        )
 
 
 class FilteredCounts(msgspec.Struct, frozen=True):

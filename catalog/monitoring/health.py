@@ -14,7 +14,7 @@ from catalog.core.dates import utc
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.core.wording import join_first
-from catalog.data_refresh.refresh import last_count
+from catalog.data_refresh.refresh_history import last_count
 from catalog.data_refresh.tables.shrinkage import NO_SOURCE
 from catalog.ingestion.registry import broken_providers, provider_classes
 from catalog.ingestion.windows import Window

@@ -18,22 +18,21 @@ from catalog.dags.common.connections import database_connection
 from catalog.dags.common.environments import Environment
 from catalog.dags.common.params import media_type_param
 from catalog.dags.common.progress import Meter, sigterm_flag
-from catalog.dags.common.refreshes import begin_refresh, current_refresh, is_complete, note_index, reach
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import value_of
+from catalog.dags.groups.index_checks import recounted, refreshed_since
 from catalog.dags.groups.indexing import (
     MAX_DURATION,
     indexes,
     indexes_of,
     make_index,
     open_for_search,
-    recounted,
-    refreshed_since,
     rehearse,
 )
+from catalog.dags.groups.refreshes import begin_refresh, current_refresh, is_complete, note_index, reach
 from catalog.dags.operators.slack import notify
-from catalog.data_refresh.refresh import EVER, Copy, Counted, Plan, Refresh
+from catalog.data_refresh.refresh import EVER, Copy, Plan, Refresh
 from catalog.data_refresh.search.identity import FILTERED_SUFFIX, is_filtered, is_stray, preflight_prefix
 
 log = logging.getLogger(__name__)
@@ -95,7 +94,7 @@ def begin_copy(
             raise Refused(f"origin: {index} was never complete, or belongs to tables that are not live.")
         if changed := recounted(environment, media_type, index, identity.uuid):
             raise Refused(
-                f"origin: {changed[1]}. Copy from another one, or run a data refresh, which replaces it. "
+                f"origin: {changed.text}. Copy from another one, or run a data refresh, which replaces it. "
                 "If documents may be missing and no alias points at it, first point one at it: "
                 f"point_{environment.name}_es_alias with accept_shrinkage counts it again."
             )
@@ -119,15 +118,15 @@ def begin_copy(
             log.warning("%s.", note)
             planned = msgspec.structs.replace(planned, notes=[*planned.notes, f"  - {note}"])
         return Plan(
-            media_type,
-            environment.api,
-            environment.search,
-            "",
-            name,
-            {},
-            identity.meta.get("tag_policy") or {},
-            EVER,
             mode="copy",
+            media_type=media_type,
+            api=environment.api,
+            search=environment.search,
+            table="",
+            index=name,
+            aliases={},
+            policy=identity.meta.get("tag_policy") or {},
+            since=EVER,
             copy=planned,
         )
 
@@ -183,13 +182,15 @@ def copy_documents() -> int:
 
 def _require_finished(refresh: Refresh) -> None:
     """Check that a finished index is there, and has its documents; raises Refused or Fatal."""
-    from catalog.data_refresh.search.recount import difference
+    from catalog.data_refresh.search.recount import recount
 
     plan, engine = refresh.plan, indexes(refresh.plan.search)
     engine.require(plan.index, refresh.made(plan.index).uuid)
+    documents, since = refresh.recorded_count(plan.index)
     with database_connection(plan.api, autocommit=True) as api:
-        if changed := difference(engine, api, plan.media_type, plan.index, refresh.last_count(plan.index)):
-            raise Refused(f"{changed[1]}. This run does not make it again; trigger a new one.")
+        now = recount(engine, api, plan.media_type, plan.index, documents, since)
+    if not now.explained:
+        raise Refused(f"{now.text}. This run does not make it again; trigger a new one.")
 
 
 def _require_copied(refresh: Refresh, api: Connection) -> None:
@@ -199,7 +200,7 @@ def _require_copied(refresh: Refresh, api: Connection) -> None:
         Refused: It has other documents.
     """
     from catalog.data_refresh.search.index_writes import contents_of
-    from catalog.data_refresh.search.recount import difference
+    from catalog.data_refresh.search.recount import recount
 
     plan, engine, made = refresh.plan, indexes(refresh.plan.search), refresh.made(refresh.plan.index)
     engine.require(plan.index, made.uuid)
@@ -211,10 +212,10 @@ def _require_copied(refresh: Refresh, api: Connection) -> None:
             return
         said = f"{plan.index} holds {found.documents:,} documents, and {copied:,} were copied"
     else:
-        changed = difference(engine, api, plan.media_type, plan.index, Counted(copied, EVER))
-        if changed is None:
+        now = recount(engine, api, plan.media_type, plan.index, copied, EVER)
+        if now.explained:
             return
-        said = changed[1]
+        said = now.text
     raise Refused(
         f"{said}: another program has written to it. Clear copy_documents and all tasks after it: they make "
         "the index again."

@@ -1,14 +1,14 @@
-"""Tasks that fill search indexes, shared by the data refresh, the filtered index and the staging index.
+"""Tasks that fill search indexes and make them live, and what all DAGs that change indexes share.
 
 The plan of a run's refresh says which index is filled from which table; each task reads it from the catalog
-database (`common/refreshes.py`). The search client takes 0.25 s to import, so modules that import it are
+database (`refreshes.py`). The search client takes 0.25 s to import, so modules that import it are
 imported inside tasks.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,6 @@ import msgspec
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from catalog.core.errors import Refused
 from catalog.core.media import MediaType
 from catalog.core.settings import (
     DATA_REFRESH_EXECUTOR,
@@ -27,30 +26,27 @@ from catalog.core.settings import (
 )
 from catalog.dags.common.assets import FILTERED, INDEX, note_written
 from catalog.dags.common.connections import (
+    catalog_connection,
     database_connection,
-    is_configured,
     search_connection,
     sensitive_terms,
     unchanged_terms,
 )
 from catalog.dags.common.context import GIVEN, Params
-from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
 from catalog.dags.common.progress import Meter, sigterm_flag
-from catalog.dags.common.refreshes import (
-    complete,
-    current_refresh,
-    last_count,
-    made_before,
-    note_index,
-    promoted_indexes,
-    refuse_lost_decisions,
-    removed_by_checks,
-)
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import environment, value_of
+from catalog.dags.groups.refreshes import (
+    complete,
+    current_refresh,
+    note_index,
+    refuse_lost_decisions,
+    removed_by_checks,
+)
 from catalog.dags.operators.turns import holding_turn
 from catalog.data_refresh.refresh import EVER, Refresh
+from catalog.data_refresh.refresh_history import promoted
 from catalog.data_refresh.report import Checked
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.mapping import SHARDS
@@ -82,69 +78,6 @@ def indexes_of(refresh: Refresh) -> "RefreshIndexes":
 def tag_policy() -> TagPolicy:
     """Return the tag policy of the Variable TAG_POLICY, or the default one."""
     return policy_from(value_of(TAG_POLICY))
-
-
-def recounted(where: Environment, media_type: MediaType, index: str, uuid: str) -> tuple[int, str] | None:
-    """Compare the documents of an index with the number that was recorded; see `recount.difference`."""
-    from catalog.data_refresh.search.recount import difference
-
-    if (before := last_count(uuid)) is None:
-        return None
-    with database_connection(where.api, autocommit=True) as api:
-        return difference(indexes(where.search), api, media_type, index, before)
-
-
-def refreshed_since(where: Environment, media_type: MediaType, uuid: str) -> datetime | None:
-    """Return when a data refresh has changed the documents since an index was made; None if not.
-
-    Only production has data refreshes; those of staging make another index of the same rows.
-    """
-    return made_before(uuid, media_type, where.search) if where is PRODUCTION else None
-
-
-def refuse_outdated(where: Environment, media_type: MediaType, index: str, uuid: str, *, field: str) -> None:
-    """Refuse an index that would be live with documents from before a data refresh.
-
-    Args:
-        where: The environment of the index.
-        media_type: Media type of its documents.
-        index: Name of the index, or of the one from which the index to be live is made.
-        uuid: The engine's uuid of it.
-        field: Field of the conf that names it.
-
-    Raises:
-        Refused: A data refresh has changed documents since; what it has deleted would be found again.
-    """
-    if since := refreshed_since(where, media_type, uuid):
-        raise Refused(
-            f"{field}: {index} was made before the data refresh of {since:%Y-%m-%d %H:%M}, or from an index "
-            "that was: it lacks what that refresh has changed and deleted, and so does any copy of it. Make "
-            f"one from the live index: create_filtered_{media_type}_index, or create_new_{where.name}"
-            f"_es_index, without an origin; or trigger {media_type}_data_refresh with "
-            '{"index_only": true}, which rebuilds both.'
-        )
-
-
-def refuse_foreign_alias(where: Environment, alias: str) -> None:
-    """Refuse an alias of the other environment, if both have one engine, as in the local stack.
-
-    Args:
-        where: The environment whose alias it should be.
-        alias: Its name.
-
-    Raises:
-        Refused: A DAG of the other environment has made the index behind it.
-    """
-    engine = indexes(where.search)
-    made_by = engine.meta(alias).get("dag_id")
-    for other in ENVIRONMENTS.values():
-        if other is where or made_by not in other.dags:
-            continue
-        if is_configured(other.search) and indexes(other.search).cluster() == engine.cluster():
-            raise Refused(
-                f"alias: {alias} belongs to {other.name}, which has the same engine; its index was made by "
-                f"{made_by}."
-            )
 
 
 def rehearse(
@@ -253,7 +186,7 @@ def check_index(
     plan, own = refresh.plan, indexes_of(refresh)
     uuid, ranges = refresh.made(plan.index).uuid, [IdRange(**part) for part in parts]
     indexed = [msgspec.convert(result, Indexed) for result in done]
-    rejected = [Counter(result.rejected) for result in indexed]
+    rejected = [sum(result.rejected.values()) for result in indexed]
     with (
         database_connection(plan.api, autocommit=True) as api,
         hint("Clear index_range and all tasks after it to fill the index again."),
@@ -261,40 +194,32 @@ def check_index(
         if plan.table == plan.media_type:  # moderators delete rows of the live table meanwhile
             own.follow_moderation(api, plan.index)
         documents, writes = contents_of(own.engine, plan.index)
-        numbers = [reasons.total() for reasons in rejected]
         wrong = find_count_mismatches(
-            api, own.engine, plan.index, plan.table, ranges, rejected=numbers, uuid=uuid
+            api, own.engine, plan.index, plan.table, ranges, rejected=rejected, uuid=uuid
         )
         if wrong:
             raise AirflowException(
                 f"{plan.index} does not hold what it should, so it is not promoted: {'; '.join(wrong)}"
             )
+        checked = Checked.of(documents, indexed)
         own.refuse_shrinkage(
             plan.index,
             accepted=bool(params.get("accept_shrinkage")),
-            left_out={
-                "removed from their source": sum(result.removed for result in indexed),
-                "rejected": sum(numbers),
-            },
+            left_out={"removed from their source": checked.removed, "rejected": sum(rejected)},
             why=partial(removed_by_checks, refresh),
         )
         listed = [example.partition(":")[0] for result in indexed for example in result.examples]
-        everything = len(listed) == sum(numbers)
+        everything = len(listed) == sum(rejected)
         note_index(
             refresh, plan.index, uuid, documents, rejected=listed if everything else None, writes=writes
         )
     for example in [text for result in indexed for text in result.examples][:EXAMPLES]:
         log.warning("rejected: %s", example)
-    checked = Checked(
-        documents,
-        removed=sum(result.removed for result in indexed),
-        rejected=dict(sum(rejected, Counter[str]())),
-        tags=dict(sum((Counter(result.tags) for result in indexed), Counter[str]())),
-    )
     return msgspec.to_builtins(checked)  # type: ignore[no-any-return]
 
 
-def fill_filtered() -> dict[str, int]:
+@task(execution_timeout=MAX_DURATION, retries=4)
+def create_filtered_index() -> dict[str, int]:
     """Fill the filtered index on the server. A killed task waits for the request that it has begun.
 
     Returns:
@@ -458,5 +383,8 @@ def delete_leftovers(refresh: Refresh, made_by: list[str], *, all_but_promoted: 
         all_but_promoted: Also keep indexes that were live once: a run was asked to keep them, or nobody has
             deleted them since.
     """
-    keep = promoted_indexes() if all_but_promoted else set()
+    keep: set[str] = set()
+    if all_but_promoted:
+        with catalog_connection(autocommit=True) as catalog:
+            keep = promoted(catalog)
     return indexes_of(refresh).delete_leftovers(made_by, keep)

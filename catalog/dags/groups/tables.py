@@ -29,7 +29,10 @@ from catalog.dags.common.connections import (
 )
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
-from catalog.dags.common.refreshes import (
+from catalog.dags.common.retries import hint
+from catalog.dags.common.variables import value_of
+from catalog.dags.groups.indexing import MAX_DURATION, indexes, require_complete, tag_policy
+from catalog.dags.groups.refreshes import (
     begin_refresh,
     current_refresh,
     note_index,
@@ -38,14 +41,12 @@ from catalog.dags.common.refreshes import (
     removed_by_checks,
     replan,
 )
-from catalog.dags.common.retries import hint
-from catalog.dags.common.variables import value_of
-from catalog.dags.groups.indexing import MAX_DURATION, indexes, require_complete, tag_policy
 from catalog.dags.operators.turns import holding_turn
 from catalog.data_refresh.basis import code, inputs, source_columns
 from catalog.data_refresh.decisions import refuse_lost, remember
 from catalog.data_refresh.modes import choose, most_changes
-from catalog.data_refresh.refresh import Plan, Refresh, last_decisions
+from catalog.data_refresh.refresh import Plan, Refresh
+from catalog.data_refresh.refresh_history import last_decisions
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.sensitive import digest_of
 from catalog.data_refresh.tables import progress
@@ -85,19 +86,19 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
                 before = last_decisions(catalog, media_type, API_DB)
                 refuse_lost(api, media_type, before, f"{media_type}_data_refresh")
             full = Plan(
-                media_type,
-                API_DB,
-                SEARCH,
-                media_type if index_only else temp_name(media_type),
-                names[media_type],
+                mode="index_only" if index_only else "full",
+                media_type=media_type,
+                api=API_DB,
+                search=SEARCH,
+                table=media_type if index_only else temp_name(media_type),
+                index=names[media_type],
+                filtered=names[filtered_name(media_type)],
                 aliases=names,
                 policy=msgspec.to_builtins(policy),
                 since=moderation_moment(api),
-                filtered=names[filtered_name(media_type)],
                 shapes={} if index_only else {table: shape(api, table) for table in tables},
                 live={alias: engine.resolve_alias(alias) for alias in names},
                 documents={alias: engine.sources(alias) for alias in names},
-                mode="index_only" if index_only else "full",
                 terms=digest_of(terms),
                 remembered=remember(api, media_type),
             )

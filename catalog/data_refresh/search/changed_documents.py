@@ -1,7 +1,6 @@
 """Update of the live indexes after the rows of some records have changed."""
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -61,9 +60,7 @@ class ChangedDocuments:
         records: Number of records of the media type; a share of them may be rejected.
         load: Loads the state of an earlier attempt.
         save: Saves the state.
-        progress: Called with the progress.
         should_stop: Called between two batches.
-        pause: Sleeps for a number of seconds.
     """
 
     def __init__(
@@ -79,19 +76,17 @@ class ChangedDocuments:
         records: int,
         load: Callable[[], Mapping[str, Any] | None] = lambda: None,
         save: Callable[[dict[str, Any]], None] = lambda _: None,
-        progress: Callable[[Updated], object] = lambda _: None,
         should_stop: Callable[[], bool] = lambda: False,
-        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._api, self._indexes, self._media_type = api, indexes, media_type
         self._index, self._filtered = index, filtered
         self._groups, self._records = sensitive_groups(terms), records
         self._rows = DocumentRows(api, media_type, media_type, policy)
         self._senders = {
-            name: BulkSender(indexes.client, indexes.require(name).writer, pause=pause)
+            name: BulkSender(indexes.client, indexes.require(name).writer, pause=indexes.pause)
             for name in (index, filtered)
         }
-        self._load, self._save, self._report, self._should_stop = load, save, progress, should_stop
+        self._load, self._save, self._should_stop = load, save, should_stop
 
     def run(self) -> Updated:
         """Update the documents of all changed keys. Repeating it is harmless.
@@ -109,7 +104,6 @@ class ChangedDocuments:
                 self._update(keys, chunks, done)
                 done.after = keys[-1]
                 self._save(msgspec.to_builtins(done))
-                self._report(done)
                 if self._should_stop():
                     raise Interrupted(
                         f"asked to stop after {done.documents:,} documents; the next attempt resumes there."

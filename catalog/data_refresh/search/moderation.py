@@ -14,6 +14,7 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal, Retry
 from catalog.core.media import MediaType
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.data_refresh.decisions import Decision
 from catalog.data_refresh.search.bulk import BulkSender, delete_action, update_action
@@ -34,13 +35,12 @@ def moderation_moment(api: Connection) -> datetime:
     the time of the application's clock, which may be wrong, and becomes visible when its transaction commits,
     which may be much later.
     """
-    row = api.execute(
+    moment: datetime = value(
+        api,
         "select least(clock_timestamp(), min(xact_start)) - %s from pg_stat_activity "
         "where datname = current_database()",
         [MARGIN],
-    ).fetchone()
-    assert row
-    moment: datetime = row[0]
+    )
     return moment
 
 
@@ -69,8 +69,7 @@ def number_deleted(api: Connection, media_type: MediaType, since: datetime | Non
     """Return how many records moderators have deleted; see `decided`."""
     query = sql.SQL("select count(*) from {} where created_on >= coalesce(%s, '-infinity'::timestamptz)")
     table = sql.Identifier("public", f"api_deleted{media_type}")
-    row = api.execute(query.format(table), [since]).fetchone()
-    return int(row[0]) if row else 0
+    return int(value(api, query.format(table), [since]))
 
 
 def follow(
@@ -115,7 +114,7 @@ def follow(
     changed += sum(_apply(sender, [], batch) for batch in decided(api, "mature", media_type, since))
     for _ in range(PASSES):
         indexes.refresh(index)
-        deleted, mature = _left(api, indexes, index, media_type, None)
+        deleted, mature = unmoderated(api, indexes, index, media_type)
         if not deleted and not mature:
             return changed
         # Decisions before `since`, by a wrong clock or in a very long transaction, or of this moment.
@@ -155,30 +154,20 @@ def _apply(sender: BulkSender, deleted: list[str], marked: list[str], mature: bo
 
 
 def unmoderated(
-    api: Connection, client: Elasticsearch, index: str, media_type: MediaType, since: datetime | None = None
-) -> list[str]:
-    """Return identifiers of documents to which a decision of moderators was not applied.
+    api: Connection, indexes: Indexes, index: str, media_type: MediaType
+) -> tuple[list[str], list[str]]:
+    """Return identifiers of documents to which decisions were not applied: deleted ones, and mature ones.
 
     Args:
         api: Connection to the API database.
-        client: Client of the search engine.
+        indexes: Operations on indexes.
         index: Name or alias of the index.
         media_type: Media type of its documents.
-        since: Only decisions since then; None for all.
     """
-    deleted, mature = _left(api, Indexes(client), index, media_type, since)
-    return sorted({*deleted, *mature})
-
-
-def _left(
-    api: Connection, indexes: Indexes, index: str, media_type: MediaType, since: datetime | None
-) -> tuple[list[str], list[str]]:
-    deleted = [
-        key for batch in decided(api, "deleted", media_type, since) for key in indexes.matching(index, batch)
-    ]
+    deleted = [key for batch in decided(api, "deleted", media_type) for key in indexes.matching(index, batch)]
     mature = [
         key
-        for batch in decided(api, "mature", media_type, since)
+        for batch in decided(api, "mature", media_type)
         for key in indexes.matching(index, batch, but=_MATURE)
     ]
     return deleted, mature

@@ -9,7 +9,7 @@ from catalog.core import loss_limits
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.data_refresh.search.client import ask
-from catalog.data_refresh.search.identity import FILTERED_SUFFIX, IndexIdentity, is_filtered
+from catalog.data_refresh.search.identity import FILTERED_SUFFIX, IndexIdentity, is_filtered, is_private
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.mapping import TERMS
 from catalog.data_refresh.search.preflight import alias_problems, index_problems
@@ -69,7 +69,7 @@ def _of_identity(identity: IndexIdentity, alias: str) -> list[str]:
         problems.append(
             f"it lacks sensitive media, which {alias} shows; choose one without {FILTERED_SUFFIX}"
         )
-    if not any(name.startswith(f"{identity.name}.") for name in identity.aliases):
+    if not any(is_private(other, identity.name) for other in identity.aliases):
         problems.append("it has no alias of its own, to which decisions of moderators could be written")
     return problems
 

@@ -2,9 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
 
-from catalog.core.errors import Interrupted, Retry
+from catalog.core.errors import Retry
 from catalog.data_refresh.search.client import ask
 from catalog.data_refresh.search.indexes import Indexes
 
@@ -12,15 +11,7 @@ log = logging.getLogger(__name__)
 POLL = 20.0  # seconds that a request waits for the engine; proxies cut requests that are silent for a minute
 
 
-def finalize(
-    indexes: Indexes,
-    name: str,
-    replicas: int,
-    seconds: float,
-    *,
-    uuid: str | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> None:
+def finalize(indexes: Indexes, name: str, replicas: int, seconds: float, *, uuid: str | None = None) -> None:
     """Make an index ready to be searched: create replicas, enable refreshes, wait until it is healthy.
 
     Args:
@@ -29,10 +20,8 @@ def finalize(
         replicas: Number of replicas of each shard.
         seconds: Limit for the whole; the engine is polled with short requests.
         uuid: The engine's uuid of the index.
-        should_stop: Called between requests.
 
     Raises:
-        Interrupted: `should_stop` returned True.
         Retry: It is not ready in time; the message says what is missing.
     """
     indexes.require(name, uuid)
@@ -47,8 +36,6 @@ def finalize(
         if state != logged:
             log.info("%s is not ready to serve: %s", name, state)
             logged = state
-        if should_stop():
-            raise Interrupted(f"asked to stop while {name} gets ready; the next attempt waits for it.")
         if time.monotonic() >= deadline:
             raise Retry(
                 f"{name} is not ready to serve after {seconds:.0f} s ({state}); does the cluster have "

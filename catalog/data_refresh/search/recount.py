@@ -1,34 +1,62 @@
 """Whether an index still has the documents that it had when it was counted."""
 
+from datetime import datetime
+from typing import NamedTuple
+
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.data_refresh.refresh import Counted
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.moderation import number_deleted
 
 
-def difference(
-    engine: Indexes, api: Connection, media_type: MediaType, name: str, before: Counted
-) -> tuple[int, str] | None:
-    """Count the documents of an index again, and compare the number with the recorded one.
+class Recount(NamedTuple):
+    """The documents of an index, counted again.
+
+    Attributes:
+        name: Name of the index.
+        found: Their number.
+        counted: The recorded number.
+        deleted: How many records moderators have deleted since; their documents may be missing.
+    """
+
+    name: str
+    found: int
+    counted: int
+    deleted: int
+
+    @property
+    def explained(self) -> bool:
+        """Whether no more documents are missing than moderators have deleted, and there are not too many."""
+        return self.counted - self.deleted <= self.found <= self.counted
+
+    @property
+    def missing(self) -> int:
+        """How many are missing, less those that moderators have deleted; negative if there are too many."""
+        missing = self.counted - self.found
+        return missing - self.deleted if missing > 0 else missing
+
+    @property
+    def text(self) -> str:
+        """A sentence about the two numbers."""
+        missing = self.found < self.counted
+        moderated = f"; moderators have deleted {self.deleted:,} since" if self.deleted and missing else ""
+        return (
+            f"{self.name} holds {self.found:,} documents, but {self.counted:,} when it was counted{moderated}"
+        )
+
+
+def recount(
+    engine: Indexes, api: Connection, media_type: MediaType, name: str, counted: int, since: datetime | None
+) -> Recount:
+    """Count the documents of an index again.
 
     Args:
         engine: Operations on indexes.
         api: Connection to the API database.
         media_type: Media type of the documents.
-        name: Name of the index.
-        before: The recorded number.
-
-    Returns:
-        How many documents are missing, less those that moderators have deleted since, or too many if the
-        number is negative, and a sentence about it. None if neither is so.
+        name: Name of the index, or an alias of one index.
+        counted: The recorded number.
+        since: Time from which moderators may have deleted some of them; None for all decisions.
     """
     engine.refresh(name)
-    found = engine.count(name)
-    deleted = number_deleted(api, media_type, before.since)
-    if before.documents - deleted <= found <= before.documents:
-        return None
-    missing = before.documents - found
-    moderated = f"; moderators have deleted {deleted:,} since" if deleted and missing > 0 else ""
-    said = f"{name} holds {found:,} documents, but {before.documents:,} when it was counted{moderated}"
-    return missing - deleted if missing > 0 else missing, said
+    return Recount(name, engine.count(name), counted, number_deleted(api, media_type, since))

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from catalog.core import loss_limits
 from catalog.core.errors import Refused
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.core.wording import join_first
 from catalog.data_refresh.refresh import Refresh
@@ -21,6 +22,7 @@ from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.mapping import SHARDS, TERMS, index_body, index_meta
 from catalog.data_refresh.search.moderation import follow, number_deleted
 from catalog.data_refresh.search.readiness import finalize
+from catalog.data_refresh.search.recount import Recount, recount
 from catalog.data_refresh.search.tag_policy import policy_from
 from catalog.data_refresh.tables.shrinkage import FILTERED, revealing_alias, shrunken_alias, shrunken_index
 
@@ -127,8 +129,7 @@ class RefreshIndexes:
     def open(self, replicas: int) -> None:
         """Create the replicas, before the indexes are searched."""
         for name in self._plan.targets:
-            self.engine.require(name, self._refresh.made(name).uuid)
-            finalize(self.engine, name, replicas, REPLICA_TIMEOUT)
+            finalize(self.engine, name, replicas, REPLICA_TIMEOUT, uuid=self._refresh.made(name).uuid)
 
     def require_complete(self, api: Connection) -> None:
         """Check that each index is the completed one, and still has all its documents.
@@ -140,16 +141,11 @@ class RefreshIndexes:
             Fatal: An index is missing, or another one has its name.
         """
         plan, refresh = self._plan, self._refresh
-        deleted = number_deleted(api, plan.media_type, plan.since)
         for name in plan.aliases.values():
             self.engine.require(name, refresh.made(name).uuid)
-            self.engine.refresh(name)
-            found, counted = self.engine.count(name), refresh.counted(name)
-            if not counted - deleted <= found <= counted:
-                raise Refused(
-                    f"{name} holds {found:,} documents, but {counted:,} when it was counted; clear "
-                    "create_index and all tasks after it, or trigger a new run."
-                )
+            now = recount(self.engine, api, plan.media_type, name, refresh.counted(name), plan.since)
+            if not now.explained:
+                raise Refused(f"{now.text}; clear create_index and all tasks after it, or trigger a new run.")
 
     def count_updated(self, api: Connection, updated: "Updated") -> dict[str, Contents]:
         """Count the documents of the live indexes after an incremental refresh, and return them by index.
@@ -163,8 +159,7 @@ class RefreshIndexes:
         """
         plan = self._plan
         query = sql.SQL("select count(*) from {} where not removed_from_source")
-        row = api.execute(query.format(sql.Identifier("public", plan.media_type))).fetchone()
-        rows = int(row[0]) if row else 0
+        rows = value(api, query.format(sql.Identifier("public", plan.media_type)))
         deleted = number_deleted(api, plan.media_type, plan.since)
         alias = filtered_name(plan.media_type)
         kept = plan.counts[alias] - plan.replaced[alias]
@@ -175,10 +170,10 @@ class RefreshIndexes:
         contents = {}
         for name, number in wanted.items():
             contents[name] = contents_of(self.engine, name)
-            found = contents[name].documents
-            if not number - deleted <= found <= number:
+            now = Recount(name, contents[name].documents, number, deleted)
+            if not now.explained:
                 raise Refused(
-                    f"{name} holds {found:,} documents instead of {number:,}: another program has "
+                    f"{name} holds {now.found:,} documents instead of {number:,}: another program has "
                     "changed the table or the index meanwhile. Trigger a new run, which is a full refresh."
                 )
         return contents

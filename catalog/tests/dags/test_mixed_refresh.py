@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.airflow, pytest.mark.database]
 
 @pytest.mark.parametrize("other", [True, False])
 def test_a_task_notes_that_its_code_is_not_that_of_the_plan(catalog, dsn, monkeypatch, other):
-    from catalog.dags.common import refreshes
+    from catalog.dags.groups import refreshes
 
     mine = turn(catalog)
     begin(catalog, mine, plan(inputs="inputs", code="another" if other else basis.code()))

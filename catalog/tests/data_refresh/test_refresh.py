@@ -6,17 +6,8 @@ import msgspec
 import pytest
 
 from catalog.core.errors import Refused
-from catalog.data_refresh.refresh import (
-    CreatedIndex,
-    Plan,
-    Stage,
-    begin,
-    begun,
-    note_index,
-    promoted,
-    reach,
-    read,
-)
+from catalog.data_refresh.refresh import CreatedIndex, Plan, Stage, begin, begun, note_index, reach, read
+from catalog.data_refresh.refresh_history import promoted
 from catalog.data_refresh.tables.shrinkage import shrunken_alias, shrunken_index
 from catalog.database.turns import Turn, take
 
@@ -25,15 +16,15 @@ MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 def plan(index="image-1", **more):
     return Plan(
-        "image",
-        "api",
-        "search",
-        "temp_import_image",
-        index,
-        {"image": index, "image-filtered": f"{index}-filtered"},
-        {"denied": ["x"]},
-        MOMENT,
-        f"{index}-filtered",
+        media_type="image",
+        api="api",
+        search="search",
+        table="temp_import_image",
+        index=index,
+        filtered=f"{index}-filtered",
+        aliases={"image": index, "image-filtered": f"{index}-filtered"},
+        policy={"denied": ["x"]},
+        since=MOMENT,
         **more,
     )
 

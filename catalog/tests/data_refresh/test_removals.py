@@ -52,6 +52,20 @@ def test_open_removals_since_the_last_refresh_are_counted(catalog):
     assert "1 of small 7, 2 of others);" in removed_by_checks(catalog, now)
 
 
+def test_only_a_data_refresh_is_the_last_refresh(catalog):
+    """A filtered index and a staging index are recorded like refreshes, but replace no table."""
+    refresh(catalog, "before", "promoted")
+    filtered = refresh(catalog, "filtered index", "promoted", table="")
+    staging = refresh(catalog, "staging index", "promoted", search="staging")
+    now = refresh(catalog, "now")
+    catalog.execute(
+        "update refresh set begun_on = now() + interval '2 hours' where number in (%s, %s)",
+        [filtered.number, staging.number],
+    )
+    remove(catalog, "met", 3)
+    assert "has removed 3 records" in removed_by_checks(catalog, now)
+
+
 def test_a_smaller_index_is_refused_with_what_was_left_out(catalog):
     documents = {"image": {"met": 900, "flickr": 100}}
     now = refresh(catalog, "now", documents=documents, aliases={"image": "image-a"})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalog.core.errors import Fatal, Interrupted, Retry
+from catalog.core.errors import Fatal, Retry
 from catalog.data_refresh.search.readiness import finalize
 from catalog.data_refresh.search.reindexing import reindex
 from catalog.data_refresh.search.tag_policy import policy_from
@@ -196,8 +196,6 @@ def test_waiting_for_an_index_uses_short_requests(search, faulty, caplog):
     assert proxy.count("health") == 6
     assert "yellow, 1 shards are active, 3 are not" in caplog.text
     assert all("timeout=20s" in r.path for r in proxy.seen if "health" in r.path)
-    with pytest.raises(Interrupted):
-        finalize(indexes, "image-a", 1, 60, should_stop=lambda: True)
 
 
 def test_replicas_that_are_never_allocated(search):

@@ -2,15 +2,13 @@
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
 
 from catalog.core.errors import Refused
-from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.operators.turns import current_turn
 from catalog.data_refresh import refresh as refreshes
-from catalog.data_refresh import removals
+from catalog.data_refresh import refresh_history, removals
 from catalog.data_refresh.basis import record
 from catalog.data_refresh.decisions import refuse_lost
 from catalog.data_refresh.modes import completed
@@ -71,7 +69,7 @@ def refuse_lost_decisions(refresh: Refresh, api: Connection) -> None:
     """
     plan = refresh.plan
     with catalog_connection(autocommit=True) as catalog:
-        before = plan.remembered or refreshes.last_decisions(catalog, plan.media_type, plan.api)
+        before = plan.remembered or refresh_history.last_decisions(catalog, plan.media_type, plan.api)
     dag_id = f"{plan.media_type}_data_refresh"
     refuse_lost(api, plan.media_type, before, dag_id, newest=not plan.remembered)
 
@@ -79,31 +77,13 @@ def refuse_lost_decisions(refresh: Refresh, api: Connection) -> None:
 def is_complete(uuid: str) -> bool | None:
     """Return whether an index was complete when it was made; None if no refresh has recorded it."""
     with catalog_connection(autocommit=True) as catalog:
-        return refreshes.is_complete(catalog, uuid)
+        return refresh_history.is_complete(catalog, uuid)
 
 
 def last_count(uuid: str) -> Counted | None:
     """Return the recorded number of documents of an index; None if no refresh has recorded it."""
     with catalog_connection(autocommit=True) as catalog:
-        return refreshes.last_count(catalog, uuid)
-
-
-def made_before(uuid: str, media_type: MediaType, search: str) -> datetime | None:
-    """Return when a refresh has changed the documents since an index was made; see `refresh.made_before`."""
-    with catalog_connection(autocommit=True) as catalog:
-        return refreshes.made_before(catalog, uuid, media_type, search)
-
-
-def last_behind(alias: str, search: str) -> str | None:
-    """Return the uuid of the index at which a run has last pointed an alias; None if none has."""
-    with catalog_connection(autocommit=True) as catalog:
-        return refreshes.last_behind(catalog, alias, search)
-
-
-def promoted_indexes() -> set[str]:
-    """Return the uuids of the indexes of all refreshes that were promoted."""
-    with catalog_connection(autocommit=True) as catalog:
-        return refreshes.promoted(catalog)
+        return refresh_history.last_count(catalog, uuid)
 
 
 def note_index(
@@ -122,7 +102,7 @@ def note_index(
 
 
 def replan(refresh: Refresh, plan: Plan) -> Refresh:
-    """Replace the plan of a refresh that has created nothing yet."""
+    """Replace the plan of a refresh, as long as nothing is live, and return the refresh."""
     with catalog_connection(autocommit=True) as catalog:
         return refreshes.replan(catalog, refresh, plan)
 

@@ -1,0 +1,82 @@
+"""Checks of an index that is there already, before another one is made from it, or an alias pointed at it."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from catalog.core.errors import Refused
+from catalog.core.media import MediaType
+from catalog.dags.common.connections import catalog_connection, database_connection, is_configured
+from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
+from catalog.dags.groups.indexing import indexes
+from catalog.dags.groups.refreshes import last_count
+from catalog.data_refresh.refresh_history import made_before
+
+if TYPE_CHECKING:
+    from catalog.data_refresh.search.recount import Recount
+
+
+def recounted(where: Environment, media_type: MediaType, index: str, uuid: str) -> "Recount | None":
+    """Count the documents of an index again; None if the number is explained, or the one before not known."""
+    from catalog.data_refresh.search.recount import recount
+
+    if (before := last_count(uuid)) is None:
+        return None
+    with database_connection(where.api, autocommit=True) as api:
+        now = recount(indexes(where.search), api, media_type, index, before.documents, before.since)
+    return None if now.explained else now
+
+
+def refreshed_since(where: Environment, media_type: MediaType, uuid: str) -> datetime | None:
+    """Return when a data refresh has changed the documents since an index was made; None if not.
+
+    Only production has data refreshes; those of staging make another index of the same rows.
+    """
+    if where is not PRODUCTION:
+        return None
+    with catalog_connection(autocommit=True) as catalog:
+        return made_before(catalog, uuid, media_type, where.search)
+
+
+def refuse_outdated(where: Environment, media_type: MediaType, index: str, uuid: str, *, field: str) -> None:
+    """Refuse an index that would be live with documents from before a data refresh.
+
+    Args:
+        where: The environment of the index.
+        media_type: Media type of its documents.
+        index: Name of the index, or of the one from which the index to be live is made.
+        uuid: The engine's uuid of it.
+        field: Field of the conf that names it.
+
+    Raises:
+        Refused: A data refresh has changed documents since; what it has deleted would be found again.
+    """
+    if since := refreshed_since(where, media_type, uuid):
+        raise Refused(
+            f"{field}: {index} was made before the data refresh of {since:%Y-%m-%d %H:%M}, or from an index "
+            "that was: it lacks what that refresh has changed and deleted, and so does any copy of it. Make "
+            f"one from the live index: create_filtered_{media_type}_index, or create_new_{where.name}"
+            f"_es_index, without an origin; or trigger {media_type}_data_refresh with "
+            '{"index_only": true}, which rebuilds both.'
+        )
+
+
+def refuse_foreign_alias(where: Environment, alias: str) -> None:
+    """Refuse an alias of the other environment, if both have one engine, as in the local stack.
+
+    Args:
+        where: The environment whose alias it should be.
+        alias: Its name.
+
+    Raises:
+        Refused: A DAG of the other environment has made the index behind it.
+    """
+    engine = indexes(where.search)
+    made_by = engine.meta(alias).get("dag_id")
+    for other in ENVIRONMENTS.values():
+        if other is where or made_by not in other.dags:
+            continue
+        if is_configured(other.search) and indexes(other.search).cluster() == engine.cluster():
+            raise Refused(
+                f"alias: {alias} belongs to {other.name}, which has the same engine; its index was made by "
+                f"{made_by}."
+            )
