@@ -2,9 +2,10 @@
 
 from psycopg import sql
 
+from catalog.core.loss_limits import allowed_rejects
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.columns import Column, Copied, names, public, temp_name
-from catalog.data_refresh.tables.refusals import REFUSED, Refusals, allowed_rejects, reason_of
+from catalog.data_refresh.tables.refusals import REFUSED, Refusals, reason_of
 from catalog.data_refresh.tables.sequences import check_defaults
 
 TABLE = "audioset"

@@ -5,6 +5,7 @@ import logging
 from psycopg import sql
 
 from catalog.core.errors import Fatal, Interrupted
+from catalog.core.loss_limits import allowed_rejects
 from catalog.core.session import settle
 from catalog.data_refresh.tables import progress
 from catalog.data_refresh.tables.changes import NONE, batch, find_changes
@@ -12,7 +13,7 @@ from catalog.data_refresh.tables.columns import Column, Copied, temp_name
 from catalog.data_refresh.tables.copy import TableCopy
 from catalog.data_refresh.tables.duplicates import reject_duplicates
 from catalog.data_refresh.tables.marks import mark
-from catalog.data_refresh.tables.refusals import Refusals, allowed_rejects
+from catalog.data_refresh.tables.refusals import Refusals
 from catalog.database.estimates import analyzed_rows
 
 log = logging.getLogger(__name__)

@@ -7,10 +7,11 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.loss_limits import allowed_rejects
 from catalog.core.session import Connection
 from catalog.data_refresh.tables import progress
 from catalog.data_refresh.tables.columns import Copied, changes_name, public, temp_name
-from catalog.data_refresh.tables.refusals import Refusals, allowed_rejects
+from catalog.data_refresh.tables.refusals import Refusals
 from catalog.data_refresh.tables.shape import shape
 
 

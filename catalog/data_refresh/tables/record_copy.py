@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.loss_limits import allowed_rejects
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.columns import (
     Column,
@@ -24,7 +25,7 @@ from catalog.data_refresh.tables.columns import (
     temp_name,
 )
 from catalog.data_refresh.tables.merge import Merge, read_ahead
-from catalog.data_refresh.tables.refusals import REFUSED, Refusals, allowed_rejects, reason_of
+from catalog.data_refresh.tables.refusals import REFUSED, Refusals, reason_of
 from catalog.data_refresh.tables.row_streams import RowStreams
 from catalog.data_refresh.tables.sequences import check_defaults
 from catalog.database.estimates import analyzed_rows

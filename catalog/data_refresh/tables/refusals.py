@@ -6,6 +6,7 @@ from collections import Counter
 
 import psycopg
 
+from catalog.core import loss_limits
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 from catalog.data_refresh.tables import progress
@@ -13,8 +14,6 @@ from catalog.data_refresh.tables.columns import Copied
 
 log = logging.getLogger(__name__)
 LISTED = 1000  # rejected records that are listed in the log and in the progress table
-SHARE = 0.01  # of rejected records that is accepted
-ALWAYS_ACCEPTED = 10  # rejected records
 EXPECTED = frozenset(("url is another set's as well",))  # reasons that are not counted towards the share
 # Errors of a database that cannot store a record. Other errors are not the record's fault. A default that
 # fails may also raise some of these, which `sequences.check_defaults` checks before.
@@ -83,14 +82,10 @@ def reason_of(error: psycopg.Error, column: str = "") -> str:
     return f"{named or 'a value'} does not fit the API's table: {said}"
 
 
-def allowed_rejects(records: int) -> int:
-    return max(ALWAYS_ACCEPTED, int(SHARE * records))
-
-
 def check_rejects(copied: Copied) -> None:
     """Raise Fatal if more than a small share of a copy's records is rejected."""
     rejected = Counter({r: n for r, n in copied.rejected.items() if r not in EXPECTED})
-    if sum(rejected.values()) > allowed_rejects(copied.rows + sum(rejected.values())):
+    if sum(rejected.values()) > loss_limits.allowed_rejects(copied.rows + sum(rejected.values())):
         raise Fatal(_too_many(copied.table, rejected, copied.rows))
 
 
@@ -98,8 +93,8 @@ def _too_many(table: str, rejected: Counter[str], rows: int) -> str:
     reasons = "; ".join(f"{reason} ({number:,})" for reason, number in rejected.most_common(5))
     return (
         f"the API's table {table} rejects {sum(rejected.values()):,} records ({rows:,} were copied), more "
-        f"than {SHARE:.0%}: {reasons}. Correct the records in the catalog, or the API's table, then trigger "
-        "a new run."
+        f"than {loss_limits.REJECTS:.0%}: {reasons}. Correct the records in the catalog, or the API's "
+        "table, then trigger a new run."
     )
 
 

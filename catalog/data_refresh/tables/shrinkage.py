@@ -19,8 +19,6 @@ from catalog.data_refresh.tables.shape import Shape, shape
 
 NO_SOURCE = "no source"  # how records without one are called
 FILTERED = 0.5  # share of a filtered index that may be missing: a longer list of terms hides more
-ORPHANS = 0.01  # share of list entries that may be orphaned
-ORPHANS_LEAST = 10  # orphaned entries from which their share counts
 REMEDY = 'If that is right, trigger a run with the conf {"accept_shrinkage": true}. The old tables are live.'
 
 
@@ -56,7 +54,7 @@ def refuse_shrinkage(findings: list[str], why: Callable[[], str] = str) -> None:
 
 def too_many_orphans(name: str, orphans: int, rows: int) -> list[str]:
     """Return a finding if too many rows of a table would refer to missing media."""
-    if orphans >= ORPHANS_LEAST and orphans > ORPHANS * rows:
+    if loss_limits.orphaned_too_many(orphans, rows):
         return [f"{orphans:,} of {rows:,} rows of {name} refer to missing media"]
     return []
 

@@ -274,7 +274,7 @@ GUARDS = (
         holds="Many records without a document stop an incremental refresh before it deletes their documents.",
         row=49,
         file="catalog/data_refresh/search/changed_documents.py",
-        find="        if len(rejected) > most_rejected(self._records):\n",
+        find="        if len(rejected) > loss_limits.allowed_rejects(self._records):\n",
         replace="        if False:\n",
         tests=(
             "data_refresh/test_changed_documents.py::test_many_records_without_a_document_stop_the_update",
