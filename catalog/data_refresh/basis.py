@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from catalog.core.media import MediaType
@@ -19,6 +20,7 @@ from catalog.core.session import Connection
 from catalog.data_refresh.search.tag_policy import TagPolicy
 from catalog.data_refresh.tables.columns import public
 from catalog.data_refresh.tables.marks import mark
+from catalog.database.row_versions import THIS_TRANSACTION
 
 if TYPE_CHECKING:
     from catalog.data_refresh.search.indexes import Indexes
@@ -125,12 +127,10 @@ def record(catalog: Connection, basis: Basis) -> None:
     transaction itself.
     """
     catalog.execute(
-        """
-        update refresh
-           set stage = 'promoted',
-               basis = %s || jsonb_build_object('xid', pg_current_xact_id()::text::bigint & 4294967295)
-         where number = %s
-        """,
+        sql.SQL("""
+            update refresh set stage = 'promoted', basis = %s || jsonb_build_object('xid', {})
+             where number = %s
+        """).format(THIS_TRANSACTION),
         [Jsonb(msgspec.to_builtins(basis)), basis.number],
     )
 

@@ -15,7 +15,8 @@ from psycopg.types.json import Jsonb
 from catalog.core.errors import Fatal, Refused, Retry
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.database.row_versions import horizon, written_since
+from catalog.database.pages import file_of
+from catalog.database.row_versions import THIS_TRANSACTION, horizon, written_since
 from catalog.database.snapshots import snapshot
 from catalog.publishing import versions
 from catalog.publishing.export import LOCK_TIMEOUT, File, Written
@@ -182,18 +183,15 @@ def _pass_on(control: Connection, holder: Connection, version: Version, state: i
     same = []
     for number, rows_read, file_node in written:
         part = parts[number]
-        if part.kind == "pages" and file_node != _file_node(holder, part.media_type):
+        if part.kind == "pages" and file_node != file_of(holder, part.media_type):
             continue
         query = sql.SQL("select count(*), coalesce(bool_or({}), false) from {} where {}").format(
             written_since(holder, since), sql.Identifier("public", part.media_type), part.condition(parts)
         )
         if holder.execute(query).fetchone() == (rows_read, False):
             same.append(number)
-    control.execute(
-        "update dataset_part set state = %s, transaction = pg_current_xact_id()::text::bigint & 4294967295"
-        " where version = %s and number = any(%s)",
-        [state, version.number, same],
-    )
+    statement = "update dataset_part set state = %s, transaction = {} where version = %s and number = any(%s)"
+    control.execute(sql.SQL(statement).format(THIS_TRANSACTION), [state, version.number, same])
     control.execute(
         "update dataset_part set state = null, rows_read = null, files = '[]'"
         " where version = %s and state is distinct from %s",
@@ -249,8 +247,7 @@ def record(control: Connection, number: int, state: int, part: Part, written: Wr
     Raises:
         Retry: The version has another state by now, or is not written any more; the part does not count.
     """
-    recorded = control.execute(
-        """
+    statement = """
         with version as (
             select number from dataset_version
              where number = %(version)s and state = %(state)s and stage = 'writing' for share
@@ -258,9 +255,11 @@ def record(control: Connection, number: int, state: int, part: Part, written: Wr
         update dataset_part p
            set state = %(state)s, rows_read = %(rows)s, files = %(files)s,
                file_node = pg_relation_filenode(to_regclass(%(table)s)),
-               transaction = pg_current_xact_id()::text::bigint & 4294967295
+               transaction = {}
           from version where p.version = version.number and p.number = %(part)s
-        """,
+    """
+    recorded = control.execute(
+        sql.SQL(statement).format(THIS_TRANSACTION),
         {
             "version": number,
             "state": state,
@@ -272,8 +271,3 @@ def record(control: Connection, number: int, state: int, part: Part, written: Wr
     ).rowcount
     if not recorded:
         raise Retry(f"version {number} has another state than that of part {part.number}.")
-
-
-def _file_node(connection: Connection, table: str) -> int | None:
-    row = connection.execute("select pg_relation_filenode(to_regclass(%s))", [f"public.{table}"]).fetchone()
-    return row[0] if row else None

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from psycopg import sql
 
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import Column, public
+from catalog.data_refresh.tables.columns import Column, moderated_name, public
 from catalog.data_refresh.tables.references import keys_to, own_keys
 from catalog.data_refresh.tables.shape import Shape
 
@@ -60,11 +61,11 @@ def api_rights(api: Connection, table: str, live: Shape) -> list[str]:
             others.setdefault(_name(api, key.child_schema, key.child), ["select"])
     problems += _allowed(api, {name: rights for name, rights in others.items() if name not in owned})
     if "source" in live["column"] or "identifier" in live["column"]:
-        moderated = [public(f"api_{kind}{table}") for kind in ("deleted", "mature")]
+        moderated = [moderated_name("deleted", table), moderated_name("mature", table)]
         for name in moderated:
-            if api.execute("select to_regclass(%s) is null", [name]).fetchone() == (True,):
-                problems.append(f"{_short(name)} is missing: the API's migrations make it")
-        problems += _allowed(api, {name: ["select"] for name in moderated})
+            if not relation_exists(api, name):
+                problems.append(f"{name} is missing: the API's migrations make it")
+        problems += _allowed(api, {public(name): ["select"] for name in moderated})
     return list(dict.fromkeys(problems))
 
 

@@ -10,10 +10,19 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection, settle
 from catalog.data_refresh.tables import locks, progress
 from catalog.data_refresh.tables.catch_up import leave_out_deleted
-from catalog.data_refresh.tables.columns import changes_name, matching, names, public, set_to_null, temp_name
+from catalog.data_refresh.tables.columns import (
+    changes_name,
+    matching,
+    moderated_name,
+    names,
+    public,
+    set_to_null,
+    temp_name,
+)
 from catalog.data_refresh.tables.ddl import compose
 from catalog.data_refresh.tables.locks import lock_live_tables, retry_while_held
 from catalog.data_refresh.tables.marks import create_marks, mark, set_mark
@@ -234,9 +243,9 @@ class _Table:
             """,
             among=compose(among, **self._parts),
         )
-        if self._table not in _KEYS and progress.exists(self._api, f"api_deleted{self._table}"):
+        if self._table not in _KEYS and relation_exists(self._api, moderated_name("deleted", self._table)):
             # Moderators may have listed more since the changes were found.
-            moderated = sql.Identifier("public", f"api_deleted{self._table}")
+            moderated = sql.Identifier("public", moderated_name("deleted", self._table))
             listed: LiteralString = "from {live} l join {moderated} m using (identifier)"
             rows = compose(listed, **self._parts, moderated=moderated)
             self._do("insert into {deleted} select l.id {rows} on conflict do nothing", rows=rows)

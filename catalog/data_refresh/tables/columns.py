@@ -1,6 +1,7 @@
 """Types and names shared by the modules of a copy: progress, columns, temporary tables."""
 
 from collections.abc import Iterable
+from typing import Literal
 from uuid import UUID
 
 import msgspec
@@ -91,6 +92,11 @@ def own_name(table: str) -> str:
 
 def changes_name(table: str) -> str:
     return f"temp_import_{table}_changes"
+
+
+def moderated_name(kind: Literal["deleted", "mature"], table: str) -> str:
+    """Return the name of the API's table of the records about which moderators have decided so."""
+    return f"api_{kind}{table}"
 
 
 def temporary_names(table: str) -> list[str]:

@@ -12,6 +12,7 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.core.media import MediaType
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection, settle
 from catalog.data_refresh.tables import progress, ranges
 from catalog.data_refresh.tables.audio_sets import copy_sets
@@ -26,6 +27,7 @@ from catalog.data_refresh.tables.refusals import REFUSED, Refusals, check_reject
 from catalog.data_refresh.tables.sequences import advance
 from catalog.data_refresh.tables.shape import Shape, check_shape, shape
 from catalog.data_refresh.tables.snapshots import shared_snapshot
+from catalog.database.pages import file_of
 from catalog.database.row_versions import horizon
 
 log = logging.getLogger(__name__)
@@ -124,11 +126,11 @@ class TableCopy(RecordCopy):
         ours = (
             state is not None
             and state.run_id == self._run_id
-            and progress.exists(self._api, temp_name(self._table))
+            and relation_exists(self._api, temp_name(self._table))
         )
         if not ours or state is None:
             return None
-        if not state.copied.done and state.copied.file not in (None, self._file()):
+        if not state.copied.done and state.copied.file not in (None, file_of(self._upstream, self.source)):
             return None
         may_lack = state.copied.done or state.shape["table"][""]["persistence"] == "u"
         if may_lack and (lost := progress.lost_rows(self._api, self._table)):
@@ -137,13 +139,6 @@ class TableCopy(RecordCopy):
         self._expected = self._expected or state.shape
         self._hold()
         return state.copied
-
-    def _file(self) -> int | None:
-        """Return the number of the file of the catalog's table; None for a view."""
-        row = self._upstream.execute(
-            "select pg_relation_filenode(to_regclass(%s))", [public(self.source)]
-        ).fetchone()
-        return row[0] if row else None
 
     def _begin(self) -> Copied:
         """Create an empty table like the live one, without indexes, and split the work into ranges.
@@ -169,7 +164,7 @@ class TableCopy(RecordCopy):
             self._complete(copied)
             progress.note(self._api, copied)
         else:
-            copied.file = self._file()
+            copied.file = file_of(self._upstream, self.source)
             parts = ranges.split(self._upstream, self.source, self._limit)
             if parts[0].by != "ctid":
                 copied.file = None
@@ -179,7 +174,7 @@ class TableCopy(RecordCopy):
 
     def _hold(self) -> None:
         """Lock the definition of the live table in this transaction. Raises Fatal if it has changed."""
-        if progress.exists(self._api, self._table) and self._api.info.transaction_status:
+        if relation_exists(self._api, self._table) and self._api.info.transaction_status:
             self._execute(self._api, "lock table {live} in access share mode")
         if self._expected:
             check_shape(self._api, [self._table], {self._table: self._expected})
@@ -224,7 +219,7 @@ class TableCopy(RecordCopy):
             copied = self._current()
             if (part := ranges.take(self._api, self._table)) is None:
                 return None
-            if copied.file not in (None, self._file()):
+            if copied.file not in (None, file_of(self._upstream, self.source)):
                 raise Retry(f"the catalog's table {self.source} was rewritten; the copy starts over.")
             refused = Refusals()
             try:

@@ -10,7 +10,7 @@ from psycopg import sql
 from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.columns import public
-from catalog.database.row_versions import horizon, written_since
+from catalog.database.row_versions import THIS_TRANSACTION, horizon, written_since
 
 MARKS = "catalog_refresh"  # table of the API database with the mark of each live table
 _COLUMNS = """
@@ -52,13 +52,17 @@ def set_mark(api: Connection, table: str, number: int, began: int | None = None)
             """
             insert into {marks} (table_name, refresh, relation, columns, horizon, own)
             select %(table)s, %(number)s, to_regclass(%(name)s)::oid::bigint, {columns}, %(horizon)s,
-                   case when %(own)s then array[pg_current_xact_id()::text::bigint & 4294967295]
+                   case when %(own)s then array[{this_transaction}]
                         else '{{}}' end
             on conflict (table_name) do update
                set (refresh, relation, columns, horizon, own)
                  = (excluded.refresh, excluded.relation, excluded.columns, excluded.horizon, excluded.own)
             """
-        ).format(marks=sql.Identifier("public", MARKS), columns=sql.SQL(_COLUMNS)),
+        ).format(
+            marks=sql.Identifier("public", MARKS),
+            columns=sql.SQL(_COLUMNS),
+            this_transaction=THIS_TRANSACTION,
+        ),
         {
             "table": table,
             "number": number,

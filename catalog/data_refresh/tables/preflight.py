@@ -8,6 +8,7 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection, is_same_database, settle
 from catalog.core.settings import API_DB, CATALOG_DB
 from catalog.data_refresh.tables.access import api_rights, catalog_rights, read_only
@@ -146,7 +147,7 @@ def _reading(api: Connection, upstream: Connection, table: str, live: Shape) -> 
         return ["it has no column id"]
     job = TableCopy(upstream, api, table, "")
     source = job.source
-    if not upstream.execute("select 1 where to_regclass(%s) is not null", [public(source)]).fetchone():
+    if not relation_exists(upstream, source):
         return [f"the catalog has no {source}: run catalog db upgrade"]
     columns = job.columns()
     if problems := catalog_rights(upstream, source, columns):

@@ -13,8 +13,9 @@ from psycopg.types.json import Jsonb
 
 from catalog.core.errors import Retry
 from catalog.core.jsontypes import JsonObject
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import Copied, progress_name, public, temp_name
+from catalog.data_refresh.tables.columns import Copied, progress_name, temp_name
 from catalog.data_refresh.tables.shape import Shape
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def read(api: Connection, table: str, *, lock: bool = False) -> Progress | None:
         table: Name of the live table.
         lock: Keep other sessions from changing it until the transaction ends.
     """
-    if not exists(api, progress_name(table)):
+    if not relation_exists(api, progress_name(table)):
         return None
     try:
         row = api.execute(
@@ -139,7 +140,7 @@ def replace_rejects(api: Connection, table: str, rejects: list[tuple[str, str]])
 def rejects(api: Connection, table: str) -> list[tuple[str, str]]:
     """Return identifier and reason of the first thousand rejected records of a copy."""
     query = sql.SQL("select rejects from {progress}").format(progress=_name(table))
-    row = api.execute(query).fetchone() if exists(api, progress_name(table)) else None
+    row = api.execute(query).fetchone() if relation_exists(api, progress_name(table)) else None
     return [(identifier, reason) for identifier, reason in row[0]] if row else []
 
 
@@ -164,7 +165,7 @@ def note_result(api: Connection, table: str, result: object) -> None:
 def result(api: Connection, table: str) -> JsonObject | None:
     """Return what `note_result` has recorded; None if an earlier release has changed the table."""
     query = sql.SQL("select state -> 'result' from {progress}").format(progress=_name(table))
-    row = api.execute(query).fetchone() if exists(api, progress_name(table)) else None
+    row = api.execute(query).fetchone() if relation_exists(api, progress_name(table)) else None
     return row[0] if row else None
 
 
@@ -239,10 +240,6 @@ def _lock(api: Connection, table: str, function: LiteralString, patience: float,
             said = now
             log.info("waiting for another session that copies %s", table)
         time.sleep(0.5)
-
-
-def exists(api: Connection, name: str) -> bool:
-    return bool(api.execute("select 1 where to_regclass(%s) is not null", [public(name)]).fetchone())
 
 
 def _name(table: str) -> sql.Identifier:

@@ -6,8 +6,8 @@ import msgspec
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
-from catalog.data_refresh.tables import progress
 from catalog.data_refresh.tables.columns import Copied, matching, names, public, temp_name
 from catalog.data_refresh.tables.refusals import Refusals
 
@@ -89,7 +89,7 @@ def leave_out_unreferenced(api: Connection, copied: Copied) -> None:
     table, refused = copied.table, Refusals()
     key = "t.provider || ' ' || t.foreign_identifier" if table == "audioset" else "t.identifier::text"
     for foreign_key in own_keys(api, table):
-        ours = foreign_key.parent_schema == "public" and progress.exists(api, temp_name(foreign_key.parent))
+        ours = foreign_key.parent_schema == "public" and relation_exists(api, temp_name(foreign_key.parent))
         given = sql.SQL(" or " if foreign_key.full else " and ").join(
             sql.SQL("{} is not null").format(sql.Identifier("t", column)) for column in foreign_key.columns
         )
@@ -121,7 +121,7 @@ def detach_sets(api: Connection) -> None:
         select count(*) from pg_attribute
          where attname = 'audio_set_foreign_identifier' and not attisdropped and attrelid = to_regclass(%s)
     """
-    if api.execute(query, [public(temp_name("audio"))]).fetchone() == (0,) or not progress.exists(
+    if api.execute(query, [public(temp_name("audio"))]).fetchone() == (0,) or not relation_exists(
         api, temp_name("audioset")
     ):
         return
@@ -149,7 +149,7 @@ def check_restricted(api: Connection, table: str) -> None:
     Raises:
         Fatal: Rows of another table refer to such entries and prevent their deletion.
     """
-    if not progress.exists(api, temp_name(table)):
+    if not relation_exists(api, temp_name(table)):
         return
     for key in keys_to(api, public(table)):
         child = sql.Identifier(key.child_schema, key.child)

@@ -6,7 +6,7 @@ from uuid import UUID
 from psycopg import sql
 
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import Column, names, temp_name
+from catalog.data_refresh.tables.columns import Column, moderated_name, names, temp_name
 
 CHUNK = 1 << 18  # bytes per write
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -27,7 +27,7 @@ class RowStreams:
         self._upstream, self._api = upstream, api
         self._temp = sql.Identifier("public", temp_name(table))
         self._source, self._moderated = (
-            sql.Identifier("public", name) for name in (source, f"api_deleted{table}")
+            sql.Identifier("public", name) for name in (source, moderated_name("deleted", table))
         )
 
     def keys(self, condition: sql.Composable) -> list[UUID]:

@@ -10,9 +10,9 @@ from psycopg import sql
 
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection, settle
 from catalog.core.wording import join_first
-from catalog.data_refresh.tables import progress
 from catalog.data_refresh.tables.columns import matching, names, temp_name
 from catalog.data_refresh.tables.ddl import compose
 from catalog.data_refresh.tables.shape import Shape, shape
@@ -35,7 +35,7 @@ def shrinkage(api: Connection, tables: Iterable[str]) -> list[str]:
     settle(api)
     findings = []
     for table in tables:
-        if progress.exists(api, temp_name(table)):
+        if relation_exists(api, temp_name(table)):
             findings += _by_source(api, table) + _by_reference(api, table)
     return findings
 

@@ -301,6 +301,7 @@ def test_no_refresh_continues_one_on_which_two_releases_have_worked(catalog, beg
 WITHOUT_INFLUENCE = {
     "core.errors",
     "core.loss_limits",
+    "core.queries",
     "core.session",
     "core.wording",
     "data_refresh.search.client",
