@@ -52,7 +52,7 @@ from catalog.data_refresh.tables import progress
 from catalog.data_refresh.tables.apply import COPIED_COMPLETELY, apply_changes
 from catalog.data_refresh.tables.changes import TooManyChanges
 from catalog.data_refresh.tables.changes_copy import ChangesCopy
-from catalog.data_refresh.tables.columns import Copied, temp_name
+from catalog.data_refresh.tables.columns import Copied, api_columns, catalog_name, temp_name
 from catalog.data_refresh.tables.copy import TABLES, TableCopy
 from catalog.data_refresh.tables.index_building import build_indexes as build
 from catalog.data_refresh.tables.promotion import drop_leftovers, promote
@@ -103,8 +103,13 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
             )
             if index_only:
                 return full
-            jobs = [TableCopy(catalog, api, table, "") for table in tables]
-            columns = {job.source: [job.columns(), source_columns(catalog, job.source)] for job in jobs}
+            columns = {
+                catalog_name(table): [
+                    api_columns(catalog, api, table),
+                    source_columns(catalog, catalog_name(table)),
+                ]
+                for table in tables
+            }
             full = msgspec.structs.replace(
                 full, horizon=horizon(catalog), inputs=inputs(columns, terms, policy.digest), code=code()
             )

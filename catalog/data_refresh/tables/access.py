@@ -6,7 +6,7 @@ from psycopg import sql
 
 from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import Column, moderated_name, public
+from catalog.data_refresh.tables.columns import Column, catalog_name, key_of, moderated_name, public
 from catalog.data_refresh.tables.references import keys_to, own_keys
 from catalog.data_refresh.tables.shape import Shape
 
@@ -69,19 +69,19 @@ def api_rights(api: Connection, table: str, live: Shape) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
-def catalog_rights(upstream: Connection, source: str, columns: Iterable[Column]) -> list[str]:
-    """Check that the role may read a relation of the catalog, and sees all of its rows.
+def catalog_rights(upstream: Connection, table: str, columns: Iterable[Column]) -> list[str]:
+    """Check that the role may read the records of a table in the catalog, and sees all of them.
 
     Args:
         upstream: Connection to the catalog database.
-        source: Name of the relation.
+        table: Name of the live table.
         columns: Columns of the API's table.
 
     Returns:
         One message per missing privilege.
     """
-    wanted = {"identifier"} if source != "audioset_view" else {"provider", "foreign_identifier"}
-    wanted |= {c.upstream for c in columns if c.upstream}
+    source = catalog_name(table)
+    wanted = {*key_of(table), *(c.upstream for c in columns if c.upstream)}
     missing = upstream.execute(
         "select array_agg(name order by name), current_user from unnest(%s::text[]) name"
         " where not has_column_privilege(to_regclass(%s), name, 'select')",

@@ -15,7 +15,9 @@ from catalog.core.session import Connection, settle
 from catalog.data_refresh.tables import locks, progress
 from catalog.data_refresh.tables.catch_up import leave_out_deleted
 from catalog.data_refresh.tables.columns import (
+    KEYS,
     changes_name,
+    key_of,
     matching,
     moderated_name,
     names,
@@ -36,8 +38,7 @@ from catalog.data_refresh.tables.shrinkage import (
 )
 
 _SHORTEST = 40  # characters that a temporary value of a unique column may have
-_KEYS: dict[str, tuple[str, ...]] = {"audioset": ("foreign_identifier", "provider")}
-COPIED_COMPLETELY = frozenset(_KEYS)  # tables that are small and copied as a whole
+COPIED_COMPLETELY = frozenset(KEYS)  # tables that are small and copied as a whole
 
 
 class Applied(msgspec.Struct):
@@ -151,12 +152,12 @@ def _apply(
     if not accept_shrinkage:
         refuse_shrinkage([problem for changes in changed.values() for problem in changes.shrinkage()], why)
     for table, changes in changed.items():
-        if table not in _KEYS:  # a deleted row must not keep the unique values of a new one
+        if table not in KEYS:  # a deleted row must not keep the unique values of a new one
             changes.delete()
         changes.release_unique_values()
         changes.upsert()
     for table, changes in changed.items():
-        if table in _KEYS:  # audio files that refer to a deleted set have been updated
+        if table in KEYS:  # audio files that refer to a deleted set have been updated
             changes.delete()
     if not accept_shrinkage:
         refuse_shrinkage([problem for changes in changed.values() for problem in changes.orphaned])
@@ -198,7 +199,7 @@ class _Table:
         self.applied = Applied()
         self.orphaned: list[str] = []  # findings about references to deleted rows
         self._shape = shape(api, table)
-        self._key = _KEYS.get(table, ("identifier",))
+        self._key = key_of(table)
         columns = [
             name
             for name, facts in self._shape["column"].items()
@@ -230,7 +231,7 @@ class _Table:
         """List the live rows that are to be deleted."""
         leave_out_deleted(self._api, self._table)
         # The copy of audio sets is complete, that of media holds only the changed ones.
-        among: LiteralString = "" if self._table in _KEYS else "join {changes} c using (identifier)"
+        among: LiteralString = "" if self._table in KEYS else "join {changes} c using (identifier)"
         self._do(
             """
             create temporary table {deleted} (id bigint primary key) on commit drop
@@ -243,7 +244,7 @@ class _Table:
             """,
             among=compose(among, **self._parts),
         )
-        if self._table not in _KEYS and relation_exists(self._api, moderated_name("deleted", self._table)):
+        if self._table not in KEYS and relation_exists(self._api, moderated_name("deleted", self._table)):
             # Moderators may have listed more since the changes were found.
             moderated = sql.Identifier("public", moderated_name("deleted", self._table))
             listed: LiteralString = "from {live} l join {moderated} m using (identifier)"

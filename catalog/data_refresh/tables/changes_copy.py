@@ -9,7 +9,7 @@ from catalog.core.loss_limits import allowed_rejects
 from catalog.core.session import settle
 from catalog.data_refresh.tables import progress
 from catalog.data_refresh.tables.changes import NONE, batch, find_changes
-from catalog.data_refresh.tables.columns import Column, Copied, temp_name
+from catalog.data_refresh.tables.columns import Column, Copied, api_columns, temp_name
 from catalog.data_refresh.tables.copy import TableCopy
 from catalog.data_refresh.tables.duplicates import reject_duplicates
 from catalog.data_refresh.tables.marks import mark
@@ -65,8 +65,8 @@ class ChangesCopy(TableCopy):
                     most=most,
                 )
             log.info("%s records of %s may have changed", f"{number:,}", self._table)
-            columns = self.columns()
-            allowed = allowed_rejects(analyzed_rows(self._upstream, self.source) or 0)
+            columns = api_columns(self._upstream, self._api, self._table)
+            allowed = allowed_rejects(analyzed_rows(self._upstream, self._source) or 0)
             while keys := batch(self._api, self._table, copied.after):
                 refused = Refusals()
                 with self._api.transaction():

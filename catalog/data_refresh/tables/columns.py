@@ -1,4 +1,4 @@
-"""Types and names shared by the modules of a copy: progress, columns, temporary tables."""
+"""Types and names shared by the modules of a copy: progress, columns, keys, tables."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -6,6 +6,14 @@ from uuid import UUID
 
 import msgspec
 from psycopg import sql
+
+from catalog.core.errors import Fatal
+from catalog.core.session import Connection
+
+# Columns that identify a record in both databases, of tables that have no `identifier`.
+KEYS: dict[str, tuple[str, ...]] = {"audioset": ("provider", "foreign_identifier")}
+_RENAMED = {"audio_set_position": "set_position"}  # API column → catalog column
+_NEVER_COPIED = ("view_count",)  # the API counts views, even if an adopted catalog has such a column
 
 
 class Copied(msgspec.Struct):
@@ -54,6 +62,49 @@ class Column(msgspec.Struct, frozen=True):
     widest: int | None
 
 
+def api_columns(catalog: Connection, api: Connection, table: str) -> list[Column]:
+    """Return the columns of a live table, without `id` and generated ones.
+
+    Args:
+        catalog: Connection to the catalog database.
+        api: Connection to the API database.
+        table: Name of the live table.
+
+    Raises:
+        Fatal: There is no such table.
+    """
+    # The catalog does not have the API's own types: an enum is sent as text, a domain as its base type.
+    query = """
+        with recursive base as (
+            select attnum, attname, atttypid as type, atttypmod as modifier
+              from pg_attribute
+             where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped
+               and (attgenerated = '' or %s)
+             union all
+            select attnum, attname, typbasetype, typtypmod
+              from base join pg_type on oid = type where typtype = 'd'
+        )
+        select attname, case typtype when 'e' then 'text' else format_type(type, modifier) end,
+               case when type = 'varchar'::regtype and modifier > 4 then modifier - 4 end
+          from base join pg_type on oid = type where typtype <> 'd' order by attnum
+    """
+    theirs = api.execute(query, [public(table), False]).fetchall()
+    if not theirs:
+        raise Fatal(f"the API database has no table {table}; its migrations create it.")
+    ours = {name for name, _, _ in catalog.execute(query, [public(catalog_name(table)), True])}
+    sources = {
+        name: source
+        for name, _, _ in theirs
+        if name not in _NEVER_COPIED and (source := _RENAMED.get(name, name)) in ours
+    }
+    return [Column(name, kind, sources.get(name), width) for name, kind, width in theirs if name != "id"]
+
+
+def key_of(table: str) -> tuple[str, ...]:
+    """Return the columns that identify a record of a live table in both databases."""
+    return KEYS.get(table, ("identifier",))
+
+
 def names(columns: Iterable[str], table: str = "") -> sql.Composed:
     """Return quoted column names separated by commas, qualified with `table` if it is given."""
     return sql.SQL(", ").join(
@@ -72,6 +123,11 @@ def matching(table: str, columns: Iterable[str], other: str, its_columns: Iterab
 def set_to_null(columns: Iterable[str]) -> sql.Composed:
     """Return the assignments that clear columns in an UPDATE."""
     return sql.SQL(", ").join(sql.SQL("{} = null").format(sql.Identifier(column)) for column in columns)
+
+
+def catalog_name(table: str) -> str:
+    """Return the name of the catalog's table or view whose records a live table has."""
+    return "audioset_view" if table == "audioset" else table
 
 
 def temp_name(table: str) -> str:

@@ -18,7 +18,7 @@ from catalog.data_refresh.tables import progress, ranges
 from catalog.data_refresh.tables.audio_sets import copy_sets
 from catalog.data_refresh.tables.building import make_table
 from catalog.data_refresh.tables.changes import NONE, TooManyChanges, batch, find_written
-from catalog.data_refresh.tables.columns import Column, Copied, own_name, public, temp_name
+from catalog.data_refresh.tables.columns import Column, Copied, api_columns, own_name, public, temp_name
 from catalog.data_refresh.tables.key_groups import KeyComparison
 from catalog.data_refresh.tables.own_columns import record_own_columns
 from catalog.data_refresh.tables.record_copy import RecordCopy
@@ -130,7 +130,7 @@ class TableCopy(RecordCopy):
         )
         if not ours or state is None:
             return None
-        if not state.copied.done and state.copied.file not in (None, file_of(self._upstream, self.source)):
+        if not state.copied.done and state.copied.file not in (None, file_of(self._upstream, self._source)):
             return None
         may_lack = state.copied.done or state.shape["table"][""]["persistence"] == "u"
         if may_lack and (lost := progress.lost_rows(self._api, self._table)):
@@ -148,7 +148,7 @@ class TableCopy(RecordCopy):
         with self._api.transaction():
             self._hold()
             self._expected = shape(self._api, self._table)
-            columns = self.columns()
+            columns = api_columns(self._upstream, self._api, self._table)
             own = [column.name for column in columns if not column.upstream]
             copied = Copied(self._table, own=own, horizon=horizon(self._upstream))
             self._execute(self._api, "drop table if exists {temp}, {progress}, {ranges}, {own}, {changes}")
@@ -164,8 +164,8 @@ class TableCopy(RecordCopy):
             self._complete(copied)
             progress.note(self._api, copied)
         else:
-            copied.file = file_of(self._upstream, self.source)
-            parts = ranges.split(self._upstream, self.source, self._limit)
+            copied.file = file_of(self._upstream, self._source)
+            parts = ranges.split(self._upstream, self._source, self._limit)
             if parts[0].by != "ctid":
                 copied.file = None
             ranges.record(self._api, self._table, parts)
@@ -201,7 +201,7 @@ class TableCopy(RecordCopy):
 
     def _copy_ranges(self) -> None:
         """Copy one range after the other, until none is left."""
-        columns = self.columns()
+        columns = api_columns(self._upstream, self._api, self._table)
         with shared_snapshot(self._upstream, self._api, self._table) as snapshot:
             query = sql.SQL("lock table {} in access share mode").format(self._names["source"])
             self._upstream.execute(query)
@@ -219,8 +219,8 @@ class TableCopy(RecordCopy):
             copied = self._current()
             if (part := ranges.take(self._api, self._table)) is None:
                 return None
-            if copied.file not in (None, file_of(self._upstream, self.source)):
-                raise Retry(f"the catalog's table {self.source} was rewritten; the copy starts over.")
+            if copied.file not in (None, file_of(self._upstream, self._source)):
+                raise Retry(f"the catalog's table {self._source} was rewritten; the copy starts over.")
             refused = Refusals()
             try:
                 with self._api.transaction(), self._upstream.transaction():
@@ -289,7 +289,8 @@ class TableCopy(RecordCopy):
                 sql.SQL("identifier in (select identifier from {changes})").format(**self._names), copied
             )
             self._delete(repeated, copied)  # and have been deleted from the catalog since
-            columns, last = self.columns(), None
+            columns = api_columns(self._upstream, self._api, self._table)
+            last = None
             while keys := batch(self._api, self._table, last):
                 take_back(self._api, copied, set(map(str, keys)))
                 for merge in self._copy_keys(columns, keys, self._table, copied, refused):

@@ -10,7 +10,7 @@ from catalog.core.errors import Fatal
 from catalog.core.loss_limits import allowed_rejects
 from catalog.core.session import Connection
 from catalog.data_refresh.tables import progress
-from catalog.data_refresh.tables.columns import Copied, changes_name, public, temp_name
+from catalog.data_refresh.tables.columns import KEYS, Copied, changes_name, public, temp_name
 from catalog.data_refresh.tables.refusals import Refusals
 from catalog.data_refresh.tables.shape import shape
 
@@ -35,7 +35,7 @@ def make_unique(api: Connection, table: str, index: str, error: psycopg.Error) -
         detail = error.diag.message_detail or error.diag.message_primary
         said = f"unique index {index} of {table} cannot be built: {detail}"
         own = {"id", *state.copied.own} if state else set()
-        if state is None or key is None or set(key.columns) <= own or table == "audioset":
+        if state is None or key is None or set(key.columns) <= own or table in KEYS:
             raise Fatal(f"{said} Correct the rows of the live table, then trigger a new run.")
         found = _colliding(api, table, key)
         surplus = [identifier for identifier, is_surplus in found if is_surplus]

@@ -14,8 +14,15 @@ from catalog.core.settings import API_DB, CATALOG_DB
 from catalog.data_refresh.tables.access import api_rights, catalog_rights, read_only
 from catalog.data_refresh.tables.attachments import attach
 from catalog.data_refresh.tables.building import built_name, make_table
-from catalog.data_refresh.tables.columns import Column, public, temp_name, temporary_names
-from catalog.data_refresh.tables.copy import TableCopy
+from catalog.data_refresh.tables.columns import (
+    Column,
+    api_columns,
+    catalog_name,
+    key_of,
+    public,
+    temp_name,
+    temporary_names,
+)
 from catalog.data_refresh.tables.index_building import build_indexes
 from catalog.data_refresh.tables.sequences import sources
 from catalog.data_refresh.tables.shape import Shape, differences, shape
@@ -145,12 +152,11 @@ def _reading(api: Connection, upstream: Connection, table: str, live: Shape) -> 
     """Check that the catalog has the columns that the API needs, in a form that can be copied."""
     if "id" not in live["column"]:
         return ["it has no column id"]
-    job = TableCopy(upstream, api, table, "")
-    source = job.source
+    source = catalog_name(table)
     if not relation_exists(upstream, source):
         return [f"the catalog has no {source}: run catalog db upgrade"]
-    columns = job.columns()
-    if problems := catalog_rights(upstream, source, columns):
+    columns = api_columns(upstream, api, table)
+    if problems := catalog_rights(upstream, table, columns):
         return problems
     for column in columns:
         facts = live["column"][column.name]
@@ -168,7 +174,7 @@ def _reading(api: Connection, upstream: Connection, table: str, live: Shape) -> 
                 )
         elif problem := _castable(upstream, source, column):
             problems.append(f"column {column.name}: {problem}: change its type")
-    if table != "audioset" and live["column"].get("identifier", {}).get("type") != "uuid":
+    if "identifier" in key_of(table) and live["column"].get("identifier", {}).get("type") != "uuid":
         problems.append("column identifier is not a uuid: it is the key of media")
     return problems
 

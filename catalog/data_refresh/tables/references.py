@@ -8,7 +8,7 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import Copied, matching, names, public, temp_name
+from catalog.data_refresh.tables.columns import Copied, key_of, matching, names, public, temp_name
 from catalog.data_refresh.tables.refusals import Refusals
 
 _KEYS = """
@@ -87,7 +87,9 @@ def leave_out_unreferenced(api: Connection, copied: Copied) -> None:
         copied: Progress of a complete copy; its counts are corrected.
     """
     table, refused = copied.table, Refusals()
-    key = "t.provider || ' ' || t.foreign_identifier" if table == "audioset" else "t.identifier::text"
+    key = sql.SQL(" || ' ' || ").join(
+        sql.SQL("{}::text").format(sql.Identifier("t", c)) for c in key_of(table)
+    )
     for foreign_key in own_keys(api, table):
         ours = foreign_key.parent_schema == "public" and relation_exists(api, temp_name(foreign_key.parent))
         given = sql.SQL(" or " if foreign_key.full else " and ").join(
@@ -104,7 +106,7 @@ def leave_out_unreferenced(api: Connection, copied: Copied) -> None:
                 foreign_key.parent_schema, temp_name(foreign_key.parent) if ours else foreign_key.parent
             ),
             same=foreign_key.same("t", "p"),
-            key=sql.SQL(key),
+            key=key,
         )
         for identifier, new in api.execute(query):
             refused.add(

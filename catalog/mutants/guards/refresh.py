@@ -78,7 +78,7 @@ GUARDS = (
         holds="A copy starts over if VACUUM FULL has moved all rows of the catalog's table.",
         row=50,
         file=COPY,
-        find="        if not state.copied.done and state.copied.file not in (None, file_of(self._upstream, self.source)):\n",
+        find="        if not state.copied.done and state.copied.file not in (None, file_of(self._upstream, self._source)):\n",
         replace="        if False:\n",
         tests=(f"{TEST_SESSIONS}::test_a_table_that_was_rewritten_is_copied_from_the_start",),
     ),
