@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.search.tag_policy import TagPolicy
-from catalog.data_refresh.tables.columns import public
+from catalog.data_refresh.tables.columns import qualified_name
 from catalog.data_refresh.tables.marks import mark
 from catalog.database.row_versions import THIS_TRANSACTION
 
@@ -92,7 +92,7 @@ def source_columns(catalog: Connection, source: str) -> list[tuple[int, str, int
           from pg_attribute
          where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped order by attnum
     """
-    return catalog.execute(query, [public(source)]).fetchall()
+    return catalog.execute(query, [qualified_name(source)]).fetchall()
 
 
 def inputs(columns: Mapping[str, object], terms: Iterable[str], policy_digest: str) -> str:

@@ -6,7 +6,7 @@ from psycopg import sql
 
 from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import Column, catalog_name, key_of, moderated_name, public
+from catalog.data_refresh.tables.columns import Column, catalog_name, key_of, moderated_name, qualified_name
 from catalog.data_refresh.tables.references import keys_to, own_keys
 from catalog.data_refresh.tables.shape import Shape
 
@@ -37,8 +37,8 @@ def api_rights(api: Connection, table: str, live: Shape) -> list[str]:
     Returns:
         One message per missing privilege.
     """
-    keys = list(keys_to(api, public(table)))
-    owned = [public(table), *(_name(api, key.child_schema, key.child) for key in keys)]
+    keys = list(keys_to(api, qualified_name(table)))
+    owned = [qualified_name(table), *(_name(api, key.child_schema, key.child) for key in keys)]
     problems = _owned(api, owned)
     row = api.execute("select has_schema_privilege('public', 'create'), current_user").fetchone()
     if row and not row[0]:
@@ -65,7 +65,7 @@ def api_rights(api: Connection, table: str, live: Shape) -> list[str]:
         for name in moderated:
             if not relation_exists(api, name):
                 problems.append(f"{name} is missing: the API's migrations make it")
-        problems += _allowed(api, {public(name): ["select"] for name in moderated})
+        problems += _allowed(api, {qualified_name(name): ["select"] for name in moderated})
     return list(dict.fromkeys(problems))
 
 
@@ -85,7 +85,7 @@ def catalog_rights(upstream: Connection, table: str, columns: Iterable[Column]) 
     missing = upstream.execute(
         "select array_agg(name order by name), current_user from unnest(%s::text[]) name"
         " where not has_column_privilege(to_regclass(%s), name, 'select')",
-        [sorted(wanted), public(source)],
+        [sorted(wanted), qualified_name(source)],
     ).fetchone()
     found = []
     if missing and missing[0]:
@@ -94,7 +94,7 @@ def catalog_rights(upstream: Connection, table: str, columns: Iterable[Column]) 
             f"{missing[1]} may not read the catalog's {source}{those}: grant select on it to {missing[1]} "
             "in the catalog database"
         )
-    return found + [f"catalog: {hidden}" for hidden in _hidden(upstream, public(source))]
+    return found + [f"catalog: {hidden}" for hidden in _hidden(upstream, qualified_name(source))]
 
 
 def _owned(api: Connection, names: list[str]) -> list[str]:

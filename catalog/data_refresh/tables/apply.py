@@ -17,11 +17,11 @@ from catalog.data_refresh.tables.catch_up import leave_out_deleted
 from catalog.data_refresh.tables.columns import (
     KEYS,
     changes_name,
+    equal_columns,
     key_of,
-    matching,
     moderated_name,
     names,
-    public,
+    qualified_name,
     set_to_null,
     temp_name,
 )
@@ -182,7 +182,7 @@ def _unique_columns(api: Connection, table: str) -> list[list[str]]:
          where indrelid = to_regclass(%s) and indisunique and indexprs is null
          group by indexrelid order by 1
     """
-    return [columns for (columns,) in api.execute(query, [public(table)])]
+    return [columns for (columns,) in api.execute(query, [qualified_name(table)])]
 
 
 class _Table:
@@ -219,7 +219,7 @@ class _Table:
             "temp": sql.Identifier("public", temp_name(table)),
             "changes": sql.Identifier("public", changes_name(table)),
             "deleted": sql.Identifier("pg_temp", f"deleted_{table}"),
-            "same": matching("l", self._key, "t", self._key),
+            "same": equal_columns("l", self._key, "t", self._key),
             "values": names(self._values),
             "old": names(self._values, "l"),
             "new": names(self._values, "t"),
@@ -366,7 +366,7 @@ class _Table:
         """Delete rows that refer to deleted ones, or clear the reference (SET NULL); return their number."""
         parts: dict[str, sql.Composable] = {
             "child": sql.Identifier(key["schema"], key["child"]),
-            "refers": matching("c", key["columns"], "l", key["parents"]),
+            "refers": equal_columns("c", key["columns"], "l", key["parents"]),
             "nulls": set_to_null(key["columns"]),
         }
         parts["rows"] = compose(

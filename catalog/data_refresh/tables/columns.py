@@ -1,8 +1,7 @@
-"""Types and names shared by the modules of a copy: progress, columns, keys, tables."""
+"""Columns, keys and names of the tables that a copy reads and writes."""
 
 from collections.abc import Iterable
 from typing import Literal
-from uuid import UUID
 
 import msgspec
 from psycopg import sql
@@ -14,36 +13,6 @@ from catalog.core.session import Connection
 KEYS: dict[str, tuple[str, ...]] = {"audioset": ("provider", "foreign_identifier")}
 _RENAMED = {"audio_set_position": "set_position"}  # API column → catalog column
 _NEVER_COPIED = ("view_count",)  # the API counts views, even if an adopted catalog has such a column
-
-
-class Copied(msgspec.Struct):
-    """Progress of a copy.
-
-    Attributes:
-        table: Name of the live table.
-        rows: Copied rows.
-        new: Copied rows that the API did not have.
-        deleted: Rows left out because moderators deleted them.
-        rejected: Rejected rows by reason.
-        own: Columns that only the API has.
-        horizon: Horizon of the catalog database before the first row was read.
-        file: File of the catalog's table, which changes if all rows are moved; None for a view.
-        snapshots: Contents of each snapshot in which rows were read.
-        after: Identifier of the last changed record that was copied; None at the start.
-        done: True when all rows are copied.
-    """
-
-    table: str
-    rows: int = 0
-    new: int = 0
-    deleted: int = 0
-    rejected: dict[str, int] = {}
-    own: list[str] = []
-    horizon: int = 0
-    file: int | None = None
-    snapshots: list[str] = []
-    after: UUID | None = None
-    done: bool = False
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -88,10 +57,10 @@ def api_columns(catalog: Connection, api: Connection, table: str) -> list[Column
                case when type = 'varchar'::regtype and modifier > 4 then modifier - 4 end
           from base join pg_type on oid = type where typtype <> 'd' order by attnum
     """
-    theirs = api.execute(query, [public(table), False]).fetchall()
+    theirs = api.execute(query, [qualified_name(table), False]).fetchall()
     if not theirs:
         raise Fatal(f"the API database has no table {table}; its migrations create it.")
-    ours = {name for name, _, _ in catalog.execute(query, [public(catalog_name(table)), True])}
+    ours = {name for name, _, _ in catalog.execute(query, [qualified_name(catalog_name(table)), True])}
     sources = {
         name: source
         for name, _, _ in theirs
@@ -112,7 +81,7 @@ def names(columns: Iterable[str], table: str = "") -> sql.Composed:
     )
 
 
-def matching(table: str, columns: Iterable[str], other: str, its_columns: Iterable[str]) -> sql.Composed:
+def equal_columns(table: str, columns: Iterable[str], other: str, its_columns: Iterable[str]) -> sql.Composed:
     """Return the condition that columns of one table equal those of another, as a join or a key means it."""
     return sql.SQL(" and ").join(
         sql.SQL("{} = {}").format(sql.Identifier(table, column), sql.Identifier(other, its_column))
@@ -160,6 +129,6 @@ def temporary_names(table: str) -> list[str]:
     return [name(table) for name in (temp_name, progress_name, ranges_name, own_name, changes_name)]
 
 
-def public(name: str) -> str:
+def qualified_name(name: str) -> str:
     """Return the qualified, quoted name of a table, as `to_regclass` expects it."""
     return f'public."{name}"'

@@ -18,9 +18,10 @@ from catalog.data_refresh.tables import progress, ranges
 from catalog.data_refresh.tables.audio_sets import copy_sets
 from catalog.data_refresh.tables.building import make_table
 from catalog.data_refresh.tables.changes import NONE, TooManyChanges, batch, find_written
-from catalog.data_refresh.tables.columns import Column, Copied, api_columns, own_name, public, temp_name
+from catalog.data_refresh.tables.columns import Column, api_columns, own_name, qualified_name, temp_name
 from catalog.data_refresh.tables.key_groups import KeyComparison
 from catalog.data_refresh.tables.own_columns import record_own_columns
+from catalog.data_refresh.tables.progress import TableProgress
 from catalog.data_refresh.tables.record_copy import RecordCopy
 from catalog.data_refresh.tables.references import check_restricted, detach_sets, leave_out_unreferenced
 from catalog.data_refresh.tables.refusals import REFUSED, Refusals, check_rejects, take_back
@@ -44,7 +45,7 @@ class TableCopy(RecordCopy):
         table: Name of the live table.
         run_id: Identity of the refresh; the copy of another refresh is dropped.
         limit: Maximum number of rows to copy, for a small staging database; 0 for all.
-        progress: Called after each range.
+        report: Called after each range.
         should_stop: Called after each range.
         expected: Definition of the table when the refresh began; raises Fatal if it has changed.
     """
@@ -57,16 +58,16 @@ class TableCopy(RecordCopy):
         run_id: str,
         *,
         limit: int = 0,
-        progress: Callable[[Copied], None] = lambda _: None,
+        report: Callable[[TableProgress], None] = lambda _: None,
         should_stop: Callable[[], bool] = lambda: False,
         expected: Shape | None = None,
     ) -> None:
         super().__init__(upstream, api, table)
         self._run_id, self._limit = run_id, limit
-        self._report, self._should_stop = progress, should_stop
+        self._report, self._should_stop = report, should_stop
         self._expected = expected or {}  # otherwise the definition when the copy begins
 
-    def run(self) -> Copied:
+    def run(self) -> TableProgress:
         """Copy the remaining rows, together with other sessions that call this for the same refresh.
 
         Returns:
@@ -98,7 +99,7 @@ class TableCopy(RecordCopy):
         check_restricted(self._api, self._table)
         return copied
 
-    def _start(self) -> Copied:
+    def _start(self) -> TableProgress:
         """Return the progress of this run's copy, which another session may begin at the same moment.
 
         Raises:
@@ -110,7 +111,7 @@ class TableCopy(RecordCopy):
             with progress.claimed(self._api, self._table, patience=60):
                 return self._begin()
 
-    def _delete(self, condition: sql.Composable, copied: Copied) -> None:
+    def _delete(self, condition: sql.Composable, copied: TableProgress) -> None:
         """Delete copied records."""
         query = """
             delete from {temp} t where {condition}
@@ -120,7 +121,7 @@ class TableCopy(RecordCopy):
         copied.rows -= len(deleted)
         copied.new -= sum(new for (new,) in deleted)
 
-    def _resume(self) -> Copied | None:
+    def _resume(self) -> TableProgress | None:
         """Return the progress of this run's copy; None if there is none that can be continued."""
         state = progress.read(self._api, self._table)
         ours = (
@@ -140,7 +141,7 @@ class TableCopy(RecordCopy):
         self._hold()
         return state.copied
 
-    def _begin(self) -> Copied:
+    def _begin(self) -> TableProgress:
         """Create an empty table like the live one, without indexes, and split the work into ranges.
 
         The tables of an earlier run are dropped. Audio sets are copied at once.
@@ -150,7 +151,7 @@ class TableCopy(RecordCopy):
             self._expected = shape(self._api, self._table)
             columns = api_columns(self._upstream, self._api, self._table)
             own = [column.name for column in columns if not column.upstream]
-            copied = Copied(self._table, own=own, horizon=horizon(self._upstream))
+            copied = TableProgress(self._table, own=own, horizon=horizon(self._upstream))
             self._execute(self._api, "drop table if exists {temp}, {progress}, {ranges}, {own}, {changes}")
             make_table(self._api, self._table, temp_name(self._table), self._expected)
             progress.begin(self._api, copied, self._run_id, self._expected)
@@ -158,7 +159,7 @@ class TableCopy(RecordCopy):
             self._prepare(columns, copied)
         return copied
 
-    def _prepare(self, columns: list[Column], copied: Copied) -> None:
+    def _prepare(self, columns: list[Column], copied: TableProgress) -> None:
         if self._table == "audioset":
             copy_sets(self._upstream, self._api, columns, copied)
             self._complete(copied)
@@ -184,7 +185,7 @@ class TableCopy(RecordCopy):
         row = self._api.execute(
             "select attidentity, atthasdef from pg_attribute "
             "where attrelid = %s::regclass and attname = 'id'",
-            [public(temp_name(self._table))],
+            [qualified_name(temp_name(self._table))],
         ).fetchone()
         if row is None:
             raise Fatal(f"the API's table {self._table} has no column id.")
@@ -212,7 +213,7 @@ class TableCopy(RecordCopy):
                         f"asked to stop after {copied.rows:,} rows; the next attempt resumes there."
                     )
 
-    def _copy_range(self, columns: list[Column], snapshot: str) -> Copied | None:
+    def _copy_range(self, columns: list[Column], snapshot: str) -> TableProgress | None:
         """Copy the next range in one transaction, in parts if some of its records cannot be stored."""
         with self._api.transaction():
             self._hold()
@@ -237,20 +238,20 @@ class TableCopy(RecordCopy):
             progress.note(self._api, copied)
         return copied
 
-    def _current(self, *, lock: bool = False) -> Copied:
+    def _current(self, *, lock: bool = False) -> TableProgress:
         """Return the progress of this run's copy. Raises Retry if another run has taken over."""
         state = progress.read(self._api, self._table, lock=lock)
         if state is None or state.run_id != self._run_id:
             raise Retry(f"another run has begun to copy {self._table}.")
         return state.copied
 
-    def _complete(self, copied: Copied) -> None:
+    def _complete(self, copied: TableProgress) -> None:
         """Apply the checks that need all records, in the transaction that marks the copy as complete."""
         leave_out_unreferenced(self._api, copied)
         if self._table == "audio":
             detach_sets(self._api)
 
-    def _finish(self) -> Copied:
+    def _finish(self) -> TableProgress:
         """Complete the copy, unless another session has done so."""
         with self._api.transaction():
             self._hold()
@@ -264,7 +265,7 @@ class TableCopy(RecordCopy):
                 progress.note(self._api, copied)
         return copied
 
-    def _copy_moved(self, copied: Copied) -> None:
+    def _copy_moved(self, copied: TableProgress) -> None:
         """Copy the records again that were written since the copy began, in one snapshot.
 
         The copy was interrupted, so its rows come from several snapshots. A record that moved to another page
@@ -300,7 +301,7 @@ class TableCopy(RecordCopy):
                 self._delete_gone(copied)
         refused.note(self._api, copied)
 
-    def _delete_gone(self, copied: Copied) -> None:
+    def _delete_gone(self, copied: TableProgress) -> None:
         """Delete copied records that have been deleted from the catalog since.
 
         Their values may meanwhile belong to new records, which would be rejected otherwise.

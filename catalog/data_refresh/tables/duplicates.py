@@ -10,7 +10,8 @@ from catalog.core.errors import Fatal
 from catalog.core.loss_limits import allowed_rejects
 from catalog.core.session import Connection
 from catalog.data_refresh.tables import progress
-from catalog.data_refresh.tables.columns import KEYS, Copied, changes_name, public, temp_name
+from catalog.data_refresh.tables.columns import KEYS, changes_name, qualified_name, temp_name
+from catalog.data_refresh.tables.progress import TableProgress
 from catalog.data_refresh.tables.refusals import Refusals
 from catalog.data_refresh.tables.shape import shape
 
@@ -76,7 +77,7 @@ def _key(api: Connection, index: str) -> _Key | None:
                coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
           from pg_index i where i.indexrelid = to_regclass(%s) and i.indisunique
         """,
-        [public(index)],
+        [qualified_name(index)],
     ).fetchone()
     if row is None:
         return None
@@ -107,7 +108,7 @@ def _colliding(api: Connection, table: str, key: _Key) -> list[tuple[UUID, bool]
     return api.execute(query).fetchall()
 
 
-def reject_duplicates(api: Connection, copied: Copied, allowed: int) -> None:
+def reject_duplicates(api: Connection, copied: TableProgress, allowed: int) -> None:
     """Reject changed records that have a unique value of another record, as a full refresh would.
 
     The catalog does not have all unique indexes of the API. Of the records with one value, changed or not,

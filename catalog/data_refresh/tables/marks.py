@@ -9,7 +9,7 @@ from psycopg import sql
 
 from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import public
+from catalog.data_refresh.tables.columns import qualified_name
 from catalog.database.row_versions import THIS_TRANSACTION, horizon, written_since
 
 MARKS = "catalog_refresh"  # table of the API database with the mark of each live table
@@ -66,7 +66,7 @@ def set_mark(api: Connection, table: str, number: int, began: int | None = None)
         {
             "table": table,
             "number": number,
-            "name": public(table),
+            "name": qualified_name(table),
             "horizon": horizon(api) if began is None else began,
             "own": began is not None,
         },
@@ -98,7 +98,7 @@ def mark(api: Connection, table: str) -> Mark | None:
          where table_name = %(table)s and relation = to_regclass(%(name)s)::oid::bigint
            and columns = {columns}
     """).format(marks=sql.Identifier("public", MARKS), columns=sql.SQL(_COLUMNS))
-    row = api.execute(query, {"table": table, "name": public(table)}).fetchone()
+    row = api.execute(query, {"table": table, "name": qualified_name(table)}).fetchone()
     return Mark(*row) if row else None
 
 

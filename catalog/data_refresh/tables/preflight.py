@@ -19,7 +19,7 @@ from catalog.data_refresh.tables.columns import (
     api_columns,
     catalog_name,
     key_of,
-    public,
+    qualified_name,
     temp_name,
     temporary_names,
 )
@@ -141,7 +141,7 @@ def _names(api: Connection, table: str) -> list[str]:
     for name in temporary_names(table):
         row = api.execute(
             "select relkind, pg_has_role(relowner, 'member') from pg_class where oid = to_regclass(%s)",
-            [public(name)],
+            [qualified_name(name)],
         ).fetchone()
         if row and (row[0] != "r" or not row[1]):
             taken.append(f"{name} is in the way: rename or drop it")
@@ -198,7 +198,7 @@ def _sendable(api: Connection, table: str, column: str) -> bool:
           left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
          where a.attrelid = to_regclass(%s) and a.attname = %s
     """
-    row = api.execute(query, [public(table), column]).fetchone()
+    row = api.execute(query, [qualified_name(table), column]).fetchone()
     return bool(row and row[0])
 
 
@@ -216,7 +216,7 @@ def _connections(api: Connection, needed: int) -> list[str]:
 
 
 def _size(api: Connection, table: str) -> int:
-    row = api.execute("select pg_total_relation_size(to_regclass(%s))", [public(table)]).fetchone()
+    row = api.execute("select pg_total_relation_size(to_regclass(%s))", [qualified_name(table)]).fetchone()
     return int(row[0]) if row else 0
 
 

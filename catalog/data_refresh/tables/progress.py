@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, LiteralString
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -15,28 +16,58 @@ from catalog.core.errors import Retry
 from catalog.core.jsontypes import JsonObject
 from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import Copied, progress_name, temp_name
+from catalog.data_refresh.tables.columns import progress_name, temp_name
 from catalog.data_refresh.tables.shape import Shape
 
 log = logging.getLogger(__name__)
 _SAY = 60  # seconds between two lines of the log
 
 
-class Progress(msgspec.Struct):
-    """Progress of a copy.
+class TableProgress(msgspec.Struct):
+    """How far a copy is.
+
+    Attributes:
+        table: Name of the live table.
+        rows: Copied rows.
+        new: Copied rows that the API did not have.
+        deleted: Rows left out because moderators deleted them.
+        rejected: Rejected rows by reason.
+        own: Columns that only the API has.
+        horizon: Horizon of the catalog database before the first row was read.
+        file: File of the catalog's table, which changes if all rows are moved; None for a view.
+        snapshots: Contents of each snapshot in which rows were read.
+        after: Identifier of the last changed record that was copied; None at the start.
+        done: True when all rows are copied.
+    """
+
+    table: str
+    rows: int = 0
+    new: int = 0
+    deleted: int = 0
+    rejected: dict[str, int] = {}
+    own: list[str] = []
+    horizon: int = 0
+    file: int | None = None
+    snapshots: list[str] = []
+    after: UUID | None = None
+    done: bool = False
+
+
+class CopyRecord(msgspec.Struct):
+    """Record of a copy, in its progress table.
 
     Attributes:
         run_id: Identity of the refresh.
-        copied: Progress.
+        copied: How far the copy is.
         shape: Definition of the live table when the copy began.
     """
 
     run_id: str
-    copied: Copied
+    copied: TableProgress
     shape: Shape
 
 
-def begin(api: Connection, copied: Copied, run_id: str, shape: Shape) -> None:
+def begin(api: Connection, copied: TableProgress, run_id: str, shape: Shape) -> None:
     """Create the progress table. Changes of the live table from now on are carried over (`catch_up`)."""
     # Tables of a publication can only be updated if they have a key.
     api.execute(
@@ -59,7 +90,7 @@ def begin(api: Connection, copied: Copied, run_id: str, shape: Shape) -> None:
     )
 
 
-def read(api: Connection, table: str, *, lock: bool = False) -> Progress | None:
+def read(api: Connection, table: str, *, lock: bool = False) -> CopyRecord | None:
     """Return the progress; None if there is none, or if another version of this package wrote it.
 
     Args:
@@ -75,7 +106,7 @@ def read(api: Connection, table: str, *, lock: bool = False) -> Progress | None:
                 progress=_name(table), lock=sql.SQL("for update" if lock else "")
             )
         ).fetchone()
-        return Progress(row[0], msgspec.convert(row[1], Copied), row[2]) if row else None
+        return CopyRecord(row[0], msgspec.convert(row[1], TableProgress), row[2]) if row else None
     except (psycopg.errors.UndefinedColumn, msgspec.ValidationError):
         return None
 
@@ -95,7 +126,7 @@ def own_columns(api: Connection, table: str) -> list[str]:
     return state.copied.own if state else []
 
 
-def note(api: Connection, copied: Copied) -> None:
+def note(api: Connection, copied: TableProgress) -> None:
     api.execute(
         sql.SQL("update {progress} set state = %s").format(progress=_name(copied.table)),
         [Jsonb(msgspec.to_builtins(copied))],

@@ -120,7 +120,7 @@ def _refusal(error: psycopg.Error) -> str:
     return f"{said}. Nothing was changed, and the old tables are live. {remedy}, then clear this task."
 
 
-def _copy_of(api: Connection, table: str, run_id: str, number: int | None) -> progress.Progress | None:
+def _copy_of(api: Connection, table: str, run_id: str, number: int | None) -> progress.CopyRecord | None:
     """Return the copy to promote; None if it is promoted, which the mark of the live table says.
 
     Raises:

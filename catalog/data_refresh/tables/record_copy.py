@@ -15,7 +15,6 @@ from catalog.core.loss_limits import allowed_rejects
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.columns import (
     Column,
-    Copied,
     catalog_name,
     changes_name,
     own_name,
@@ -24,6 +23,7 @@ from catalog.data_refresh.tables.columns import (
     temp_name,
 )
 from catalog.data_refresh.tables.merge import Merge, read_ahead
+from catalog.data_refresh.tables.progress import TableProgress
 from catalog.data_refresh.tables.refusals import REFUSED, Refusals, reason_of
 from catalog.data_refresh.tables.row_streams import RowStreams
 from catalog.data_refresh.tables.sequences import check_defaults
@@ -80,7 +80,12 @@ class RecordCopy:
         return merge
 
     def _copy_keys(
-        self, columns: list[Column], keys: list[UUID], own_table: str, copied: Copied, refused: Refusals
+        self,
+        columns: list[Column],
+        keys: list[UUID],
+        own_table: str,
+        copied: TableProgress,
+        refused: Refusals,
     ) -> list[Merge]:
         """Copy the records of these keys without those that a database rejects, which are found by bisection.
 
@@ -113,7 +118,7 @@ class RecordCopy:
                     parts += [part[middle:], part[:middle]]
         return merges
 
-    def _count(self, copied: Copied, merge: Merge, refused: Refusals) -> None:
+    def _count(self, copied: TableProgress, merge: Merge, refused: Refusals) -> None:
         copied.rows += merge.copied
         copied.new += merge.found_new
         copied.deleted += merge.deleted

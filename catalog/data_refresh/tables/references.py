@@ -8,7 +8,8 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import Copied, key_of, matching, names, public, temp_name
+from catalog.data_refresh.tables.columns import equal_columns, key_of, names, qualified_name, temp_name
+from catalog.data_refresh.tables.progress import TableProgress
 from catalog.data_refresh.tables.refusals import Refusals
 
 _KEYS = """
@@ -57,12 +58,13 @@ class Key(msgspec.Struct):
             child: Alias of the child in the query.
             parent: Alias of the parent in the query.
         """
-        return matching(child, self.columns, parent, self.parents)
+        return equal_columns(child, self.columns, parent, self.parents)
 
 
 def own_keys(api: Connection, table: str) -> Iterator[Key]:
     """Yield the validated foreign keys of a table."""
-    for row in api.execute(_KEYS + "conrelid = to_regclass(%s) and convalidated", [public(table)]).fetchall():
+    condition = "conrelid = to_regclass(%s) and convalidated"
+    for row in api.execute(_KEYS + condition, [qualified_name(table)]).fetchall():
         yield Key(*row)
 
 
@@ -79,7 +81,7 @@ def keys_to(api: Connection, name: str, *, restrict: bool = False) -> Iterator[K
         yield Key(*row)
 
 
-def leave_out_unreferenced(api: Connection, copied: Copied) -> None:
+def leave_out_unreferenced(api: Connection, copied: TableProgress) -> None:
     """Remove records with dangling references from a new table, as rejected records.
 
     Args:
@@ -123,7 +125,7 @@ def detach_sets(api: Connection) -> None:
         select count(*) from pg_attribute
          where attname = 'audio_set_foreign_identifier' and not attisdropped and attrelid = to_regclass(%s)
     """
-    if api.execute(query, [public(temp_name("audio"))]).fetchone() == (0,) or not relation_exists(
+    if api.execute(query, [qualified_name(temp_name("audio"))]).fetchone() == (0,) or not relation_exists(
         api, temp_name("audioset")
     ):
         return
@@ -153,7 +155,7 @@ def check_restricted(api: Connection, table: str) -> None:
     """
     if not relation_exists(api, temp_name(table)):
         return
-    for key in keys_to(api, public(table)):
+    for key in keys_to(api, qualified_name(table)):
         child = sql.Identifier(key.child_schema, key.child)
         for other in keys_to(api, child.as_string(api), restrict=True):
             query = sql.SQL("""
