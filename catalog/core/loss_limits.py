@@ -1,4 +1,4 @@
-"""How many records new tables, indexes and datasets may lack compared with those before them."""
+"""How many records new tables, indexes and datasets may lack: of those before them, and of their source."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -10,6 +10,10 @@ SOURCE_SIZE = 1000  # records from which a source is checked
 HIDDEN = 0.5  # share of the sensitive records that may be shown again
 HIDDEN_SIZE = 100  # sensitive records from which their number is checked
 FEW = 10  # sensitive or moderated records from which it matters if none is left
+REJECTS = 0.01  # share of records that may be rejected
+FEW_REJECTS = 10  # rejected records that are always accepted
+ORPHANS = 0.01  # share of the entries of lists that may refer to missing media
+FEW_ORPHANS = 10  # such entries from which their share counts
 
 
 def lost_too_many(before: int, now: int, share: float) -> bool:
@@ -41,6 +45,21 @@ def lost_decisions(before: int, now: int) -> bool:
         now: Their number now.
     """
     return before >= FEW and lost_too_many(before, now, TOTAL)
+
+
+def allowed_rejects(records: int) -> int:
+    """Return how many of a number of records may be rejected."""
+    return max(FEW_REJECTS, int(REJECTS * records))
+
+
+def orphaned_too_many(orphans: int, entries: int) -> bool:
+    """Return whether too many entries of lists refer to missing media.
+
+    Args:
+        orphans: Their number.
+        entries: Number of all entries.
+    """
+    return orphans >= FEW_ORPHANS and orphans > ORPHANS * entries
 
 
 def shrunken_sources(before: Mapping[Name, int], now: Mapping[Name, int]) -> list[Name]:

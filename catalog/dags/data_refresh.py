@@ -44,9 +44,9 @@ from catalog.dags.operators.turns import wait_for_turn
 from catalog.data_refresh.report import Checked, FilteredCounts, incremental_report, refresh_report
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.tables.apply import Applied
-from catalog.data_refresh.tables.columns import Copied
 from catalog.data_refresh.tables.copy import TABLES
 from catalog.data_refresh.tables.preflight import preflight_tables
+from catalog.data_refresh.tables.progress import TableProgress
 from catalog.data_refresh.tables.promotion import drop_leftovers, leftovers
 from catalog.notifications.messages import escaped
 
@@ -188,7 +188,7 @@ def report_record_counts(
     ti: TaskInstance = GIVEN,
 ) -> str:
     refresh, engine = current_refresh(), indexes()
-    copies = [copy for part in copied or () for copy in msgspec.convert(part or [], list[Copied])]
+    copies = [copy for part in copied or () for copy in msgspec.convert(part or [], list[TableProgress])]
     tables = {copy.table: copy for copy in copies if copy.done}
     before, after = refresh.plan.documents[media_type], engine.sources(media_type)
     digest = engine.meta(media_type).get("tag_policy_digest", "")

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.search.tag_policy import TagPolicy
-from catalog.data_refresh.tables.columns import public
+from catalog.data_refresh.tables.columns import qualified_name
 from catalog.data_refresh.tables.marks import mark
+from catalog.database.row_versions import THIS_TRANSACTION
 
 if TYPE_CHECKING:
     from catalog.data_refresh.search.indexes import Indexes
@@ -90,7 +92,7 @@ def source_columns(catalog: Connection, source: str) -> list[tuple[int, str, int
           from pg_attribute
          where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped order by attnum
     """
-    return catalog.execute(query, [public(source)]).fetchall()
+    return catalog.execute(query, [qualified_name(source)]).fetchall()
 
 
 def inputs(columns: Mapping[str, object], terms: Iterable[str], policy_digest: str) -> str:
@@ -125,12 +127,10 @@ def record(catalog: Connection, basis: Basis) -> None:
     transaction itself.
     """
     catalog.execute(
-        """
-        update refresh
-           set stage = 'promoted',
-               basis = %s || jsonb_build_object('xid', pg_current_xact_id()::text::bigint & 4294967295)
-         where number = %s
-        """,
+        sql.SQL("""
+            update refresh set stage = 'promoted', basis = %s || jsonb_build_object('xid', {})
+             where number = %s
+        """).format(THIS_TRANSACTION),
         [Jsonb(msgspec.to_builtins(basis)), basis.number],
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from catalog.data_refresh.tables.apply import Applied
-from catalog.data_refresh.tables.columns import Copied
+from catalog.data_refresh.tables.progress import TableProgress
 from catalog.data_refresh.tables.shrinkage import NO_SOURCE
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _change(old: int, new: int) -> str:
     return f"{new - old:+,}{share}"
 
 
-def copy_lines(copied: Iterable[Copied], orphans: Mapping[str, int]) -> list[str]:
+def copy_lines(copied: Iterable[TableProgress], orphans: Mapping[str, int]) -> list[str]:
     """Return a line for each copied table, and one for each foreign key whose orphans were deleted."""
     lines = []
     for one in copied:
@@ -169,7 +169,7 @@ def refresh_report(
     before: Mapping[str, int],
     after: Mapping[str, int],
     *,
-    copied: Sequence[Copied],
+    copied: Sequence[TableProgress],
     orphans: Mapping[str, int],
     checked: Checked,
     filtered: FilteredCounts,

@@ -16,6 +16,7 @@ from psycopg import errors, sql
 
 from catalog.core.errors import Retry
 from catalog.core.session import Connection, limit_statements, settle
+from catalog.database.pages import reads_ranges
 from catalog.database.selection_lock import QUERY_ID
 from catalog.database.selections import PASSES, Progress, Selection, SelectionOptions
 from catalog.database.sql_files import statement
@@ -270,7 +271,7 @@ class BatchedUpdate(StripedUpdate):
         low, high = self._bounds(first, last)
         self._execute("set local lock_timeout = '1ms'")
         pages = _page(high) - _page(low) + 1
-        dense = pages <= 2 * wanted * self._stripes and self._connection.info.server_version >= 140_000
+        dense = pages <= 2 * wanted * self._stripes and reads_ranges(self._connection)
         near: sql.Composable = sql.SQL("")
         if dense:  # read a range of pages in order; otherwise use the index on the identifier
             self._execute("set local enable_nestloop = off")

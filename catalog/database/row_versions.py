@@ -8,6 +8,9 @@ from psycopg import sql
 
 from catalog.core.session import Connection
 
+# The number of this transaction, as the rows that it writes store it (`xmin`). A row that records this number
+# is of that transaction, unless a dump has restored it.
+THIS_TRANSACTION = sql.SQL("(pg_current_xact_id()::text::bigint & 4294967295)")
 HALF = 1 << 31  # transactions; the order of two row versions that are further apart is unknown
 
 

@@ -17,7 +17,8 @@ from catalog.core.errors import Fatal, Refused, Retry
 from catalog.core.media import MediaType
 from catalog.core.queries import value
 from catalog.core.session import Connection
-from catalog.database.row_versions import horizon, written_since
+from catalog.database.pages import file_of
+from catalog.database.row_versions import THIS_TRANSACTION, horizon, written_since
 from catalog.database.snapshots import snapshot
 from catalog.publishing import versions
 from catalog.publishing.arrow_session import LOCK_TIMEOUT
@@ -184,18 +185,15 @@ def _pass_on(control: Connection, holder: Connection, version: Version, new: int
     same = []
     for number, rows_read, file_node in written:
         part = parts[number]
-        if part.kind == "pages" and file_node != _file_node(holder, part.media_type):
+        if part.kind == "pages" and file_node != file_of(holder, part.media_type):
             continue
         query = sql.SQL("select count(*), coalesce(bool_or({}), false) from {} where {}").format(
             written_since(holder, since), sql.Identifier("public", part.media_type), part.condition(parts)
         )
         if holder.execute(query).fetchone() == (rows_read, False):
             same.append(number)
-    control.execute(
-        "update dataset_part set state = %s, transaction = pg_current_xact_id()::text::bigint & 4294967295"
-        " where version = %s and number = any(%s)",
-        [new, version.number, same],
-    )
+    statement = "update dataset_part set state = %s, transaction = {} where version = %s and number = any(%s)"
+    control.execute(sql.SQL(statement).format(THIS_TRANSACTION), [new, version.number, same])
     _forget_parts(control, version.number, sql.SQL("state is distinct from %(state)s"), state=new)
     log.info(
         "the snapshot of version %s was lost. Of %s parts that were written, %s have the same rows now",
@@ -246,8 +244,7 @@ def record(control: Connection, number: int, snapshot_number: int, part: Part, w
     Raises:
         Retry: The version has another state by now, or is not written any more; the part does not count.
     """
-    recorded = control.execute(
-        """
+    statement = """
         with version as (
             select number from dataset_version
              where number = %(version)s and state = %(state)s and stage = 'writing' for share
@@ -255,9 +252,11 @@ def record(control: Connection, number: int, snapshot_number: int, part: Part, w
         update dataset_part p
            set state = %(state)s, rows_read = %(rows)s, files = %(files)s,
                file_node = pg_relation_filenode(to_regclass(%(table)s)),
-               transaction = pg_current_xact_id()::text::bigint & 4294967295
+               transaction = {}
           from version where p.version = version.number and p.number = %(part)s
-        """,
+    """
+    recorded = control.execute(
+        sql.SQL(statement).format(THIS_TRANSACTION),
         {
             "version": number,
             "state": snapshot_number,
@@ -269,9 +268,3 @@ def record(control: Connection, number: int, snapshot_number: int, part: Part, w
     ).rowcount
     if not recorded:
         raise Retry(f"version {number} has another state than that of part {part.number}.")
-
-
-def _file_node(connection: Connection, table: str) -> int | None:
-    query = "select pg_relation_filenode(to_regclass(%s))"
-    node: int | None = value(connection, query, [f"public.{table}"])
-    return node

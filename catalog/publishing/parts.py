@@ -12,11 +12,11 @@ from psycopg import sql
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.queries import value
 from catalog.core.session import Connection
+from catalog.database.pages import pages_of, reads_ranges
 
 PAGES = 131_072  # heap pages of a range, 1 GB
 MIN_ROWS = 10_000  # rows that a provider should have in each range on average, so that it is read by ranges
 _KEYS = 10_000  # that are looked up in one statement
-_RANGES_OF_PAGES = 140_000  # the first server version that reads a range of pages without reading the others
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -97,10 +97,8 @@ def plan(
     """
     parts: list[Part] = []
     for media_type in media_types:
-        query = "select pg_relation_size(to_regclass(%s)) / current_setting('block_size')::int"
-        size = int(value(connection, query, [f"public.{media_type}"]) or 0)
-        by_pages = connection.info.server_version >= _RANGES_OF_PAGES
-        bounds = list(range(pages, size, pages)) if by_pages else []
+        by_pages = reads_ranges(connection)
+        bounds = list(range(pages, pages_of(connection, media_type), pages)) if by_pages else []
         few = least * (len(bounds) + 1)
         rows = connection.execute(
             sql.SQL("select provider, count(*) from {} group by provider order by 2 desc").format(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from catalog.data_refresh.refresh import Plan, Refresh
     from catalog.data_refresh.report import Checked, FilteredCounts
     from catalog.data_refresh.tables.apply import Applied
-    from catalog.data_refresh.tables.columns import Copied
+    from catalog.data_refresh.tables.progress import TableProgress
     from catalog.loading.report import LoadReport
 
 log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ def send_promotion(refresh: "Refresh") -> None:
 
 @_log_errors
 def send_refresh(
-    plan: "Plan", copied: Iterable["Copied"], checked: "Checked", filtered: "FilteredCounts"
+    plan: "Plan", copied: Iterable["TableProgress"], checked: "Checked", filtered: "FilteredCounts"
 ) -> None:
     """Send the counts of a refresh that made new indexes.
 
@@ -148,7 +148,7 @@ def send_refresh(
 
 @_log_errors
 def send_incremental(
-    plan: "Plan", copied: Iterable["Copied"], applied: Iterable["Applied"], updated: Mapping[str, Any]
+    plan: "Plan", copied: Iterable["TableProgress"], applied: Iterable["Applied"], updated: Mapping[str, Any]
 ) -> None:
     """Send the counts of a refresh that changed the live tables and indexes.
 

@@ -53,9 +53,10 @@ from catalog.data_refresh.tables import progress
 from catalog.data_refresh.tables.apply import COPIED_COMPLETELY, apply_changes
 from catalog.data_refresh.tables.changes import TooManyChanges
 from catalog.data_refresh.tables.changes_copy import ChangesCopy
-from catalog.data_refresh.tables.columns import Copied, temp_name
+from catalog.data_refresh.tables.columns import api_columns, catalog_name, temp_name
 from catalog.data_refresh.tables.copy import TABLES, TableCopy
 from catalog.data_refresh.tables.index_building import build_indexes as build
+from catalog.data_refresh.tables.progress import TableProgress
 from catalog.data_refresh.tables.promotion import drop_leftovers, promote
 from catalog.data_refresh.tables.ranges import sessions
 from catalog.data_refresh.tables.shape import check_shape, shape
@@ -104,8 +105,13 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
             )
             if index_only:
                 return full
-            jobs = [TableCopy(catalog, api, table, "") for table in tables]
-            columns = {job.source: [job.columns(), source_columns(catalog, job.source)] for job in jobs}
+            columns = {
+                catalog_name(table): [
+                    api_columns(catalog, api, table),
+                    source_columns(catalog, catalog_name(table)),
+                ]
+                for table in tables
+            }
             full = msgspec.structs.replace(
                 full, horizon=horizon(catalog), inputs=inputs(columns, terms, policy.digest), code=code()
             )
@@ -165,7 +171,7 @@ def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> 
         for table in TABLES[media_type]:
             meter = Meter(f"rows of {table}", analyzed_rows(upstream, table) or 0)
 
-            def progress(copied: Copied, meter: Meter = meter) -> None:
+            def report(copied: TableProgress, meter: Meter = meter) -> None:
                 meter(copied.rows)
 
             copied = TableCopy(
@@ -175,7 +181,7 @@ def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> 
                 refresh.identity,
                 expected=refresh.plan.shapes[table],
                 limit=limit,
-                progress=progress,
+                report=report,
                 should_stop=should_stop,
             ).run()
             counts.append(msgspec.to_builtins(copied))

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
@@ -17,7 +18,7 @@ from catalog.data_refresh.search import document_rows
 from catalog.data_refresh.search.bulk import BulkSender, Rejection, delete_action
 from catalog.data_refresh.search.document_rows import Chunk, DocumentRows
 from catalog.data_refresh.search.indexes import Indexes
-from catalog.data_refresh.search.indexing import REJECTED_SHARE, SENDERS, most_rejected, send
+from catalog.data_refresh.search.indexing import SENDERS, send
 from catalog.data_refresh.search.sensitive import sensitive_groups
 from catalog.data_refresh.search.tag_policy import TagPolicy
 from catalog.data_refresh.tables.changes import batch
@@ -144,14 +145,14 @@ class ChangedDocuments:
 
     def _bound(self, rejected: Mapping[str, str]) -> None:
         """Raise Fatal if too many records are rejected."""
-        if len(rejected) > most_rejected(self._records):
+        if len(rejected) > loss_limits.allowed_rejects(self._records):
             kinds = Counter(reason.partition(":")[0] for reason in rejected.values())
             reasons = ", ".join(f"{number:,} {kind}" for kind, number in sorted(kinds.items()))
             key, reason = min(rejected.items())
             raise Fatal(
                 f"{len(rejected):,} of {self._records:,} records of {self._media_type} have no document, "
-                f"more than {REJECTED_SHARE:.0%}: {reasons}; the first: {key}: {reason}. Correct the records "
-                "in the catalog, then trigger a new run, which is a full refresh."
+                f"more than {loss_limits.REJECTS:.0%}: {reasons}; the first: {key}: {reason}. Correct the "
+                "records in the catalog, then trigger a new run, which is a full refresh."
             )
 
     def _write(self, name: str, keys: list[str], documents: Mapping[str, bytes]) -> dict[str, str]:

@@ -4,7 +4,6 @@ A record that cannot be indexed does not stop its range: it is rejected and coun
 """
 
 import logging
-import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ import msgspec
 from elasticsearch import Elasticsearch
 from psycopg import sql
 
+from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Interrupted
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
@@ -27,7 +27,6 @@ from catalog.data_refresh.search.tag_policy import TagPolicy
 log = logging.getLogger(__name__)
 SENDERS = 2  # concurrent requests
 MAX_RANGES = 64
-REJECTED_SHARE, REJECTED_ALWAYS = 0.01, 10  # accepted share of rejected rows, and the number always accepted
 LISTED = 100  # rejected records that are listed
 
 
@@ -215,18 +214,13 @@ class RangeIndexer:
     def _bound(self, done: Indexed, rows: int) -> None:
         """Raise Fatal if too many records are rejected; the range starts over when its task is cleared."""
         rejected = sum(done.rejected.values())
-        if rejected > most_rejected(rows):
+        if rejected > loss_limits.allowed_rejects(rows):
             self._save({})
             reasons = ", ".join(f"{number:,} {kind}" for kind, number in sorted(done.rejected.items()))
             raise Fatal(
                 f"{rejected:,} of {rows:,} records of {self._table} have no document, more than "
-                f"{REJECTED_SHARE:.0%}: {reasons}; the first: {done.examples[0]}"
+                f"{loss_limits.REJECTS:.0%}: {reasons}; the first: {done.examples[0]}"
             )
-
-
-def most_rejected(rows: int) -> int:
-    """Return how many of a number of records may have no document."""
-    return max(REJECTED_ALWAYS, math.floor(rows * REJECTED_SHARE))
 
 
 def send(sender: BulkSender, actions: list[bytes]) -> Sent:

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from psycopg import sql
 
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import Column, public
+from catalog.data_refresh.tables.columns import Column, catalog_name, key_of, moderated_name, qualified_name
 from catalog.data_refresh.tables.references import keys_to, own_keys
 from catalog.data_refresh.tables.shape import Shape
 
@@ -36,8 +37,8 @@ def api_rights(api: Connection, table: str, live: Shape) -> list[str]:
     Returns:
         One message per missing privilege.
     """
-    keys = list(keys_to(api, public(table)))
-    owned = [public(table), *(_name(api, key.child_schema, key.child) for key in keys)]
+    keys = list(keys_to(api, qualified_name(table)))
+    owned = [qualified_name(table), *(_name(api, key.child_schema, key.child) for key in keys)]
     problems = _owned(api, owned)
     row = api.execute("select has_schema_privilege('public', 'create'), current_user").fetchone()
     if row and not row[0]:
@@ -60,31 +61,31 @@ def api_rights(api: Connection, table: str, live: Shape) -> list[str]:
             others.setdefault(_name(api, key.child_schema, key.child), ["select"])
     problems += _allowed(api, {name: rights for name, rights in others.items() if name not in owned})
     if "source" in live["column"] or "identifier" in live["column"]:
-        moderated = [public(f"api_{kind}{table}") for kind in ("deleted", "mature")]
+        moderated = [moderated_name("deleted", table), moderated_name("mature", table)]
         for name in moderated:
-            if api.execute("select to_regclass(%s) is null", [name]).fetchone() == (True,):
-                problems.append(f"{_short(name)} is missing: the API's migrations make it")
-        problems += _allowed(api, {name: ["select"] for name in moderated})
+            if not relation_exists(api, name):
+                problems.append(f"{name} is missing: the API's migrations make it")
+        problems += _allowed(api, {qualified_name(name): ["select"] for name in moderated})
     return list(dict.fromkeys(problems))
 
 
-def catalog_rights(upstream: Connection, source: str, columns: Iterable[Column]) -> list[str]:
-    """Check that the role may read a relation of the catalog, and sees all of its rows.
+def catalog_rights(upstream: Connection, table: str, columns: Iterable[Column]) -> list[str]:
+    """Check that the role may read the records of a table in the catalog, and sees all of them.
 
     Args:
         upstream: Connection to the catalog database.
-        source: Name of the relation.
+        table: Name of the live table.
         columns: Columns of the API's table.
 
     Returns:
         One message per missing privilege.
     """
-    wanted = {"identifier"} if source != "audioset_view" else {"provider", "foreign_identifier"}
-    wanted |= {c.upstream for c in columns if c.upstream}
+    source = catalog_name(table)
+    wanted = {*key_of(table), *(c.upstream for c in columns if c.upstream)}
     missing = upstream.execute(
         "select array_agg(name order by name), current_user from unnest(%s::text[]) name"
         " where not has_column_privilege(to_regclass(%s), name, 'select')",
-        [sorted(wanted), public(source)],
+        [sorted(wanted), qualified_name(source)],
     ).fetchone()
     found = []
     if missing and missing[0]:
@@ -93,7 +94,7 @@ def catalog_rights(upstream: Connection, source: str, columns: Iterable[Column])
             f"{missing[1]} may not read the catalog's {source}{those}: grant select on it to {missing[1]} "
             "in the catalog database"
         )
-    return found + [f"catalog: {hidden}" for hidden in _hidden(upstream, public(source))]
+    return found + [f"catalog: {hidden}" for hidden in _hidden(upstream, qualified_name(source))]
 
 
 def _owned(api: Connection, names: list[str]) -> list[str]:

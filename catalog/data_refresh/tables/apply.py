@@ -10,10 +10,21 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection, settle
 from catalog.data_refresh.tables import locks, progress
 from catalog.data_refresh.tables.catch_up import leave_out_deleted
-from catalog.data_refresh.tables.columns import changes_name, matching, names, public, set_to_null, temp_name
+from catalog.data_refresh.tables.columns import (
+    KEYS,
+    changes_name,
+    equal_columns,
+    key_of,
+    moderated_name,
+    names,
+    qualified_name,
+    set_to_null,
+    temp_name,
+)
 from catalog.data_refresh.tables.ddl import compose
 from catalog.data_refresh.tables.locks import lock_live_tables, retry_while_held
 from catalog.data_refresh.tables.marks import create_marks, mark, set_mark
@@ -27,8 +38,7 @@ from catalog.data_refresh.tables.shrinkage import (
 )
 
 _SHORTEST = 40  # characters that a temporary value of a unique column may have
-_KEYS: dict[str, tuple[str, ...]] = {"audioset": ("foreign_identifier", "provider")}
-COPIED_COMPLETELY = frozenset(_KEYS)  # tables that are small and copied as a whole
+COPIED_COMPLETELY = frozenset(KEYS)  # tables that are small and copied as a whole
 
 
 class Applied(msgspec.Struct):
@@ -142,12 +152,12 @@ def _apply(
     if not accept_shrinkage:
         refuse_shrinkage([problem for changes in changed.values() for problem in changes.shrinkage()], why)
     for table, changes in changed.items():
-        if table not in _KEYS:  # a deleted row must not keep the unique values of a new one
+        if table not in KEYS:  # a deleted row must not keep the unique values of a new one
             changes.delete()
         changes.release_unique_values()
         changes.upsert()
     for table, changes in changed.items():
-        if table in _KEYS:  # audio files that refer to a deleted set have been updated
+        if table in KEYS:  # audio files that refer to a deleted set have been updated
             changes.delete()
     if not accept_shrinkage:
         refuse_shrinkage([problem for changes in changed.values() for problem in changes.orphaned])
@@ -172,7 +182,7 @@ def _unique_columns(api: Connection, table: str) -> list[list[str]]:
          where indrelid = to_regclass(%s) and indisunique and indexprs is null
          group by indexrelid order by 1
     """
-    return [columns for (columns,) in api.execute(query, [public(table)])]
+    return [columns for (columns,) in api.execute(query, [qualified_name(table)])]
 
 
 class _Table:
@@ -189,7 +199,7 @@ class _Table:
         self.applied = Applied()
         self.orphaned: list[str] = []  # findings about references to deleted rows
         self._shape = shape(api, table)
-        self._key = _KEYS.get(table, ("identifier",))
+        self._key = key_of(table)
         columns = [
             name
             for name, facts in self._shape["column"].items()
@@ -209,7 +219,7 @@ class _Table:
             "temp": sql.Identifier("public", temp_name(table)),
             "changes": sql.Identifier("public", changes_name(table)),
             "deleted": sql.Identifier("pg_temp", f"deleted_{table}"),
-            "same": matching("l", self._key, "t", self._key),
+            "same": equal_columns("l", self._key, "t", self._key),
             "values": names(self._values),
             "old": names(self._values, "l"),
             "new": names(self._values, "t"),
@@ -221,7 +231,7 @@ class _Table:
         """List the live rows that are to be deleted."""
         leave_out_deleted(self._api, self._table)
         # The copy of audio sets is complete, that of media holds only the changed ones.
-        among: LiteralString = "" if self._table in _KEYS else "join {changes} c using (identifier)"
+        among: LiteralString = "" if self._table in KEYS else "join {changes} c using (identifier)"
         self._do(
             """
             create temporary table {deleted} (id bigint primary key) on commit drop
@@ -234,9 +244,9 @@ class _Table:
             """,
             among=compose(among, **self._parts),
         )
-        if self._table not in _KEYS and progress.exists(self._api, f"api_deleted{self._table}"):
+        if self._table not in KEYS and relation_exists(self._api, moderated_name("deleted", self._table)):
             # Moderators may have listed more since the changes were found.
-            moderated = sql.Identifier("public", f"api_deleted{self._table}")
+            moderated = sql.Identifier("public", moderated_name("deleted", self._table))
             listed: LiteralString = "from {live} l join {moderated} m using (identifier)"
             rows = compose(listed, **self._parts, moderated=moderated)
             self._do("insert into {deleted} select l.id {rows} on conflict do nothing", rows=rows)
@@ -356,7 +366,7 @@ class _Table:
         """Delete rows that refer to deleted ones, or clear the reference (SET NULL); return their number."""
         parts: dict[str, sql.Composable] = {
             "child": sql.Identifier(key["schema"], key["child"]),
-            "refers": matching("c", key["columns"], "l", key["parents"]),
+            "refers": equal_columns("c", key["columns"], "l", key["parents"]),
             "nulls": set_to_null(key["columns"]),
         }
         parts["rows"] = compose(

@@ -2,9 +2,11 @@
 
 from psycopg import sql
 
+from catalog.core.loss_limits import allowed_rejects
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import Column, Copied, names, public, temp_name
-from catalog.data_refresh.tables.refusals import REFUSED, Refusals, allowed_rejects, reason_of
+from catalog.data_refresh.tables.columns import Column, names, qualified_name, temp_name
+from catalog.data_refresh.tables.progress import TableProgress
+from catalog.data_refresh.tables.refusals import REFUSED, Refusals, reason_of
 from catalog.data_refresh.tables.sequences import check_defaults
 
 TABLE = "audioset"
@@ -12,7 +14,7 @@ TOO_LONG, SHARED_URL = "a value is too long for the API's table", "url is anothe
 _SAME = sql.SQL("(s.foreign_identifier, s.provider) = (l.foreign_identifier, l.provider)")
 
 
-def copy_sets(upstream: Connection, api: Connection, columns: list[Column], copied: Copied) -> None:
+def copy_sets(upstream: Connection, api: Connection, columns: list[Column], copied: TableProgress) -> None:
     """Fill the new table of audio sets and add the counts to `copied`.
 
     URLs are unique in the API's table: of sets that share one, the first is copied. A set that the table
@@ -96,7 +98,7 @@ def _insert(api: Connection, shared: list[Column], own: list[str], first: int, l
         api.execute(
             "select attname::text, format_type(atttypid, null) from pg_attribute "
             "where attrelid = to_regclass(%s)",
-            [public(temp_name(TABLE))],
+            [qualified_name(temp_name(TABLE))],
         ).fetchall()
     )
     dates = [name for name in own if name in ("created_on", "updated_on")]

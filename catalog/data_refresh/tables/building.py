@@ -8,7 +8,7 @@ from typing import Any, LiteralString
 from psycopg import sql
 
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import public
+from catalog.data_refresh.tables.columns import qualified_name
 from catalog.data_refresh.tables.ddl import compose, execute
 from catalog.data_refresh.tables.shape import Shape
 
@@ -82,7 +82,7 @@ def revoke_all(
                    relacl, acldefault(case relkind when 'S' then 's'::"char" else 'r' end, relowner)))
          where oid = to_regclass(%s) and (grantee <> relowner or %s)
     """
-    for (grantee,) in api.execute(query, [public(name), owner]).fetchall():
+    for (grantee,) in api.execute(query, [qualified_name(name), owner]).fetchall():
         execute(
             api,
             "revoke all on {kind} {target} from {grantee} cascade",

@@ -2,9 +2,10 @@
 
 from psycopg import sql
 
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
 from catalog.data_refresh.tables import progress
-from catalog.data_refresh.tables.columns import names, progress_name, temp_name
+from catalog.data_refresh.tables.columns import moderated_name, names, progress_name, temp_name
 from catalog.database.row_versions import horizon, written_since
 
 
@@ -23,7 +24,7 @@ def catch_up(api: Connection, table: str) -> int:
         Number of updated rows; 0 if an earlier attempt has already exchanged the tables.
     """
     state = progress.read(api, table)
-    if state is None or not progress.exists(api, temp_name(table)):
+    if state is None or not relation_exists(api, temp_name(table)):
         return 0
     # The API cannot change a column that is always generated.
     own = [name for name in state.copied.own if state.shape["column"][name]["identity"] != "a"]
@@ -68,8 +69,8 @@ def leave_out_deleted(api: Connection, table: str) -> None:
             table, nothing is missed.
         table: Name of the live table.
     """
-    deleted = f"api_deleted{table}"
-    if not progress.exists(api, deleted):
+    deleted = moderated_name("deleted", table)
+    if not relation_exists(api, deleted):
         return
     statement = """
         with gone as (

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from psycopg import sql
 
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
-from catalog.data_refresh.tables import progress
-from catalog.data_refresh.tables.columns import changes_name
+from catalog.data_refresh.tables.columns import changes_name, moderated_name
 from catalog.data_refresh.tables.key_groups import KeyComparison, copy_keys
 from catalog.data_refresh.tables.marks import Mark, written_by_others
 from catalog.database.row_versions import written_since
@@ -53,7 +53,7 @@ def find_changes(
     parts: dict[str, sql.Composable] = {
         "changes": sql.Identifier("public", changes_name(table)),
         "live": sql.Identifier("public", table),
-        "moderated": sql.Identifier("public", f"api_deleted{table}"),
+        "moderated": sql.Identifier("public", moderated_name("deleted", table)),
         "source": sql.Identifier("public", table),
         "newer": written_since(upstream, began),
         "edited": written_by_others(api, mark),
@@ -134,7 +134,7 @@ def batch(api: Connection, table: str, after: UUID | None, size: int = BATCH) ->
         after: Last key of the batch before; None for the first batch.
         size: Maximum number of keys.
     """
-    if not progress.exists(api, changes_name(table)):
+    if not relation_exists(api, changes_name(table)):
         return []
     query = sql.SQL(
         "select identifier from {} where %s::uuid is null or identifier > %s order by identifier limit %s"

@@ -5,14 +5,16 @@ import logging
 from psycopg import sql
 
 from catalog.core.errors import Fatal, Interrupted
+from catalog.core.loss_limits import allowed_rejects
 from catalog.core.session import settle
 from catalog.data_refresh.tables import progress
 from catalog.data_refresh.tables.changes import NONE, batch, find_changes
-from catalog.data_refresh.tables.columns import Column, Copied, temp_name
+from catalog.data_refresh.tables.columns import Column, api_columns, temp_name
 from catalog.data_refresh.tables.copy import TableCopy
 from catalog.data_refresh.tables.duplicates import reject_duplicates
 from catalog.data_refresh.tables.marks import mark
-from catalog.data_refresh.tables.refusals import Refusals, allowed_rejects
+from catalog.data_refresh.tables.progress import TableProgress
+from catalog.data_refresh.tables.refusals import Refusals
 from catalog.database.estimates import analyzed_rows
 
 log = logging.getLogger(__name__)
@@ -25,7 +27,7 @@ class ChangesCopy(TableCopy):
     that moment. An attempt that is interrupted starts over.
     """
 
-    def copy(self, began: int, *, rejected: list[str], most: int) -> Copied:
+    def copy(self, began: int, *, rejected: list[str], most: int) -> TableProgress:
         """Find and copy the changed records.
 
         Args:
@@ -64,8 +66,8 @@ class ChangesCopy(TableCopy):
                     most=most,
                 )
             log.info("%s records of %s may have changed", f"{number:,}", self._table)
-            columns = self.columns()
-            allowed = allowed_rejects(analyzed_rows(self._upstream, self.source) or 0)
+            columns = api_columns(self._upstream, self._api, self._table)
+            allowed = allowed_rejects(analyzed_rows(self._upstream, self._source) or 0)
             while keys := batch(self._api, self._table, copied.after):
                 refused = Refusals()
                 with self._api.transaction():
@@ -87,7 +89,7 @@ class ChangesCopy(TableCopy):
             progress.note(self._api, copied)
         return copied
 
-    def _prepare(self, columns: list[Column], copied: Copied) -> None:
+    def _prepare(self, columns: list[Column], copied: TableProgress) -> None:
         """Nothing is prepared: records are read by key."""
 
     def _members_of_other_sets(self) -> sql.Composable:

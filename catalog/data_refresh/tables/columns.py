@@ -1,40 +1,18 @@
-"""Types and names shared by the modules of a copy: progress, columns, temporary tables."""
+"""Columns, keys and names of the tables that a copy reads and writes."""
 
 from collections.abc import Iterable
-from uuid import UUID
+from typing import Literal
 
 import msgspec
 from psycopg import sql
 
+from catalog.core.errors import Fatal
+from catalog.core.session import Connection
 
-class Copied(msgspec.Struct):
-    """Progress of a copy.
-
-    Attributes:
-        table: Name of the live table.
-        rows: Copied rows.
-        new: Copied rows that the API did not have.
-        deleted: Rows left out because moderators deleted them.
-        rejected: Rejected rows by reason.
-        own: Columns that only the API has.
-        horizon: Horizon of the catalog database before the first row was read.
-        file: File of the catalog's table, which changes if all rows are moved; None for a view.
-        snapshots: Contents of each snapshot in which rows were read.
-        after: Identifier of the last changed record that was copied; None at the start.
-        done: True when all rows are copied.
-    """
-
-    table: str
-    rows: int = 0
-    new: int = 0
-    deleted: int = 0
-    rejected: dict[str, int] = {}
-    own: list[str] = []
-    horizon: int = 0
-    file: int | None = None
-    snapshots: list[str] = []
-    after: UUID | None = None
-    done: bool = False
+# Columns that identify a record in both databases, of tables that have no `identifier`.
+KEYS: dict[str, tuple[str, ...]] = {"audioset": ("provider", "foreign_identifier")}
+_RENAMED = {"audio_set_position": "set_position"}  # API column → catalog column
+_NEVER_COPIED = ("view_count",)  # the API counts views, even if an adopted catalog has such a column
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -53,6 +31,49 @@ class Column(msgspec.Struct, frozen=True):
     widest: int | None
 
 
+def api_columns(catalog: Connection, api: Connection, table: str) -> list[Column]:
+    """Return the columns of a live table, without `id` and generated ones.
+
+    Args:
+        catalog: Connection to the catalog database.
+        api: Connection to the API database.
+        table: Name of the live table.
+
+    Raises:
+        Fatal: There is no such table.
+    """
+    # The catalog does not have the API's own types: an enum is sent as text, a domain as its base type.
+    query = """
+        with recursive base as (
+            select attnum, attname, atttypid as type, atttypmod as modifier
+              from pg_attribute
+             where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped
+               and (attgenerated = '' or %s)
+             union all
+            select attnum, attname, typbasetype, typtypmod
+              from base join pg_type on oid = type where typtype = 'd'
+        )
+        select attname, case typtype when 'e' then 'text' else format_type(type, modifier) end,
+               case when type = 'varchar'::regtype and modifier > 4 then modifier - 4 end
+          from base join pg_type on oid = type where typtype <> 'd' order by attnum
+    """
+    theirs = api.execute(query, [qualified_name(table), False]).fetchall()
+    if not theirs:
+        raise Fatal(f"the API database has no table {table}; its migrations create it.")
+    ours = {name for name, _, _ in catalog.execute(query, [qualified_name(catalog_name(table)), True])}
+    sources = {
+        name: source
+        for name, _, _ in theirs
+        if name not in _NEVER_COPIED and (source := _RENAMED.get(name, name)) in ours
+    }
+    return [Column(name, kind, sources.get(name), width) for name, kind, width in theirs if name != "id"]
+
+
+def key_of(table: str) -> tuple[str, ...]:
+    """Return the columns that identify a record of a live table in both databases."""
+    return KEYS.get(table, ("identifier",))
+
+
 def names(columns: Iterable[str], table: str = "") -> sql.Composed:
     """Return quoted column names separated by commas, qualified with `table` if it is given."""
     return sql.SQL(", ").join(
@@ -60,7 +81,7 @@ def names(columns: Iterable[str], table: str = "") -> sql.Composed:
     )
 
 
-def matching(table: str, columns: Iterable[str], other: str, its_columns: Iterable[str]) -> sql.Composed:
+def equal_columns(table: str, columns: Iterable[str], other: str, its_columns: Iterable[str]) -> sql.Composed:
     """Return the condition that columns of one table equal those of another, as a join or a key means it."""
     return sql.SQL(" and ").join(
         sql.SQL("{} = {}").format(sql.Identifier(table, column), sql.Identifier(other, its_column))
@@ -71,6 +92,11 @@ def matching(table: str, columns: Iterable[str], other: str, its_columns: Iterab
 def set_to_null(columns: Iterable[str]) -> sql.Composed:
     """Return the assignments that clear columns in an UPDATE."""
     return sql.SQL(", ").join(sql.SQL("{} = null").format(sql.Identifier(column)) for column in columns)
+
+
+def catalog_name(table: str) -> str:
+    """Return the name of the catalog's table or view whose records a live table has."""
+    return "audioset_view" if table == "audioset" else table
 
 
 def temp_name(table: str) -> str:
@@ -93,11 +119,16 @@ def changes_name(table: str) -> str:
     return f"temp_import_{table}_changes"
 
 
+def moderated_name(kind: Literal["deleted", "mature"], table: str) -> str:
+    """Return the name of the API's table of the records about which moderators have decided so."""
+    return f"api_{kind}{table}"
+
+
 def temporary_names(table: str) -> list[str]:
     """Return the names of all tables that a refresh creates for a live table."""
     return [name(table) for name in (temp_name, progress_name, ranges_name, own_name, changes_name)]
 
 
-def public(name: str) -> str:
+def qualified_name(name: str) -> str:
     """Return the qualified, quoted name of a table, as `to_regclass` expects it."""
     return f'public."{name}"'

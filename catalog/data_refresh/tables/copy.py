@@ -12,20 +12,23 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.core.media import MediaType
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection, settle
 from catalog.data_refresh.tables import progress, ranges
 from catalog.data_refresh.tables.audio_sets import copy_sets
 from catalog.data_refresh.tables.building import make_table
 from catalog.data_refresh.tables.changes import NONE, TooManyChanges, batch, find_written
-from catalog.data_refresh.tables.columns import Column, Copied, own_name, public, temp_name
+from catalog.data_refresh.tables.columns import Column, api_columns, own_name, qualified_name, temp_name
 from catalog.data_refresh.tables.key_groups import KeyComparison
 from catalog.data_refresh.tables.own_columns import record_own_columns
+from catalog.data_refresh.tables.progress import TableProgress
 from catalog.data_refresh.tables.record_copy import RecordCopy
 from catalog.data_refresh.tables.references import check_restricted, detach_sets, leave_out_unreferenced
 from catalog.data_refresh.tables.refusals import REFUSED, Refusals, check_rejects, take_back
 from catalog.data_refresh.tables.sequences import advance
 from catalog.data_refresh.tables.shape import Shape, check_shape, shape
 from catalog.data_refresh.tables.snapshots import shared_snapshot
+from catalog.database.pages import file_of
 from catalog.database.row_versions import horizon
 
 log = logging.getLogger(__name__)
@@ -42,7 +45,7 @@ class TableCopy(RecordCopy):
         table: Name of the live table.
         run_id: Identity of the refresh; the copy of another refresh is dropped.
         limit: Maximum number of rows to copy, for a small staging database; 0 for all.
-        progress: Called after each range.
+        report: Called after each range.
         should_stop: Called after each range.
         expected: Definition of the table when the refresh began; raises Fatal if it has changed.
     """
@@ -55,16 +58,16 @@ class TableCopy(RecordCopy):
         run_id: str,
         *,
         limit: int = 0,
-        progress: Callable[[Copied], None] = lambda _: None,
+        report: Callable[[TableProgress], None] = lambda _: None,
         should_stop: Callable[[], bool] = lambda: False,
         expected: Shape | None = None,
     ) -> None:
         super().__init__(upstream, api, table)
         self._run_id, self._limit = run_id, limit
-        self._report, self._should_stop = progress, should_stop
+        self._report, self._should_stop = report, should_stop
         self._expected = expected or {}  # otherwise the definition when the copy begins
 
-    def run(self) -> Copied:
+    def run(self) -> TableProgress:
         """Copy the remaining rows, together with other sessions that call this for the same refresh.
 
         Returns:
@@ -96,7 +99,7 @@ class TableCopy(RecordCopy):
         check_restricted(self._api, self._table)
         return copied
 
-    def _start(self) -> Copied:
+    def _start(self) -> TableProgress:
         """Return the progress of this run's copy, which another session may begin at the same moment.
 
         Raises:
@@ -108,7 +111,7 @@ class TableCopy(RecordCopy):
             with progress.claimed(self._api, self._table, patience=60):
                 return self._begin()
 
-    def _delete(self, condition: sql.Composable, copied: Copied) -> None:
+    def _delete(self, condition: sql.Composable, copied: TableProgress) -> None:
         """Delete copied records."""
         query = """
             delete from {temp} t where {condition}
@@ -118,17 +121,17 @@ class TableCopy(RecordCopy):
         copied.rows -= len(deleted)
         copied.new -= sum(new for (new,) in deleted)
 
-    def _resume(self) -> Copied | None:
+    def _resume(self) -> TableProgress | None:
         """Return the progress of this run's copy; None if there is none that can be continued."""
         state = progress.read(self._api, self._table)
         ours = (
             state is not None
             and state.run_id == self._run_id
-            and progress.exists(self._api, temp_name(self._table))
+            and relation_exists(self._api, temp_name(self._table))
         )
         if not ours or state is None:
             return None
-        if not state.copied.done and state.copied.file not in (None, self._file()):
+        if not state.copied.done and state.copied.file not in (None, file_of(self._upstream, self._source)):
             return None
         may_lack = state.copied.done or state.shape["table"][""]["persistence"] == "u"
         if may_lack and (lost := progress.lost_rows(self._api, self._table)):
@@ -138,14 +141,7 @@ class TableCopy(RecordCopy):
         self._hold()
         return state.copied
 
-    def _file(self) -> int | None:
-        """Return the number of the file of the catalog's table; None for a view."""
-        row = self._upstream.execute(
-            "select pg_relation_filenode(to_regclass(%s))", [public(self.source)]
-        ).fetchone()
-        return row[0] if row else None
-
-    def _begin(self) -> Copied:
+    def _begin(self) -> TableProgress:
         """Create an empty table like the live one, without indexes, and split the work into ranges.
 
         The tables of an earlier run are dropped. Audio sets are copied at once.
@@ -153,9 +149,9 @@ class TableCopy(RecordCopy):
         with self._api.transaction():
             self._hold()
             self._expected = shape(self._api, self._table)
-            columns = self.columns()
+            columns = api_columns(self._upstream, self._api, self._table)
             own = [column.name for column in columns if not column.upstream]
-            copied = Copied(self._table, own=own, horizon=horizon(self._upstream))
+            copied = TableProgress(self._table, own=own, horizon=horizon(self._upstream))
             self._execute(self._api, "drop table if exists {temp}, {progress}, {ranges}, {own}, {changes}")
             make_table(self._api, self._table, temp_name(self._table), self._expected)
             progress.begin(self._api, copied, self._run_id, self._expected)
@@ -163,14 +159,14 @@ class TableCopy(RecordCopy):
             self._prepare(columns, copied)
         return copied
 
-    def _prepare(self, columns: list[Column], copied: Copied) -> None:
+    def _prepare(self, columns: list[Column], copied: TableProgress) -> None:
         if self._table == "audioset":
             copy_sets(self._upstream, self._api, columns, copied)
             self._complete(copied)
             progress.note(self._api, copied)
         else:
-            copied.file = self._file()
-            parts = ranges.split(self._upstream, self.source, self._limit)
+            copied.file = file_of(self._upstream, self._source)
+            parts = ranges.split(self._upstream, self._source, self._limit)
             if parts[0].by != "ctid":
                 copied.file = None
             ranges.record(self._api, self._table, parts)
@@ -179,7 +175,7 @@ class TableCopy(RecordCopy):
 
     def _hold(self) -> None:
         """Lock the definition of the live table in this transaction. Raises Fatal if it has changed."""
-        if progress.exists(self._api, self._table) and self._api.info.transaction_status:
+        if relation_exists(self._api, self._table) and self._api.info.transaction_status:
             self._execute(self._api, "lock table {live} in access share mode")
         if self._expected:
             check_shape(self._api, [self._table], {self._table: self._expected})
@@ -189,7 +185,7 @@ class TableCopy(RecordCopy):
         row = self._api.execute(
             "select attidentity, atthasdef from pg_attribute "
             "where attrelid = %s::regclass and attname = 'id'",
-            [public(temp_name(self._table))],
+            [qualified_name(temp_name(self._table))],
         ).fetchone()
         if row is None:
             raise Fatal(f"the API's table {self._table} has no column id.")
@@ -206,7 +202,7 @@ class TableCopy(RecordCopy):
 
     def _copy_ranges(self) -> None:
         """Copy one range after the other, until none is left."""
-        columns = self.columns()
+        columns = api_columns(self._upstream, self._api, self._table)
         with shared_snapshot(self._upstream, self._api, self._table) as snapshot:
             query = sql.SQL("lock table {} in access share mode").format(self._names["source"])
             self._upstream.execute(query)
@@ -217,15 +213,15 @@ class TableCopy(RecordCopy):
                         f"asked to stop after {copied.rows:,} rows; the next attempt resumes there."
                     )
 
-    def _copy_range(self, columns: list[Column], snapshot: str) -> Copied | None:
+    def _copy_range(self, columns: list[Column], snapshot: str) -> TableProgress | None:
         """Copy the next range in one transaction, in parts if some of its records cannot be stored."""
         with self._api.transaction():
             self._hold()
             copied = self._current()
             if (part := ranges.take(self._api, self._table)) is None:
                 return None
-            if copied.file not in (None, self._file()):
-                raise Retry(f"the catalog's table {self.source} was rewritten; the copy starts over.")
+            if copied.file not in (None, file_of(self._upstream, self._source)):
+                raise Retry(f"the catalog's table {self._source} was rewritten; the copy starts over.")
             refused = Refusals()
             try:
                 with self._api.transaction(), self._upstream.transaction():
@@ -242,20 +238,20 @@ class TableCopy(RecordCopy):
             progress.note(self._api, copied)
         return copied
 
-    def _current(self, *, lock: bool = False) -> Copied:
+    def _current(self, *, lock: bool = False) -> TableProgress:
         """Return the progress of this run's copy. Raises Retry if another run has taken over."""
         state = progress.read(self._api, self._table, lock=lock)
         if state is None or state.run_id != self._run_id:
             raise Retry(f"another run has begun to copy {self._table}.")
         return state.copied
 
-    def _complete(self, copied: Copied) -> None:
+    def _complete(self, copied: TableProgress) -> None:
         """Apply the checks that need all records, in the transaction that marks the copy as complete."""
         leave_out_unreferenced(self._api, copied)
         if self._table == "audio":
             detach_sets(self._api)
 
-    def _finish(self) -> Copied:
+    def _finish(self) -> TableProgress:
         """Complete the copy, unless another session has done so."""
         with self._api.transaction():
             self._hold()
@@ -269,7 +265,7 @@ class TableCopy(RecordCopy):
                 progress.note(self._api, copied)
         return copied
 
-    def _copy_moved(self, copied: Copied) -> None:
+    def _copy_moved(self, copied: TableProgress) -> None:
         """Copy the records again that were written since the copy began, in one snapshot.
 
         The copy was interrupted, so its rows come from several snapshots. A record that moved to another page
@@ -294,7 +290,8 @@ class TableCopy(RecordCopy):
                 sql.SQL("identifier in (select identifier from {changes})").format(**self._names), copied
             )
             self._delete(repeated, copied)  # and have been deleted from the catalog since
-            columns, last = self.columns(), None
+            columns = api_columns(self._upstream, self._api, self._table)
+            last = None
             while keys := batch(self._api, self._table, last):
                 take_back(self._api, copied, set(map(str, keys)))
                 for merge in self._copy_keys(columns, keys, self._table, copied, refused):
@@ -304,7 +301,7 @@ class TableCopy(RecordCopy):
                 self._delete_gone(copied)
         refused.note(self._api, copied)
 
-    def _delete_gone(self, copied: Copied) -> None:
+    def _delete_gone(self, copied: TableProgress) -> None:
         """Delete copied records that have been deleted from the catalog since.
 
         Their values may meanwhile belong to new records, which would be rejected otherwise.

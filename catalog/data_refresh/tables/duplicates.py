@@ -7,10 +7,12 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.loss_limits import allowed_rejects
 from catalog.core.session import Connection
 from catalog.data_refresh.tables import progress
-from catalog.data_refresh.tables.columns import Copied, changes_name, public, temp_name
-from catalog.data_refresh.tables.refusals import Refusals, allowed_rejects
+from catalog.data_refresh.tables.columns import KEYS, changes_name, qualified_name, temp_name
+from catalog.data_refresh.tables.progress import TableProgress
+from catalog.data_refresh.tables.refusals import Refusals
 from catalog.data_refresh.tables.shape import shape
 
 
@@ -34,7 +36,7 @@ def make_unique(api: Connection, table: str, index: str, error: psycopg.Error) -
         detail = error.diag.message_detail or error.diag.message_primary
         said = f"unique index {index} of {table} cannot be built: {detail}"
         own = {"id", *state.copied.own} if state else set()
-        if state is None or key is None or set(key.columns) <= own or table == "audioset":
+        if state is None or key is None or set(key.columns) <= own or table in KEYS:
             raise Fatal(f"{said} Correct the rows of the live table, then trigger a new run.")
         found = _colliding(api, table, key)
         surplus = [identifier for identifier, is_surplus in found if is_surplus]
@@ -75,7 +77,7 @@ def _key(api: Connection, index: str) -> _Key | None:
                coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
           from pg_index i where i.indexrelid = to_regclass(%s) and i.indisunique
         """,
-        [public(index)],
+        [qualified_name(index)],
     ).fetchone()
     if row is None:
         return None
@@ -106,7 +108,7 @@ def _colliding(api: Connection, table: str, key: _Key) -> list[tuple[UUID, bool]
     return api.execute(query).fetchall()
 
 
-def reject_duplicates(api: Connection, copied: Copied, allowed: int) -> None:
+def reject_duplicates(api: Connection, copied: TableProgress, allowed: int) -> None:
     """Reject changed records that have a unique value of another record, as a full refresh would.
 
     The catalog does not have all unique indexes of the API. Of the records with one value, changed or not,

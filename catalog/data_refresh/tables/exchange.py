@@ -9,7 +9,7 @@ from catalog.core.session import Connection
 from catalog.data_refresh.tables.attachments import attach, grant
 from catalog.data_refresh.tables.building import built_name
 from catalog.data_refresh.tables.catch_up import leave_out_deleted
-from catalog.data_refresh.tables.columns import matching, set_to_null, temp_name
+from catalog.data_refresh.tables.columns import equal_columns, set_to_null, temp_name
 from catalog.data_refresh.tables.ddl import compose, execute, generated
 from catalog.data_refresh.tables.shape import Facts, Shape, differences, shape
 
@@ -106,7 +106,7 @@ def _describe(api: Connection, now: Shape) -> None:
 
 def _orphans(api: Connection, key: Facts, parts: Mapping[str, sql.Composable]) -> int:
     """Delete rows that refer to missing media, or clear the reference (SET NULL), and return their number."""
-    same = matching("c", key["columns"], "t", key["parents"])
+    same = equal_columns("c", key["columns"], "t", key["parents"])
     given = sql.SQL(" and ").join(
         sql.SQL("{} is not null").format(sql.Identifier("c", column)) for column in key["columns"]
     )

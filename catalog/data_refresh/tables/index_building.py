@@ -12,7 +12,7 @@ from psycopg import sql
 
 from catalog.core.session import Connection, raise_memory, settle
 from catalog.data_refresh.tables.building import built_name
-from catalog.data_refresh.tables.columns import public, temp_name
+from catalog.data_refresh.tables.columns import qualified_name, temp_name
 from catalog.data_refresh.tables.ddl import compose, execute, generated
 from catalog.data_refresh.tables.duplicates import make_unique
 from catalog.data_refresh.tables.shape import Shape, check_shape, shape
@@ -79,7 +79,7 @@ def _alone(api: Connection, temp: str, built: str) -> bool:
 
 def _exists(api: Connection, built: str) -> bool:
     query = "select 1 from pg_index where indexrelid = to_regclass(%s) and indisvalid"
-    return bool(api.execute(query, [public(built)]).fetchone())
+    return bool(api.execute(query, [qualified_name(built)]).fetchone())
 
 
 def _is_made_by_constraint(facts: Facts) -> bool:

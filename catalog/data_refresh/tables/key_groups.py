@@ -10,6 +10,7 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
+from catalog.data_refresh.tables.columns import moderated_name
 from catalog.database.estimates import analyzed_rows
 
 SIZE = 128  # keys of a group, about
@@ -83,7 +84,7 @@ class KeyComparison:
             "changes": changes,
             "source": sql.Identifier("public", table),
             "live": here or sql.Identifier("public", table),
-            "moderated": sql.Identifier("public", f"api_deleted{table}"),
+            "moderated": sql.Identifier("public", moderated_name("deleted", table)),
             "known": sql.Identifier("pg_temp", known),
             "edited": edited,
             "mask": sql.Literal(groups - 1),

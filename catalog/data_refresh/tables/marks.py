@@ -9,8 +9,8 @@ from psycopg import sql
 
 from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import public
-from catalog.database.row_versions import horizon, written_since
+from catalog.data_refresh.tables.columns import qualified_name
+from catalog.database.row_versions import THIS_TRANSACTION, horizon, written_since
 
 MARKS = "catalog_refresh"  # table of the API database with the mark of each live table
 _COLUMNS = """
@@ -52,17 +52,21 @@ def set_mark(api: Connection, table: str, number: int, began: int | None = None)
             """
             insert into {marks} (table_name, refresh, relation, columns, horizon, own)
             select %(table)s, %(number)s, to_regclass(%(name)s)::oid::bigint, {columns}, %(horizon)s,
-                   case when %(own)s then array[pg_current_xact_id()::text::bigint & 4294967295]
+                   case when %(own)s then array[{this_transaction}]
                         else '{{}}' end
             on conflict (table_name) do update
                set (refresh, relation, columns, horizon, own)
                  = (excluded.refresh, excluded.relation, excluded.columns, excluded.horizon, excluded.own)
             """
-        ).format(marks=sql.Identifier("public", MARKS), columns=sql.SQL(_COLUMNS)),
+        ).format(
+            marks=sql.Identifier("public", MARKS),
+            columns=sql.SQL(_COLUMNS),
+            this_transaction=THIS_TRANSACTION,
+        ),
         {
             "table": table,
             "number": number,
-            "name": public(table),
+            "name": qualified_name(table),
             "horizon": horizon(api) if began is None else began,
             "own": began is not None,
         },
@@ -94,7 +98,7 @@ def mark(api: Connection, table: str) -> Mark | None:
          where table_name = %(table)s and relation = to_regclass(%(name)s)::oid::bigint
            and columns = {columns}
     """).format(marks=sql.Identifier("public", MARKS), columns=sql.SQL(_COLUMNS))
-    row = api.execute(query, {"table": table, "name": public(table)}).fetchone()
+    row = api.execute(query, {"table": table, "name": qualified_name(table)}).fetchone()
     return Mark(*row) if row else None
 
 

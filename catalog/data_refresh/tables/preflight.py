@@ -8,13 +8,21 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection, is_same_database, settle
 from catalog.core.settings import API_DB, CATALOG_DB
 from catalog.data_refresh.tables.access import api_rights, catalog_rights, read_only
 from catalog.data_refresh.tables.attachments import attach
 from catalog.data_refresh.tables.building import built_name, make_table
-from catalog.data_refresh.tables.columns import Column, public, temp_name, temporary_names
-from catalog.data_refresh.tables.copy import TableCopy
+from catalog.data_refresh.tables.columns import (
+    Column,
+    api_columns,
+    catalog_name,
+    key_of,
+    qualified_name,
+    temp_name,
+    temporary_names,
+)
 from catalog.data_refresh.tables.index_building import build_indexes
 from catalog.data_refresh.tables.sequences import sources
 from catalog.data_refresh.tables.shape import Shape, differences, shape
@@ -133,7 +141,7 @@ def _names(api: Connection, table: str) -> list[str]:
     for name in temporary_names(table):
         row = api.execute(
             "select relkind, pg_has_role(relowner, 'member') from pg_class where oid = to_regclass(%s)",
-            [public(name)],
+            [qualified_name(name)],
         ).fetchone()
         if row and (row[0] != "r" or not row[1]):
             taken.append(f"{name} is in the way: rename or drop it")
@@ -144,12 +152,11 @@ def _reading(api: Connection, upstream: Connection, table: str, live: Shape) -> 
     """Check that the catalog has the columns that the API needs, in a form that can be copied."""
     if "id" not in live["column"]:
         return ["it has no column id"]
-    job = TableCopy(upstream, api, table, "")
-    source = job.source
-    if not upstream.execute("select 1 where to_regclass(%s) is not null", [public(source)]).fetchone():
+    source = catalog_name(table)
+    if not relation_exists(upstream, source):
         return [f"the catalog has no {source}: run catalog db upgrade"]
-    columns = job.columns()
-    if problems := catalog_rights(upstream, source, columns):
+    columns = api_columns(upstream, api, table)
+    if problems := catalog_rights(upstream, table, columns):
         return problems
     for column in columns:
         facts = live["column"][column.name]
@@ -167,7 +174,7 @@ def _reading(api: Connection, upstream: Connection, table: str, live: Shape) -> 
                 )
         elif problem := _castable(upstream, source, column):
             problems.append(f"column {column.name}: {problem}: change its type")
-    if table != "audioset" and live["column"].get("identifier", {}).get("type") != "uuid":
+    if "identifier" in key_of(table) and live["column"].get("identifier", {}).get("type") != "uuid":
         problems.append("column identifier is not a uuid: it is the key of media")
     return problems
 
@@ -191,7 +198,7 @@ def _sendable(api: Connection, table: str, column: str) -> bool:
           left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
          where a.attrelid = to_regclass(%s) and a.attname = %s
     """
-    row = api.execute(query, [public(table), column]).fetchone()
+    row = api.execute(query, [qualified_name(table), column]).fetchone()
     return bool(row and row[0])
 
 
@@ -209,7 +216,7 @@ def _connections(api: Connection, needed: int) -> list[str]:
 
 
 def _size(api: Connection, table: str) -> int:
-    row = api.execute("select pg_total_relation_size(to_regclass(%s))", [public(table)]).fetchone()
+    row = api.execute("select pg_total_relation_size(to_regclass(%s))", [qualified_name(table)]).fetchone()
     return int(row[0]) if row else 0
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, LiteralString
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -13,29 +14,60 @@ from psycopg.types.json import Jsonb
 
 from catalog.core.errors import Retry
 from catalog.core.jsontypes import JsonObject
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import Copied, progress_name, public, temp_name
+from catalog.data_refresh.tables.columns import progress_name, temp_name
 from catalog.data_refresh.tables.shape import Shape
 
 log = logging.getLogger(__name__)
 _SAY = 60  # seconds between two lines of the log
 
 
-class Progress(msgspec.Struct):
-    """Progress of a copy.
+class TableProgress(msgspec.Struct):
+    """How far a copy is.
+
+    Attributes:
+        table: Name of the live table.
+        rows: Copied rows.
+        new: Copied rows that the API did not have.
+        deleted: Rows left out because moderators deleted them.
+        rejected: Rejected rows by reason.
+        own: Columns that only the API has.
+        horizon: Horizon of the catalog database before the first row was read.
+        file: File of the catalog's table, which changes if all rows are moved; None for a view.
+        snapshots: Contents of each snapshot in which rows were read.
+        after: Identifier of the last changed record that was copied; None at the start.
+        done: True when all rows are copied.
+    """
+
+    table: str
+    rows: int = 0
+    new: int = 0
+    deleted: int = 0
+    rejected: dict[str, int] = {}
+    own: list[str] = []
+    horizon: int = 0
+    file: int | None = None
+    snapshots: list[str] = []
+    after: UUID | None = None
+    done: bool = False
+
+
+class CopyRecord(msgspec.Struct):
+    """Record of a copy, in its progress table.
 
     Attributes:
         run_id: Identity of the refresh.
-        copied: Progress.
+        copied: How far the copy is.
         shape: Definition of the live table when the copy began.
     """
 
     run_id: str
-    copied: Copied
+    copied: TableProgress
     shape: Shape
 
 
-def begin(api: Connection, copied: Copied, run_id: str, shape: Shape) -> None:
+def begin(api: Connection, copied: TableProgress, run_id: str, shape: Shape) -> None:
     """Create the progress table. Changes of the live table from now on are carried over (`catch_up`)."""
     # Tables of a publication can only be updated if they have a key.
     api.execute(
@@ -58,7 +90,7 @@ def begin(api: Connection, copied: Copied, run_id: str, shape: Shape) -> None:
     )
 
 
-def read(api: Connection, table: str, *, lock: bool = False) -> Progress | None:
+def read(api: Connection, table: str, *, lock: bool = False) -> CopyRecord | None:
     """Return the progress; None if there is none, or if another version of this package wrote it.
 
     Args:
@@ -66,7 +98,7 @@ def read(api: Connection, table: str, *, lock: bool = False) -> Progress | None:
         table: Name of the live table.
         lock: Keep other sessions from changing it until the transaction ends.
     """
-    if not exists(api, progress_name(table)):
+    if not relation_exists(api, progress_name(table)):
         return None
     try:
         row = api.execute(
@@ -74,7 +106,7 @@ def read(api: Connection, table: str, *, lock: bool = False) -> Progress | None:
                 progress=_name(table), lock=sql.SQL("for update" if lock else "")
             )
         ).fetchone()
-        return Progress(row[0], msgspec.convert(row[1], Copied), row[2]) if row else None
+        return CopyRecord(row[0], msgspec.convert(row[1], TableProgress), row[2]) if row else None
     except (psycopg.errors.UndefinedColumn, msgspec.ValidationError):
         return None
 
@@ -94,7 +126,7 @@ def own_columns(api: Connection, table: str) -> list[str]:
     return state.copied.own if state else []
 
 
-def note(api: Connection, copied: Copied) -> None:
+def note(api: Connection, copied: TableProgress) -> None:
     api.execute(
         sql.SQL("update {progress} set state = %s").format(progress=_name(copied.table)),
         [Jsonb(msgspec.to_builtins(copied))],
@@ -139,7 +171,7 @@ def replace_rejects(api: Connection, table: str, rejects: list[tuple[str, str]])
 def rejects(api: Connection, table: str) -> list[tuple[str, str]]:
     """Return identifier and reason of the first thousand rejected records of a copy."""
     query = sql.SQL("select rejects from {progress}").format(progress=_name(table))
-    row = api.execute(query).fetchone() if exists(api, progress_name(table)) else None
+    row = api.execute(query).fetchone() if relation_exists(api, progress_name(table)) else None
     return [(identifier, reason) for identifier, reason in row[0]] if row else []
 
 
@@ -164,7 +196,7 @@ def note_result(api: Connection, table: str, result: object) -> None:
 def result(api: Connection, table: str) -> JsonObject | None:
     """Return what `note_result` has recorded; None if an earlier release has changed the table."""
     query = sql.SQL("select state -> 'result' from {progress}").format(progress=_name(table))
-    row = api.execute(query).fetchone() if exists(api, progress_name(table)) else None
+    row = api.execute(query).fetchone() if relation_exists(api, progress_name(table)) else None
     return row[0] if row else None
 
 
@@ -239,10 +271,6 @@ def _lock(api: Connection, table: str, function: LiteralString, patience: float,
             said = now
             log.info("waiting for another session that copies %s", table)
         time.sleep(0.5)
-
-
-def exists(api: Connection, name: str) -> bool:
-    return bool(api.execute("select 1 where to_regclass(%s) is not null", [public(name)]).fetchone())
 
 
 def _name(table: str) -> sql.Identifier:

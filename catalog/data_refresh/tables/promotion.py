@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection, settle
 from catalog.data_refresh.tables import locks, progress
 from catalog.data_refresh.tables.catch_up import catch_up, leave_out_deleted
@@ -119,7 +120,7 @@ def _refusal(error: psycopg.Error) -> str:
     return f"{said}. Nothing was changed, and the old tables are live. {remedy}, then clear this task."
 
 
-def _copy_of(api: Connection, table: str, run_id: str, number: int | None) -> progress.Progress | None:
+def _copy_of(api: Connection, table: str, run_id: str, number: int | None) -> progress.CopyRecord | None:
     """Return the copy to promote; None if it is promoted, which the mark of the live table says.
 
     Raises:
@@ -131,7 +132,7 @@ def _copy_of(api: Connection, table: str, run_id: str, number: int | None) -> pr
         raise Fatal(f"nothing was copied for {table}; clear copy_tables and all tasks after it.")
     if state.run_id != run_id:
         raise Fatal(f"the copy of {table} is another run's; clear copy_tables and all tasks after it.")
-    if not progress.exists(api, temp_name(table)):
+    if not relation_exists(api, temp_name(table)):
         promoted = mark(api, table)
         if number is not None and (promoted is None or promoted.number != number):
             raise Fatal(

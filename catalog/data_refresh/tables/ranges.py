@@ -7,12 +7,13 @@ therefore back on the list, and the copy is complete when the list is empty.
 import msgspec
 from psycopg import sql
 
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.columns import ranges_name
+from catalog.database.pages import pages_of, reads_ranges
 
 PAGES = 32_768  # heap pages of a range, 256 MB
 ROWS = 250_000  # rows of a range of keys
-_RANGES_OF_PAGES = 140_000  # the first server version that reads a range of pages without reading the others
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -53,28 +54,21 @@ def split(upstream: Connection, source: str, limit: int) -> list[Range]:
         source: Name of the table or view.
         limit: Maximum number of rows; 0 for all.
     """
-    row = upstream.execute(
-        """
-        select relkind = 'r' and not relhassubclass,
-               pg_relation_size(oid) / current_setting('block_size')::int
-          from pg_class where oid = to_regclass(%s)
-        """,
-        [f"public.{source}"],
-    ).fetchone()
-    assert row
-    by_pages, pages = row
-    if by_pages and not limit and upstream.info.server_version >= _RANGES_OF_PAGES:
-        bounds: list[str | None] = [f"({page},0)" for page in range(PAGES, pages, PAGES)]
+    query = "select relkind = 'r' and not relhassubclass from pg_class where oid = to_regclass(%s)"
+    has_pages = value(upstream, query, [f"public.{source}"])
+    if has_pages and not limit and reads_ranges(upstream):
+        size = pages_of(upstream, source)
+        bounds: list[str | None] = [f"({page},0)" for page in range(PAGES, size, PAGES)]
         # The last range has no end, because the table grows.
         return [Range("ctid", *ends) for ends in zip([None, *bounds], [*bounds, None], strict=True)]
-    query = sql.SQL("""
+    last_keys = sql.SQL("""
         select identifier::text, place from (
             select identifier, row_number() over (order by identifier) as place from {}
              order by identifier limit nullif({}, 0)
         ) keys where place % {} = 0 or place = {}
          order by identifier
     """).format(sql.Identifier("public", source), *map(sql.Literal, (limit, ROWS, limit)))
-    keys = upstream.execute(query).fetchall()
+    keys = upstream.execute(last_keys).fetchall()
     is_limited = bool(limit and keys and keys[-1][1] == limit)
     uppers: list[str | None] = [key for key, _ in keys] + ([] if is_limited else [None])
     return [Range("identifier", *ends) for ends in zip([None, *uppers][: len(uppers)], uppers, strict=True)]
@@ -88,11 +82,7 @@ def sessions(upstream: Connection, source: str, most: int) -> int:
         source: Name of the table.
         most: Maximum number of sessions.
     """
-    row = upstream.execute(
-        "select pg_relation_size(to_regclass(%s)) / current_setting('block_size')::int", [f"public.{source}"]
-    ).fetchone()
-    pages = row[0] or 0 if row else 0
-    return int(max(1, min(most, -(-pages // PAGES))))
+    return max(1, min(most, -(-pages_of(upstream, source) // PAGES)))
 
 
 def record(api: Connection, table: str, ranges: list[Range]) -> None:

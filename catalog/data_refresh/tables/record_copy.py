@@ -11,26 +11,23 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from catalog.core.errors import Fatal
+from catalog.core.loss_limits import allowed_rejects
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.columns import (
     Column,
-    Copied,
+    catalog_name,
     changes_name,
     own_name,
     progress_name,
-    public,
     ranges_name,
     temp_name,
 )
 from catalog.data_refresh.tables.merge import Merge, read_ahead
-from catalog.data_refresh.tables.refusals import REFUSED, Refusals, allowed_rejects, reason_of
+from catalog.data_refresh.tables.progress import TableProgress
+from catalog.data_refresh.tables.refusals import REFUSED, Refusals, reason_of
 from catalog.data_refresh.tables.row_streams import RowStreams
 from catalog.data_refresh.tables.sequences import check_defaults
 from catalog.database.estimates import analyzed_rows
-
-_RENAMED = {"audio_set_position": "set_position"}  # API column → catalog column
-_NEVER_COPIED = ("view_count",)  # the API counts views, even if an adopted catalog has such a column
 
 
 class RecordCopy:
@@ -40,15 +37,12 @@ class RecordCopy:
         upstream: Connection to the catalog database, in autocommit.
         api: Connection to the API database, in autocommit, for exclusive use.
         table: Name of the live table.
-
-    Attributes:
-        source: Name of the catalog's table or view.
     """
 
     def __init__(self, upstream: Connection, api: Connection, table: str) -> None:
         self._upstream, self._api, self._table = upstream, api, table
-        self.source = "audioset_view" if table == "audioset" else table
-        self._streams = RowStreams(upstream, api, table, self.source)
+        self._source = catalog_name(table)
+        self._streams = RowStreams(upstream, api, table)
         self._names: dict[str, sql.Composable] = {
             "live": sql.Identifier("public", table),
             "temp": sql.Identifier("public", temp_name(table)),
@@ -56,36 +50,8 @@ class RecordCopy:
             "ranges": sql.Identifier("public", ranges_name(table)),
             "own": sql.Identifier("public", own_name(table)),
             "changes": sql.Identifier("public", changes_name(table)),
-            "source": sql.Identifier("public", self.source),
+            "source": sql.Identifier("public", self._source),
         }
-
-    def columns(self) -> list[Column]:
-        """Return the columns of the live table, without `id` and generated ones."""
-        # The catalog does not have the API's own types: an enum is sent as text, a domain as its base type.
-        query = """
-            with recursive base as (
-                select attnum, attname, atttypid as type, atttypmod as modifier
-                  from pg_attribute
-                 where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped
-                   and (attgenerated = '' or %s)
-                 union all
-                select attnum, attname, typbasetype, typtypmod
-                  from base join pg_type on oid = type where typtype = 'd'
-            )
-            select attname, case typtype when 'e' then 'text' else format_type(type, modifier) end,
-                   case when type = 'varchar'::regtype and modifier > 4 then modifier - 4 end
-              from base join pg_type on oid = type where typtype <> 'd' order by attnum
-        """
-        theirs = self._api.execute(query, [public(self._table), False]).fetchall()
-        if not theirs:
-            raise Fatal(f"the API database has no table {self._table}; its migrations create it.")
-        ours = {name for name, _, _ in self._upstream.execute(query, [public(self.source), True])}
-        sources = {
-            name: source
-            for name, _, _ in theirs
-            if name not in _NEVER_COPIED and (source := _RENAMED.get(name, name)) in ours
-        }
-        return [Column(name, kind, sources.get(name), width) for name, kind, width in theirs if name != "id"]
 
     def _copy_within(self, columns: list[Column], within: sql.Composable, own_table: str) -> Merge:
         """Copy records.
@@ -114,7 +80,12 @@ class RecordCopy:
         return merge
 
     def _copy_keys(
-        self, columns: list[Column], keys: list[UUID], own_table: str, copied: Copied, refused: Refusals
+        self,
+        columns: list[Column],
+        keys: list[UUID],
+        own_table: str,
+        copied: TableProgress,
+        refused: Refusals,
     ) -> list[Merge]:
         """Copy the records of these keys without those that a database rejects, which are found by bisection.
 
@@ -128,7 +99,7 @@ class RecordCopy:
         Raises:
             Fatal: Too many records are rejected.
         """
-        estimate = analyzed_rows(self._upstream, self.source) or 0
+        estimate = analyzed_rows(self._upstream, self._source) or 0
         allowed = allowed_rejects(max(estimate, copied.rows + len(keys)))
         merges, parts = [], [keys]
         while parts:
@@ -147,7 +118,7 @@ class RecordCopy:
                     parts += [part[middle:], part[:middle]]
         return merges
 
-    def _count(self, copied: Copied, merge: Merge, refused: Refusals) -> None:
+    def _count(self, copied: TableProgress, merge: Merge, refused: Refusals) -> None:
         copied.rows += merge.copied
         copied.new += merge.found_new
         copied.deleted += merge.deleted

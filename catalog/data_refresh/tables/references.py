@@ -6,9 +6,10 @@ import msgspec
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
-from catalog.data_refresh.tables import progress
-from catalog.data_refresh.tables.columns import Copied, matching, names, public, temp_name
+from catalog.data_refresh.tables.columns import equal_columns, key_of, names, qualified_name, temp_name
+from catalog.data_refresh.tables.progress import TableProgress
 from catalog.data_refresh.tables.refusals import Refusals
 
 _KEYS = """
@@ -57,12 +58,13 @@ class Key(msgspec.Struct):
             child: Alias of the child in the query.
             parent: Alias of the parent in the query.
         """
-        return matching(child, self.columns, parent, self.parents)
+        return equal_columns(child, self.columns, parent, self.parents)
 
 
 def own_keys(api: Connection, table: str) -> Iterator[Key]:
     """Yield the validated foreign keys of a table."""
-    for row in api.execute(_KEYS + "conrelid = to_regclass(%s) and convalidated", [public(table)]).fetchall():
+    condition = "conrelid = to_regclass(%s) and convalidated"
+    for row in api.execute(_KEYS + condition, [qualified_name(table)]).fetchall():
         yield Key(*row)
 
 
@@ -79,7 +81,7 @@ def keys_to(api: Connection, name: str, *, restrict: bool = False) -> Iterator[K
         yield Key(*row)
 
 
-def leave_out_unreferenced(api: Connection, copied: Copied) -> None:
+def leave_out_unreferenced(api: Connection, copied: TableProgress) -> None:
     """Remove records with dangling references from a new table, as rejected records.
 
     Args:
@@ -87,9 +89,11 @@ def leave_out_unreferenced(api: Connection, copied: Copied) -> None:
         copied: Progress of a complete copy; its counts are corrected.
     """
     table, refused = copied.table, Refusals()
-    key = "t.provider || ' ' || t.foreign_identifier" if table == "audioset" else "t.identifier::text"
+    key = sql.SQL(" || ' ' || ").join(
+        sql.SQL("{}::text").format(sql.Identifier("t", c)) for c in key_of(table)
+    )
     for foreign_key in own_keys(api, table):
-        ours = foreign_key.parent_schema == "public" and progress.exists(api, temp_name(foreign_key.parent))
+        ours = foreign_key.parent_schema == "public" and relation_exists(api, temp_name(foreign_key.parent))
         given = sql.SQL(" or " if foreign_key.full else " and ").join(
             sql.SQL("{} is not null").format(sql.Identifier("t", column)) for column in foreign_key.columns
         )
@@ -104,7 +108,7 @@ def leave_out_unreferenced(api: Connection, copied: Copied) -> None:
                 foreign_key.parent_schema, temp_name(foreign_key.parent) if ours else foreign_key.parent
             ),
             same=foreign_key.same("t", "p"),
-            key=sql.SQL(key),
+            key=key,
         )
         for identifier, new in api.execute(query):
             refused.add(
@@ -121,7 +125,7 @@ def detach_sets(api: Connection) -> None:
         select count(*) from pg_attribute
          where attname = 'audio_set_foreign_identifier' and not attisdropped and attrelid = to_regclass(%s)
     """
-    if api.execute(query, [public(temp_name("audio"))]).fetchone() == (0,) or not progress.exists(
+    if api.execute(query, [qualified_name(temp_name("audio"))]).fetchone() == (0,) or not relation_exists(
         api, temp_name("audioset")
     ):
         return
@@ -149,9 +153,9 @@ def check_restricted(api: Connection, table: str) -> None:
     Raises:
         Fatal: Rows of another table refer to such entries and prevent their deletion.
     """
-    if not progress.exists(api, temp_name(table)):
+    if not relation_exists(api, temp_name(table)):
         return
-    for key in keys_to(api, public(table)):
+    for key in keys_to(api, qualified_name(table)):
         child = sql.Identifier(key.child_schema, key.child)
         for other in keys_to(api, child.as_string(api), restrict=True):
             query = sql.SQL("""

@@ -6,15 +6,14 @@ from collections import Counter
 
 import psycopg
 
+from catalog.core import loss_limits
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 from catalog.data_refresh.tables import progress
-from catalog.data_refresh.tables.columns import Copied
+from catalog.data_refresh.tables.progress import TableProgress
 
 log = logging.getLogger(__name__)
 LISTED = 1000  # rejected records that are listed in the log and in the progress table
-SHARE = 0.01  # of rejected records that is accepted
-ALWAYS_ACCEPTED = 10  # rejected records
 EXPECTED = frozenset(("url is another set's as well",))  # reasons that are not counted towards the share
 # Errors of a database that cannot store a record. Other errors are not the record's fault. A default that
 # fails may also raise some of these, which `sequences.check_defaults` checks before.
@@ -42,13 +41,13 @@ class Refusals:
         if len(self.listed) < LISTED:
             self.listed.append((identifier, reason))
 
-    def check(self, copied: Copied, allowed: int) -> None:
+    def check(self, copied: TableProgress, allowed: int) -> None:
         """Raise Fatal if more than `allowed` records of the copy are rejected."""
         rejected = Counter(copied.rejected) + self.reasons
         if sum(rejected.values()) > allowed:
             raise Fatal(_too_many(copied.table, rejected, copied.rows))
 
-    def note(self, api: Connection, copied: Copied) -> None:
+    def note(self, api: Connection, copied: TableProgress) -> None:
         """Add the counts to the progress of the copy, and list the records."""
         room = LISTED - sum(copied.rejected.values())
         for reason, number in self.reasons.items():
@@ -59,7 +58,7 @@ class Refusals:
                 log.warning("%s %s is rejected: %s", copied.table, identifier, reason)
 
 
-def take_back(api: Connection, copied: Copied, keys: set[str]) -> None:
+def take_back(api: Connection, copied: TableProgress, keys: set[str]) -> None:
     """Remove records from the counts and the list of rejected ones, because they are copied again."""
     kept = []
     for identifier, reason in progress.rejects(api, copied.table):
@@ -83,14 +82,10 @@ def reason_of(error: psycopg.Error, column: str = "") -> str:
     return f"{named or 'a value'} does not fit the API's table: {said}"
 
 
-def allowed_rejects(records: int) -> int:
-    return max(ALWAYS_ACCEPTED, int(SHARE * records))
-
-
-def check_rejects(copied: Copied) -> None:
+def check_rejects(copied: TableProgress) -> None:
     """Raise Fatal if more than a small share of a copy's records is rejected."""
     rejected = Counter({r: n for r, n in copied.rejected.items() if r not in EXPECTED})
-    if sum(rejected.values()) > allowed_rejects(copied.rows + sum(rejected.values())):
+    if sum(rejected.values()) > loss_limits.allowed_rejects(copied.rows + sum(rejected.values())):
         raise Fatal(_too_many(copied.table, rejected, copied.rows))
 
 
@@ -98,8 +93,8 @@ def _too_many(table: str, rejected: Counter[str], rows: int) -> str:
     reasons = "; ".join(f"{reason} ({number:,})" for reason, number in rejected.most_common(5))
     return (
         f"the API's table {table} rejects {sum(rejected.values()):,} records ({rows:,} were copied), more "
-        f"than {SHARE:.0%}: {reasons}. Correct the records in the catalog, or the API's table, then trigger "
-        "a new run."
+        f"than {loss_limits.REJECTS:.0%}: {reasons}. Correct the records in the catalog, or the API's "
+        "table, then trigger a new run."
     )
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from psycopg import sql
 
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import Column, names, temp_name
+from catalog.data_refresh.tables.columns import Column, catalog_name, moderated_name, names, temp_name
 
 CHUNK = 1 << 18  # bytes per write
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -20,14 +20,13 @@ class RowStreams:
         upstream: Connection to the catalog database.
         api: Connection to the API database.
         table: Name of the live table.
-        source: Name of the catalog's table or view.
     """
 
-    def __init__(self, upstream: Connection, api: Connection, table: str, source: str) -> None:
+    def __init__(self, upstream: Connection, api: Connection, table: str) -> None:
         self._upstream, self._api = upstream, api
         self._temp = sql.Identifier("public", temp_name(table))
         self._source, self._moderated = (
-            sql.Identifier("public", name) for name in (source, f"api_deleted{table}")
+            sql.Identifier("public", name) for name in (catalog_name(table), moderated_name("deleted", table))
         )
 
     def keys(self, condition: sql.Composable) -> list[UUID]:

@@ -6,7 +6,7 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import public, temp_name
+from catalog.data_refresh.tables.columns import qualified_name, temp_name
 
 _LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1}
 # Sequences of the defaults of a table's unique columns.
@@ -67,7 +67,7 @@ def sources(api: Connection, table: str, of: str = "") -> list[Source]:
     """
     found = []
     for column, schema, name, kind, step, least, most, cycle, usable, movable in api.execute(
-        _SEQUENCES, [public(of or table), public(table)]
+        _SEQUENCES, [qualified_name(of or table), qualified_name(table)]
     ).fetchall():
         sequence = sql.Identifier(schema, name)
         query = sql.SQL(
@@ -124,7 +124,7 @@ def check_defaults(api: Connection, table: str) -> None:
     Raises:
         Fatal: A default fails.
     """
-    temp = temp_name(table)
+    temp = qualified_name(temp_name(table))
     query = """
         select attname, pg_get_expr(adbin, adrelid), format_type(atttypid, atttypmod),
                case when attidentity <> '' then pg_get_serial_sequence(%s, attname) end
@@ -132,7 +132,7 @@ def check_defaults(api: Connection, table: str) -> None:
          where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped and attgenerated = ''
            and (atthasdef or attidentity <> '')
     """
-    for column, expression, kind, sequence in api.execute(query, [public(temp), public(temp)]).fetchall():
+    for column, expression, kind, sequence in api.execute(query, [temp, temp]).fetchall():
         value = sql.SQL("nextval({})").format(sql.Literal(sequence)) if sequence else sql.SQL(expression)
         try:
             with api.transaction():

@@ -11,7 +11,7 @@ from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 from catalog.core.sql_files import read_sql
 from catalog.core.wording import join_first
-from catalog.data_refresh.tables.columns import public
+from catalog.data_refresh.tables.columns import qualified_name
 
 # Facts about one object, as plain JSON: their names are those of shape.sql.
 Facts: TypeAlias = dict[str, Any]
@@ -52,7 +52,7 @@ def shape(api: Connection, table: str) -> Shape:
     """
     definition: Shape = {}
     with qualified(api):
-        rows = api.execute(sql.SQL(_QUERY).format(table=sql.Literal(public(table)))).fetchall()
+        rows = api.execute(sql.SQL(_QUERY).format(table=sql.Literal(qualified_name(table)))).fetchall()
     for kind, name, facts in sorted(rows, key=lambda row: row[:2]):
         definition.setdefault(kind, {})[name] = facts
     return definition

@@ -10,17 +10,15 @@ from psycopg import sql
 
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection, settle
 from catalog.core.wording import join_first
-from catalog.data_refresh.tables import progress
-from catalog.data_refresh.tables.columns import matching, names, temp_name
+from catalog.data_refresh.tables.columns import equal_columns, names, temp_name
 from catalog.data_refresh.tables.ddl import compose
 from catalog.data_refresh.tables.shape import Shape, shape
 
 NO_SOURCE = "no source"  # how records without one are called
 FILTERED = 0.5  # share of a filtered index that may be missing: a longer list of terms hides more
-ORPHANS = 0.01  # share of list entries that may be orphaned
-ORPHANS_LEAST = 10  # orphaned entries from which their share counts
 REMEDY = 'If that is right, trigger a run with the conf {"accept_shrinkage": true}. The old tables are live.'
 
 
@@ -37,7 +35,7 @@ def shrinkage(api: Connection, tables: Iterable[str]) -> list[str]:
     settle(api)
     findings = []
     for table in tables:
-        if progress.exists(api, temp_name(table)):
+        if relation_exists(api, temp_name(table)):
             findings += _by_source(api, table) + _by_reference(api, table)
     return findings
 
@@ -56,7 +54,7 @@ def refuse_shrinkage(findings: list[str], why: Callable[[], str] = str) -> None:
 
 def too_many_orphans(name: str, orphans: int, rows: int) -> list[str]:
     """Return a finding if too many rows of a table would refer to missing media."""
-    if orphans >= ORPHANS_LEAST and orphans > ORPHANS * rows:
+    if loss_limits.orphaned_too_many(orphans, rows):
         return [f"{orphans:,} of {rows:,} rows of {name} refer to missing media"]
     return []
 
@@ -82,29 +80,29 @@ def source_of(definition: Shape, alias: str) -> sql.Composable:
 def _by_source(api: Connection, table: str) -> list[str]:
     definition = shape(api, table)
     before, _ = _counts(api, table, definition)
-    left, new = _counts(api, table, definition, temp_name(table))
+    remaining, new = _counts(api, table, definition, temp_name(table))
     findings = []
-    if loss_limits.lost_too_many(sum(before.values()), sum(left.values()), loss_limits.TOTAL):
-        findings.append(_finding(table, sum(left.values()), sum(before.values()), sum(new.values())))
+    if loss_limits.lost_too_many(sum(before.values()), sum(remaining.values()), loss_limits.TOTAL):
+        findings.append(_finding(table, sum(remaining.values()), sum(before.values()), sum(new.values())))
     return findings + [
-        _finding(table, left.get(name, 0), before[name], new.get(name, 0), source=name)
-        for name in sorted(loss_limits.shrunken_sources(before, left))
+        _finding(table, remaining.get(name, 0), before[name], new.get(name, 0), source=name)
+        for name in sorted(loss_limits.shrunken_sources(before, remaining))
     ]
 
 
-def _finding(table: str, left: int, before: int, new: int = 0, *, source: str | None = None) -> str:
+def _finding(table: str, remaining: int, before: int, new: int = 0, *, source: str | None = None) -> str:
     """Say how many rows a table would lose.
 
     Args:
         table: Name of the live table.
-        left: Number of live rows that stay.
+        remaining: Number of live rows that stay.
         before: Number of live rows.
         new: Number of rows that come.
         source: Their source; None for all rows.
     """
     of_source = "" if source is None else f" of {source or NO_SOURCE}"
     others = f", and {new:,} others are new" if new else ""
-    return f"{table}: {left:,} rows{of_source}, {before:,} are live{others}"
+    return f"{table}: {remaining:,} rows{of_source}, {before:,} are live{others}"
 
 
 def shrunken_sources(
@@ -183,7 +181,7 @@ def _by_reference(api: Connection, table: str) -> list[str]:
               from {child} c where ({columns}) is not null
         """).format(
             temp=sql.Identifier("public", temp_name(table)),
-            same=matching("c", key["columns"], "t", key["parents"]),
+            same=equal_columns("c", key["columns"], "t", key["parents"]),
             child=sql.Identifier(key["schema"], key["child"]),
             columns=names(key["columns"], "c"),
         )

@@ -1,5 +1,6 @@
--- The tags of others in their order, then the staged labels: as a load merges a provider's own tags, so that the next load
--- finds no difference. Tags of an image without staged labels, and tags that are not an array, stay as they are.
+-- The tags of others in their order, then the staged labels: as a load merges a provider's own tags, so that
+-- the next load finds no difference. Tags of an image without staged labels, and tags that are not an array,
+-- stay as they are.
 coalesce((
     select case when jsonb_typeof(image.tags) = 'array' then coalesce((
                select jsonb_agg(tag order by place)

@@ -106,7 +106,7 @@ GUARDS = (
         holds="A range with many records without a document counts as incomplete.",
         row=13,
         file=INDEXING,
-        find="        if rejected > most_rejected(rows):\n",
+        find="        if rejected > loss_limits.allowed_rejects(rows):\n",
         replace="        if False:\n",
         tests=("data_refresh/test_bad_records.py::test_many_records_without_a_document_fail_the_task",),
     ),

@@ -78,7 +78,7 @@ GUARDS = (
         holds="A copy starts over if VACUUM FULL has moved all rows of the catalog's table.",
         row=50,
         file=COPY,
-        find="        if not state.copied.done and state.copied.file not in (None, self._file()):\n",
+        find="        if not state.copied.done and state.copied.file not in (None, file_of(self._upstream, self._source)):\n",
         replace="        if False:\n",
         tests=(f"{TEST_SESSIONS}::test_a_table_that_was_rewritten_is_copied_from_the_start",),
     ),
@@ -274,7 +274,7 @@ GUARDS = (
         holds="Many records without a document stop an incremental refresh before it deletes their documents.",
         row=49,
         file="catalog/data_refresh/search/changed_documents.py",
-        find="        if len(rejected) > most_rejected(self._records):\n",
+        find="        if len(rejected) > loss_limits.allowed_rejects(self._records):\n",
         replace="        if False:\n",
         tests=(
             "data_refresh/test_changed_documents.py::test_many_records_without_a_document_stop_the_update",

@@ -64,7 +64,7 @@ GUARDS = (
         holds="The first task names missing rights in the catalog.",
         row=37,
         file=PREFLIGHT,
-        find="    if problems := catalog_rights(upstream, source, columns):\n        return problems\n",
+        find="    if problems := catalog_rights(upstream, table, columns):\n        return problems\n",
         replace="    problems: list[str] = []\n",
         tests=(f"{TEST}::test_rights_that_are_missing_in_the_catalog",),
     ),

@@ -241,7 +241,7 @@ def test_a_copy_goes_on_where_it_was_stopped(filled, monkeypatch):
     with pytest.raises(Interrupted, match=r"after \d+ rows"):
         TableCopy(catalog, api, "image", "run", should_stop=lambda: True).run()
     seen = []
-    copied = TableCopy(catalog, api, "image", "run", progress=lambda c: seen.append(c.rows)).run()
+    copied = TableCopy(catalog, api, "image", "run", report=lambda c: seen.append(c.rows)).run()
     assert seen == sorted(set(seen))
     assert seen[0] < 350
     assert (copied.rows, copied.new) == (400, 100)

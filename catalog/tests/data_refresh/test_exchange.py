@@ -208,12 +208,7 @@ def run_steps(catalog, api, dsn, migrate, monkeypatch):
     monkeypatch.setattr(locks, "LOCK_SECONDS", 0.2)
     with psycopg.connect(dsn, autocommit=True) as ours, psycopg.connect(dsn) as reader:
         TableCopy(
-            catalog,
-            ours,
-            "image",
-            "run",
-            expected=expected["image"],
-            progress=lambda _: migrate("in the copy"),
+            catalog, ours, "image", "run", expected=expected["image"], report=lambda _: migrate("in the copy")
         ).run()
         migrate("after the copy")
         build_indexes(ours, "image", expected=expected)

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Interrupted, Retry
-from catalog.data_refresh.search import document_rows, indexing
+from catalog.data_refresh.search import document_rows
 from catalog.data_refresh.search.documents import document
 from catalog.data_refresh.search.indexing import IdRange, RangeIndexer, find_count_mismatches, ranges
 from catalog.data_refresh.search.tag_policy import DEFAULT
@@ -445,7 +446,7 @@ def test_many_bad_records_fail_the_task(filled, search, bad, stops):
 
 
 def test_rejects_are_listed_up_to_a_bound(filled, search, monkeypatch):
-    monkeypatch.setattr(indexing, "REJECTED_ALWAYS", 400)
+    monkeypatch.setattr(loss_limits, "FEW_REJECTS", 400)
     make_unreadable(filled, 300)
     _, [done] = fill(filled, search, "image-a")
     assert (done.rejected, len(done.examples)) == ({"the row cannot be read": 300}, 100)

@@ -4,7 +4,7 @@ import msgspec
 
 from catalog.data_refresh.report import Checked, FilteredCounts, incremental_report, refresh_report
 from catalog.data_refresh.tables.apply import Applied
-from catalog.data_refresh.tables.columns import Copied
+from catalog.data_refresh.tables.progress import TableProgress
 
 
 def text_of(report):
@@ -16,7 +16,7 @@ def report(removed, rejected):
         "image",
         {"met": 10},
         {"met": 8},
-        copied=[Copied("image", rows=12, new=2)],
+        copied=[TableProgress("image", rows=12, new=2)],
         orphans={},
         checked=Checked(8, removed, rejected, {"kept": 1}),
         filtered=FilteredCounts(8, 0),
@@ -37,7 +37,7 @@ def test_nothing_is_reported_when_each_row_has_a_document():
 def test_counts_of_an_earlier_release_are_accepted():
     """A run that an upgrade interrupts reports the counts of tasks of the earlier release."""
     checked = msgspec.convert({"documents": 8, "rejected": {}, "tags": {"kept": 1}}, Checked)
-    copied = msgspec.convert([{"table": "image", "rows": 12, "of a later release": 1}], list[Copied])
+    copied = msgspec.convert([{"table": "image", "rows": 12, "of a later release": 1}], list[TableProgress])
     found = refresh_report(
         "image", {}, {}, copied=copied, orphans={}, checked=checked, filtered=FilteredCounts(), digest="d"
     )
@@ -51,7 +51,7 @@ def test_a_full_refresh_says_why_it_is_not_incremental():
         "image",
         {},
         {},
-        copied=[Copied("image")],
+        copied=[TableProgress("image")],
         orphans={},
         checked=Checked(),
         filtered=FilteredCounts(),

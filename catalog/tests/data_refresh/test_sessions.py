@@ -73,7 +73,7 @@ def test_sessions_share_the_ranges(filled, connect):
                 start.wait(60)  # nobody goes on before all have copied a range
             started.append(copied.rows)
 
-        copied = job(connections, progress=meet).run()
+        copied = job(connections, report=meet).run()
         met.append(len(started))
         return copied
 
@@ -101,7 +101,7 @@ def test_sessions_that_begin_later_read_the_same_snapshot(filled, connect):
             catalog.execute("delete from image where url like '%7'")
             interrupted(connect())
 
-    copied = job(connect(), progress=move_and_join).run()
+    copied = job(connect(), report=move_and_join).run()
     assert rows_of(api, "temp_import_image") == before
     assert len(copied.snapshots) == 1
 
@@ -329,4 +329,4 @@ def test_another_run_takes_over(filled, connect):
         api.execute("update temp_import_image_progress set run_id = 'another'")
 
     with pytest.raises(Retry, match="another run"):
-        job(connect(), progress=take_over).run()
+        job(connect(), report=take_over).run()
