@@ -344,7 +344,7 @@ class Pull:
                 tolerated=self._repeatable(page, came),
                 total=page.total,
             )
-        state.add_page(page, came.known_items, reread=reread)
+        state.add_page(page, came.new_items, came.known_items, reread=reread)
         if page.withheld:
             round_ = state.rounds[state.round]
             retry = Round(round_.params, cursor, single_page=True, written=(state.pages - 1, state.pages))

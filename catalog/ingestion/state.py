@@ -276,17 +276,22 @@ class State(msgspec.Struct, kw_only=True):
         pages = [(read.start, read.stop)] if read else []
         return Walk(self.read, self.announced, self.sizes, pages, self.rereading.lost)
 
-    def add_page(self, page: Page, known_items: int, *, reread: bool) -> None:
+    def add_page(self, page: Page, new_items: int, known_items: int, *, reread: bool) -> None:
         """Count a page that was written: its items and its announced total.
+
+        Items without a record, such as those that the provider skips, cannot be recognised. On a page that is
+        read again they do not count: there are at most as many new ones as items were deleted, which count
+        although they are gone.
 
         Args:
             page: The page.
-            known_items: Items of the page that the round had read before.
+            new_items: Items of the page with a record that the round had not read before.
+            known_items: Those of which the round had read all records before.
             reread: The page was read before, and is read again because the total fell.
         """
         self.pages += 1
         self.skipped_in_a_row = 0
-        self.read += len(page.items) - known_items
+        self.read += new_items if reread else len(page.items) - known_items
         if (page.items or page.next) and not reread:  # an empty page may end a round
             self.sizes = self.sizes.after(len(page.items))
         if page.more_rounds:

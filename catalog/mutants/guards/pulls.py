@@ -475,6 +475,15 @@ GUARDS = (
         tests=(f"{WHOLE}::test_a_total_that_is_not_exact_hides_no_page_that_is_half_empty",),
     ),
     Guard(
+        name="skipped-items-count-once",
+        holds="Items without a record do not count again on a page that is read again.",
+        row=10,
+        file=STATE,
+        find="        self.read += new_items if reread else len(page.items) - known_items\n",
+        replace="        self.read += len(page.items) - known_items\n",
+        tests=(f"{SHIFTS}::test_items_that_are_skipped_do_not_count_twice",),
+    ),
+    Guard(
         name="back-when-the-total-falls",
         holds="If the total falls, a numbered list is read again from as many items before.",
         row=10,

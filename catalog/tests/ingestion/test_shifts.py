@@ -11,8 +11,8 @@ from catalog.core.errors import Interrupted, NotWhole
 from catalog.ingestion import completeness, round_records
 from catalog.ingestion.reasons import SEEN
 from catalog.ingestion.state import MemoryCheckpoint
-from catalog.provider_api import Counted
-from catalog.tests.ingestion.test_pull import provider, pull, rows
+from catalog.provider_api import Counted, Skip
+from catalog.tests.ingestion.test_pull import image, provider, pull, rows
 from catalog.tests.providers import site
 from catalog.tests.providers.fake_api import client
 
@@ -36,12 +36,13 @@ class List:
         items: What it lists.
         deletes: Number of a request → what is deleted before it is answered.
         differs: By how much the total of every second answer is lower, as from another server.
+        unlisted: Items that count, but that no page lists.
         requests: Number of requests for items.
     """
 
-    def __init__(self, form, items, deletes=None, differs=0):
+    def __init__(self, form, items, deletes=None, differs=0, unlisted=()):
         self.pages, self.items, self.deletes, self.differs = FORMS[form], list(items), deletes or {}, differs
-        self.requests = 0
+        self.requests, self.unlisted = 0, set(unlisted)
 
     def __call__(self, method, url, params):
         if method == "HEAD":
@@ -55,7 +56,7 @@ class List:
         if not found and self.pages.past_end_status and start:
             return site.Reply({"detail": "no such page"}, 404)
         body = {
-            "items": found,
+            "items": [item for item in found if item not in self.unlisted],
             "total": total - self.differs * (self.requests % 2),
             "pages": -(-total // SIZE),
             "more": start + SIZE < total,
@@ -66,11 +67,14 @@ class List:
         return {"x_pages": str(-(-len(self.items) // SIZE)), "x_total": str(len(self.items))}
 
 
-def read(folder, api, checkpoint=None, **more):
+def read(folder, api, checkpoint=None, skipped=(), **more):
     """Pull what an API lists; return the rows, the counts, and the error if it is not whole."""
-    pulled = pull(
-        folder, provider(api.pages), checkpoint, client=site.client_of(site.Site(api), retries=0), **more
-    )
+
+    def record(_, item):
+        return Skip("not wanted") if item in skipped else image(item)
+
+    of = provider(api.pages, record=record)
+    pulled = pull(folder, of, checkpoint, client=site.client_of(site.Site(api), retries=0), **more)
     error = None
     try:
         pulled.run()
@@ -98,6 +102,18 @@ def test_items_that_moved_onto_pages_that_were_read_are_read(tmp_path, form, whe
     assert counts.rejected == {}
     assert counts.skipped.keys() <= {SEEN}
     assert api.requests <= 200 + 5
+
+
+@pytest.mark.parametrize("form", ["page numbers", "offsets", "a flag of the last page"])
+def test_items_that_are_skipped_do_not_count_twice(tmp_path, form):
+    """An item without a record is not recognised on a page that is read again."""
+    items, hidden = names(2000), names(970)[950:]
+    api = List(form, items, {31: items[:1]}, unlisted=hidden)
+    _, _, error = read(tmp_path, api, skipped=set(items[::2]))
+    assert "items came" in str(error)
+    api = List(form, items, {31: items[:19]})
+    _, _, error = read(tmp_path / "whole", api, skipped=set(items[::2]))
+    assert error is None
 
 
 @pytest.mark.parametrize("form", FORMS)
