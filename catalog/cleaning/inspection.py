@@ -6,6 +6,7 @@ from catalog.cleaning.rule import JSON_COLUMNS, Rule
 from catalog.cleaning.rules import RULES
 from catalog.cleaning.survey import Survey, survey
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.queries import value
 from catalog.core.session import Connection, settle
 from catalog.database.computed_update import column_types
 from catalog.database.estimates import planned_rows
@@ -53,10 +54,8 @@ def _inspect(connection: Connection, media: MediaType, sample: int) -> list[Find
     rows = planned_rows(connection, media)
     share = min(100.0, 100 * sample / max(1, rows))
     part = sql.SQL("" if share >= 100 else " tablesample system ({}) repeatable (1)").format(share)
-    counted = connection.execute(
-        sql.SQL("select count(*) from {}{}").format(sql.Identifier("public", media), part)
-    ).fetchone()
-    read = counted[0] if counted else 0
+    query = sql.SQL("select count(*) from {}{}").format(sql.Identifier("public", media), part)
+    read = value(connection, query)
     factor = 100 / share  # the sample is a share of the pages, whatever the estimate of the rows is
     found = survey(connection, rules, media, share=share)
     return [

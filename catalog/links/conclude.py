@@ -6,6 +6,7 @@ import msgspec
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.links.judging import Concluded, judge, store_numbers
 from catalog.links.plan import Survey
@@ -31,9 +32,8 @@ def conclude(
     """
     require_kept(connection, survey, now)
     query = sql.SQL("select count(*) from link_check where checked_on is null and {of_survey}")
-    left = connection.execute(query.format(**survey.names), survey.key).fetchone()
-    if left and left[0]:
-        raise Fatal(f"{survey}: {left[0]:,} links are not checked; clear the task that checks them.")
+    if unchecked := value(connection, query.format(**survey.names), survey.key):
+        raise Fatal(f"{survey}: {unchecked:,} links are not checked; clear the task that checks them.")
     lock = [f"conclude links {survey.media_type} {survey.provider}"]
     connection.execute("select pg_advisory_lock(hashtext(%s))", lock)
     try:

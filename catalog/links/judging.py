@@ -88,8 +88,7 @@ def store_numbers(connection: Connection, survey: Survey, now: datetime) -> Conc
                                   and reason = any(%(unreliable)s))
           from link_check where {of_survey}
     """).format(**survey.names)
-    row = connection.execute(query, {**survey.key, "unreliable": UNRELIABLE}).fetchone()
-    assert row
+    [row] = connection.execute(query, {**survey.key, "unreliable": UNRELIABLE}).fetchall()
     there, gone, unclear, resized, unreliable = row
     found = Concluded(there, gone, unclear, resized, _estimate(there, gone, unreliable))
     share, low, high = found.estimate or (None, None, None)

@@ -139,8 +139,8 @@ def check_links(
 
 def _numbers(connection: Connection, survey: Survey) -> tuple[int, int]:
     query = sql.SQL("select count(checked_on), count(*) from link_check where {of_survey}")
-    row = connection.execute(query.format(**survey.names), survey.key).fetchone()
-    return (row[0], row[1]) if row else (0, 0)
+    [(done, total)] = connection.execute(query.format(**survey.names), survey.key).fetchall()
+    return done, total
 
 
 def _left(connection: Connection, survey: Survey) -> Iterator[Link]:

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from catalog.core.errors import Fatal, Refused, Retry
 from catalog.core.media import MediaType
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.database.row_versions import horizon, written_since
 from catalog.database.snapshots import snapshot
@@ -134,12 +135,8 @@ def shared_state(control: Connection, holder: Connection, number: int) -> Iterat
             version = versions.read(control, number, lock=True)
             if version.stage != "writing":
                 raise Refused(f"version {number} is {version.stage}; {versions.AGAIN}")
-            row = control.execute(
-                "select exported, horizon from dataset_version where number = %s", [number]
-            ).fetchone()
-            assert row
             oldest = horizon(control)
-            found = stack.enter_context(snapshot(holder, row[0]))
+            found = stack.enter_context(snapshot(holder, version.exported))
             # Behind a statement that waits for the reading sessions, this one would wait for them, and they
             # for it.
             holder.execute(sql.SQL("set local lock_timeout to {}").format(sql.Literal(LOCK_TIMEOUT)))
@@ -161,8 +158,8 @@ def shared_state(control: Connection, holder: Connection, number: int) -> Iterat
                     " taken_on = clock_timestamp(), changes = null where number = %s",
                     [state, found.contents, [found.exported], oldest, number],
                 )
-                if row[1] is not None:
-                    _pass_on(control, holder, version, state, row[1])
+                if version.horizon is not None:
+                    _pass_on(control, holder, version, state, version.horizon)
         yield state, found.exported
 
 
@@ -210,12 +207,11 @@ def _pass_on(control: Connection, holder: Connection, version: Version, state: i
 
 def is_complete(control: Connection, number: int) -> bool:
     """Return whether all parts of a version are written, and are of its state."""
-    row = control.execute(
-        "select not exists (select from dataset_part p where p.version = v.number"
-        "  and p.state is distinct from v.state) from dataset_version v where number = %s",
-        [number],
-    ).fetchone()
-    return bool(row and row[0])
+    query = (
+        "select exists (select from dataset_version v where number = %s and not exists ("
+        "  select from dataset_part p where p.version = v.number and p.state is distinct from v.state))"
+    )
+    return bool(value(control, query, [number]))
 
 
 def claim(control: Connection, number: int, state: int) -> int | None:
@@ -276,5 +272,6 @@ def record(control: Connection, number: int, state: int, part: Part, written: Wr
 
 
 def _file_node(connection: Connection, table: str) -> int | None:
-    row = connection.execute("select pg_relation_filenode(to_regclass(%s))", [f"public.{table}"]).fetchone()
-    return row[0] if row else None
+    query = "select pg_relation_filenode(to_regclass(%s))"
+    node: int | None = value(connection, query, [f"public.{table}"])
+    return node

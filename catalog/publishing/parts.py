@@ -10,6 +10,7 @@ import msgspec
 from psycopg import sql
 
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.queries import value
 from catalog.core.session import Connection
 
 PAGES = 131_072  # heap pages of a range, 1 GB
@@ -76,8 +77,7 @@ def number_of(connection: Connection, media_type: MediaType, keys: Collection[st
     number = 0
     ordered = sorted(keys)
     for first in range(0, len(ordered), _KEYS):
-        row = connection.execute(query, [ordered[first : first + _KEYS]]).fetchone()
-        number += row[0] if row else 0
+        number += value(connection, query, [ordered[first : first + _KEYS]])
     return number
 
 
@@ -97,11 +97,8 @@ def plan(
     """
     parts: list[Part] = []
     for media_type in media_types:
-        row = connection.execute(
-            "select pg_relation_size(to_regclass(%s)) / current_setting('block_size')::int",
-            [f"public.{media_type}"],
-        ).fetchone()
-        size = int(row[0] or 0) if row else 0
+        query = "select pg_relation_size(to_regclass(%s)) / current_setting('block_size')::int"
+        size = int(value(connection, query, [f"public.{media_type}"]) or 0)
         by_pages = connection.info.server_version >= _RANGES_OF_PAGES
         bounds = list(range(pages, size, pages)) if by_pages else []
         few = least * (len(bounds) + 1)

@@ -18,6 +18,7 @@ from psycopg.types.json import Jsonb
 from upath import UPath
 
 from catalog.core.errors import Fatal, Retry
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.database.earlier_runs import earlier_name
 from catalog.publishing.parts import Part
@@ -48,6 +49,8 @@ class Version(msgspec.Struct, frozen=True):
         changes: The change set, with the state that it belongs to.
         summary: Numbers for the report, once it is published.
         begun_on: When it was begun.
+        exported: Names under which sessions have exported the snapshot.
+        horizon: The oldest transaction that ran when the snapshot was taken; None before the first.
     """
 
     number: int
@@ -62,6 +65,8 @@ class Version(msgspec.Struct, frozen=True):
     changes: dict[str, Any] | None
     summary: dict[str, Any] | None
     begun_on: datetime
+    exported: list[str]
+    horizon: int | None
 
 
 _COLUMNS = sql.SQL(", ").join(
@@ -187,12 +192,11 @@ def is_own(connection: Connection, token: str) -> bool:
     The parts of a version name the transactions that have recorded them. A dump that is restored elsewhere
     has the rows, but not the transactions. A copy of the server's files has both.
     """
-    row = connection.execute(
+    query = (
         "select exists (select from dataset_version v join dataset_part p on p.version = v.number"
-        " where v.token::text = %s and p.transaction = p.xmin::text::bigint)",
-        [token],
-    ).fetchone()
-    return bool(row and row[0])
+        " where v.token::text = %s and p.transaction = p.xmin::text::bigint)"
+    )
+    return bool(value(connection, query, [token]))
 
 
 def require_own(connection: Connection, root: UPath, *, successor: bool) -> None:
@@ -320,10 +324,8 @@ def _delete_abandoned(connection: Connection, root: UPath) -> None:
 
 def _delete_unused(connection: Connection, root: UPath, number: int) -> None:
     with connection.transaction():
-        free = connection.execute(
-            "select pg_try_advisory_xact_lock(hashtext(%s), %s)", [_LOCK, number]
-        ).fetchone()
-        if free == (True,) and mark_of(root, number) is None:
+        query = "select pg_try_advisory_xact_lock(hashtext(%s), %s)"
+        if value(connection, query, [_LOCK, number]) and mark_of(root, number) is None:
             log.info("deleting version %s, which was given up", number)
             delete_version(root, number)
             connection.execute("update dataset_version set stage = 'deleted' where number = %s", [number])
@@ -338,10 +340,9 @@ def _insert(
     connection: Connection, root: UPath, run_id: str, settings: Mapping[str, Any], parts: Sequence[Part]
 ) -> None:
     """Create a version above all that the table, the pointer and the folders know."""
-    row = connection.execute("select coalesce(max(number), 0) from dataset_version").fetchone()
+    recorded = value(connection, "select coalesce(max(number), 0) from dataset_version")
     pointer = read_pointer(root)
-    known = [row[0] if row else 0, pointer.version if pointer else 0, *versions_in(root)]
-    number = max(known) + 1
+    number = max(recorded, pointer.version if pointer else 0, *versions_in(root)) + 1
     connection.execute(
         "insert into dataset_version (number, run_id, root, settings, begun_on)"
         " values (%s, %s, %s, %s, clock_timestamp())",
