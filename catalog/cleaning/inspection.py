@@ -15,7 +15,7 @@ from catalog.database.locks import limit_lock_wait
 SAMPLE = 200_000  # rows of a table that are read
 
 
-class Finding(Survey):
+class Finding(Survey, kw_only=True):
     """What a rule finds in the rows of a table; see `Survey`.
 
     Attributes:
@@ -27,11 +27,11 @@ class Finding(Survey):
         read: Number of rows that were read.
     """
 
-    table: str = ""
-    rule: str = ""
-    about: str = ""
-    exact: bool = True
-    read: int = 0
+    table: str
+    rule: str
+    about: str
+    exact: bool
+    read: int
 
 
 def inspect_rows(connection: Connection, sample: int = SAMPLE) -> list[Finding]:
@@ -60,15 +60,15 @@ def _inspect(connection: Connection, media: MediaType, sample: int) -> list[Find
     found = survey(connection, rules, media, share=share)
     return [
         Finding(
-            round(one.rows * factor),
-            one.examples,
-            {reason: round(number * factor) for reason, number in one.left.items()},
-            one.left_examples,
-            media,
-            rule.name,
-            rule.about,
-            share >= 100,
-            read,
+            rows=round(one.rows * factor),
+            examples=one.examples,
+            left={reason: round(number * factor) for reason, number in one.left.items()},
+            left_examples=one.left_examples,
+            table=media,
+            rule=rule.name,
+            about=rule.about,
+            exact=share >= 100,
+            read=read,
         )
         for rule in rules
         if (one := found[rule.name]).rows or one.left

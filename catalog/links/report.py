@@ -3,13 +3,14 @@
 from typing import Any
 
 import msgspec
+from psycopg.rows import dict_row
 
 from catalog.core.session import Connection
 from catalog.links.estimate import Estimate
 from catalog.links.removal import ANSWERS, MOVED
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, kw_only=True):
     """What a run found of one provider and media type.
 
     Attributes:
@@ -52,54 +53,41 @@ def lines(connection: Connection, run_id: str) -> list[Line]:
         connection: Connection to the catalog database.
         run_id: The DAG run.
     """
-    rows = connection.execute(
-        """
-        select s.provider, s.media_type, max(s.slice), count(s.concluded_on), count(*),
-               coalesce(sum(s.there), 0), coalesce(sum(s.gone), 0), coalesce(sum(s.unclear), 0),
-               coalesce(sum(s.resized), 0), max(s.share), max(s.low), max(s.high),
+    query = """
+        select s.provider, s.media_type, case when max(s.slice) > 0 then count(*) else 0 end as slices,
+               count(s.concluded_on) as concluded, count(*) as planned,
+               coalesce(sum(s.there), 0) as there, coalesce(sum(s.gone), 0) as gone,
+               coalesce(sum(s.unclear), 0) as unclear, coalesce(sum(s.resized), 0) as resized,
+               max(s.share) as share, max(s.low) as low, max(s.high) as high,
                (select count(*) from link_removal r where r.run_id = %(run_id)s
-                   and r.provider = s.provider and r.media_type = s.media_type),
+                   and r.provider = s.provider and r.media_type = s.media_type) as removed,
                (select count(*) from link_removal r where r.ended_by = %(run_id)s
                    and r.provider = s.provider and r.media_type = s.media_type
-                   and r.ended_because = any(%(back)s)),
+                   and r.ended_because = any(%(back)s)) as back,
                (select count(*) from link_check c join link_removal r using (media_type, identifier)
                  where c.run_id = %(run_id)s and c.provider = s.provider
-                   and c.media_type = s.media_type and c.purpose = 'again' and r.ended_on is null),
+                   and c.media_type = s.media_type and c.purpose = 'again' and r.ended_on is null) as kept,
                (select coalesce(json_object_agg(reason, number), '{}') from (
                    select reason, count(*) as number from link_check c
                     where c.run_id = %(run_id)s and c.provider = s.provider
                       and c.media_type = s.media_type and c.outcome = 'unclear' and c.judged
                       and c.purpose = 'sample'
-                    group by reason order by number desc) counted)
+                    group by reason order by number desc) counted) as reasons
           from link_survey s
          where s.run_id = %(run_id)s
          group by s.provider, s.media_type
          order by sum(s.gone) desc nulls last, s.provider, s.media_type
-        """,
-        {"run_id": run_id, "back": [ANSWERS, MOVED]},
-    ).fetchall()
-    return [_line(row) for row in rows]
+    """
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return [_line(**row) for row in cursor.execute(query, {"run_id": run_id, "back": [ANSWERS, MOVED]})]
 
 
-def _line(row: tuple[Any, ...]) -> Line:
-    provider, media_type, last_slice, concluded, planned, *numbers = row
-    there, gone, unclear, resized, share, low, high, removed, back, still, reasons = numbers
-    sampled = last_slice == 0 and share is not None
+def _line(share: float | None, low: float, high: float, kept: int, removed: int, **others: Any) -> Line:
     return Line(
-        provider,
-        media_type,
-        planned if last_slice else 0,
-        concluded,
-        planned,
-        there,
-        gone,
-        unclear,
-        resized,
-        Estimate(share, low, high) if sampled else None,
-        removed,
-        back,
-        max(0, still - removed),
-        reasons,
+        estimate=None if others["slices"] or share is None else Estimate(share, low, high),
+        removed=removed,
+        still=max(0, kept - removed),
+        **others,
     )
 
 

@@ -85,7 +85,7 @@ class Changes(msgspec.Struct, frozen=True):
     lost: str = ""
 
 
-class Manifest(msgspec.Struct, frozen=True):
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The manifest of a version; see the attributes of its parts.
 
     Attributes:
@@ -137,21 +137,21 @@ def make(
     assert version.taken_on is not None
     assert version.snapshot is not None
     return Manifest(
-        FORMAT,
-        SCHEMA_VERSION,
-        version.number,
-        version.token,
-        published_on,
-        Snapshot(version.snapshot, version.taken_on.astimezone(UTC).isoformat(), version.state),
-        {name: value for name, value in version.settings.items() if name != DECISIONS},
-        rows,
-        sum(file.bytes for file in files),
-        {m: {column.name: str(column.type) for column in columns(m)} for m in MEDIA_TYPES},
-        _providers(files),
-        _licenses(files),
+        format=FORMAT,
+        schema_version=SCHEMA_VERSION,
+        version=version.number,
+        token=version.token,
+        published_on=published_on,
+        snapshot=Snapshot(version.snapshot, version.taken_on.astimezone(UTC).isoformat(), version.state),
+        settings={name: value for name, value in version.settings.items() if name != DECISIONS},
+        rows=rows,
+        bytes=sum(file.bytes for file in files),
+        columns={m: {column.name: str(column.type) for column in columns(m)} for m in MEDIA_TYPES},
+        providers=_providers(files),
+        licenses=_licenses(files),
         # The numbers by license are in `licenses`, once.
-        [msgspec.structs.replace(file, licenses=[]) for file in files],
-        changes,
+        files=[msgspec.structs.replace(file, licenses=[]) for file in files],
+        changes=changes,
         left_out={m: rows_read.get(m, 0) - rows[m] for m in MEDIA_TYPES},
     )
 

@@ -33,7 +33,7 @@ MODERATED, DECISIONS, MODERATED_RECORDS = "moderated", "remembered", "moderated_
 AGAIN = "trigger a new run; it takes the next number."
 
 
-class Version(msgspec.Struct, frozen=True):
+class Version(msgspec.Struct, frozen=True, kw_only=True):
     """A version of the dataset.
 
     Attributes:
