@@ -1,6 +1,7 @@
 """Connections to PostgreSQL: arguments of `psycopg.connect` from an Airflow connection, and reconnecting."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, LiteralString, Protocol
@@ -141,3 +142,21 @@ class Reconnecting:
                 if time.monotonic() > deadline:
                     raise
                 self._sleep(1)
+
+
+class SharedConnection:
+    """Returns a connection that several threads share; it is opened again when it was lost.
+
+    Args:
+        connect: Opens a connection in autocommit mode.
+    """
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._connect, self._lock = connect, threading.Lock()
+        self._connection: Connection | None = None
+
+    def __call__(self) -> Connection:
+        with self._lock:
+            if self._connection is None or self._connection.closed:
+                self._connection = self._connect()
+            return self._connection

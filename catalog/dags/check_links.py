@@ -26,16 +26,17 @@ After a failure, a kill or a deployment, clear the failed task: it checks what i
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
 from airflow.sdk import Param, task, task_group
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from catalog.core.connections import SharedConnection
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
 from catalog.core.settings import CONTACT_EMAIL, LINK_CHECK_PRIVATE_HOSTS, LINK_CHECK_RATE
@@ -53,7 +54,7 @@ from catalog.links.answers import Verdict
 from catalog.links.conclude import conclude
 from catalog.links.estimate import sample_size
 from catalog.links.pauses import Pauses, PauseTable
-from catalog.links.plan import Survey, plan, providers, rename_earlier_run
+from catalog.links.plan import MAX_SLICES, Survey, plan, providers, rename_earlier_run, slices
 from catalog.links.removal import follow_renamed
 from catalog.links.report import lines, sentence
 from catalog.links.retention import forget
@@ -64,7 +65,6 @@ from catalog.links.web import Checker, Web
 log = logging.getLogger(__name__)
 SENDER = "Link Check"
 MAX_DURATION = timedelta(days=14)
-MAX_SLICES = 500  # of each media type: Airflow maps no more than 1,024 tasks
 WORKERS = 16  # hosts that a task visits at the same time
 
 
@@ -141,36 +141,11 @@ def _form() -> dict[str, Param]:
     }
 
 
-def _slices(params: Params) -> list[tuple[int, int]]:
-    """Return the slices to check, each with their number; (0, 0) for a sample."""
-    slices, first, last = params["slices"], params["first_slice"], params["last_slice"]
-    if not slices:
-        if first != 1 or last is not None:
-            raise AirflowFailException("conf: first_slice and last_slice need slices; set it, too.")
-        return [(0, 0)]
-    if not params["provider"]:
-        raise AirflowFailException("conf: slices needs a provider; set it, too.")
-    last = slices if last is None else last
-    if first > last:
-        raise AirflowFailException(
-            f"conf: first_slice ({first:,}) is after last_slice ({last:,}); correct one of them."
-        )
-    if last > slices:
-        raise AirflowFailException(
-            f"conf: the slices {first:,} to {last:,} are not among 1 to {slices:,}; "
-            "correct first_slice or last_slice."
-        )
-    if last - first >= MAX_SLICES:
-        raise AirflowFailException(
-            f"conf: a run checks at most {MAX_SLICES:,} slices; set last_slice to {first + MAX_SLICES - 1:,}."
-        )
-    return [(number, slices) for number in range(first, last + 1)]
-
-
 @task
 def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, Any]]:
     """Return what to check: each provider and media type, or their slices."""
-    first_time, slices = FirstTime(), _slices(params)
+    first_time = FirstTime()
+    chosen = slices(params["slices"], params["first_slice"], params["last_slice"], params["provider"])
     with catalog_connection(autocommit=True) as connection:
         with first_time as first:
             if first:
@@ -188,26 +163,12 @@ def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, An
         msgspec.to_builtins(Survey(dag_run.run_id, media, name, *one))
         for media, name in known
         if wanted in (None, name)
-        for one in slices
+        for one in chosen
     ]
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-class _OneConnection:
-    """A connection that several threads share; opened again when it was lost."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._connection: Connection | None = None
-
-    def __call__(self) -> Connection:
-        with self._lock:
-            if self._connection is None or self._connection.closed:
-                self._connection = catalog_connection(autocommit=True)
-            return self._connection
 
 
 def _checker(connect: Callable[[], Connection], pauses: Pauses) -> Callable[[str], Verdict]:
@@ -229,7 +190,7 @@ NAME = (
 def check(survey: dict[str, Any], params: Params = GIVEN) -> None:
     """Plan the links of a survey, unless an earlier attempt has, and check those that are not checked."""
     one = msgspec.convert(survey, Survey)
-    connect, name = _OneConnection(), f"{one.run_id}, {one}"
+    connect, name = SharedConnection(partial(catalog_connection, autocommit=True)), f"{one.run_id}, {one}"
     pauses = Pauses(PauseTable(connect, name), name, _now)
     with rescheduled(), catalog_connection(autocommit=True) as connection:
         plan(connection, one, now=_now(), size=sample_size(params["margin"] / 100), again=params["again"])

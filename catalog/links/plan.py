@@ -25,6 +25,7 @@ from catalog.ingestion.transport import host_of
 
 log = logging.getLogger(__name__)
 SLICE_HASHES = 2**32
+MAX_SLICES = 500  # of each media type: Airflow maps no more than 1,024 tasks
 MAX_SLICE = 1_000_000  # records; a task holds the links of a slice in memory
 SUSPECT_FOR = timedelta(days=120)  # after it was last found to be gone
 READ = 5_000  # rows that are read at once
@@ -94,6 +95,38 @@ def providers(connection: Connection) -> list[tuple[MediaType, str]]:
         """).format(table=sql.Identifier("public", media))
         found += [(media, name) for (name,) in connection.execute(query)]
     return found
+
+
+def slices(number: int, first: int, last: int | None, provider: str | None) -> list[tuple[int, int]]:
+    """Return the slices that a form asks for, each with their number; (0, 0) for a sample.
+
+    Args:
+        number: Slices into which the records of a provider are divided; 0 for a sample.
+        first: The slice to begin with.
+        last: The slice to end with; None for the last one.
+        provider: Name of the provider in the catalog, if one is given.
+
+    Raises:
+        Refused: The fields do not belong together, or the slices are too many for a run.
+    """
+    if not number:
+        if first != 1 or last is not None:
+            raise Refused("slices: first_slice and last_slice need slices; set it, too.")
+        return [(0, 0)]
+    if not provider:
+        raise Refused("slices: they need a provider; set it, too.")
+    last = number if last is None else last
+    if first > last:
+        raise Refused(f"slices: first_slice ({first:,}) is after last_slice ({last:,}); correct one of them.")
+    if last > number:
+        raise Refused(
+            f"slices: {first:,} to {last:,} are not among 1 to {number:,}; correct first_slice or last_slice."
+        )
+    if last - first >= MAX_SLICES:
+        raise Refused(
+            f"slices: a run checks at most {MAX_SLICES:,}; set last_slice to {first + MAX_SLICES - 1:,}."
+        )
+    return [(one, number) for one in range(first, last + 1)]
 
 
 def rename_earlier_run(connection: Connection, run_id: str) -> None:
