@@ -123,13 +123,13 @@ def check_links(
         try:
             visits = Visits(check, save, pauses, clock=clock, sleep=write_and_sleep, **options)
             try:
-                visits.run(_left(connection, survey))
+                visits.run(_unchecked(connection, survey))
             finally:
                 results.write()
         except OnlyPauses as error:
-            left = total - done
+            unchecked = total - done
             raise Later(
-                f"{survey}: {error}; {left:,} links wait.", now() + timedelta(seconds=error.seconds)
+                f"{survey}: {error}; {unchecked:,} links wait.", now() + timedelta(seconds=error.seconds)
             ) from None
         if not (number := add_controls(connection, survey)):
             break
@@ -143,11 +143,11 @@ def _numbers(connection: Connection, survey: Survey) -> tuple[int, int]:
     return done, total
 
 
-def _left(connection: Connection, survey: Survey) -> Iterator[Link]:
+def _unchecked(connection: Connection, survey: Survey) -> Iterator[Link]:
     query = sql.SQL(
         "select number, url, host from link_check where checked_on is null and {of_survey} order by number"
     ).format(**survey.names)
-    with connection.transaction(), connection.cursor("links_left") as cursor:
+    with connection.transaction(), connection.cursor("unchecked_links") as cursor:
         cursor.itersize = READ
         for number, url, host in cursor.execute(query, survey.key):
             yield Link(number, url, sys.intern(host))  # one string for all links of a host

@@ -72,7 +72,7 @@ class Changes(msgspec.Struct, frozen=True):
         changed: Media type → number of records whose `updated_on` differs.
         removed: Media type → number of records.
         files: Media type → file with the identifiers.
-        state: Number of the snapshot that was compared.
+        snapshot_number: Number of the snapshot that was compared.
         lost: A file of the earlier version that is missing or altered, so nothing was compared. Otherwise "".
     """
 
@@ -81,7 +81,7 @@ class Changes(msgspec.Struct, frozen=True):
     changed: dict[str, int]
     removed: dict[str, int]
     files: dict[str, Stored]
-    state: int = 0
+    snapshot_number: int = msgspec.field(default=0, name="state")
     lost: str = ""
 
 
@@ -136,13 +136,14 @@ def make(
     rows: dict[str, int] = {m: sum(file.rows for file in files if file.media_type == m) for m in MEDIA_TYPES}
     assert version.taken_on is not None
     assert version.snapshot is not None
+    taken_on = version.taken_on.astimezone(UTC).isoformat()
     return Manifest(
         format=FORMAT,
         schema_version=SCHEMA_VERSION,
         version=version.number,
         token=version.token,
         published_on=published_on,
-        snapshot=Snapshot(version.snapshot, version.taken_on.astimezone(UTC).isoformat(), version.state),
+        snapshot=Snapshot(version.snapshot, taken_on, version.snapshot_number),
         settings={name: value for name, value in version.settings.items() if name != DECISIONS},
         rows=rows,
         bytes=sum(file.bytes for file in files),

@@ -26,7 +26,7 @@ from catalog.publishing.parts import Part
 from catalog.publishing.versions import Version
 
 log = logging.getLogger(__name__)
-STATES = 100  # snapshots of a version: each costs the parts whose rows have changed since the one before
+SNAPSHOTS = 100  # snapshots of a version: each costs the parts whose rows have changed since the one before
 
 
 def forget(connection: Connection, version: Version, files: Sequence[str]) -> None:
@@ -79,7 +79,7 @@ def files_of(connection: Connection, version: Version) -> list[File]:
     rows = connection.execute(
         "select number, state, files from dataset_part where version = %s order by number", [version.number]
     ).fetchall()
-    others = [number for number, state, _ in rows if state is None or state != version.state]
+    others = [number for number, state, _ in rows if state is None or state != version.snapshot_number]
     if others or not rows:
         raise Retry(
             f"{len(others)} of {len(rows)} parts of version {version.number} are missing or of another state "
@@ -113,10 +113,10 @@ def rows_read(connection: Connection, token: str) -> dict[MediaType, int]:
 
 
 @contextmanager
-def shared_state(control: Connection, holder: Connection, number: int) -> Iterator[tuple[int, str]]:
+def shared_snapshot(control: Connection, holder: Connection, number: int) -> Iterator[tuple[int, str]]:
     """Hold the snapshot of a version, together with other sessions; take a new one if nobody holds it.
 
-    Parts of the state before pass to a new one if their rows are the same in both; others are written again.
+    Parts of the one before pass to a new one if their rows are the same in both; others are written again.
 
     Args:
         control: Connection to the catalog, in autocommit.
@@ -124,7 +124,7 @@ def shared_state(control: Connection, holder: Connection, number: int) -> Iterat
         number: Number of the version.
 
     Yields:
-        The number of the state, and the name under which this session has exported the snapshot.
+        The number of the snapshot, and the name under which this session has exported it.
 
     Raises:
         Fatal: The snapshot was lost too often.
@@ -140,38 +140,38 @@ def shared_state(control: Connection, holder: Connection, number: int) -> Iterat
             # Behind a statement that waits for the reading sessions, this one would wait for them, and they
             # for it.
             holder.execute(sql.SQL("set local lock_timeout to {}").format(sql.Literal(LOCK_TIMEOUT)))
-            state = version.state
+            snapshot_number = version.snapshot_number
             if found.imported and found.contents == version.snapshot:
                 control.execute(
                     "update dataset_version set exported = exported || %s where number = %s",
                     [[found.exported], number],
                 )
             else:
-                state += 1
-                if state > STATES:
+                snapshot_number += 1
+                if snapshot_number > SNAPSHOTS:
                     raise Fatal(
-                        f"all sessions that held the snapshot of version {number} have ended {STATES} times. "
-                        f"See what ends the tasks write_parts; then {versions.AGAIN}"
+                        f"all sessions that held the snapshot of version {number} have ended {SNAPSHOTS} "
+                        f"times. See what ends the tasks write_parts; then {versions.AGAIN}"
                     )
                 control.execute(
                     "update dataset_version set state = %s, snapshot = %s, exported = %s, horizon = %s,"
                     " taken_on = clock_timestamp(), changes = null where number = %s",
-                    [state, found.contents, [found.exported], oldest, number],
+                    [snapshot_number, found.contents, [found.exported], oldest, number],
                 )
                 if version.horizon is not None:
-                    _pass_on(control, holder, version, state, version.horizon)
-        yield state, found.exported
+                    _pass_on(control, holder, version, snapshot_number, version.horizon)
+        yield snapshot_number, found.exported
 
 
-def _pass_on(control: Connection, holder: Connection, version: Version, state: int, since: int) -> None:
-    """Let parts whose rows are the same pass to a new state; forget the files of the others.
+def _pass_on(control: Connection, holder: Connection, version: Version, new: int, since: int) -> None:
+    """Let parts whose rows are the same pass to a new snapshot; forget the files of the others.
 
     Args:
-        control: In the transaction that records the new state.
+        control: In the transaction that records the new snapshot.
         holder: In the new snapshot.
-        version: With the number of the state before.
-        state: Number of the new state.
-        since: The horizon of the state before.
+        version: With the number of the snapshot before.
+        new: Number of the new snapshot.
+        since: The horizon of the snapshot before.
     """
     parts = parts_of(control, version.number)
     # A row that a dump has restored is not of the transaction that it names, and rows of the tables are of
@@ -179,7 +179,7 @@ def _pass_on(control: Connection, holder: Connection, version: Version, state: i
     written = control.execute(
         "select number, rows_read, file_node from dataset_part"
         " where version = %s and state = %s and transaction = xmin::text::bigint",
-        [version.number, version.state],
+        [version.number, version.snapshot_number],
     ).fetchall()
     same = []
     for number, rows_read, file_node in written:
@@ -194,9 +194,9 @@ def _pass_on(control: Connection, holder: Connection, version: Version, state: i
     control.execute(
         "update dataset_part set state = %s, transaction = pg_current_xact_id()::text::bigint & 4294967295"
         " where version = %s and number = any(%s)",
-        [state, version.number, same],
+        [new, version.number, same],
     )
-    _forget_parts(control, version.number, sql.SQL("state is distinct from %(state)s"), state=state)
+    _forget_parts(control, version.number, sql.SQL("state is distinct from %(state)s"), state=new)
     log.info(
         "the snapshot of version %s was lost. Of %s parts that were written, %s have the same rows now",
         version.number,
@@ -214,13 +214,13 @@ def is_complete(control: Connection, number: int) -> bool:
     return bool(value(control, query, [number]))
 
 
-def claim(control: Connection, number: int, state: int) -> int | None:
+def claim(control: Connection, number: int, snapshot_number: int) -> int | None:
     """Claim a part that no other session is writing, until the transaction ends.
 
     Args:
         control: Connection to the catalog, in a transaction.
         number: Number of the version.
-        state: Number of the state in which the part will be read.
+        snapshot_number: Number of the snapshot in which the part will be read.
 
     Returns:
         The number of the part, or None if there is none.
@@ -228,18 +228,18 @@ def claim(control: Connection, number: int, state: int) -> int | None:
     row = control.execute(
         "select number from dataset_part where version = %s and state is distinct from %s"
         " order by number limit 1 for update skip locked",
-        [number, state],
+        [number, snapshot_number],
     ).fetchone()
     return row[0] if row else None
 
 
-def record(control: Connection, number: int, state: int, part: Part, written: Written) -> None:
+def record(control: Connection, number: int, snapshot_number: int, part: Part, written: Written) -> None:
     """Record a part that has been written.
 
     Args:
         control: Connection to the catalog, in the transaction that has claimed the part.
         number: Number of the version.
-        state: Number of the state in which the part was read.
+        snapshot_number: Number of the snapshot in which the part was read.
         part: The part.
         written: What was written.
 
@@ -260,7 +260,7 @@ def record(control: Connection, number: int, state: int, part: Part, written: Wr
         """,
         {
             "version": number,
-            "state": state,
+            "state": snapshot_number,
             "part": part.number,
             "rows": written.rows_read,
             "files": Jsonb(msgspec.to_builtins(written.files)),

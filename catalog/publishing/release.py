@@ -150,8 +150,8 @@ def _write_release(
 ) -> dict[str, Any]:
     """Write what describes a version, then the pointer; the version's row is locked."""
     before = newest(root)
-    wanted = (version.state, before.version) if before else None
-    if (compared and (compared.state, compared.against)) != wanted:
+    wanted = (version.snapshot_number, before.version) if before else None
+    if (compared and (compared.snapshot_number, compared.against)) != wanted:
         raise Retry("the change set is of another state or version; clear compare_versions, then this task.")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     read = part_states.rows_read(connection, version.token)

@@ -43,10 +43,10 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
         root: The folder of all versions.
         stage: See the table.
         settings: What the run was asked for.
-        state: Number of its snapshot; 0 before the first.
+        snapshot_number: How many snapshots its run has taken; the last one counts.
         snapshot: What the snapshot contains.
         taken_on: When it was taken.
-        changes: The change set, with the state that it belongs to.
+        changes: The change set, with the number of the snapshot that it belongs to.
         summary: Numbers for the report, once it is published.
         begun_on: When it was begun.
         exported: Names under which sessions have exported the snapshot.
@@ -59,7 +59,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     root: str
     stage: str
     settings: dict[str, Any]
-    state: int
+    snapshot_number: int
     snapshot: str | None
     taken_on: datetime | None
     changes: dict[str, Any] | None
@@ -69,8 +69,9 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     horizon: int | None
 
 
+_EXPRESSIONS = {"token": sql.SQL("token::text"), "snapshot_number": sql.SQL("state as snapshot_number")}
 _COLUMNS = sql.SQL(", ").join(
-    sql.SQL("token::text") if name == "token" else sql.Identifier(name) for name in Version.__struct_fields__
+    _EXPRESSIONS.get(name, sql.Identifier(name)) for name in Version.__struct_fields__
 )
 
 
@@ -154,7 +155,7 @@ def held(connection: Connection, root: UPath, version: Version) -> Version:
         current = _reconciled(connection, root, current)
     if current.stage == "published":
         return current
-    if current.stage != "writing" or current.state != version.state:
+    if current.stage != "writing" or current.snapshot_number != version.snapshot_number:
         raise Retry(f"version {version.number} is {current.stage}, or has another state than a moment ago.")
     return current
 
@@ -399,7 +400,7 @@ def note_changes(connection: Connection, version: Version, changes: Mapping[str,
     """
     updated = connection.execute(
         "update dataset_version set changes = %s where number = %s and state = %s and stage = 'writing'",
-        [Jsonb({**changes, "state": version.state}), version.number, version.state],
+        [Jsonb({**changes, "state": version.snapshot_number}), version.number, version.snapshot_number],
     ).rowcount
     if not updated:
         raise Retry(f"version {version.number} has another state than when the comparison began.")

@@ -78,7 +78,7 @@ def write_parts(
         arrow = stack.enter_context(closing(connect(conninfo)))
         second = stack.enter_context(psycopg.connect(conninfo, autocommit=True))
         settle(second)
-        state, exported = stack.enter_context(part_states.shared_state(control, holder, number))
+        snapshot_number, exported = stack.enter_context(part_states.shared_snapshot(control, holder, number))
         read_in(arrow, exported)
         pipeline = stack.enter_context(Pipeline())
         planned = part_states.parts_of(control, number)
@@ -98,7 +98,9 @@ def write_parts(
 
         # Two take turns, so that a part is read while the last rows of the other are converted and stored.
         turns = [
-            stack.enter_context(closing(_write_in_turns(claimer, number, state, planned, read, recorded)))
+            stack.enter_context(
+                closing(_write_in_turns(claimer, number, snapshot_number, planned, read, recorded))
+            )
             for claimer in (control, second)
         ]
         idle = 0
@@ -115,7 +117,7 @@ def write_parts(
 def _write_in_turns(
     control: Connection,
     number: int,
-    state: int,
+    snapshot_number: int,
     planned: Sequence[Part],
     read: Callable[[Part], PartWriter],
     recorded: Callable[[Written], None],
@@ -125,7 +127,7 @@ def _write_in_turns(
     Args:
         control: Connection to the catalog, in autocommit, which claims the parts.
         number: Number of the version.
-        state: Number of the state.
+        snapshot_number: Number of the snapshot in which they are read.
         planned: All parts.
         read: Reads a part.
         recorded: Called with what was written and recorded.
@@ -135,12 +137,12 @@ def _write_in_turns(
     """
     while True:
         with control.transaction():
-            claimed = part_states.claim(control, number, state)
+            claimed = part_states.claim(control, number, snapshot_number)
             if claimed is not None:
                 writer = read(planned[claimed])
                 yield True
                 written = writer.written()
-                part_states.record(control, number, state, planned[claimed], written)
+                part_states.record(control, number, snapshot_number, planned[claimed], written)
         if claimed is None:
             yield False
         else:

@@ -45,7 +45,7 @@ GUARDS = (
         holds="Parts of another snapshot are not published.",
         row=1,
         file=PART_STATES,
-        find="    others = [number for number, state, _ in rows if state is None or state != version.state]\n",
+        find="    others = [number for number, state, _ in rows if state is None or state != version.snapshot_number]\n",
         replace="    others = [number for number, state, _ in rows if state is None]\n",
         tests=(f"{TESTS}::test_parts_of_two_states_are_not_published",),
     ),
