@@ -72,8 +72,8 @@ GUARDS = (
         holds="After a restore of the database, a new version does not take the number of a published one.",
         row=1,
         file=VERSIONS,
-        find="    known = [row[0] if row else 0, pointer.version if pointer else 0, *versions_in(root)]\n",
-        replace="    known = [row[0] if row else 0]\n",
+        find="    number = max(recorded, pointer.version if pointer else 0, *versions_in(root)) + 1\n",
+        replace="    number = recorded + 1\n",
         tests=(f"{TESTS}::test_after_a_restore_nothing_that_is_published_is_touched",),
     ),
     Guard(
@@ -250,8 +250,8 @@ GUARDS = (
         holds="A database that was restored from a dump elsewhere does not take over the folder.",
         row=58,
         file=VERSIONS,
-        find=' and p.transaction = p.xmin::text::bigint)",\n',
-        replace=')",\n',
+        find=' and p.transaction = p.xmin::text::bigint)"\n',
+        replace=')"\n',
         tests=(f"{TESTS}::test_another_catalog_does_not_publish_to_the_same_folder",),
     ),
     Guard(
