@@ -12,10 +12,10 @@ from uuid import UUID
 from psycopg import errors, sql
 
 from catalog.core.session import Connection
-from catalog.database.batched_update import StripedUpdate, Way
-from catalog.database.selections import SelectionOptions
-from catalog.database.sql_files import statement
-from catalog.database.statements import plain
+from catalog.core.sql_files import trusted
+from catalog.database.batched_update import Attempt, Stripe, StripedUpdate
+from catalog.database.selections import Done, SelectionOptions
+from catalog.database.sql_files import sql_file
 
 _TRIES = 5  # to write a stripe while others store the same unique values
 Row = dict[str, Any]
@@ -84,7 +84,7 @@ class ComputedUpdate(StripedUpdate):
             "read": column_list(connection, table, self._reads),
             "typed": sql.SQL(", ").join(
                 sql.SQL("{} {}, {} boolean").format(
-                    sql.Identifier(f"new_{name}"), plain(types[name]), sql.Identifier(f"sets_{name}")
+                    sql.Identifier(f"new_{name}"), trusted(types[name]), sql.Identifier(f"sets_{name}")
                 )
                 for name in self._writes
             ),
@@ -111,27 +111,25 @@ class ComputedUpdate(StripedUpdate):
             ),
         }
 
-    def _ways(self) -> tuple[Way, ...]:
+    def _attempts(self) -> tuple[Attempt, ...]:
         return (self._compute_stripe,) * 2
 
-    def _compute_stripe(
-        self, these: sql.Composable, wanted: int, _first: int, _last: int
-    ) -> tuple[int, int, int]:
+    def _compute_stripe(self, stripe: Stripe) -> Done:
         self._prepare()
-        rows = self._execute(statement("read_stripe"), these=these).fetchall()
-        if len(rows) < wanted:  # some rows have moved or were deleted since they were selected
-            rows += self._execute(statement("read_moved"), these=these).fetchall()
+        rows = self._execute(sql_file("read_stripe"), these=stripe.condition).fetchall()
+        if len(rows) < stripe.wanted:  # some rows have moved or were deleted since they were selected
+            rows += self._execute(sql_file("read_moved"), these=stripe.condition).fetchall()
         updated, late = self._update(rows)
         if late:
             self._execute(
                 "insert into {left} select unnest({late}::uuid[]) on conflict do nothing",
                 late=[str(name) for name in late],
             )
-        return updated, wanted - len(rows), len(late)
+        return Done(updated, stripe.wanted - len(rows), len(late))
 
     def _update_postponed(self) -> tuple[int, int]:
         self._prepare()
-        rows = self._execute(statement("read_left")).fetchall()
+        rows = self._execute(sql_file("read_left")).fetchall()
         updated, late = self._update(rows)
         here = [str(row[0]) for row in rows]
         missing = self._execute(
@@ -176,6 +174,6 @@ class ComputedUpdate(StripedUpdate):
         if not values:
             return 0, set()
         written = self._execute(
-            statement("update_computed"), values=json.dumps(list(values.values()), ensure_ascii=False)
+            sql_file("update_computed"), values=json.dumps(list(values.values()), ensure_ascii=False)
         ).fetchall()
         return len(written), values.keys() - {name for (name,) in written}

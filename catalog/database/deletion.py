@@ -13,17 +13,20 @@ otherwise lose records, or leave them in both. Then the batch is rolled back.
 """
 
 import logging
+from abc import ABC, abstractmethod
+from functools import partial
 from typing import Any, LiteralString, Unpack
 from uuid import UUID
 
 import msgspec
 from psycopg import errors, sql
 
-from catalog.core.errors import Fatal, Retry
-from catalog.core.session import Connection, limit_statements, settle
-from catalog.database.selections import PASSES, Progress, Selection, SelectionOptions, key_of
-from catalog.database.sql_files import statement
-from catalog.database.statements import SELECT, plain, row_errors
+from catalog.core.errors import Fatal
+from catalog.core.session import Connection, settle
+from catalog.core.sql_files import trusted
+from catalog.database.selections import PASSES, Done, Progress, Selection, SelectionOptions, key_of
+from catalog.database.sql_files import sql_file
+from catalog.database.statements import SELECT, row_errors
 from catalog.database.suppression import refusing_indexes, suppressors
 
 log = logging.getLogger(__name__)
@@ -61,7 +64,7 @@ def preview(connection: Connection, table: str, condition: str, rows: int = 5) -
     with connection.transaction(force_rollback=True), row_errors(SELECT):
         connection.execute("set transaction isolation level repeatable read, read only")
         found = sql.SQL("(select identifier, provider, title, url from {} where {})").format(
-            sql.Identifier(table), plain(condition)
+            sql.Identifier(table), trusted(condition)
         )
         return _preview(connection, found, rows)
 
@@ -77,7 +80,7 @@ def require_same_columns(connection: Connection, table: str) -> None:
         Fatal: Columns are missing; the message holds the statement that adds them.
     """
     rows = connection.execute(
-        statement("missing_columns"), {"media": f"public.{table}", "deleted": f"public.deleted_{table}"}
+        sql_file("missing_columns"), {"media": f"public.{table}", "deleted": f"public.deleted_{table}"}
     ).fetchall()
     if rows:
         missing = ", ".join(column for (column,) in rows)
@@ -97,10 +100,10 @@ def _preview(connection: Connection, found: sql.Composable, rows: int) -> Deleti
     return DeletionPreview(sum(n for _, n in counted), dict(counted), [row for (row,) in sample])
 
 
-class _Move(Selection):
+class _Move(Selection, ABC):
     """Moves the selected rows from one table to another."""
 
-    busy = "the same deletion or restoration is running ({}); wait for it."
+    busy_message = "the same deletion or restoration is running ({}); wait for it."
     freed = 0  # URLs of earlier deletions that a restoration has made free for other records
     _MOVE: str  # file of the statement that moves the rows of `source` that are not locked
     _MISPLACED: LiteralString  # counts the rows of `gone` (column `id`) that are lost, or in both tables
@@ -147,40 +150,23 @@ class _Move(Selection):
         progress.batch_size = self._batch_size
         first = progress.next_row
         last = min(first + self._batch_size, progress.total + 1)
-        for attempt in range(PASSES):
-            try:
-                with (
-                    self._connection.transaction(),
-                    self._explain_timeout(f"the batch at row {first:,}", self._timeout),
-                ):
-                    limit_statements(self._connection, self._timeout)
-                    self._allow_table_lock_wait()
-                    self._names["source"] = sql.SQL(
-                        "(select row_identifier as id from {} where row_id >= {} and row_id < {})"
-                    ).format(self._names["rows"], first, last)
-                    moved = self._move(self._names["source"])
-                    left = self._execute(
-                        "insert into {left} select id from {source} source where {still}"
-                        " on conflict do nothing"
-                    ).rowcount
-                    missing = last - first - moved - left
-                    self._save_progress(msgspec.structs.replace(progress, next_row=last), moved, missing)
-            except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
-                if attempt + 1 < PASSES:
-                    continue
-                raise Retry(
-                    f"{self._table} is locked by other sessions ({error.diag.message_primary}); "
-                    f"the batch at row {first:,} will be retried later."
-                ) from None
-            break
-        progress.next_row = last
-        progress.updated += moved
-        progress.missing += missing
-        progress.waiting += left
+        rows = sql.SQL("(select row_identifier as id from {} where row_id >= {} and row_id < {})").format(
+            self._names["rows"], first, last
+        )
+        attempts = [partial(self._move_batch, rows, last - first)] * PASSES
+        self._commit(progress, attempts, f"the batch at row {first:,}", next_row=last)
+
+    def _move_batch(self, source: sql.Composable, wanted: int) -> Done:
+        self._allow_table_lock_wait()
+        moved = self._move(source)
+        left = self._execute(
+            "insert into {left} select id from {source} source where {still} on conflict do nothing",
+            source=source,
+        ).rowcount
+        return Done(moved, wanted - moved - left, left)
 
     def _move_postponed(self) -> tuple[int, int]:
-        self._names["source"] = sql.SQL("(select left_identifier as id from {})").format(self._names["left"])
-        moved = self._move(self._names["source"])
+        moved = self._move(sql.SQL("(select left_identifier as id from {})").format(self._names["left"]))
         ended = self._execute(
             "delete from {left}"
             " where not exists (select from (select left_identifier as id) source where {still})"
@@ -189,22 +175,15 @@ class _Move(Selection):
 
     def _move(self, source: sql.Composable) -> int:
         """Move the rows of `source` that are not locked; return their number."""
-        row = self._execute(statement(self._MOVE), source=source).fetchone()
-        assert row
-        moved, doubtful, *freed = row
+        [(moved, doubtful, *freed)] = self._execute(sql_file(self._MOVE), source=source).fetchall()
         if doubtful and (misplaced := self._number(self._MISPLACED, gone=_identifiers(doubtful))):
             raise Fatal(self._misplaced(misplaced))
         self.freed += sum(freed)
         return int(moved)
 
+    @abstractmethod
     def _misplaced(self, number: int) -> str:
         """Return the message for rows that would be lost, or in both tables."""
-        raise NotImplementedError
-
-    def _number(self, statement: LiteralString, **values: Any) -> int:
-        row = self._execute(statement, **values).fetchone()
-        assert row
-        return int(row[0])
 
 
 def _identifiers(found: list[UUID]) -> sql.Composable:
@@ -256,8 +235,8 @@ class Deletion(_Move):
                 return super()._move(source)
         except errors.UniqueViolation:
             log.info("Some of these records were deleted before; what is kept of them is replaced.")
-        free = [name for (name,) in self._execute(statement("pick_free"), source=source)]
-        others = self._execute(statement("forget_deleted"), source=_identifiers(free)).rowcount
+        free = [name for (name,) in self._execute(sql_file("pick_free"), source=source)]
+        others = self._execute(sql_file("forget_deleted"), source=_identifiers(free)).rowcount
         if others:
             log.info("%s had another URL then, which stays deleted; see deleted_before.", f"{others:,}")
         try:
@@ -307,7 +286,7 @@ class Restoration(_Move):
         options: See `Selection`.
     """
 
-    selects = "--where"
+    condition_field = "--where"
     _STILL = "exists (select from {deleted} d where d.identifier = source.id and {free})"
     _MOVE = "restore"
     _MISPLACED = (
@@ -335,7 +314,7 @@ class Restoration(_Move):
             "from": sql.SQL("{} as {}").format(sql.Identifier(deleted), sql.Identifier(table)),
             "media": sql.Literal(table),
         }
-        self._names["free"] = sql.SQL(statement("place_is_free")).format(**self._names)
+        self._names["free"] = sql.SQL(sql_file("place_is_free")).format(**self._names)
 
     def _suppressors(self) -> str:
         names = suppressors(self._connection, self._table, "insert")
@@ -359,7 +338,7 @@ class Restoration(_Move):
 
     def count(self) -> int:
         """Return the number of records that the condition selects now."""
-        with row_errors(self.selects):
+        with row_errors(self.condition_field):
             return self._number("select count(*) from {from} where {where}")
 
 

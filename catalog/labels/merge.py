@@ -25,10 +25,10 @@ _SQL = Path(__file__).parent / "sql"
 class _Merge(BatchedUpdate):
     """The batched update of a run; see `merge`."""
 
-    updates = "the merge"
-    selects = "the comparison of the labels"
-    busy = "another run of add_machine_labels is at work ({}); clear this task when it has ended."
-    correct = "Trigger a new run, which reads the file again."
+    assignments_field = "the merge"
+    condition_field = "the comparison of the labels"
+    busy_message = "another run of add_machine_labels is at work ({}); clear this task when it has ended."
+    row_advice = "Trigger a new run, which reads the file again."
 
 
 def update_of(run: LabelRun) -> Update:
