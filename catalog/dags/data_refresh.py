@@ -119,10 +119,10 @@ def check_configuration(media_type: MediaType, params: Params = GIVEN) -> None:
         return
     with (
         hint("Nothing was changed."),
-        catalog_connection(autocommit=True) as upstream,
+        catalog_connection(autocommit=True) as catalog,
         api_connection(autocommit=True) as api,
     ):
-        needed = preflight_tables(api, upstream, TABLES[media_type]).needed_bytes
+        needed = preflight_tables(api, catalog, TABLES[media_type]).needed_bytes
         log.info("the API database needs about %s MB more meanwhile", f"{needed // 1_000_000:,}")
 
 

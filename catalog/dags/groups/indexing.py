@@ -153,7 +153,7 @@ def index_range(part: dict[str, int]) -> dict[str, Any]:
     with database_connection(plan.api, autocommit=True) as api:
         done = RangeIndexer(
             api,
-            search_connection(plan.search).client,
+            indexes(plan.search),
             plan.index,
             plan.table,
             plan.media_type,

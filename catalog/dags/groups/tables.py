@@ -161,15 +161,15 @@ def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> 
                 ) from None
             refresh = _continue_full(media_type, refresh, str(error))
     counts, should_stop, limit = [], sigterm_flag(), value_of(DATA_REFRESH_LIMIT)
-    with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api:
+    with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
         for table in TABLES[media_type]:
-            meter = Meter(f"rows of {table}", analyzed_rows(upstream, table) or 0)
+            meter = Meter(f"rows of {table}", analyzed_rows(catalog, table) or 0)
 
             def progress(copied: Copied, meter: Meter = meter) -> None:
                 meter(copied.rows)
 
             copied = TableCopy(
-                upstream,
+                catalog,
                 api,
                 table,
                 refresh.identity,
@@ -191,9 +191,9 @@ def _copy_changes(media_type: MediaType, refresh: Refresh) -> list[dict[str, Any
 
     counts, previous, should_stop = [], refresh.plan.previous, sigterm_flag()
     assert previous is not None
-    with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api:
+    with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
         for table in TABLES[media_type]:
-            values = (upstream, api, table, refresh.identity)
+            values = (catalog, api, table, refresh.identity)
             expected = refresh.plan.shapes[table]
             if table in COPIED_COMPLETELY:
                 copied = TableCopy(*values, expected=expected, should_stop=should_stop).run()

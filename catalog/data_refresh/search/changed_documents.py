@@ -51,7 +51,7 @@ class ChangedDocuments:
 
     Args:
         api: Connection to the API database, in autocommit.
-        indexes: Operations on indexes.
+        engine: Operations on indexes.
         media_type: Media type of the records.
         index: Name of the index with all documents.
         filtered: Name of the index without sensitive media.
@@ -66,7 +66,7 @@ class ChangedDocuments:
     def __init__(
         self,
         api: Connection,
-        indexes: Indexes,
+        engine: Indexes,
         media_type: MediaType,
         index: str,
         filtered: str,
@@ -78,14 +78,11 @@ class ChangedDocuments:
         save: Callable[[dict[str, Any]], None] = lambda _: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._api, self._indexes, self._media_type = api, indexes, media_type
+        self._api, self._engine, self._media_type = api, engine, media_type
         self._index, self._filtered = index, filtered
         self._groups, self._records = sensitive_groups(terms), records
         self._rows = DocumentRows(api, media_type, media_type, policy)
-        self._senders = {
-            name: BulkSender(indexes.client, indexes.require(name).writer, pause=indexes.pause)
-            for name in (index, filtered)
-        }
+        self._senders = {name: BulkSender(engine, engine.require(name).writer) for name in (index, filtered)}
         self._load, self._save, self._should_stop = load, save, should_stop
 
     def run(self) -> Updated:
@@ -126,11 +123,11 @@ class ChangedDocuments:
         documents = {key: action for key, action in documents.items() if key not in rejected}
         sensitive: set[str] = set()
         for group in self._groups:
-            sensitive |= set(self._indexes.matching(self._index, texts, only=group))
+            sensitive |= set(self._engine.matching(self._index, texts, only=group))
         shown = {key: action for key, action in documents.items() if key not in sensitive}
         self._write(self._filtered, texts, shown)
         for name, wanted in ((self._index, documents), (self._filtered, shown)):
-            if different := set(self._indexes.matching(name, texts)) ^ set(wanted):
+            if different := set(self._engine.matching(name, texts)) ^ set(wanted):
                 raise Retry(
                     f"{name} does not show {len(different):,} of {len(texts):,} changes, such as "
                     f"{min(different)}; the next attempt writes them again."
@@ -160,7 +157,7 @@ class ChangedDocuments:
         actions = [documents.get(key) or delete_action(key) for key in keys]
         with ThreadPoolExecutor(SENDERS) as senders:
             sent = list(senders.map(lambda part: send(sender, part), _chunks(actions)))
-        self._indexes.refresh(name)
+        self._engine.refresh(name)
         return _reasons(part.rejections for part in sent)
 
 
@@ -175,17 +172,17 @@ def _reasons(rejections: Iterable[Iterable[Rejection]]) -> dict[str, str]:
     return {one.key: f"{one.kind}: {one.reason}" for some in rejections for one in some}
 
 
-def count_documents(api: Connection, indexes: Indexes, media_type: MediaType, index: str) -> int:
+def count_documents(api: Connection, engine: Indexes, media_type: MediaType, index: str) -> int:
     """Return the number of documents of changed records that an index has.
 
     Args:
         api: Connection to the API database.
-        indexes: Operations on indexes.
+        engine: Operations on indexes.
         media_type: Media type of the records.
         index: Name or alias of the index.
     """
     number, after = 0, None
     while keys := batch(api, media_type, after, BATCH):
-        number += len(indexes.matching(index, [str(key) for key in keys]))
+        number += len(engine.matching(index, [str(key) for key in keys]))
         after = keys[-1]
     return number

@@ -65,7 +65,7 @@ class FilteredIndex:
     """Creates a filtered index.
 
     Args:
-        indexes: Operations on indexes.
+        engine: Operations on indexes.
         origin: Index or alias from which documents are copied.
         name: Name of the filtered index.
         terms: Sensitive terms.
@@ -80,7 +80,7 @@ class FilteredIndex:
 
     def __init__(
         self,
-        indexes: Indexes,
+        engine: Indexes,
         origin: str,
         name: str,
         terms: Sequence[str],
@@ -92,7 +92,7 @@ class FilteredIndex:
         should_stop: Callable[[], bool] = lambda: False,
         progress: Callable[[int], object] = lambda _: None,
     ) -> None:
-        self._indexes, self._origin, self._name, self._make = indexes, origin, name, make
+        self._engine, self._origin, self._name, self._make = engine, origin, name, make
         self._groups = sensitive_groups(terms)
         self._terms = hashlib.sha256("\n".join(sorted(terms)).encode()).hexdigest()
         self._per_second, self._should_stop, self._report = per_second, should_stop, progress
@@ -108,24 +108,24 @@ class FilteredIndex:
         """
         if not self._groups:
             raise Fatal("there are no sensitive terms; the filtered index would hide nothing.")
-        total = self._indexes.count(self._origin)
+        total = self._engine.count(self._origin)
         at = self._begin()
         if at.copied < 0:
             self._copy(at)
         while at.group < len(self._groups):
             self._delete(at)
-        found, writes = contents_of(self._indexes, self._name)
-        if found != (wanted := total - at.hidden) and found != self._indexes.count(self._origin) - at.hidden:
+        found, writes = contents_of(self._engine, self._name)
+        if found != (wanted := total - at.hidden) and found != self._engine.count(self._origin) - at.hidden:
             self._save({})
             raise Retry(
                 f"{self._name} holds {found:,} documents instead of {wanted:,}; another attempt recreates it."
             )
-        if left := [group for group in self._groups if self._indexes.count(self._name, group)]:
+        if left := [group for group in self._groups if self._engine.count(self._name, group)]:
             self._save({})
             raise Retry(
                 f"{self._name} still holds documents that match {len(left):,} groups of sensitive terms."
             )
-        self._indexes.require(self._name, at.uuid)
+        self._engine.require(self._name, at.uuid)
         return Filtered(found, at.hidden, at.uuid, writes)
 
     def _begin(self) -> _Progress:
@@ -135,10 +135,10 @@ class FilteredIndex:
                 at = msgspec.convert(stored, _Progress)
             except msgspec.ValidationError:
                 at = None
-            there = self._indexes.identity(self._name)
+            there = self._engine.identity(self._name)
             if at and there and (there.uuid, self._origin, self._terms) == (at.uuid, at.origin, at.terms):
                 return at
-        hidden = self._indexes.count(self._origin, self._groups[0])
+        hidden = self._engine.count(self._origin, self._groups[0])
         return _Progress(self._make(), self._origin, self._terms, hidden)
 
     def _note(self, at: _Progress) -> None:
@@ -151,7 +151,7 @@ class FilteredIndex:
 
         try:
             at.copied = reindex(
-                self._indexes,
+                self._engine,
                 self._origin,
                 self._name,
                 {"bool": {"must_not": [self._groups[0]]}},
@@ -173,19 +173,19 @@ class FilteredIndex:
 
     def _delete(self, at: _Progress) -> None:
         """Delete the documents that a group of terms matches from the copy. It is idempotent."""
-        self._indexes.require(self._name, at.uuid)
+        self._engine.require(self._name, at.uuid)
         if at.left < 0:
-            self._indexes.refresh(self._name)
-            at.left = self._indexes.count(self._name)
+            self._engine.refresh(self._name)
+            at.left = self._engine.count(self._name)
             self._note(at)
         if at.task is None:
-            self._indexes.refresh(self._name)
-            before = self._indexes.count(self._name, self._groups[at.group])
+            self._engine.refresh(self._name)
+            before = self._engine.count(self._name, self._groups[at.group])
             if before:
                 try:
                     at.task = str(
                         ask(
-                            self._indexes.client.delete_by_query,
+                            self._engine.client.delete_by_query,
                             index=self._name,
                             query=self._groups[at.group],
                             conflicts="proceed",
@@ -199,7 +199,7 @@ class FilteredIndex:
                 self._note(at)
         if at.task is not None:
             try:
-                found = wait_for(self._indexes, at.task, self._should_stop)
+                found = wait_for(self._engine, at.task, self._should_stop)
             except Retry:
                 at.task = None
                 self._note(at)
@@ -212,16 +212,16 @@ class FilteredIndex:
                     f"the engine failed to delete sensitive documents from {self._name}: {str(problem)[:500]}"
                 )
         self._delete_unstored(at)
-        self._indexes.refresh(self._name)
-        at.hidden += at.left - self._indexes.count(self._name)
+        self._engine.refresh(self._name)
+        at.hidden += at.left - self._engine.count(self._name)
         at.group, at.left = at.group + 1, -1
         self._note(at)
 
     def _delete_unstored(self, at: _Progress) -> None:
         """Delete the documents that only a field matches which the copy lacks; the origin has it."""
-        writer = self._indexes.require(self._name, at.uuid).writer
-        sender = BulkSender(self._indexes.client, writer, pause=self._indexes.pause)
-        for keys in self._indexes.found(self._origin, unstored(self._groups[at.group]), WINDOW):
+        writer = self._engine.require(self._name, at.uuid).writer
+        sender = BulkSender(self._engine, writer)
+        for keys in self._engine.found(self._origin, unstored(self._groups[at.group]), WINDOW):
             if self._should_stop():
                 raise Interrupted("asked to stop; the next attempt goes on with this group of terms.")
             for one in sender.send([delete_action(key) for key in keys]).rejections:

@@ -50,7 +50,7 @@ class CopiedIndex:
     """Creates a copy of an index.
 
     Args:
-        indexes: Operations on indexes.
+        engine: Operations on indexes.
         name: Name of the new index.
         copy: What is copied.
         make: Creates the empty index and returns its uuid; not called if an earlier attempt's index can be
@@ -64,7 +64,7 @@ class CopiedIndex:
 
     def __init__(
         self,
-        indexes: Indexes,
+        engine: Indexes,
         name: str,
         copy: Copy,
         make: Callable[[], str],
@@ -75,7 +75,7 @@ class CopiedIndex:
         should_stop: Callable[[], bool] = lambda: False,
         progress: Callable[[int], object] = lambda _: None,
     ) -> None:
-        self._indexes, self._name, self._copy, self._make = indexes, name, copy, make
+        self._engine, self._name, self._copy, self._make = engine, name, copy, make
         query = orjson.dumps(copy.query, option=orjson.OPT_SORT_KEYS)
         self._what = hashlib.sha256(copy.uuid.encode() + query).hexdigest()
         self._per_second, self._should_stop, self._report = per_second, should_stop, progress
@@ -94,8 +94,8 @@ class CopiedIndex:
         at = self._begin()
         if not at.done:
             self._fill(at)
-        found, writes = contents_of(self._indexes, self._name)
-        now = matching(self._indexes, self._copy)
+        found, writes = contents_of(self._engine, self._name)
+        now = matching(self._engine, self._copy)
         least, most = sorted((at.matched, now))
         if not least <= found <= most:
             self._save({})
@@ -110,7 +110,7 @@ class CopiedIndex:
                 f"{self._name} holds {found:,} documents after {made:,} writes, so the engine or "
                 "another program repeated some; another attempt recreates it."
             )
-        self._indexes.require(self._name, at.uuid)
+        self._engine.require(self._name, at.uuid)
         return Copied(found, at.uuid, writes)
 
     def _begin(self) -> _Progress:
@@ -120,10 +120,10 @@ class CopiedIndex:
                 at = msgspec.convert(stored, _Progress)
             except msgspec.ValidationError:
                 at = None
-            there = self._indexes.identity(self._name)
+            there = self._engine.identity(self._name)
             if at and there and (there.uuid, self._what) == (at.uuid, at.what):
                 return at
-        matched = matching(self._indexes, self._copy)
+        matched = matching(self._engine, self._copy)
         return _Progress(self._make(), self._what, matched)
 
     def _fill(self, at: _Progress) -> None:
@@ -136,7 +136,7 @@ class CopiedIndex:
 
         try:
             reindex(
-                self._indexes,
+                self._engine,
                 self._copy.origin,
                 self._name,
                 self._copy.query,
@@ -149,15 +149,15 @@ class CopiedIndex:
             )
         except (Retry, Fatal):
             self._save({})  # the progress is unknown: the next attempt recreates the index
-            matching(self._indexes, self._copy)  # the engine does not say that the origin was deleted
+            matching(self._engine, self._copy)  # the engine does not say that the origin was deleted
             raise
         at.done, at.task = True, None
         self._save(msgspec.to_builtins(at))
 
 
-def matching(indexes: Indexes, copy: Copy) -> int:
+def matching(engine: Indexes, copy: Copy) -> int:
     """Return the number of documents to copy; raises Fatal if the origin is missing, or was replaced."""
-    origin = indexes.identity(copy.origin)
+    origin = engine.identity(copy.origin)
     if origin is None or origin.uuid != copy.uuid:
         raise Fatal(f"the index {copy.origin} is missing, or was replaced; trigger a new run.")
-    return indexes.count(copy.origin, copy.query)
+    return engine.count(copy.origin, copy.query)

@@ -5,14 +5,12 @@ A record that cannot be indexed does not stop its range: it is rejected and coun
 
 import logging
 import math
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import msgspec
-from elasticsearch import Elasticsearch
 from psycopg import sql
 
 from catalog.core.errors import Fatal, Interrupted
@@ -107,7 +105,7 @@ class RangeIndexer:
 
     Args:
         api: Connection to the API database.
-        client: Client of the search engine.
+        engine: Operations on indexes.
         index: Name of an index of the catalog.
         table: Table with the rows.
         media_type: Media type of the rows.
@@ -118,13 +116,12 @@ class RangeIndexer:
         save: Saves the state.
         progress: Called with the result so far.
         should_stop: Called between two chunks.
-        pause: Sleeps for a number of seconds.
     """
 
     def __init__(
         self,
         api: Connection,
-        client: Elasticsearch,
+        engine: Indexes,
         index: str,
         table: str,
         media_type: MediaType,
@@ -136,13 +133,11 @@ class RangeIndexer:
         save: Callable[[dict[str, Any]], None] = lambda _: None,
         progress: Callable[[Indexed], object] = lambda _: None,
         should_stop: Callable[[], bool] = lambda: False,
-        pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._client, self._index, self._uuid = client, index, uuid
+        self._engine, self._index, self._uuid = engine, index, uuid
         self._table, self._part = table, part
         self._load, self._save, self._report = load, save, progress
-        self._should_stop, self._pause = should_stop, pause
-        self._indexes = Indexes(client, pause=pause)
+        self._should_stop = should_stop
         self._rows = DocumentRows(api, table, media_type, policy)
 
     def run(self) -> Indexed:
@@ -153,8 +148,8 @@ class RangeIndexer:
             Retry: A temporary error of the engine.
             Fatal: The index is missing or was replaced, or too many records are rejected.
         """
-        target = self._indexes.require(self._index, self._uuid)
-        self._uuid, sender = target.uuid, BulkSender(self._client, target.writer, pause=self._pause)
+        target = self._engine.require(self._index, self._uuid)
+        self._uuid, sender = target.uuid, BulkSender(self._engine, target.writer)
         done = self._begin()
         read_to, before = done.after, Counter(done.tags)
         under_way: deque[tuple[Future[Sent], Chunk]] = deque()
@@ -174,7 +169,7 @@ class RangeIndexer:
                 "there."
             )
         self._bound(done, done.rows)
-        self._indexes.require(self._index, self._uuid)
+        self._engine.require(self._index, self._uuid)
         return done
 
     def _begin(self) -> Indexed:
@@ -198,7 +193,7 @@ class RangeIndexer:
             return fresh
         return progress.done
 
-    def _settle(self, done: Indexed, sent: Future[Sent], chunk: "Chunk") -> None:
+    def _settle(self, done: Indexed, sent: Future[Sent], chunk: Chunk) -> None:
         """Wait for a chunk to be sent, count it, and save the state."""
         rejections = chunk.rejections + sent.result().rejections
         done.after, done.removed, done.tags = chunk.after, done.removed + chunk.removed, dict(chunk.tags)
@@ -238,7 +233,7 @@ def send(sender: BulkSender, actions: list[bytes]) -> Sent:
 
 def find_count_mismatches(
     api: Connection,
-    indexes: Indexes,
+    engine: Indexes,
     index: str,
     table: str,
     parts: list[IdRange],
@@ -252,7 +247,7 @@ def find_count_mismatches(
 
     Args:
         api: Connection to the API database.
-        indexes: Operations on indexes.
+        engine: Operations on indexes.
         index: Name of an index of the catalog.
         table: Table with the rows.
         parts: The ranges into which the table was split.
@@ -265,7 +260,7 @@ def find_count_mismatches(
     Raises:
         Fatal: The index is missing or was replaced.
     """
-    identity = indexes.require(index, uuid)
+    identity = engine.require(index, uuid)
     wrong, wanted_in_all = [], 0
     query = sql.SQL(
         "select count(*), count(*) filter (where removed_from_source) from {} where id between %s and %s"
@@ -275,7 +270,7 @@ def find_count_mismatches(
         rows, removed = row or (0, 0)
         wanted = rows - removed - left_out
         wanted_in_all += wanted
-        found = indexes.count(index, {"range": {"id": {"gte": part.first, "lte": part.last}}})
+        found = engine.count(index, {"range": {"id": {"gte": part.first, "lte": part.last}}})
         if wanted != found:
             wrong.append(
                 f"ids {part.first:,} to {part.last:,}: {_counted(rows, removed, left_out)}, "
@@ -289,10 +284,10 @@ def find_count_mismatches(
     row = api.execute(query, bounds).fetchone()
     if row and row[0]:
         wrong.append(f"{row[0]:,} rows outside all ranges; clear split_ranges and all tasks after it instead")
-    total = indexes.count(index)
+    total = engine.count(index)
     if not wrong and wanted_in_all != total:
         wrong.append(f"in all: {wanted_in_all:,} documents are expected, {total:,} exist")
-    indexes.require(index, identity.uuid)
+    engine.require(index, identity.uuid)
     return wrong
 
 

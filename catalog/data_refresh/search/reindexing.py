@@ -15,7 +15,7 @@ _JSON = {"accept": "application/json"}
 
 
 def reindex(
-    indexes: Indexes,
+    engine: Indexes,
     origin: str,
     destination: str,
     query: Mapping[str, Any],
@@ -30,7 +30,7 @@ def reindex(
     """Let the engine copy the documents that match a query to another index.
 
     Args:
-        indexes: Operations on indexes.
+        engine: Operations on indexes.
         origin: Index or alias from which documents are copied.
         destination: Name of an index of the catalog.
         query: Matches the documents to copy.
@@ -48,11 +48,11 @@ def reindex(
         Retry: The engine failed to copy all documents.
         Fatal: It refuses documents, because they do not fit the mapping of the destination.
     """
-    target = indexes.require(destination, uuid)
+    target = engine.require(destination, uuid)
     if task is None:
         task = str(
             ask(
-                indexes.client.reindex,
+                engine.client.reindex,
                 source={"index": origin, "query": query},
                 dest={"index": target.writer},
                 slices="auto",
@@ -63,11 +63,11 @@ def reindex(
             )["task"]
         )
         started(task)
-    found = wait_for(indexes, task, should_stop, progress)
+    found = wait_for(engine, task, should_stop, progress)
     try:
-        indexes.require(destination, target.uuid)
+        engine.require(destination, target.uuid)
     except Fatal:
-        indexes.delete([target.writer])  # the engine makes an index of that name if the other is deleted
+        engine.delete([target.writer])  # the engine makes an index of that name if the other is deleted
         raise
     response = found.get("response", {})
     if problem := found.get("error") or response.get("failures") or response.get("canceled"):
@@ -80,7 +80,7 @@ def reindex(
 
 
 def wait_for(
-    indexes: Indexes,
+    engine: Indexes,
     task: str,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda *_: None,
@@ -90,7 +90,7 @@ def wait_for(
     while True:
         try:
             # Each call of `client.tasks.get` warns of a preview, which takes much longer than the request.
-            found = indexes.ask(indexes.client.perform_request, method="GET", path=path, headers=_JSON)
+            found = engine.ask(engine.client.perform_request, method="GET", path=path, headers=_JSON)
         except NotFoundError:
             raise Retry(
                 f"the engine does not know the task {task} any more; it has probably been restarted."
@@ -101,5 +101,5 @@ def wait_for(
         progress(int(status.get("created", 0)) + int(status.get("deleted", 0)), int(status.get("total", 0)))
         if should_stop():
             raise Interrupted("asked to stop; the engine continues, and the next attempt waits for it.")
-        indexes.pause(pause)
+        engine.pause(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

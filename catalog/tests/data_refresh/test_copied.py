@@ -254,7 +254,7 @@ def fill_sources(search, counts, name="image-a"):
         index_action(key, {"identifier": key, "source": source}) for source in keys for key in keys[source]
     ]
     made.shuffle(actions)
-    BulkSender(search.client, search.require(name).writer).send(actions)
+    BulkSender(search, search.require(name).writer).send(actions)
     search.refresh(name)
     return keys
 

@@ -30,7 +30,7 @@ def titled(search, titles, name="image-a"):
     for number, title in enumerate(titles):
         row = BASE._replace(id=number, title=title)
         actions.append(index_action(str(number), document("image", row, tags)))
-    BulkSender(search.client, search.require(name).writer).send(actions)
+    BulkSender(search, search.require(name).writer).send(actions)
     search.refresh(name)
 
 
@@ -59,7 +59,7 @@ def test_the_filtered_index(api, search):
     }.items():
         api.execute(f"update image set {change} where id = {number}")
     make(search, "image-a")
-    RangeIndexer(api, search.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500)).run()
+    RangeIndexer(api, search, "image-a", "image", "image", DEFAULT, IdRange(1, 500)).run()
     search.refresh("image-a")
     terms = parse_terms("water\n# a note\n\n  Fire   Brigade \nrunning\nmother-in-law\n")
     assert job(search, terms).run()[:2] == (499 - 6, 6)
@@ -102,7 +102,7 @@ def test_words_that_are_only_searched_hide_documents_in_every_group(search):
         index_action(key, {"id": int(key), "title": "plain", "sensitive_text": text})
         for key, text in words.items()
     ]
-    BulkSender(search.client, search.require("image-a").writer).send(actions)
+    BulkSender(search, search.require("image-a").writer).send(actions)
     search.refresh("image-a")
     assert job(search, MANY + LAST).run()[:2] == (1, 4)
     assert search.matching("image-a-filtered", list(words)) == ["2"]
@@ -287,7 +287,7 @@ def test_terms_match_all_forms_of_a_text(search, place):
     for number, (_, text) in enumerate([*FORMS, ("", "harmless stras caf is tan bul wat")]):
         row = BASE._replace(id=number, **place(text))
         actions.append(index_action(str(number), document("image", row, tags)))
-    BulkSender(search.client, search.require("image-a").writer).send(actions)
+    BulkSender(search, search.require("image-a").writer).send(actions)
     search.refresh("image-a")
     missed = []
     for number, (term, text) in enumerate(FORMS):
