@@ -1,24 +1,122 @@
 """The choice between a full and an incremental refresh, and the plan of each."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+from uuid import uuid4
 
 import msgspec
 
 from catalog.core.errors import Refused
+from catalog.core.media import MediaType
 from catalog.core.session import Connection
+from catalog.core.settings import API_DB, SEARCH
 from catalog.data_refresh import basis
 from catalog.data_refresh.basis import Basis
+from catalog.data_refresh.decisions import remember
 from catalog.data_refresh.refresh import Plan, Refresh
 from catalog.data_refresh.search.identity import filtered_name
-from catalog.data_refresh.search.tag_policy import policy_from
+from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.moderation import moderation_moment
+from catalog.data_refresh.search.sensitive import digest_of
+from catalog.data_refresh.search.tag_policy import TagPolicy, policy_from
 from catalog.data_refresh.tables.apply import obstacles
-
-if TYPE_CHECKING:
-    from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.tables.columns import temp_name
+from catalog.data_refresh.tables.copy import TABLES, TableCopy
+from catalog.data_refresh.tables.shape import shape
+from catalog.database.row_versions import horizon
 
 Wanted = Literal["auto", "incremental", "full"]
 MIN_CHANGES = 10_000  # records that may have changed in any case, unless none may
+
+
+def index_plan(
+    api: Connection,
+    engine: Indexes,
+    media_type: MediaType,
+    number: int,
+    policy: TagPolicy,
+    terms: Sequence[str],
+) -> Plan:
+    """Return the plan of new indexes of the live tables; arguments as of `full_plan`."""
+    names = _new_names(media_type, number)
+    return Plan(
+        mode="index_only",
+        media_type=media_type,
+        api=API_DB,
+        search=SEARCH,
+        table=media_type,
+        index=names[media_type],
+        filtered=names[filtered_name(media_type)],
+        aliases=names,
+        policy=msgspec.to_builtins(policy),
+        since=moderation_moment(api),
+        live={alias: engine.resolve_alias(alias) for alias in names},
+        documents={alias: engine.sources(alias) for alias in names},
+        terms=digest_of(terms),
+        remembered=remember(api, media_type),
+    )
+
+
+def full_plan(
+    catalog: Connection,
+    api: Connection,
+    engine: Indexes,
+    media_type: MediaType,
+    number: int,
+    policy: TagPolicy,
+    terms: Sequence[str],
+) -> Plan:
+    """Return the plan of a full refresh of production.
+
+    Args:
+        catalog: Connection to the catalog database.
+        api: Connection to the API database.
+        engine: Operations on indexes.
+        media_type: Media type of the refresh.
+        number: Number of the refresh.
+        policy: Tag policy of the documents.
+        terms: Sensitive terms.
+    """
+    tables = TABLES[media_type]
+    plan = index_plan(api, engine, media_type, number, policy, terms)
+    jobs = [TableCopy(catalog, api, table, "") for table in tables]
+    columns = {job.source: [job.columns(), basis.source_columns(catalog, job.source)] for job in jobs}
+    return msgspec.structs.replace(
+        plan,
+        mode="full",
+        table=temp_name(media_type),
+        shapes={table: shape(api, table) for table in tables},
+        horizon=horizon(catalog),
+        inputs=basis.inputs(columns, terms, policy.digest),
+        code=basis.code(),
+    )
+
+
+def full_instead(plan: Plan, number: int, reason: str) -> Plan:
+    """Return the plan of a full refresh in the place of an incremental one.
+
+    Args:
+        plan: Plan of the incremental refresh.
+        number: Number of the refresh.
+        reason: Why it cannot be incremental.
+    """
+    names = _new_names(plan.media_type, number)
+    return msgspec.structs.replace(
+        plan,
+        mode="full",
+        reason=reason,
+        index=names[plan.media_type],
+        filtered=names[filtered_name(plan.media_type)],
+        aliases=names,
+        previous=None,
+    )
+
+
+def _new_names(media_type: MediaType, number: int) -> dict[str, str]:
+    """Return new names of both indexes, by alias."""
+    index = f"{media_type}-{number}-{uuid4().hex[:12]}"
+    return {media_type: index, filtered_name(media_type): filtered_name(index)}
 
 
 def choose(
@@ -26,7 +124,7 @@ def choose(
     plan: Plan,
     catalog: Connection,
     api: Connection,
-    engine: "Indexes",
+    engine: Indexes,
     *,
     number: int,
     limit: int,
@@ -71,7 +169,7 @@ def choose(
 
 
 def _continued(
-    plan: Plan, catalog: Connection, api: Connection, engine: "Indexes", limit: int, number: int
+    plan: Plan, catalog: Connection, api: Connection, engine: Indexes, limit: int, number: int
 ) -> Basis | str:
     """Return the state that an incremental refresh continues, or why it cannot."""
     if limit:

@@ -308,8 +308,8 @@ GUARDS = (
         holds="Tables are not promoted when decisions are gone since the refresh began.",
         row=58,
         file="catalog/dags/groups/tables.py",
-        find="                refuse_lost_decisions(refresh, api)\n            own =",
-        replace="                pass\n            own =",
+        find="            refuse_lost_decisions(refresh, api)\n        own =",
+        replace="            pass\n        own =",
         tests=("dags/test_lost_decisions.py::test_tables_are_not_promoted",),
     ),
     Guard(
@@ -526,8 +526,8 @@ GUARDS = (
         holds="A filtered index that is live at once is not made from an index from before a data refresh.",
         row=57,
         file="catalog/dags/create_filtered_index.py",
-        find="        if found := engine.identity(origin):\n",
-        replace="        if False:\n",
+        find="    if found := engine.identity(origin):\n",
+        replace="    if False:\n",
         tests=(
             "e2e/test_data_refresh.py::test_what_a_refresh_has_deleted_stays_deleted_whatever_is_made_live",
         ),

@@ -194,7 +194,7 @@ def test_only_the_first_tasks_of_a_run_take_the_list_as_it_is():
     }
     assert callers == {
         *("rehearse", "begin_version", "unchanged_terms"),
-        *("begin", "plan_filtered_index", "plan"),  # `plan` is within the other two
+        *("begin", "plan", "_plan"),  # `plan` is within `begin`
         "_check",  # of an index to which an alias is moved, each time
     }
 
