@@ -16,13 +16,16 @@ from catalog.data_refresh.basis import Basis
 from catalog.data_refresh.decisions import remember
 from catalog.data_refresh.refresh import Plan, Refresh
 from catalog.data_refresh.search.identity import filtered_name
+from catalog.data_refresh.search.index_writes import changed_by_others
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.moderation import moderation_moment
+from catalog.data_refresh.search.recount import recount
 from catalog.data_refresh.search.sensitive import digest_of
 from catalog.data_refresh.search.tag_policy import TagPolicy, policy_from
 from catalog.data_refresh.tables.apply import obstacles
 from catalog.data_refresh.tables.columns import temp_name
 from catalog.data_refresh.tables.copy import TABLES, TableCopy
+from catalog.data_refresh.tables.marks import mark
 from catalog.data_refresh.tables.shape import shape
 from catalog.database.row_versions import horizon
 
@@ -177,10 +180,41 @@ def _continued(
     found = basis.last(catalog, plan.media_type, number)
     if isinstance(found, str):
         return found
-    tables = list(plan.shapes)
+    problem = _obstacle(found, plan, api, engine)
+    return problem or next(iter(obstacles(api, list(plan.shapes))), None) or found
+
+
+def _obstacle(before: Basis, plan: Plan, api: Connection, engine: Indexes) -> str | None:
+    """Return the reason why a refresh cannot continue the state after the last one, or None."""
+    for table in plan.shapes:
+        found = mark(api, table)
+        if found is None or found.number != before.number:
+            return f"the last refresh did not write the API's table {table} as it is now"
+    for alias, uuid in before.indexes.items():
+        name = engine.resolve_alias(alias)
+        identity = engine.identity(name) if name else None
+        if identity is None or identity.uuid != uuid:
+            return f"the last refresh did not fill the index behind {alias}"
+        if pipeline := engine.pipeline(identity.name):
+            return f"the index behind {alias} has {pipeline}, which changes documents that are written to it"
+        counted = before.documents.get(alias)
+        if counted is None:  # an earlier release recorded the basis
+            continue
+        if not (now := recount(engine, api, plan.media_type, alias, counted, before.since)).explained:
+            return (
+                f"another program has changed the index behind {alias}: {now.found:,} documents instead of "
+                f"{counted:,}"
+            )
+    if before.inputs != plan.inputs:
+        return (
+            "columns, tag policy, sensitive terms, the index mapping or the code of documents have changed "
+            "since the last refresh"
+        )
     policy = policy_from(plan.policy)
-    problem = basis.obstacle(found, api, engine, plan.media_type, tables, plan.inputs, policy)
-    return problem or next(iter(obstacles(api, tables)), None) or found
+    for alias, writes in before.writes.items():  # an earlier release has recorded none
+        if problem := changed_by_others(engine, api, plan.media_type, alias, policy, writes):
+            return problem
+    return None
 
 
 def completed(refresh: Refresh) -> Basis | None:

@@ -555,7 +555,7 @@ GUARDS = (
         name="pipeline-of-a-live-index",
         holds="An index with an ingest pipeline is not changed incrementally.",
         row=59,
-        file="catalog/data_refresh/basis.py",
+        file="catalog/data_refresh/modes.py",
         find="        if pipeline := engine.pipeline(identity.name):\n",
         replace="        if pipeline := None:\n",
         tests=(
