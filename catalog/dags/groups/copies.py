@@ -33,6 +33,7 @@ from catalog.dags.groups.indexing import (
 from catalog.dags.groups.refreshes import begin_refresh, current_refresh, is_complete, note_index, reach
 from catalog.dags.operators.slack import notify
 from catalog.data_refresh.refresh import EVER, Copy, Plan, Refresh
+from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.identity import (
     FILTERED_SUFFIX,
     IndexIdentity,
@@ -192,10 +193,9 @@ def copy_documents() -> int:
         plan.copy,
         lambda: make_index(refresh, plan.index),
         per_second=value_of(ES_INDEX_THROTTLING_RATE),
-        load=state.load,
-        save=state.save,
-        should_stop=sigterm_flag(),
-        progress=Meter("documents", matching(own.engine, plan.copy)),
+        attempt=Attempt(
+            state.load, state.save, sigterm_flag(), Meter("documents", matching(own.engine, plan.copy))
+        ),
     ).run()
     state.clear()
     note_index(refresh, plan.index, uuid, documents, writes=writes)

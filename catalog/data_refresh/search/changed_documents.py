@@ -2,10 +2,10 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -14,6 +14,7 @@ from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.search import document_rows
+from catalog.data_refresh.search.attempts import ONLY, Attempt
 from catalog.data_refresh.search.bulk import BulkSender, Rejection, delete_action
 from catalog.data_refresh.search.document_rows import Chunk, DocumentRows
 from catalog.data_refresh.search.indexes import Indexes
@@ -58,9 +59,7 @@ class ChangedDocuments:
         policy: Tag policy of the documents.
         terms: Sensitive terms.
         records: Number of records of the media type; a share of them may be rejected.
-        load: Loads the state of an earlier attempt.
-        save: Saves the state.
-        should_stop: Called between two batches.
+        attempt: Resumes an earlier one; asked after each batch whether to stop.
     """
 
     def __init__(
@@ -74,16 +73,14 @@ class ChangedDocuments:
         terms: Sequence[str],
         *,
         records: int,
-        load: Callable[[], Mapping[str, Any] | None] = lambda: None,
-        save: Callable[[dict[str, Any]], None] = lambda _: None,
-        should_stop: Callable[[], bool] = lambda: False,
+        attempt: Attempt = ONLY,
     ) -> None:
         self._api, self._engine, self._media_type = api, engine, media_type
         self._index, self._filtered = index, filtered
         self._groups, self._records = sensitive_groups(terms), records
         self._rows = DocumentRows(api, media_type, media_type, policy)
         self._senders = {name: BulkSender(engine, engine.require(name).writer) for name in (index, filtered)}
-        self._load, self._save, self._should_stop = load, save, should_stop
+        self._attempt = attempt
 
     def run(self) -> Updated:
         """Update the documents of all changed keys. Repeating it is harmless.
@@ -94,14 +91,13 @@ class ChangedDocuments:
             Fatal: Too many records have no document. It is raised before the documents of the last ones are
                 deleted.
         """
-        stored = self._load()
-        done = msgspec.convert(stored, Updated) if stored else Updated()
+        done = self._attempt.resumed(Updated) or Updated()
         with closing(read_ahead(self._batches(done.after))) as batches:
             for keys, chunks in batches:
                 self._update(keys, chunks, done)
                 done.after = keys[-1]
-                self._save(msgspec.to_builtins(done))
-                if self._should_stop():
+                self._attempt.save(msgspec.to_builtins(done))
+                if self._attempt.should_stop():
                     raise Interrupted(
                         f"asked to stop after {done.documents:,} documents; the next attempt resumes there."
                     )

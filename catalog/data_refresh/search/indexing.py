@@ -6,9 +6,8 @@ A record that cannot be indexed does not stop its range: it is rejected and coun
 import logging
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import msgspec
 from psycopg import sql
@@ -17,6 +16,7 @@ from catalog.core.errors import Fatal, Interrupted
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.search import document_rows
+from catalog.data_refresh.search.attempts import ONLY, Attempt
 from catalog.data_refresh.search.bulk import BulkSender, Sent, delete_action
 from catalog.data_refresh.search.document_rows import Chunk, DocumentRows
 from catalog.data_refresh.search.indexes import Indexes
@@ -112,10 +112,8 @@ class RangeIndexer:
         policy: Tag policy of the documents.
         part: The range.
         uuid: The engine's uuid of the index; None for the existing one.
-        load: Loads the state of an earlier attempt; that of another index, table or range is ignored.
-        save: Saves the state.
-        progress: Called with the result so far.
-        should_stop: Called between two chunks.
+        attempt: Resumes an earlier one of the same index, table and range; asked after each chunk whether to
+            stop.
     """
 
     def __init__(
@@ -129,15 +127,11 @@ class RangeIndexer:
         part: IdRange,
         *,
         uuid: str | None = None,
-        load: Callable[[], Mapping[str, Any] | None] = lambda: None,
-        save: Callable[[dict[str, Any]], None] = lambda _: None,
-        progress: Callable[[Indexed], object] = lambda _: None,
-        should_stop: Callable[[], bool] = lambda: False,
+        attempt: Attempt = ONLY,
     ) -> None:
         self._engine, self._index, self._uuid = engine, index, uuid
         self._table, self._part = table, part
-        self._load, self._save, self._report = load, save, progress
-        self._should_stop = should_stop
+        self._attempt = attempt
         self._rows = DocumentRows(api, table, media_type, policy)
 
     def run(self) -> Indexed:
@@ -160,7 +154,7 @@ class RangeIndexer:
                 under_way.append((senders.submit(send, sender, chunk.actions), chunk))
                 while len(under_way) > SENDERS:
                     self._settle(done, *under_way.popleft())
-                more = not self._should_stop()
+                more = not self._attempt.should_stop()
             while under_way:
                 self._settle(done, *under_way.popleft())
         if not more:
@@ -175,23 +169,16 @@ class RangeIndexer:
     def _begin(self) -> Indexed:
         """Return the progress of an earlier attempt at this range of this index and table, or begin."""
         fresh = Indexed(after=self._part.first - 1)
-        if not (stored := self._load()):
-            return fresh
-        try:
-            progress = msgspec.convert(stored, _Progress)
-        except msgspec.ValidationError:
-            progress = None
-        if progress is None or (progress.uuid, progress.table, progress.part) != (
-            self._uuid,
-            self._table,
-            self._part,
-        ):
+        progress = self._attempt.resumed(_Progress)
+        mine = self._uuid, self._table, self._part
+        if progress and (progress.uuid, progress.table, progress.part) == mine:
+            return progress.done
+        if self._attempt.load():
             log.warning(
                 "the state of an earlier attempt is of another index or range; this range of %s starts over",
                 self._index,
             )
-            return fresh
-        return progress.done
+        return fresh
 
     def _settle(self, done: Indexed, sent: Future[Sent], chunk: Chunk) -> None:
         """Wait for a chunk to be sent, count it, and save the state."""
@@ -204,14 +191,14 @@ class RangeIndexer:
                 done.examples.append(f"{one.key}: {one.kind}: {one.reason}"[:200])
                 log.warning("%s has no document: %s: %s", one.key, one.kind, one.reason)
         self._bound(done, self._part.last - self._part.first + 1)
-        self._save(msgspec.to_builtins(_Progress(self._uuid or "", self._table, self._part, done)))
-        self._report(done)
+        self._attempt.save(msgspec.to_builtins(_Progress(self._uuid or "", self._table, self._part, done)))
+        self._attempt.report(done.documents)
 
     def _bound(self, done: Indexed, rows: int) -> None:
         """Raise Fatal if too many records are rejected; the range starts over when its task is cleared."""
         rejected = sum(done.rejected.values())
         if rejected > most_rejected(rows):
-            self._save({})
+            self._attempt.save({})
             reasons = ", ".join(f"{number:,} {kind}" for kind, number in sorted(done.rejected.items()))
             raise Fatal(
                 f"{rejected:,} of {rows:,} records of {self._table} have no document, more than "

@@ -24,7 +24,7 @@ GUARDS = (
         row=2,
         file=INDEXING,
         find=(
-            '        self._save(msgspec.to_builtins(_Progress(self._uuid or "", self._table, '
+            '        self._attempt.save(msgspec.to_builtins(_Progress(self._uuid or "", self._table, '
             "self._part, done)))\n"
         ),
         replace="",
@@ -44,13 +44,8 @@ GUARDS = (
         holds="Progress of another index, table or range is ignored.",
         row=34,
         file=INDEXING,
-        find="""        if progress is None or (progress.uuid, progress.table, progress.part) != (
-            self._uuid,
-            self._table,
-            self._part,
-        ):
-""",
-        replace="        if progress is None:\n",
+        find="        if progress and (progress.uuid, progress.table, progress.part) == mine:\n",
+        replace="        if progress:\n",
         tests=(f"{TEST_INDEXING}::test_progress_of_something_else_does_not_count",),
     ),
     Guard(

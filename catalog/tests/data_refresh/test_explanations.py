@@ -6,6 +6,7 @@ import pytest
 
 from catalog.core.errors import Fatal, Retry
 from catalog.data_refresh.refresh import Copy
+from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.bulk import BulkSender, index_action
 from catalog.data_refresh.search.client import explanation
 from catalog.data_refresh.search.index_copy import CopiedIndex
@@ -89,7 +90,12 @@ def copying(search, change):
             change()
 
     CopiedIndex(
-        search, "image-b", copy, lambda: make(search, "image-b"), per_second=1500, progress=progress
+        search,
+        "image-b",
+        copy,
+        lambda: make(search, "image-b"),
+        per_second=1500,
+        attempt=Attempt(report=progress),
     ).run()
 
 

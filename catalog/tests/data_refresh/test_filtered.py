@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.data_refresh.search import sensitive as lists
+from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.bulk import BulkSender, index_action
 from catalog.data_refresh.search.documents import document
 from catalog.data_refresh.search.filtered import FilteredIndex
@@ -128,12 +129,11 @@ def test_work_goes_on_where_it_was_stopped(search, at):
         calls.append((state["at"]["group"], state["at"]["task"]))
         return calls[-1][0] == at
 
-    options = {**keep(state), "per_second": 20}
     with pytest.raises(Interrupted):
-        job(search, MANY, should_stop=stop, **options).run()
+        job(search, MANY, per_second=20, **keep(state, should_stop=stop)).run()
     before = search.identity("image-a-filtered").uuid
     assert state["at"]["task"]
-    assert job(search, MANY, progress=made.append, **options).run()[:2] == (9, 12)
+    assert job(search, MANY, per_second=20, **keep(state, report=made.append)).run()[:2] == (9, 12)
     assert search.identity("image-a-filtered").uuid == before
 
 
@@ -181,7 +181,7 @@ def test_a_filtered_index_that_is_deleted(search):
         return False
 
     with pytest.raises(Fatal, match="image-a-filtered is missing"):
-        job(search, MANY, should_stop=stop, per_second=10, **keep(state)).run()
+        job(search, MANY, per_second=10, **keep(state, should_stop=stop)).run()
     assert not search.exists("image-a-filtered")
     assert job(search, MANY, **keep(state)).run()[:2] == (9, 12)
 
@@ -201,9 +201,10 @@ def test_a_copy_that_lacks_documents(search):
                 search.client.delete_by_query(index="image-a-filtered", query={"ids": {"values": ["2"]}})
             )
 
+    attempt = Attempt(lambda: state.get("at"), save)
     with pytest.raises(Retry, match="holds 1 documents instead of 2"):
-        job(search, MANY, load=lambda: state.get("at"), save=save).run()
-    assert job(search, MANY, load=lambda: state.get("at"), save=save).run()[:2] == (2, 1)
+        job(search, MANY, attempt=attempt).run()
+    assert job(search, MANY, attempt=attempt).run()[:2] == (2, 1)
 
 
 def test_terms_that_look_a_little_like_html():

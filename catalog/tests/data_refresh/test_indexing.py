@@ -6,6 +6,7 @@ import pytest
 
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.data_refresh.search import document_rows, indexing
+from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.documents import document
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.indexing import IdRange, RangeIndexer, find_count_mismatches, ranges
@@ -247,8 +248,7 @@ def stopped(api, search, state):
             "image",
             DEFAULT,
             IdRange(1, 500),
-            should_stop=lambda: True,
-            **keep(state),
+            **keep(state, should_stop=lambda: True),
         ).run()
 
 
@@ -282,9 +282,7 @@ def test_a_missing_index_is_an_error(filled, search):
     uuid = make(search, "image-a")
     search.delete(["image-a"])
     with pytest.raises(Fatal, match="image-a is missing: clear create_index"):
-        RangeIndexer(
-            filled, search, "image-a", "image", "image", DEFAULT, IdRange(1, 500), uuid=uuid
-        ).run()
+        RangeIndexer(filled, search, "image-a", "image", "image", DEFAULT, IdRange(1, 500), uuid=uuid).run()
     assert not search.exists("image-a")
 
 
@@ -297,7 +295,7 @@ def test_an_index_that_is_deleted_while_it_is_filled(filled, search, monkeypatch
 
     def progress(done):
         if not steps:
-            steps.append(done.after)
+            steps.append(done)
             search.client.indices.delete(index="image-a")
             if later == "by itself":
                 search.client.index(index="image-a", id="x", document={"title": "guessed"}, refresh=True)
@@ -314,7 +312,7 @@ def test_an_index_that_is_deleted_while_it_is_filled(filled, search, monkeypatch
             DEFAULT,
             IdRange(1, 500),
             uuid=uuid,
-            progress=progress,
+            attempt=Attempt(report=progress),
         ).run()
     if later == "nothing":
         assert not search.exists("image-a")
@@ -337,7 +335,7 @@ def test_an_index_that_is_replaced_after_the_last_document(filled, search):
             DEFAULT,
             IdRange(1, 500),
             uuid=uuid,
-            progress=lambda _: make(search, "image-a"),
+            attempt=Attempt(report=lambda _: make(search, "image-a")),
         ).run()
 
 
