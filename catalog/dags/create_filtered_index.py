@@ -16,11 +16,12 @@ from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.settings import API_DB, SEARCH
 from catalog.dags.common.assets import FILTERED, INDEX
-from catalog.dags.common.conf import END
-from catalog.dags.common.connections import api_connection, sensitive_terms
+from catalog.dags.common.connections import api_connection
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import PRODUCTION
+from catalog.dags.common.params import SUFFIX
 from catalog.dags.common.retries import hint
+from catalog.dags.common.sensitive_terms import sensitive_terms
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.index_checks import refuse_outdated
 from catalog.dags.groups.indexing import (
@@ -39,7 +40,6 @@ from catalog.data_refresh.refresh import EVER, Plan
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.sensitive import digest_of
 
-SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END
 DOC = """
 {about}
 

@@ -117,6 +117,10 @@ def record(catalog: Connection, basis: Basis) -> None:
 
     A dump that is restored to another server keeps the recorded number of the transaction, but not the
     transaction itself.
+
+    Args:
+        catalog: Connection to the catalog database.
+        basis: The state in which it leaves tables and indexes.
     """
     catalog.execute(
         """

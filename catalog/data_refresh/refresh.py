@@ -228,6 +228,10 @@ def note_code(catalog: Connection, refresh: Refresh) -> Refresh:
     """Note if the code that works on a refresh is not that which began it, and return the refresh.
 
     Parts of tables and indexes are then as another release makes them, so no refresh can continue from there.
+
+    Args:
+        catalog: Connection to the catalog database.
+        refresh: The refresh on which this code is to work.
     """
     plan = refresh.plan
     if not plan.inputs or plan.mixed or plan.code == code():

@@ -16,7 +16,7 @@ from catalog.core.settings import ES_INDEX_THROTTLING_RATE
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import database_connection
 from catalog.dags.common.environments import Environment
-from catalog.dags.common.params import media_type_param
+from catalog.dags.common.params import SUFFIX, media_type_param
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
@@ -43,7 +43,6 @@ from catalog.data_refresh.search.identity import (
 )
 
 log = logging.getLogger(__name__)
-_SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END
 _ORIGIN = r"^[a-z0-9][a-z0-9_-]{0,199}" + END
 
 
@@ -58,7 +57,7 @@ def copy_params(origin: str) -> dict[str, Param]:
         "index_suffix": Param(
             None,
             type=["null", "string"],
-            pattern=_SUFFIX,
+            pattern=SUFFIX,
             title="Name",
             description_md="The new index is `<media_type>-<suffix>`. Empty: a new name.",
         ),

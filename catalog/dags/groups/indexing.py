@@ -25,16 +25,11 @@ from catalog.core.settings import (
     TAG_POLICY,
 )
 from catalog.dags.common.assets import FILTERED, INDEX, note_written
-from catalog.dags.common.connections import (
-    catalog_connection,
-    database_connection,
-    search_connection,
-    sensitive_terms,
-    unchanged_terms,
-)
+from catalog.dags.common.connections import catalog_connection, database_connection, search_connection
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.retries import hint
+from catalog.dags.common.sensitive_terms import sensitive_terms, unchanged_terms
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import environment, value_of
 from catalog.dags.groups.refreshes import (

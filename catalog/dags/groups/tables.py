@@ -19,15 +19,11 @@ from catalog.core.settings import (
     DATA_REFRESH_MOST_CHANGED,
 )
 from catalog.dags.common.assets import API, note_written
-from catalog.dags.common.connections import (
-    api_connection,
-    catalog_connection,
-    sensitive_terms,
-    unchanged_terms,
-)
+from catalog.dags.common.connections import api_connection, catalog_connection
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.retries import hint
+from catalog.dags.common.sensitive_terms import sensitive_terms, unchanged_terms
 from catalog.dags.common.variables import value_of
 from catalog.dags.groups.indexing import MAX_DURATION, indexes, require_complete, tag_policy
 from catalog.dags.groups.refreshes import (

@@ -123,6 +123,12 @@ def taken_back(api: Connection, engine: Indexes, index: str, media_type: MediaTy
 
     A removed mark leaves no trace, so mature documents are compared with the rows. Documents without a row,
     and those whose provider says that they are mature, are not included.
+
+    Args:
+        api: Connection to the API database.
+        engine: Operations on indexes.
+        index: Name of the index.
+        media_type: Media type of its documents.
     """
     query = sql.SQL("""
         select m.identifier::text, m.meta_data -> 'mature' from {table} m

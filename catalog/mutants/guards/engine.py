@@ -329,7 +329,7 @@ GUARDS = (
         name="list-of-terms-of-the-run",
         holds="A refresh does not go on with another list of sensitive terms than it began with.",
         row=7,
-        file="catalog/dags/common/connections.py",
+        file="catalog/dags/common/sensitive_terms.py",
         find="    if digest and digest_of(terms) != digest:\n",
         replace="    if False:\n",
         tests=("dags/test_connections.py::test_a_list_of_terms_that_changes_during_a_run_is_refused",),
