@@ -94,9 +94,9 @@ def promote(api: str, run: str) -> None:
 
 def index(api: str, url: str, name: str) -> None:
     with psycopg.connect(api, autocommit=True) as connection:
-        client = connect(url, engine="opensearch")
+        engine = Indexes(connect(url, engine="opensearch"))
         for part in ranges(connection, "image", 1):
-            RangeIndexer(connection, client, name, "image", "image", DEFAULT, part).run()
+            RangeIndexer(connection, engine, name, "image", "image", DEFAULT, part).run()
 
 
 def make_documents(api: str, name: str) -> list[dict[str, object]]:

@@ -40,7 +40,7 @@ PolicyFile = Annotated[
 ]
 
 
-def engine() -> Elasticsearch:
+def client() -> Elasticsearch:
     """Return a client for the engine of the environment variable, which is JSON or a URL, as for Airflow."""
     value = os.environ.get(ENGINE)
     if not value:
@@ -95,7 +95,7 @@ def search_command(
 ) -> None:
     """Search the index as the API does."""
     alias = filtered_name(media_of(media)) if filtered else media_of(media)
-    hits = search(engine(), alias, words.strip(), size)
+    hits = search(Indexes(client(), patience=0), alias, words.strip(), size)
     if open_first and hits.first:
         if url := web_address(hits.first[0].source.get("url")):
             typer.launch(url)
@@ -164,7 +164,7 @@ def explain(
 
 def _meta(media_type: MediaType) -> dict[str, Any]:
     """Return what the live index says of itself; empty if there is none. Raises SeveralIndexes."""
-    return Indexes(engine(), patience=0).live_meta(media_type)
+    return Indexes(client(), patience=0).live_meta(media_type)
 
 
 def _which_built(media_type: MediaType, chosen: TagPolicy) -> None:

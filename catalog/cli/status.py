@@ -13,7 +13,7 @@ from rich.text import Text
 from catalog.cli.database import Dsn
 from catalog.cli.output import AsJson, print_json
 from catalog.cli.program import in_one_line, out
-from catalog.cli.search import ENGINE, engine
+from catalog.cli.search import ENGINE, client
 from catalog.core.conninfo import conninfo
 from catalog.core.dates import utc
 from catalog.core.errors import Fatal
@@ -38,7 +38,7 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
     engine_checked = bool(os.environ.get(ENGINE))
     known = summarize(
         lambda: _connected(dsn),
-        engine if engine_checked else None,
+        client if engine_checked else None,
         lambda _, error: in_one_line(error),
         datetime.now(UTC),
     )

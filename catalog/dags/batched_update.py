@@ -32,7 +32,7 @@ from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, Params
-from catalog.dags.common.params import batch_size_param, dry_run_param
+from catalog.dags.common.params import batch_size_param, dry_run_param, rows_params
 from catalog.dags.common.state import FirstTime
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import batched_job, run_batched_update
@@ -46,7 +46,7 @@ MAX_DURATION = timedelta(days=30)
 MAX_TIMEOUT = 2_147_483  # seconds; the longest statement_timeout of PostgreSQL
 
 
-def form() -> dict[str, Param]:
+def _form() -> dict[str, Param]:
     return {
         "query_id": Param(
             type="string",
@@ -54,15 +54,7 @@ def form() -> dict[str, Param]:
             title="Query id",
             description_md="Name of this update: lower-case letters, digits, underscores.",
         ),
-        "table_name": Param(
-            type="string", enum=["image", "audio"], title="Table", description_md="The media table to change."
-        ),
-        "select_query": Param(
-            type="string",
-            pattern=r"^WHERE\s",
-            title="Which rows",
-            description_md="`WHERE …`: the rows to change.",
-        ),
+        **rows_params("The media table to change.", "`WHERE …`: the rows to change."),
         "update_query": Param(
             type="string",
             pattern=r"^SET\s",
@@ -171,7 +163,7 @@ with catalog_dag(
     "database",
     schedule=None,
     doc=(__doc__ or "").strip(),
-    params=form(),
+    params=_form(),
     example={
         "query_id": "flickr_thumbnails",
         "table_name": "image",

@@ -3,7 +3,9 @@
 Run it after a change to the list of terms; a data refresh rebuilds the filtered index anyway.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -14,11 +16,12 @@ from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.settings import API_DB, SEARCH
 from catalog.dags.common.assets import FILTERED, INDEX
-from catalog.dags.common.conf import END
-from catalog.dags.common.connections import api_connection, sensitive_terms
+from catalog.dags.common.connections import api_connection
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import PRODUCTION
+from catalog.dags.common.params import SUFFIX
 from catalog.dags.common.retries import hint
+from catalog.dags.common.sensitive_terms import sensitive_terms
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.index_checks import refuse_outdated
 from catalog.dags.groups.indexing import (
@@ -37,7 +40,6 @@ from catalog.data_refresh.refresh import EVER, Plan
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.sensitive import digest_of
 
-SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END
 DOC = """
 {about}
 
@@ -59,59 +61,69 @@ moves an alias.
 @task
 def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
     """Record which index is copied into which, once; nothing is created yet."""
-    from catalog.data_refresh.search.moderation import moderation_moment
-
-    def plan(number: int) -> Plan:
-        engine, alias = indexes(), filtered_name(media_type)
-        live = engine.resolve_alias(media_type)
-        origin = f"{media_type}-{params['origin_index_suffix']}" if params["origin_index_suffix"] else live
-        if origin is None or not engine.exists(origin):
-            raise Fatal(
-                f"there is no index {origin or media_type}; look for it with GET _cat/indices/{media_type}-*."
-            )
-        engine.require_index(origin)
-        if found := engine.identity(origin):
-            refuse_outdated(PRODUCTION, media_type, origin, found.uuid, field="origin_index_suffix")
-        if copied := engine.meta(origin).get("copied_from"):
-            raise Fatal(
-                f"{origin} was copied from {copied} without the words in which only sensitive terms are "
-                f"searched, so that the filtered index would show sensitive media. Copy from {copied}, or "
-                'trigger the data refresh with {"index_only": true}.'
-            )
-        destination = (
-            f"{media_type}-{params['destination_index_suffix'] or f'{number}-{uuid4().hex[:12]}'}-filtered"
-        )
-        if aliases := engine.aliases(destination):
-            raise Fatal(
-                f"{destination} is there and {', '.join(aliases)} points at it; choose another suffix."
-            )
-        # The live index is kept up by the API; any other may have missed whatever moderators decided.
-        with api_connection(autocommit=True) as api:
-            since = moderation_moment(api) if origin == live else EVER
-        # The documents of the origin were made under its policy.
-        policy = engine.meta(origin).get("tag_policy") or msgspec.to_builtins(tag_policy())
-        return Plan(
-            mode="filtered",
-            media_type=media_type,
-            api=API_DB,
-            search=SEARCH,
-            table="",
-            index=origin,
-            filtered=destination,
-            aliases={alias: destination},
-            policy=policy,
-            since=since,
-            live={alias: engine.resolve_alias(alias)},
-            documents={name: engine.sources(name) for name in (media_type, alias)},
-            terms=digest_of(sensitive_terms()),
-        )
-
     rehearse(media_type, [filtered_name(media_type)])
-    refresh = begin_refresh(plan)
+    refresh = begin_refresh(partial(_plan, media_type, params))
     if not (found := indexes().identity(refresh.plan.index)):
         raise Fatal(f"the index {refresh.plan.index} is missing; trigger a new run.")
     if refresh.plan.index not in refresh.indexes:
         note_index(refresh, refresh.plan.index, found.uuid)
+
+
+def _plan(media_type: MediaType, params: Mapping[str, Any], number: int) -> Plan:
+    from catalog.data_refresh.search.moderation import moderation_moment
+
+    engine, alias = indexes(), filtered_name(media_type)
+    live = engine.resolve_alias(media_type)
+    origin = _origin(media_type, params["origin_index_suffix"], live)
+    destination = (
+        f"{media_type}-{params['destination_index_suffix'] or f'{number}-{uuid4().hex[:12]}'}-filtered"
+    )
+    if aliases := engine.aliases(destination):
+        raise Fatal(f"{destination} is there and {', '.join(aliases)} points at it; choose another suffix.")
+    # The live index is kept up by the API; any other may have missed whatever moderators decided.
+    with api_connection(autocommit=True) as api:
+        since = moderation_moment(api) if origin == live else EVER
+    return Plan(
+        mode="filtered",
+        media_type=media_type,
+        api=API_DB,
+        search=SEARCH,
+        table="",
+        index=origin,
+        filtered=destination,
+        aliases={alias: destination},
+        # The documents of the origin were made under its policy.
+        policy=engine.meta(origin).get("tag_policy") or msgspec.to_builtins(tag_policy()),
+        since=since,
+        live={alias: engine.resolve_alias(alias)},
+        documents={name: engine.sources(name) for name in (media_type, alias)},
+        terms=digest_of(sensitive_terms()),
+    )
+
+
+def _origin(media_type: MediaType, suffix: str | None, live: str | None) -> str:
+    """Return the index to copy from; raises Fatal or Refused if no filtered index can be made from it.
+
+    Args:
+        media_type: Media type of the documents.
+        suffix: End of its name; None for the live index.
+        live: The live index; None if there is none.
+    """
+    engine, origin = indexes(), f"{media_type}-{suffix}" if suffix else live
+    if origin is None or not engine.exists(origin):
+        raise Fatal(
+            f"there is no index {origin or media_type}; look for it with GET _cat/indices/{media_type}-*."
+        )
+    engine.require_index(origin)
+    if found := engine.identity(origin):
+        refuse_outdated(PRODUCTION, media_type, origin, found.uuid, field="origin_index_suffix")
+    if copied := engine.meta(origin).get("copied_from"):
+        raise Fatal(
+            f"{origin} was copied from {copied} without the words in which only sensitive terms are "
+            f"searched, so that the filtered index would show sensitive media. Copy from {copied}, or "
+            'trigger the data refresh with {"index_only": true}.'
+        )
+    return origin
 
 
 @task(execution_timeout=timedelta(hours=12))

@@ -41,7 +41,8 @@ from catalog.dags.groups.refreshes import current_refresh
 from catalog.dags.groups.tables import begin, build_indexes, copy_tables, promote_tables
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import wait_for_turn
-from catalog.data_refresh.report import Checked, FilteredCounts, incremental_report, refresh_report
+from catalog.data_refresh.refresh import Plan
+from catalog.data_refresh.report import Checked, FilteredCounts, Report, incremental_report, refresh_report
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.tables.apply import Applied
 from catalog.data_refresh.tables.copy import TABLES
@@ -119,10 +120,10 @@ def check_configuration(media_type: MediaType, params: Params = GIVEN) -> None:
         return
     with (
         hint("Nothing was changed."),
-        catalog_connection(autocommit=True) as upstream,
+        catalog_connection(autocommit=True) as catalog,
         api_connection(autocommit=True) as api,
     ):
-        needed = preflight_tables(api, upstream, TABLES[media_type]).needed_bytes
+        needed = preflight_tables(api, catalog, TABLES[media_type]).needed_bytes
         log.info("the API database needs about %s MB more meanwhile", f"{needed // 1_000_000:,}")
 
 
@@ -187,32 +188,14 @@ def report_record_counts(
     filtered: dict[str, int],
     ti: TaskInstance = GIVEN,
 ) -> str:
-    refresh, engine = current_refresh(), indexes()
+    refresh = current_refresh()
     copies = [copy for part in copied or () for copy in msgspec.convert(part or [], list[TableProgress])]
-    tables = {copy.table: copy for copy in copies if copy.done}
-    before, after = refresh.plan.documents[media_type], engine.sources(media_type)
-    digest = engine.meta(media_type).get("tag_policy_digest", "")
+    promoted = ti.xcom_pull(task_ids="promote_tables") or {}
     if refresh.plan.mode == "incremental":
         updated = ti.xcom_pull(task_ids="update_indexes") or {}
-        applied = msgspec.convert(ti.xcom_pull(task_ids="promote_tables") or {}, dict[str, Applied])
-        report = incremental_report(
-            media_type, before, after, applied=applied, updated=updated, digest=digest
-        )
-        metrics.send_incremental(refresh.plan, copies, applied.values(), updated)
+        report = _report_incremental(refresh.plan, copies, promoted, updated)
     else:
-        index, shown = msgspec.convert(checked, Checked), msgspec.convert(filtered, FilteredCounts)
-        report = refresh_report(
-            media_type,
-            before,
-            after,
-            copied=list(tables.values()),
-            orphans=ti.xcom_pull(task_ids="promote_tables") or {},
-            checked=index,
-            filtered=shown,
-            digest=digest,
-            reason=refresh.plan.reason,
-        )
-        metrics.send_refresh(refresh.plan, tables.values(), index, shown)
+        report = _report_full(refresh.plan, copies, promoted, checked, filtered)
     lines = [escaped(line) for line in report.lines]
     if refresh.plan.mixed:
         lines.append("  - another release has begun this refresh, so the next one is a full one")
@@ -224,6 +207,45 @@ def report_record_counts(
         lines=lines,
         completion=True,
     )
+
+
+def _report_incremental(
+    plan: Plan, copies: list[TableProgress], applied: dict[str, Any], updated: dict[str, Any]
+) -> Report:
+    """Send the numbers of an incremental refresh as metrics, and return its report."""
+    changes, engine = msgspec.convert(applied, dict[str, Applied]), indexes()
+    report = incremental_report(
+        plan.media_type,
+        plan.documents[plan.media_type],
+        engine.sources(plan.media_type),
+        applied=changes,
+        updated=updated,
+        digest=engine.meta(plan.media_type).get("tag_policy_digest", ""),
+    )
+    metrics.send_incremental(plan, copies, changes.values(), updated)
+    return report
+
+
+def _report_full(
+    plan: Plan, copies: list[TableProgress], orphans: dict[str, int], checked: Any, filtered: Any
+) -> Report:
+    """Send the numbers of a full refresh, or of new indexes, as metrics, and return its report."""
+    tables = {copy.table: copy for copy in copies if copy.done}
+    index, shown = msgspec.convert(checked, Checked), msgspec.convert(filtered, FilteredCounts)
+    engine = indexes()
+    report = refresh_report(
+        plan.media_type,
+        plan.documents[plan.media_type],
+        engine.sources(plan.media_type),
+        copied=list(tables.values()),
+        orphans=orphans,
+        checked=index,
+        filtered=shown,
+        digest=engine.meta(plan.media_type).get("tag_policy_digest", ""),
+        reason=plan.reason,
+    )
+    metrics.send_refresh(plan, tables.values(), index, shown)
+    return report
 
 
 def refresh_dag(media_type: MediaType) -> None:

@@ -37,7 +37,7 @@ from catalog.dags.common import metrics
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
-from catalog.dags.common.params import dry_run_param
+from catalog.dags.common.params import dry_run_param, rows_params
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.state import FirstTime
 from catalog.dags.dag_factory import catalog_dag
@@ -51,20 +51,9 @@ log = logging.getLogger(__name__)
 BUSY = ["running", "queued"]
 
 
-def form() -> dict[str, Param]:
+def _form() -> dict[str, Param]:
     return {
-        "table_name": Param(
-            type="string",
-            enum=["image", "audio"],
-            title="Table",
-            description_md="The media table to delete from.",
-        ),
-        "select_query": Param(
-            type="string",
-            pattern=r"^WHERE\s",
-            title="Which rows",
-            description_md="`WHERE …`: the rows to delete.",
-        ),
+        **rows_params("The media table to delete from.", "`WHERE …`: the rows to delete."),
         "reason": Param(
             type="string",
             minLength=1,
@@ -191,7 +180,7 @@ with catalog_dag(
     "database",
     schedule=None,
     doc=(__doc__ or "").strip(),
-    params=form(),
+    params=_form(),
     example={
         "table_name": "image",
         "select_query": "WHERE provider = 'flickr' AND creator = 'somebody'",

@@ -33,7 +33,7 @@ CATALOGUE_ADDRESS = "https://download.checklistbank.org/col/latest_coldp.zip"
 TIMEOUT = timedelta(hours=6)
 
 
-def form() -> dict[str, Param]:
+def _form() -> dict[str, Param]:
     common = provider_params()
     return {
         "sql_rm_source_data_after_ingesting": Param(
@@ -226,7 +226,7 @@ with catalog_dag(
     schedule=cls.schedule,
     doc=documentation(cls),
     tags=(*(f"provider: {m}" for m in cls.catalog_names), "ingestion: full"),
-    params=form(),
+    params=_form(),
     example={"sql_rm_source_data_after_ingesting": False},
     media_types=tuple(cls.catalog_names),
     start_date=cls.start_date,

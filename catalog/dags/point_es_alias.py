@@ -12,10 +12,11 @@ from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES
 from catalog.dags.common.assets import FILTERED, INDEX
 from catalog.dags.common.conf import END
-from catalog.dags.common.connections import catalog_connection, sensitive_terms
+from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
 from catalog.dags.common.retries import hint
+from catalog.dags.common.sensitive_terms import sensitive_terms
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.index_checks import recounted, refuse_foreign_alias, refuse_outdated
 from catalog.dags.groups.indexing import delete_old_index, indexes, make_live, open_for_search

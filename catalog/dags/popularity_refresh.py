@@ -135,18 +135,19 @@ def get_providers_update_confs(
 
     Records of a provider whose constant was refused keep their scores, also if all providers are asked for.
     """
-    determined, run = _with_constant(ti), dag_run
+    determined = _with_constant(ti)
     among = [provider for provider in _declared(providers) if provider in determined]
     with catalog_connection(autocommit=True) as connection:
-        metrics = due(connection, media_type, among, force=params["force"])
-        if not metrics:
+        behind = due(connection, media_type, among, force=params["force"])
+        if not behind:
             raise AirflowSkipException("no provider's constant has changed since its rows were scored.")
         updates = []
-        for metric in metrics:
+        for metric in behind:
             conf = update_conf(media_type, metric.provider)
             # An existing child run is run again with its own conf, and selects no rows if it has finished.
             # So its id depends on everything that matters: provider, conf and constant.
-            child = f"{conf['query_id']}__{run.run_after:%Y%m%d}__{digest(run.run_id, conf, metric.constant)}"
+            what = digest(dag_run.run_id, conf, metric.constant)
+            child = f"{conf['query_id']}__{dag_run.run_after:%Y%m%d}__{what}"
             # A selection for another constant lacks some of the rows.
             give_up(connection, conf["query_id"], keep=f"batched_update/{child}")
             updates.append({"conf": conf, "child": child, "provider": metric.provider})
@@ -175,10 +176,11 @@ def notify_slack(media_type: MediaType, providers: list[str] | None, ti: TaskIns
     """Report the result of each provider."""
     providers = _declared(providers)
     with catalog_connection(autocommit=True) as connection:
-        metrics = [metric_of(connection, media_type, provider) for provider in providers]
-    checked = dict(found for found in ti.xcom_pull(task_ids=["refresh_popularity.note_refreshed"]) if found)
+        found = [metric_of(connection, media_type, provider) for provider in providers]
+    noted = ti.xcom_pull(task_ids=["refresh_popularity.note_refreshed"])
+    checked = dict(one for one in noted if one)
     determined, lines = _with_constant(ti), []
-    for m in metrics:
+    for m in found:
         state = (
             "constant NOT determined by this run; see its task refresh_constant"
             if m.provider not in determined
@@ -191,11 +193,11 @@ def notify_slack(media_type: MediaType, providers: list[str] | None, ti: TaskIns
         shown = "none" if m.constant is None else f"{m.constant:g}"
         scored = f", {checked[m.provider]:,} records with a score" if m.provider in checked else ""
         lines.append(f"  - {escaped(m.provider)}: {state}; constant {shown}{scored}")
-    late = sum(m.is_due or m.provider not in determined for m in metrics)
+    late = sum(m.is_due or m.provider not in determined for m in found)
     return notify_end(
         f"{media_type.capitalize()} popularity",
         f"{media_type.capitalize()} Popularity Refresh",
-        f"{len(metrics)} providers, {len(checked)} scored now",
+        f"{len(found)} providers, {len(checked)} scored now",
         fields={"Scored now": len(checked), "Not up to date": late},
         lines=lines,
         completion=not late,
@@ -240,8 +242,8 @@ def refresh_dag(media_type: MediaType) -> None:
             task_id="refresh_constant", map_index_template=PROVIDER, inlets=[CATALOG[media_type]], **limits
         )(refresh_constant)
         constants = refreshed_constant.partial(media_type=media_type).expand(provider=providers)
-        due: Any = get_providers_update_confs(media_type, providers)
-        constants >> due
+        updates: Any = get_providers_update_confs(media_type, providers)
+        constants >> updates
 
         @task_group
         def refresh_popularity(conf: Any, child: str, provider: str) -> None:
@@ -267,7 +269,7 @@ def refresh_dag(media_type: MediaType) -> None:
             )
             triggered >> noted(media_type=media_type, provider=provider)
 
-        refreshed = refresh_popularity.expand_kwargs(due)
+        refreshed = refresh_popularity.expand_kwargs(updates)
         refreshed >> notify_slack(media_type, providers)
 
 

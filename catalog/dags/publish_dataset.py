@@ -40,15 +40,10 @@ from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.session import Connection
 from catalog.core.settings import API_DB, DATASET_INCLUDE_SENSITIVE, DATASET_TASKS, DATASET_VERSIONS
 from catalog.dags.common.assets import CATALOG, DATASET, POPULARITY, note_written
-from catalog.dags.common.connections import (
-    api_connection,
-    catalog_connection,
-    is_configured,
-    sensitive_terms,
-    unchanged_terms,
-)
+from catalog.dags.common.connections import api_connection, catalog_connection, is_configured
 from catalog.dags.common.context import GIVEN, DagRun, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.sensitive_terms import sensitive_terms, unchanged_terms
 from catalog.dags.common.state import FirstTime
 from catalog.dags.common.storage import dataset_storage
 from catalog.dags.common.variables import value_of

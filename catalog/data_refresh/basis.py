@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 from psycopg import sql
@@ -17,13 +16,8 @@ from psycopg.types.json import Jsonb
 
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.data_refresh.search.tag_policy import TagPolicy
 from catalog.data_refresh.tables.columns import qualified_name
-from catalog.data_refresh.tables.marks import mark
 from catalog.database.row_versions import THIS_TRANSACTION
-
-if TYPE_CHECKING:
-    from catalog.data_refresh.search.indexes import Indexes
 
 MIXED = "the code of two releases has worked on the last refresh"
 FAILED = "the last incremental refresh did not reach its end"
@@ -125,6 +119,10 @@ def record(catalog: Connection, basis: Basis) -> None:
 
     A dump that is restored to another server keeps the recorded number of the transaction, but not the
     transaction itself.
+
+    Args:
+        catalog: Connection to the catalog database.
+        basis: The state in which it leaves tables and indexes.
     """
     catalog.execute(
         sql.SQL("""
@@ -170,56 +168,3 @@ def last(catalog: Connection, media_type: MediaType, current: int = 0) -> Basis 
         return msgspec.convert(row[0], Basis)
     except msgspec.ValidationError:
         return "another release recorded the last refresh"
-
-
-def obstacle(
-    basis: Basis,
-    api: Connection,
-    engine: "Indexes",
-    media_type: MediaType,
-    tables: Iterable[str],
-    wanted_inputs: str,
-    policy: TagPolicy,
-) -> str | None:
-    """Return the reason why a refresh cannot continue a basis, or None.
-
-    Args:
-        basis: State after the last refresh.
-        api: Connection to the API database.
-        engine: Operations on indexes.
-        media_type: Media type of the refresh.
-        tables: Names of the live tables.
-        wanted_inputs: Digest of what determines tables and documents now.
-        policy: Tag policy of the documents.
-    """
-    from catalog.data_refresh.search.index_writes import changed_by_others
-    from catalog.data_refresh.search.recount import recount
-
-    for table in tables:
-        found = mark(api, table)
-        if found is None or found.number != basis.number:
-            return f"the last refresh did not write the API's table {table} as it is now"
-    for alias, uuid in basis.indexes.items():
-        name = engine.resolve_alias(alias)
-        identity = engine.identity(name) if name else None
-        if identity is None or identity.uuid != uuid:
-            return f"the last refresh did not fill the index behind {alias}"
-        if pipeline := engine.pipeline(identity.name):
-            return f"the index behind {alias} has {pipeline}, which changes documents that are written to it"
-        counted = basis.documents.get(alias)
-        if counted is None:  # an earlier release recorded the basis
-            continue
-        if not (now := recount(engine, api, media_type, alias, counted, basis.since)).explained:
-            return (
-                f"another program has changed the index behind {alias}: {now.found:,} documents instead of "
-                f"{counted:,}"
-            )
-    if basis.inputs != wanted_inputs:
-        return (
-            "columns, tag policy, sensitive terms, the index mapping or the code of documents have changed "
-            "since the last refresh"
-        )
-    for alias, writes in basis.writes.items():  # an earlier release has recorded none
-        if problem := changed_by_others(engine, api, media_type, alias, policy, writes):
-            return problem
-    return None

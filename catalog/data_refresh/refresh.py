@@ -197,18 +197,18 @@ class Refresh(msgspec.Struct, frozen=True):
         return Counted.of(self.counted(index), self.plan.since, self.begun_on)
 
 
-def begin(connection: Connection, turn: Turn, plan: Plan) -> Refresh:
+def begin(catalog: Connection, turn: Turn, plan: Plan) -> Refresh:
     """Record the plan of a turn's refresh, unless one is recorded already, and return the refresh."""
-    connection.execute(
+    catalog.execute(
         "insert into refresh (number, plan) values (%s, %s) on conflict (number) do nothing",
         [turn.number, Jsonb(msgspec.to_builtins(plan))],
     )
-    return read(connection, turn)
+    return read(catalog, turn)
 
 
-def begun(connection: Connection, turn: Turn) -> Refresh | None:
+def begun(catalog: Connection, turn: Turn) -> Refresh | None:
     """Return the refresh of a turn; None before its plan is recorded."""
-    row = connection.execute(
+    row = catalog.execute(
         "select plan, stage, indexes, begun_on from refresh where number = %s", [turn.number]
     ).fetchone()
     if not row:
@@ -217,22 +217,26 @@ def begun(connection: Connection, turn: Turn) -> Refresh | None:
     return Refresh(turn.number, turn.dag_id, turn.run_id, plan, row[1], indexes, row[3])
 
 
-def read(connection: Connection, turn: Turn) -> Refresh:
+def read(catalog: Connection, turn: Turn) -> Refresh:
     """Return the refresh of a turn. Raises Refused if its plan is not recorded."""
-    if refresh := begun(connection, turn):
+    if refresh := begun(catalog, turn):
         return refresh
     raise Refused("this run's refresh was never begun; clear its first tasks and all that follow.")
 
 
-def note_code(connection: Connection, refresh: Refresh) -> Refresh:
+def note_code(catalog: Connection, refresh: Refresh) -> Refresh:
     """Note if the code that works on a refresh is not that which began it, and return the refresh.
 
     Parts of tables and indexes are then as another release makes them, so no refresh can continue from there.
+
+    Args:
+        catalog: Connection to the catalog database.
+        refresh: The refresh on which this code is to work.
     """
     plan = refresh.plan
     if not plan.inputs or plan.mixed or plan.code == code():
         return refresh
-    noted = connection.execute(
+    noted = catalog.execute(
         "update refresh set plan = plan || %s where number = %s and stage <> 'promoted'",
         [Jsonb(_MIXED), refresh.number],
     ).rowcount
@@ -246,9 +250,9 @@ def note_code(connection: Connection, refresh: Refresh) -> Refresh:
     return msgspec.structs.replace(refresh, plan=msgspec.structs.replace(plan, mixed=True))
 
 
-def replan(connection: Connection, refresh: Refresh, plan: Plan) -> Refresh:
+def replan(catalog: Connection, refresh: Refresh, plan: Plan) -> Refresh:
     """Replace the plan of a refresh, as long as nothing is live, and return the refresh."""
-    connection.execute(
+    catalog.execute(
         "update refresh set plan = %(plan)s || case when plan @> %(mixed)s then %(mixed)s else '{}' end"
         " where number = %(number)s and stage = 'working'",
         {
@@ -260,14 +264,14 @@ def replan(connection: Connection, refresh: Refresh, plan: Plan) -> Refresh:
     return msgspec.structs.replace(refresh, plan=plan)
 
 
-def note_index(connection: Connection, refresh: Refresh, index: str, made: CreatedIndex) -> None:
+def note_index(catalog: Connection, refresh: Refresh, index: str, made: CreatedIndex) -> None:
     """Record an index that was created or counted; it replaces an earlier one of the same name."""
-    connection.execute(
+    catalog.execute(
         "update refresh set indexes = indexes || %s where number = %s",
         [Jsonb({index: msgspec.to_builtins(made)}), refresh.number],
     )
 
 
-def reach(connection: Connection, refresh: Refresh, stage: Stage) -> None:
+def reach(catalog: Connection, refresh: Refresh, stage: Stage) -> None:
     """Record the stage of the refresh."""
-    connection.execute("update refresh set stage = %s where number = %s", [stage, refresh.number])
+    catalog.execute("update refresh set stage = %s where number = %s", [stage, refresh.number])

@@ -11,22 +11,22 @@ from catalog.data_refresh.decisions import Decision, Decisions, Remembered
 from catalog.data_refresh.refresh import Counted
 
 
-def promoted(connection: Connection) -> set[str]:
+def promoted(catalog: Connection) -> set[str]:
     """Return the uuids of the indexes of all promoted refreshes, with or without an alias now."""
-    rows = connection.execute(
+    rows = catalog.execute(
         "select made ->> 'uuid' from refresh, jsonb_each(indexes) as i(name, made) where stage = 'promoted'"
     )
     return {uuid for (uuid,) in rows}
 
 
-def is_complete(connection: Connection, uuid: str) -> bool | None:
+def is_complete(catalog: Connection, uuid: str) -> bool | None:
     """Return whether an index was complete when it was made, and its tables are live; None if unknown.
 
     Args:
-        connection: Connection to the catalog database.
+        catalog: Connection to the catalog database.
         uuid: The engine's uuid of the index.
     """
-    row = connection.execute(
+    row = catalog.execute(
         "select bool_or(stage <> 'working' and made ->> 'documents' is not null)"
         "  from refresh, jsonb_each(indexes) as i(name, made)"
         " where made ->> 'uuid' = %s and plan ->> 'mode' is distinct from 'alias'",
@@ -35,20 +35,20 @@ def is_complete(connection: Connection, uuid: str) -> bool | None:
     return row[0] if row else None
 
 
-def made_before(connection: Connection, uuid: str, media_type: MediaType, search: str) -> datetime | None:
+def made_before(catalog: Connection, uuid: str, media_type: MediaType, search: str) -> datetime | None:
     """Return when a data refresh has changed documents of a media type since an index was made; None if not.
 
     An index that is made from another one is as old as that one was then. One of an earlier release, whose
     making is not recorded, is at least as old as the first record of it.
 
     Args:
-        connection: Connection to the catalog database.
+        catalog: Connection to the catalog database.
         uuid: The engine's uuid of the index.
         media_type: Media type of the documents.
         search: Airflow connection of the search engine.
     """
     number = value(
-        connection,
+        catalog,
         """
         with recursive
         made as (
@@ -70,23 +70,23 @@ def made_before(connection: Connection, uuid: str, media_type: MediaType, search
         """,
         {"uuid": uuid},
     )
-    return None if number is None else last_begun(connection, media_type, search, after=number)
+    return None if number is None else last_begun(catalog, media_type, search, after=number)
 
 
 def last_begun(
-    connection: Connection, media_type: MediaType, search: str, *, after: int = 0, before: int | None = None
+    catalog: Connection, media_type: MediaType, search: str, *, after: int = 0, before: int | None = None
 ) -> datetime | None:
     """Return when the last promoted data refresh began; None if there is none.
 
     Args:
-        connection: Connection to the catalog database.
+        catalog: Connection to the catalog database.
         media_type: Media type of the refresh.
         search: Airflow connection of the search engine.
         after: Only refreshes with a higher number.
         before: Only refreshes with a lower number; None for all.
     """
     began: datetime | None = value(
-        connection,
+        catalog,
         """
         select max(begun_on) from refresh
          where stage = 'promoted' and plan ->> 'media_type' = %(media_type)s
@@ -99,15 +99,15 @@ def last_begun(
     return began
 
 
-def last_behind(connection: Connection, alias: str, search: str) -> str | None:
+def last_behind(catalog: Connection, alias: str, search: str) -> str | None:
     """Return the uuid of the index at which a run has last pointed an alias; None if none has.
 
     Args:
-        connection: Connection to the catalog database.
+        catalog: Connection to the catalog database.
         alias: Name of the alias.
         search: Airflow connection of the search engine.
     """
-    row = connection.execute(
+    row = catalog.execute(
         "select indexes -> (plan -> 'aliases' ->> %(alias)s) ->> 'uuid' from refresh"
         " where stage = 'promoted' and plan ->> 'search' = %(search)s"
         "   and plan -> 'aliases' ->> %(alias)s is not null order by number desc limit 1",
@@ -116,15 +116,15 @@ def last_behind(connection: Connection, alias: str, search: str) -> str | None:
     return row[0] if row else None
 
 
-def last_decisions(connection: Connection, media_type: MediaType, api: str) -> Decisions:
+def last_decisions(catalog: Connection, media_type: MediaType, api: str) -> Decisions:
     """Return what is remembered of moderators' decisions since the last promoted refresh began.
 
     Args:
-        connection: Connection to the catalog database.
+        catalog: Connection to the catalog database.
         media_type: Media type of the records.
         api: Airflow connection of the API database.
     """
-    row = connection.execute(
+    row = catalog.execute(
         "select plan -> 'remembered' from refresh"
         " where stage = 'promoted' and plan ->> 'media_type' = %s and plan ->> 'api' = %s"
         "   and jsonb_typeof(plan -> 'remembered') = 'object' order by number desc limit 1",
@@ -133,14 +133,14 @@ def last_decisions(connection: Connection, media_type: MediaType, api: str) -> D
     return msgspec.convert(row[0], dict[Decision, Remembered]) if row else {}
 
 
-def last_count(connection: Connection, uuid: str) -> Counted | None:
+def last_count(catalog: Connection, uuid: str) -> Counted | None:
     """Return the number of documents with which an index became live, or was finished; None if unknown.
 
     Args:
-        connection: Connection to the catalog database.
+        catalog: Connection to the catalog database.
         uuid: The engine's uuid of the index.
     """
-    row = connection.execute(
+    row = catalog.execute(
         "select (made ->> 'documents')::bigint, plan ->> 'since', begun_on"
         "  from refresh, jsonb_each(indexes) as i(name, made)"
         " where made ->> 'uuid' = %s and made ->> 'documents' is not null and stage <> 'working'"

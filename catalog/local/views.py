@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from catalog.cli.program import Terminal
+from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.queries import search
 from catalog.local import demo
 from catalog.local.doctor import Finding
@@ -107,7 +108,7 @@ def sample_table(stack: Stack) -> Table:
 
 def search_table(client: Elasticsearch, words: str) -> Table:
     """Search the live image index, and return a table of the first hits."""
-    found = search(client, "image", words, 5)
+    found = search(Indexes(client, patience=0), "image", words, 5)
     title = Text(f"{found.total:,} images for {words!r}")
     table = Table("score", "title", "source", "license", "tags", title=title)
     for hit in found.first:

@@ -5,6 +5,7 @@ from airflow.sdk import Param
 from catalog.core.media import MEDIA_TYPES
 from catalog.dags.common.conf import END
 
+SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END  # of the name of an index
 _DAY = r"^\d{4}-\d{2}-\d{2}" + END
 
 REPLAY = Param(
@@ -18,6 +19,19 @@ REPLAY = Param(
 
 def media_type_param() -> Param:
     return Param(type="string", enum=list(MEDIA_TYPES), title="Media type", description_md="Which media.")
+
+
+def rows_params(table: str, rows: str) -> dict[str, Param]:
+    """Return the fields that say which rows of which table.
+
+    Args:
+        table: Description of the table.
+        rows: Description of the condition.
+    """
+    return {
+        "table_name": Param(type="string", enum=list(MEDIA_TYPES), title="Table", description_md=table),
+        "select_query": Param(type="string", pattern=r"^WHERE\s", title="Which rows", description_md=rows),
+    }
 
 
 def batch_size_param() -> Param:

@@ -16,7 +16,7 @@ from catalog.core.settings import ES_INDEX_THROTTLING_RATE
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import database_connection
 from catalog.dags.common.environments import Environment
-from catalog.dags.common.params import media_type_param
+from catalog.dags.common.params import SUFFIX, media_type_param
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
@@ -33,10 +33,16 @@ from catalog.dags.groups.indexing import (
 from catalog.dags.groups.refreshes import begin_refresh, current_refresh, is_complete, note_index, reach
 from catalog.dags.operators.slack import notify
 from catalog.data_refresh.refresh import EVER, Copy, Plan, Refresh
-from catalog.data_refresh.search.identity import FILTERED_SUFFIX, is_filtered, is_stray, preflight_prefix
+from catalog.data_refresh.search.attempts import Attempt
+from catalog.data_refresh.search.identity import (
+    FILTERED_SUFFIX,
+    IndexIdentity,
+    is_filtered,
+    is_stray,
+    preflight_prefix,
+)
 
 log = logging.getLogger(__name__)
-_SUFFIX = r"^[a-z0-9][a-z0-9_-]{0,63}" + END
 _ORIGIN = r"^[a-z0-9][a-z0-9_-]{0,199}" + END
 
 
@@ -51,7 +57,7 @@ def copy_params(origin: str) -> dict[str, Param]:
         "index_suffix": Param(
             None,
             type=["null", "string"],
-            pattern=_SUFFIX,
+            pattern=SUFFIX,
             title="Name",
             description_md="The new index is `<media_type>-<suffix>`. Empty: a new name.",
         ),
@@ -81,34 +87,11 @@ def begin_copy(
         Refused: The origin is unknown, incomplete, of another media type or not as it was counted, or the new
             name is taken.
     """
-    engine = indexes(environment.search)
 
     def plan(number: int) -> Plan:
-        index = engine.resolve_alias(origin) or origin
-        if not engine.exists(index):
-            raise Refused(f"origin: there is no index or alias {origin}; look for it with GET _cat/indices.")
-        identity = engine.require(index)
-        if (there := identity.meta.get("media_type")) != media_type:
-            raise Refused(f"origin: the documents of {index} are of {there}, not of {media_type}.")
-        if is_complete(identity.uuid) is False:
-            raise Refused(f"origin: {index} was never complete, or belongs to tables that are not live.")
-        if changed := recounted(environment, media_type, index, identity.uuid):
-            raise Refused(
-                f"origin: {changed.text}. Copy from another one, or run a data refresh, which replaces it. "
-                "If documents may be missing and no alias points at it, first point one at it: "
-                f"point_{environment.name}_es_alias with accept_shrinkage counts it again."
-            )
-        name = f"{media_type}-{suffix or f'{number}-{uuid4().hex[:12]}'}"
-        if is_filtered(name):
-            raise Refused("index_suffix: leave out filtered; it is added if the origin is a filtered index.")
-        if name.startswith(preflight_prefix(media_type)):
-            raise Refused("index_suffix: indexes of checks, which are deleted, begin with preflight-.")
-        name += FILTERED_SUFFIX if is_filtered(index) else ""
-        delete_incomplete(environment, media_type)
-        if behind := engine.resolve_alias(name):
-            raise Refused(f"index_suffix: {name} is an alias, of {behind}; choose another suffix.")
-        if engine.exists(name):
-            raise Refused(f"index_suffix: {name} exists already; delete it, or choose another suffix.")
+        identity = _origin(environment, media_type, origin)
+        index = identity.name
+        name = _new_name(environment, media_type, suffix or f"{number}-{uuid4().hex[:12]}", index)
         planned = copy(index, identity.uuid)
         if since := refreshed_since(environment, media_type, identity.uuid):
             note = (
@@ -134,6 +117,45 @@ def begin_copy(
     with hint("Nothing was created."):
         refresh = begin_refresh(plan)
     return str(refresh.plan.index)
+
+
+def _origin(environment: Environment, media_type: MediaType, origin: str) -> IndexIdentity:
+    """Return the identity of the index to copy from; raises Refused if it is not one to copy."""
+    engine = indexes(environment.search)
+    index = engine.resolve_alias(origin) or origin
+    if not engine.exists(index):
+        raise Refused(f"origin: there is no index or alias {origin}; look for it with GET _cat/indices.")
+    identity = engine.require(index)
+    if (there := identity.meta.get("media_type")) != media_type:
+        raise Refused(f"origin: the documents of {index} are of {there}, not of {media_type}.")
+    if is_complete(identity.uuid) is False:
+        raise Refused(f"origin: {index} was never complete, or belongs to tables that are not live.")
+    if changed := recounted(environment, media_type, index, identity.uuid):
+        raise Refused(
+            f"origin: {changed.text}. Copy from another one, or run a data refresh, which replaces it. "
+            "If documents may be missing and no alias points at it, first point one at it: "
+            f"point_{environment.name}_es_alias with accept_shrinkage counts it again."
+        )
+    return identity
+
+
+def _new_name(environment: Environment, media_type: MediaType, suffix: str, origin: str) -> str:
+    """Return the name of the new index; raises Refused if it is taken, or says what is not so.
+
+    What failed runs of this DAG left behind is deleted before.
+    """
+    engine, name = indexes(environment.search), f"{media_type}-{suffix}"
+    if is_filtered(name):
+        raise Refused("index_suffix: leave out filtered; it is added if the origin is a filtered index.")
+    if name.startswith(preflight_prefix(media_type)):
+        raise Refused("index_suffix: indexes of checks, which are deleted, begin with preflight-.")
+    name += FILTERED_SUFFIX if is_filtered(origin) else ""
+    delete_incomplete(environment, media_type)
+    if behind := engine.resolve_alias(name):
+        raise Refused(f"index_suffix: {name} is an alias, of {behind}; choose another suffix.")
+    if engine.exists(name):
+        raise Refused(f"index_suffix: {name} exists already; delete it, or choose another suffix.")
+    return name
 
 
 def delete_incomplete(environment: Environment, media_type: MediaType) -> list[str]:
@@ -170,10 +192,9 @@ def copy_documents() -> int:
         plan.copy,
         lambda: make_index(refresh, plan.index),
         per_second=value_of(ES_INDEX_THROTTLING_RATE),
-        load=state.load,
-        save=state.save,
-        should_stop=sigterm_flag(),
-        progress=Meter("documents", matching(own.engine, plan.copy)),
+        attempt=Attempt(
+            state.load, state.save, sigterm_flag(), Meter("documents", matching(own.engine, plan.copy))
+        ),
     ).run()
     state.clear()
     note_index(refresh, plan.index, uuid, documents, writes=writes)

@@ -30,6 +30,11 @@ def refreshed_since(where: Environment, media_type: MediaType, uuid: str) -> dat
     """Return when a data refresh has changed the documents since an index was made; None if not.
 
     Only production has data refreshes; those of staging make another index of the same rows.
+
+    Args:
+        where: The environment of the index.
+        media_type: Media type of its documents.
+        uuid: The engine's uuid of it.
     """
     if where is not PRODUCTION:
         return None

@@ -25,16 +25,11 @@ from catalog.core.settings import (
     TAG_POLICY,
 )
 from catalog.dags.common.assets import FILTERED, INDEX, note_written
-from catalog.dags.common.connections import (
-    catalog_connection,
-    database_connection,
-    search_connection,
-    sensitive_terms,
-    unchanged_terms,
-)
+from catalog.dags.common.connections import catalog_connection, database_connection, search_connection
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.retries import hint
+from catalog.dags.common.sensitive_terms import sensitive_terms, unchanged_terms
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import environment, value_of
 from catalog.dags.groups.refreshes import (
@@ -48,13 +43,13 @@ from catalog.dags.operators.turns import holding_turn
 from catalog.data_refresh.refresh import EVER, Refresh
 from catalog.data_refresh.refresh_history import promoted
 from catalog.data_refresh.report import Checked
+from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.mapping import SHARDS
 from catalog.data_refresh.search.tag_policy import TagPolicy, policy_from
 
 if TYPE_CHECKING:
     from catalog.data_refresh.search.indexes import Indexes
-    from catalog.data_refresh.search.indexing import Indexed
     from catalog.data_refresh.search.refresh_indexes import RefreshIndexes
 
 log = logging.getLogger(__name__)
@@ -146,24 +141,17 @@ def index_range(part: dict[str, int]) -> dict[str, Any]:
     refresh = current_refresh("working")
     plan = refresh.plan
     meter = Meter("documents", part["last"] - part["first"] + 1)
-
-    def progress(indexed: "Indexed") -> None:
-        meter(indexed.documents)
-
     with database_connection(plan.api, autocommit=True) as api:
         done = RangeIndexer(
             api,
-            search_connection(plan.search).client,
+            indexes(plan.search),
             plan.index,
             plan.table,
             plan.media_type,
             policy_from(plan.policy),
             IdRange(**part),
             uuid=refresh.made(plan.index).uuid,
-            load=state.load,
-            save=state.save,
-            progress=progress,
-            should_stop=sigterm_flag(),
+            attempt=Attempt(state.load, state.save, sigterm_flag(), meter),
         ).run()
     state.clear()
     result: dict[str, Any] = msgspec.to_builtins(done)
@@ -246,10 +234,9 @@ def create_filtered_index() -> dict[str, int]:
         unchanged_terms(plan.terms),
         lambda: make_index(refresh, plan.filtered),
         per_second=value_of(ES_INDEX_THROTTLING_RATE),
-        load=resumable,
-        save=state.save,
-        should_stop=sigterm_flag(),
-        progress=Meter("documents", own.engine.count(plan.index)),
+        attempt=Attempt(
+            resumable, state.save, sigterm_flag(), Meter("documents", own.engine.count(plan.index))
+        ),
     ).run()
     state.clear()
     accepted = bool(context["params"].get("accept_shrinkage"))
@@ -284,9 +271,7 @@ def update_live_indexes(refresh: Refresh) -> dict[str, Any]:
             policy_from(plan.policy),
             unchanged_terms(plan.terms),
             records=plan.counts[plan.media_type],
-            load=state.load,
-            save=state.save,
-            should_stop=sigterm_flag(),
+            attempt=Attempt(state.load, state.save, sigterm_flag()),
         ).run()
         for name in plan.aliases.values():
             own.follow_moderation(api, name)

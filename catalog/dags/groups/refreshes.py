@@ -11,7 +11,6 @@ from catalog.data_refresh import refresh as refreshes
 from catalog.data_refresh import refresh_history, removals
 from catalog.data_refresh.basis import record
 from catalog.data_refresh.decisions import refuse_lost
-from catalog.data_refresh.modes import completed
 from catalog.data_refresh.refresh import Counted, CreatedIndex, Plan, Refresh, Stage
 
 log = logging.getLogger(__name__)
@@ -109,6 +108,8 @@ def replan(refresh: Refresh, plan: Plan) -> Refresh:
 
 def complete(refresh: Refresh) -> None:
     """Record a refresh as promoted, with the state that the next one can continue."""
+    from catalog.data_refresh.modes import completed
+
     with catalog_connection(autocommit=True) as catalog:
         current = refreshes.read(catalog, current_turn(catalog))
         if state := completed(current):

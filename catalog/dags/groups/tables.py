@@ -4,7 +4,6 @@ import logging
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 from airflow.sdk import task
@@ -18,18 +17,13 @@ from catalog.core.settings import (
     DATA_REFRESH_FULL_AFTER_DAYS,
     DATA_REFRESH_LIMIT,
     DATA_REFRESH_MOST_CHANGED,
-    SEARCH,
 )
 from catalog.dags.common.assets import API, note_written
-from catalog.dags.common.connections import (
-    api_connection,
-    catalog_connection,
-    sensitive_terms,
-    unchanged_terms,
-)
+from catalog.dags.common.connections import api_connection, catalog_connection
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.retries import hint
+from catalog.dags.common.sensitive_terms import sensitive_terms, unchanged_terms
 from catalog.dags.common.variables import value_of
 from catalog.dags.groups.indexing import MAX_DURATION, indexes, require_complete, tag_policy
 from catalog.dags.groups.refreshes import (
@@ -42,27 +36,21 @@ from catalog.dags.groups.refreshes import (
     replan,
 )
 from catalog.dags.operators.turns import holding_turn
-from catalog.data_refresh.basis import code, inputs, source_columns
-from catalog.data_refresh.decisions import refuse_lost, remember
-from catalog.data_refresh.modes import choose, most_changes
+from catalog.data_refresh.decisions import refuse_lost
 from catalog.data_refresh.refresh import Plan, Refresh
 from catalog.data_refresh.refresh_history import last_decisions
-from catalog.data_refresh.search.identity import filtered_name
-from catalog.data_refresh.search.sensitive import digest_of
 from catalog.data_refresh.tables import progress
 from catalog.data_refresh.tables.apply import COPIED_COMPLETELY, apply_changes
 from catalog.data_refresh.tables.changes import TooManyChanges
 from catalog.data_refresh.tables.changes_copy import ChangesCopy
-from catalog.data_refresh.tables.columns import api_columns, catalog_name, temp_name
 from catalog.data_refresh.tables.copy import TABLES, TableCopy
 from catalog.data_refresh.tables.index_building import build_indexes as build
 from catalog.data_refresh.tables.progress import TableProgress
 from catalog.data_refresh.tables.promotion import drop_leftovers, promote
 from catalog.data_refresh.tables.ranges import sessions
-from catalog.data_refresh.tables.shape import check_shape, shape
+from catalog.data_refresh.tables.shape import check_shape
 from catalog.data_refresh.tables.shrinkage import refuse_shrinkage, shrinkage
 from catalog.database.estimates import analyzed_rows
-from catalog.database.row_versions import horizon
 
 log = logging.getLogger(__name__)
 SESSION = "session {{ task.op_kwargs.session }}"
@@ -75,49 +63,19 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
     Returns:
         The numbers of the tasks that copy the tables and create their indexes together.
     """
-    from catalog.data_refresh.search.moderation import moderation_moment
-
-    index_only, tables = params["index_only"], TABLES[media_type]
+    from catalog.data_refresh.modes import choose, full_plan, index_plan
 
     def plan(number: int) -> Plan:
-        names, engine, policy = _new_names(media_type, number), indexes(), tag_policy()
-        terms = sensitive_terms()
+        engine, policy, terms = indexes(), tag_policy(), sensitive_terms()
         with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
             if not params["accept_shrinkage"]:
                 before = last_decisions(catalog, media_type, API_DB)
                 refuse_lost(api, media_type, before, f"{media_type}_data_refresh")
-            full = Plan(
-                mode="index_only" if index_only else "full",
-                media_type=media_type,
-                api=API_DB,
-                search=SEARCH,
-                table=media_type if index_only else temp_name(media_type),
-                index=names[media_type],
-                filtered=names[filtered_name(media_type)],
-                aliases=names,
-                policy=msgspec.to_builtins(policy),
-                since=moderation_moment(api),
-                shapes={} if index_only else {table: shape(api, table) for table in tables},
-                live={alias: engine.resolve_alias(alias) for alias in names},
-                documents={alias: engine.sources(alias) for alias in names},
-                terms=digest_of(terms),
-                remembered=remember(api, media_type),
-            )
-            if index_only:
-                return full
-            columns = {
-                catalog_name(table): [
-                    api_columns(catalog, api, table),
-                    source_columns(catalog, catalog_name(table)),
-                ]
-                for table in tables
-            }
-            full = msgspec.structs.replace(
-                full, horizon=horizon(catalog), inputs=inputs(columns, terms, policy.digest), code=code()
-            )
+            if params["index_only"]:
+                return index_plan(api, engine, media_type, number, policy, terms)
             return choose(
                 params["mode"],
-                full,
+                full_plan(catalog, api, engine, media_type, number, policy, terms),
                 catalog,
                 api,
                 engine,
@@ -136,12 +94,6 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
     with catalog_connection(autocommit=True) as catalog:
         number = sessions(catalog, media_type, most=value_of(DATA_REFRESH_COPY_TASKS))
     return list(range(1, number + 1))
-
-
-def _new_names(media_type: MediaType, number: int) -> dict[str, str]:
-    """Return new names of both indexes, by alias."""
-    index = f"{media_type}-{number}-{uuid4().hex[:12]}"
-    return {media_type: index, filtered_name(media_type): filtered_name(index)}
 
 
 @task(map_index_template=SESSION)
@@ -167,15 +119,15 @@ def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> 
                 ) from None
             refresh = _continue_full(media_type, refresh, str(error))
     counts, should_stop, limit = [], sigterm_flag(), value_of(DATA_REFRESH_LIMIT)
-    with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api:
+    with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
         for table in TABLES[media_type]:
-            meter = Meter(f"rows of {table}", analyzed_rows(upstream, table) or 0)
+            meter = Meter(f"rows of {table}", analyzed_rows(catalog, table) or 0)
 
             def report(copied: TableProgress, meter: Meter = meter) -> None:
                 meter(copied.rows)
 
             copied = TableCopy(
-                upstream,
+                catalog,
                 api,
                 table,
                 refresh.identity,
@@ -193,13 +145,14 @@ def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> 
 
 def _copy_changes(media_type: MediaType, refresh: Refresh) -> list[dict[str, Any]]:
     """Copy the changed records of each table and return the counts."""
+    from catalog.data_refresh.modes import most_changes
     from catalog.data_refresh.search.changed_documents import count_documents
 
     counts, previous, should_stop = [], refresh.plan.previous, sigterm_flag()
     assert previous is not None
-    with catalog_connection(autocommit=True) as upstream, api_connection(autocommit=True) as api:
+    with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
         for table in TABLES[media_type]:
-            values = (upstream, api, table, refresh.identity)
+            values = (catalog, api, table, refresh.identity)
             expected = refresh.plan.shapes[table]
             if table in COPIED_COMPLETELY:
                 copied = TableCopy(*values, expected=expected, should_stop=should_stop).run()
@@ -220,20 +173,12 @@ def _copy_changes(media_type: MediaType, refresh: Refresh) -> list[dict[str, Any
 
 def _continue_full(media_type: MediaType, refresh: Refresh, reason: str) -> Refresh:
     """Make an incremental refresh a full one."""
+    from catalog.data_refresh.modes import full_instead
+
     log.info("a full refresh instead: %s", reason)
     with api_connection(autocommit=True) as api:
         drop_leftovers(api, TABLES[media_type])
-    names = _new_names(media_type, refresh.number)
-    plan = msgspec.structs.replace(
-        refresh.plan,
-        mode="full",
-        reason=reason,
-        index=names[media_type],
-        filtered=names[filtered_name(media_type)],
-        aliases=names,
-        previous=None,
-    )
-    return replan(refresh, plan)
+    return replan(refresh, full_instead(refresh.plan, refresh.number, reason))
 
 
 @task(execution_timeout=MAX_DURATION, map_index_template=SESSION)
@@ -260,41 +205,51 @@ def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, i
     if params["index_only"]:
         raise AirflowSkipException("index_only: the live tables stay.")
     if refresh.plan.mode == "incremental":
-        if refresh.stage == "working":  # before the live tables change, whose documents need the list
-            unchanged_terms(refresh.plan.terms)
-        with api_connection(autocommit=True) as api, hint("The tables were not changed."), holding_turn():
-            if not params["accept_shrinkage"]:
-                refuse_lost_decisions(refresh, api)
-            own = {table: progress.own_columns(api, table) for table in TABLES[media_type]}
-            applied = apply_changes(
-                api,
-                TABLES[media_type],
-                refresh.number,
-                own,
-                expected=refresh.plan.shapes,
-                accept_shrinkage=params["accept_shrinkage"],
-                why=partial(removed_by_checks, refresh),
-            )
-        reach(refresh, "tables")
-        log.info("changed rows, also if an earlier attempt has changed them: %s", applied or "not known")
-        changes = {
-            name: sum(getattr(one, name) for one in applied.values())
-            for name in ("inserted", "updated", "deleted")
-        }
-        if any(changes.values()) or not applied:
-            note_written(API[media_type], mode=refresh.plan.mode, refresh=refresh.number, **changes)
-        return msgspec.to_builtins(applied)  # type: ignore[no-any-return]
+        return _apply(media_type, refresh, accepted=params["accept_shrinkage"])
+    return _exchange(media_type, refresh, accepted=params["accept_shrinkage"])
+
+
+def _apply(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dict[str, Any]:
+    """Change the live tables, and return the numbers of changes by table."""
+    if refresh.stage == "working":  # before the live tables change, whose documents need the list
+        unchanged_terms(refresh.plan.terms)
+    with api_connection(autocommit=True) as api, hint("The tables were not changed."), holding_turn():
+        if not accepted:
+            refuse_lost_decisions(refresh, api)
+        own = {table: progress.own_columns(api, table) for table in TABLES[media_type]}
+        applied = apply_changes(
+            api,
+            TABLES[media_type],
+            refresh.number,
+            own,
+            expected=refresh.plan.shapes,
+            accept_shrinkage=accepted,
+            why=partial(removed_by_checks, refresh),
+        )
+    reach(refresh, "tables")
+    log.info("changed rows, also if an earlier attempt has changed them: %s", applied or "not known")
+    changes = {
+        name: sum(getattr(one, name) for one in applied.values())
+        for name in ("inserted", "updated", "deleted")
+    }
+    if any(changes.values()) or not applied:
+        note_written(API[media_type], mode=refresh.plan.mode, refresh=refresh.number, **changes)
+    return msgspec.to_builtins(applied)  # type: ignore[no-any-return]
+
+
+def _exchange(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dict[str, int]:
+    """Exchange the tables, and return the numbers of deleted orphans by foreign key."""
     with api_connection(autocommit=True) as api, hint("The old tables are still live."):
         require_complete(refresh)
         with holding_turn():
-            if not params["accept_shrinkage"]:
+            if not accepted:
                 refuse_lost_decisions(refresh, api)
             promoted = promote(
                 api,
                 TABLES[media_type],
                 refresh.identity,
                 expected=refresh.plan.shapes,
-                accept_shrinkage=params["accept_shrinkage"],
+                accept_shrinkage=accepted,
                 number=refresh.number,
             )
         reach(refresh, "tables")

@@ -229,6 +229,14 @@ def notify_end(
 ) -> str:
     """Report the end of a run, whatever happened before; name the tasks that have failed.
 
+    Args:
+        title: What has ended.
+        sender: Name under which the message is sent.
+        summary: What was done.
+        fields: Numbers, by name.
+        lines: Details.
+        completion: Whether everything has been done, if no task has failed.
+
     Raises:
         UpstreamFailed: Some have. The report fails as well, so that it is repeated when the failed tasks of
             the run are cleared.

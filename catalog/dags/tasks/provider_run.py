@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import Context
 
 from catalog.core.settings import CONTACT_EMAIL, PRIVATE_HOSTS
-from catalog.dags.common.connections import throttle_for
+from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import DagRun, show_in_map_index
 from catalog.dags.common.oauth2 import credentials_for
 from catalog.dags.common.secrets import secret_for
@@ -17,6 +17,7 @@ from catalog.ingestion.assemble import client_for, replay_of, since
 from catalog.ingestion.client import Client
 from catalog.ingestion.parts import Parts, pull_key
 from catalog.ingestion.provider import Provider
+from catalog.ingestion.rate import SharedThrottle
 from catalog.ingestion.registry import provider_class
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.windows import Window, day_window, run_window
@@ -104,7 +105,15 @@ def provider_client(cls: type[Provider], replay: ReplayAdapter | None) -> Client
     contact, private_hosts = value_of(CONTACT_EMAIL), value_of(PRIVATE_HOSTS)
     if cls.needs_contact and not contact and not replay:
         log.warning("%s asks for the operator's address; set the Variable CONTACT_EMAIL.", cls.name)
-    shared: dict[str, Any] = {} if replay else {"throttle": throttle_for(cls), "tokens": credentials_for(cls)}
+    shared: dict[str, Any] = (
+        {} if replay else {"throttle": _throttle_for(cls), "tokens": credentials_for(cls)}
+    )
     return client_for(
         cls, secret_for(cls), replay=replay, contact=contact, private_hosts=private_hosts, **shared
     )
+
+
+def _throttle_for(provider: type[Provider]) -> SharedThrottle:
+    """Return the provider's rate limit, shared through the catalog database by pulls with the same key."""
+    key = provider.key.variable if provider.key else provider.name
+    return SharedThrottle(lambda: catalog_connection(autocommit=True), key, provider.rate, provider.quota)

@@ -4,18 +4,17 @@ Requests go to the private alias of the index and require an alias. Otherwise th
 missing index automatically, with a guessed mapping.
 """
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import msgspec
 import orjson
 from elastic_transport import ApiError, TransportError
-from elasticsearch import Elasticsearch
 
 from catalog.core.errors import Fatal, Retry
 from catalog.data_refresh.search.client import explanation
 from catalog.data_refresh.search.identity import REMEDY
+from catalog.data_refresh.search.indexes import Indexes
 
 ATTEMPTS = 6  # per request, or for the actions of it that the engine did not accept
 BACKOFF = 1.0  # seconds, doubled each time
@@ -72,21 +71,13 @@ class BulkSender:
     """Sends actions until the engine has accepted or permanently rejected each of them.
 
     Args:
-        client: Client of the engine.
+        engine: Operations on indexes.
         writer: Private alias of the index.
         tell: Count changed documents; this needs a long answer to each request.
-        pause: Sleeps for a number of seconds.
     """
 
-    def __init__(
-        self,
-        client: Elasticsearch,
-        writer: str,
-        *,
-        tell: bool = False,
-        pause: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._client, self._writer, self._tell, self._pause = client, writer, tell, pause
+    def __init__(self, engine: Indexes, writer: str, *, tell: bool = False) -> None:
+        self._engine, self._writer, self._tell = engine, writer, tell
 
     def send(self, actions: Iterable[bytes]) -> Sent:
         """Send actions, in requests of at most REQUEST_BYTES.
@@ -104,11 +95,11 @@ class BulkSender:
         problem = ""
         for attempt in range(ATTEMPTS):
             if attempt:
-                self._pause(BACKOFF * 2 ** (attempt - 1))
+                self._engine.pause(BACKOFF * 2 ** (attempt - 1))
             brief = not (problem or self._tell)
             try:
                 operations = cast(Any, actions)  # encoded already
-                answer = self._client.bulk(
+                answer = self._engine.client.bulk(
                     index=self._writer,
                     operations=operations,
                     require_alias=True,

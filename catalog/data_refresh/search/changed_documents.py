@@ -2,10 +2,10 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -15,6 +15,7 @@ from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.search import document_rows
+from catalog.data_refresh.search.attempts import ONLY, Attempt
 from catalog.data_refresh.search.bulk import BulkSender, Rejection, delete_action
 from catalog.data_refresh.search.document_rows import Chunk, DocumentRows
 from catalog.data_refresh.search.indexes import Indexes
@@ -52,22 +53,20 @@ class ChangedDocuments:
 
     Args:
         api: Connection to the API database, in autocommit.
-        indexes: Operations on indexes.
+        engine: Operations on indexes.
         media_type: Media type of the records.
         index: Name of the index with all documents.
         filtered: Name of the index without sensitive media.
         policy: Tag policy of the documents.
         terms: Sensitive terms.
         records: Number of records of the media type; a share of them may be rejected.
-        load: Loads the state of an earlier attempt.
-        save: Saves the state.
-        should_stop: Called between two batches.
+        attempt: Resumes an earlier one; asked after each batch whether to stop.
     """
 
     def __init__(
         self,
         api: Connection,
-        indexes: Indexes,
+        engine: Indexes,
         media_type: MediaType,
         index: str,
         filtered: str,
@@ -75,19 +74,14 @@ class ChangedDocuments:
         terms: Sequence[str],
         *,
         records: int,
-        load: Callable[[], Mapping[str, Any] | None] = lambda: None,
-        save: Callable[[dict[str, Any]], None] = lambda _: None,
-        should_stop: Callable[[], bool] = lambda: False,
+        attempt: Attempt = ONLY,
     ) -> None:
-        self._api, self._indexes, self._media_type = api, indexes, media_type
+        self._api, self._engine, self._media_type = api, engine, media_type
         self._index, self._filtered = index, filtered
         self._groups, self._records = sensitive_groups(terms), records
         self._rows = DocumentRows(api, media_type, media_type, policy)
-        self._senders = {
-            name: BulkSender(indexes.client, indexes.require(name).writer, pause=indexes.pause)
-            for name in (index, filtered)
-        }
-        self._load, self._save, self._should_stop = load, save, should_stop
+        self._senders = {name: BulkSender(engine, engine.require(name).writer) for name in (index, filtered)}
+        self._attempt = attempt
 
     def run(self) -> Updated:
         """Update the documents of all changed keys. Repeating it is harmless.
@@ -98,14 +92,13 @@ class ChangedDocuments:
             Fatal: Too many records have no document. It is raised before the documents of the last ones are
                 deleted.
         """
-        stored = self._load()
-        done = msgspec.convert(stored, Updated) if stored else Updated()
+        done = self._attempt.resumed(Updated) or Updated()
         with closing(read_ahead(self._batches(done.after))) as batches:
             for keys, chunks in batches:
                 self._update(keys, chunks, done)
                 done.after = keys[-1]
-                self._save(msgspec.to_builtins(done))
-                if self._should_stop():
+                self._attempt.save(msgspec.to_builtins(done))
+                if self._attempt.should_stop():
                     raise Interrupted(
                         f"asked to stop after {done.documents:,} documents; the next attempt resumes there."
                     )
@@ -127,11 +120,11 @@ class ChangedDocuments:
         documents = {key: action for key, action in documents.items() if key not in rejected}
         sensitive: set[str] = set()
         for group in self._groups:
-            sensitive |= set(self._indexes.matching(self._index, texts, only=group))
+            sensitive |= set(self._engine.matching(self._index, texts, only=group))
         shown = {key: action for key, action in documents.items() if key not in sensitive}
         self._write(self._filtered, texts, shown)
         for name, wanted in ((self._index, documents), (self._filtered, shown)):
-            if different := set(self._indexes.matching(name, texts)) ^ set(wanted):
+            if different := set(self._engine.matching(name, texts)) ^ set(wanted):
                 raise Retry(
                     f"{name} does not show {len(different):,} of {len(texts):,} changes, such as "
                     f"{min(different)}; the next attempt writes them again."
@@ -161,7 +154,7 @@ class ChangedDocuments:
         actions = [documents.get(key) or delete_action(key) for key in keys]
         with ThreadPoolExecutor(SENDERS) as senders:
             sent = list(senders.map(lambda part: send(sender, part), _chunks(actions)))
-        self._indexes.refresh(name)
+        self._engine.refresh(name)
         return _reasons(part.rejections for part in sent)
 
 
@@ -176,17 +169,17 @@ def _reasons(rejections: Iterable[Iterable[Rejection]]) -> dict[str, str]:
     return {one.key: f"{one.kind}: {one.reason}" for some in rejections for one in some}
 
 
-def count_documents(api: Connection, indexes: Indexes, media_type: MediaType, index: str) -> int:
+def count_documents(api: Connection, engine: Indexes, media_type: MediaType, index: str) -> int:
     """Return the number of documents of changed records that an index has.
 
     Args:
         api: Connection to the API database.
-        indexes: Operations on indexes.
+        engine: Operations on indexes.
         media_type: Media type of the records.
         index: Name or alias of the index.
     """
     number, after = 0, None
     while keys := batch(api, media_type, after, BATCH):
-        number += len(indexes.matching(index, [str(key) for key in keys]))
+        number += len(engine.matching(index, [str(key) for key in keys]))
         after = keys[-1]
     return number

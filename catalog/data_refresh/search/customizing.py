@@ -65,6 +65,11 @@ def require_customizable(
 def rehearse(engine: Indexes, media_type: MediaType, body: Mapping[str, Any]) -> None:
     """Let the engine accept the settings and the mapping, on an empty index that is deleted at once.
 
+    Args:
+        engine: Operations on indexes.
+        media_type: Media type of the index.
+        body: Settings and mapping.
+
     Raises:
         Fatal: The engine refuses them; the message is the engine's.
     """

@@ -56,7 +56,7 @@ class Unreadable(NamedTuple):
 
 
 class MediaRow(NamedTuple):
-    """A row of either media type, with columns in the order of the query in `indexing`."""
+    """A row of either media type, with columns in the order of the query in `document_rows`."""
 
     id: int
     identifier: UUID

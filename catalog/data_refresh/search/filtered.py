@@ -5,13 +5,14 @@ not match are copied, and those that each further group matches are deleted from
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 from elasticsearch import NotFoundError
 
 from catalog.core.errors import Fatal, Interrupted, Retry
+from catalog.data_refresh.search.attempts import ONLY, Attempt
 from catalog.data_refresh.search.bulk import BulkSender, delete_action
 from catalog.data_refresh.search.client import ask
 from catalog.data_refresh.search.index_writes import Writes, contents_of
@@ -65,38 +66,31 @@ class FilteredIndex:
     """Creates a filtered index.
 
     Args:
-        indexes: Operations on indexes.
+        engine: Operations on indexes.
         origin: Index or alias from which documents are copied.
         name: Name of the filtered index.
         terms: Sensitive terms.
         make: Creates the empty filtered index and returns its uuid; not called if an earlier attempt's index
             can be completed.
         per_second: Limit of documents copied or deleted per second; -1 for no limit.
-        load: Loads the state of an earlier attempt.
-        save: Saves the state.
-        should_stop: Called each second.
-        progress: Called with the number of copied documents.
+        attempt: Resumes an earlier one; asked each second whether to stop, and told of copied documents.
     """
 
     def __init__(
         self,
-        indexes: Indexes,
+        engine: Indexes,
         origin: str,
         name: str,
         terms: Sequence[str],
         make: Callable[[], str],
         *,
         per_second: float = -1,
-        load: Callable[[], Mapping[str, Any] | None] = lambda: None,
-        save: Callable[[dict[str, Any]], None] = lambda _: None,
-        should_stop: Callable[[], bool] = lambda: False,
-        progress: Callable[[int], object] = lambda _: None,
+        attempt: Attempt = ONLY,
     ) -> None:
-        self._indexes, self._origin, self._name, self._make = indexes, origin, name, make
+        self._engine, self._origin, self._name, self._make = engine, origin, name, make
         self._groups = sensitive_groups(terms)
         self._terms = hashlib.sha256("\n".join(sorted(terms)).encode()).hexdigest()
-        self._per_second, self._should_stop, self._report = per_second, should_stop, progress
-        self._load, self._save = load, save
+        self._per_second, self._attempt = per_second, attempt
 
     def run(self) -> Filtered:
         """Copy, delete, and verify that no sensitive document is left.
@@ -108,84 +102,61 @@ class FilteredIndex:
         """
         if not self._groups:
             raise Fatal("there are no sensitive terms; the filtered index would hide nothing.")
-        total = self._indexes.count(self._origin)
+        total = self._engine.count(self._origin)
         at = self._begin()
         if at.copied < 0:
             self._copy(at)
         while at.group < len(self._groups):
             self._delete(at)
-        found, writes = contents_of(self._indexes, self._name)
-        if found != (wanted := total - at.hidden) and found != self._indexes.count(self._origin) - at.hidden:
-            self._save({})
+        found, writes = contents_of(self._engine, self._name)
+        if found != (wanted := total - at.hidden) and found != self._engine.count(self._origin) - at.hidden:
+            self._attempt.save({})
             raise Retry(
                 f"{self._name} holds {found:,} documents instead of {wanted:,}; another attempt recreates it."
             )
-        if left := [group for group in self._groups if self._indexes.count(self._name, group)]:
-            self._save({})
+        if left := [group for group in self._groups if self._engine.count(self._name, group)]:
+            self._attempt.save({})
             raise Retry(
                 f"{self._name} still holds documents that match {len(left):,} groups of sensitive terms."
             )
-        self._indexes.require(self._name, at.uuid)
+        self._engine.require(self._name, at.uuid)
         return Filtered(found, at.hidden, at.uuid, writes)
 
     def _begin(self) -> _Progress:
         """Return the state of an earlier attempt if its index exists and its input is the same, or begin."""
-        if stored := self._load():
-            try:
-                at = msgspec.convert(stored, _Progress)
-            except msgspec.ValidationError:
-                at = None
-            there = self._indexes.identity(self._name)
-            if at and there and (there.uuid, self._origin, self._terms) == (at.uuid, at.origin, at.terms):
+        if at := self._attempt.resumed(_Progress):
+            there = self._engine.identity(self._name)
+            if there and (there.uuid, self._origin, self._terms) == (at.uuid, at.origin, at.terms):
                 return at
-        hidden = self._indexes.count(self._origin, self._groups[0])
+        hidden = self._engine.count(self._origin, self._groups[0])
         return _Progress(self._make(), self._origin, self._terms, hidden)
 
     def _note(self, at: _Progress) -> None:
-        self._save(msgspec.to_builtins(at))
+        self._attempt.save(msgspec.to_builtins(at))
 
     def _copy(self, at: _Progress) -> None:
-        def started(task: str) -> None:
-            at.task = task
-            self._note(at)
-
-        try:
-            at.copied = reindex(
-                self._indexes,
-                self._origin,
-                self._name,
-                {"bool": {"must_not": [self._groups[0]]}},
-                uuid=at.uuid,
-                per_second=self._per_second,
-                task=at.task,
-                started=started,
-                should_stop=self._should_stop,
-                progress=self._copied,
-            )
-        except (Retry, Fatal):
-            self._save({})  # the progress is unknown: the next attempt recreates the index
-            raise
+        harmless = {"bool": {"must_not": [self._groups[0]]}}
+        at.copied = reindex(
+            self._engine, self._origin, self._name, harmless, at, self._attempt, self._per_second
+        )
         at.group, at.task = 1, None
         self._note(at)
 
-    def _copied(self, done: int, _: int) -> None:
-        self._report(done)
-
     def _delete(self, at: _Progress) -> None:
         """Delete the documents that a group of terms matches from the copy. It is idempotent."""
-        self._indexes.require(self._name, at.uuid)
+        self._engine.require(self._name, at.uuid)
         if at.left < 0:
-            self._indexes.refresh(self._name)
-            at.left = self._indexes.count(self._name)
+            self._engine.refresh(self._name)
+            at.left = self._engine.count(self._name)
             self._note(at)
         if at.task is None:
-            self._indexes.refresh(self._name)
-            before = self._indexes.count(self._name, self._groups[at.group])
+            self._engine.refresh(self._name)
+            before = self._engine.count(self._name, self._groups[at.group])
             if before:
                 try:
                     at.task = str(
                         ask(
-                            self._indexes.client.delete_by_query,
+                            self._engine.client.delete_by_query,
                             index=self._name,
                             query=self._groups[at.group],
                             conflicts="proceed",
@@ -199,7 +170,7 @@ class FilteredIndex:
                 self._note(at)
         if at.task is not None:
             try:
-                found = wait_for(self._indexes, at.task, self._should_stop)
+                found = wait_for(self._engine, at.task, self._attempt.should_stop)
             except Retry:
                 at.task = None
                 self._note(at)
@@ -212,17 +183,17 @@ class FilteredIndex:
                     f"the engine failed to delete sensitive documents from {self._name}: {str(problem)[:500]}"
                 )
         self._delete_unstored(at)
-        self._indexes.refresh(self._name)
-        at.hidden += at.left - self._indexes.count(self._name)
+        self._engine.refresh(self._name)
+        at.hidden += at.left - self._engine.count(self._name)
         at.group, at.left = at.group + 1, -1
         self._note(at)
 
     def _delete_unstored(self, at: _Progress) -> None:
         """Delete the documents that only a field matches which the copy lacks; the origin has it."""
-        writer = self._indexes.require(self._name, at.uuid).writer
-        sender = BulkSender(self._indexes.client, writer, pause=self._indexes.pause)
-        for keys in self._indexes.found(self._origin, unstored(self._groups[at.group]), WINDOW):
-            if self._should_stop():
+        writer = self._engine.require(self._name, at.uuid).writer
+        sender = BulkSender(self._engine, writer)
+        for keys in self._engine.found(self._origin, unstored(self._groups[at.group]), WINDOW):
+            if self._attempt.should_stop():
                 raise Interrupted("asked to stop; the next attempt goes on with this group of terms.")
             for one in sender.send([delete_action(key) for key in keys]).rejections:
                 raise Fatal(f"the engine does not delete {one.key} from {self._name}: {one.reason}")

@@ -4,14 +4,11 @@ A record that cannot be indexed does not stop its range: it is rejected and coun
 """
 
 import logging
-import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import msgspec
-from elasticsearch import Elasticsearch
 from psycopg import sql
 
 from catalog.core import loss_limits
@@ -19,6 +16,7 @@ from catalog.core.errors import Fatal, Interrupted
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.search import document_rows
+from catalog.data_refresh.search.attempts import ONLY, Attempt
 from catalog.data_refresh.search.bulk import BulkSender, Sent, delete_action
 from catalog.data_refresh.search.document_rows import Chunk, DocumentRows
 from catalog.data_refresh.search.indexes import Indexes
@@ -106,24 +104,21 @@ class RangeIndexer:
 
     Args:
         api: Connection to the API database.
-        client: Client of the search engine.
+        engine: Operations on indexes.
         index: Name of an index of the catalog.
         table: Table with the rows.
         media_type: Media type of the rows.
         policy: Tag policy of the documents.
         part: The range.
         uuid: The engine's uuid of the index; None for the existing one.
-        load: Loads the state of an earlier attempt; that of another index, table or range is ignored.
-        save: Saves the state.
-        progress: Called with the result so far.
-        should_stop: Called between two chunks.
-        pause: Sleeps for a number of seconds.
+        attempt: Resumes an earlier one of the same index, table and range; asked after each chunk whether to
+            stop.
     """
 
     def __init__(
         self,
         api: Connection,
-        client: Elasticsearch,
+        engine: Indexes,
         index: str,
         table: str,
         media_type: MediaType,
@@ -131,17 +126,11 @@ class RangeIndexer:
         part: IdRange,
         *,
         uuid: str | None = None,
-        load: Callable[[], Mapping[str, Any] | None] = lambda: None,
-        save: Callable[[dict[str, Any]], None] = lambda _: None,
-        progress: Callable[[Indexed], object] = lambda _: None,
-        should_stop: Callable[[], bool] = lambda: False,
-        pause: Callable[[float], None] = time.sleep,
+        attempt: Attempt = ONLY,
     ) -> None:
-        self._client, self._index, self._uuid = client, index, uuid
+        self._engine, self._index, self._uuid = engine, index, uuid
         self._table, self._part = table, part
-        self._load, self._save, self._report = load, save, progress
-        self._should_stop, self._pause = should_stop, pause
-        self._indexes = Indexes(client, pause=pause)
+        self._attempt = attempt
         self._rows = DocumentRows(api, table, media_type, policy)
 
     def run(self) -> Indexed:
@@ -152,8 +141,8 @@ class RangeIndexer:
             Retry: A temporary error of the engine.
             Fatal: The index is missing or was replaced, or too many records are rejected.
         """
-        target = self._indexes.require(self._index, self._uuid)
-        self._uuid, sender = target.uuid, BulkSender(self._client, target.writer, pause=self._pause)
+        target = self._engine.require(self._index, self._uuid)
+        self._uuid, sender = target.uuid, BulkSender(self._engine, target.writer)
         done = self._begin()
         read_to, before = done.after, Counter(done.tags)
         under_way: deque[tuple[Future[Sent], Chunk]] = deque()
@@ -164,7 +153,7 @@ class RangeIndexer:
                 under_way.append((senders.submit(send, sender, chunk.actions), chunk))
                 while len(under_way) > SENDERS:
                     self._settle(done, *under_way.popleft())
-                more = not self._should_stop()
+                more = not self._attempt.should_stop()
             while under_way:
                 self._settle(done, *under_way.popleft())
         if not more:
@@ -173,31 +162,24 @@ class RangeIndexer:
                 "there."
             )
         self._bound(done, done.rows)
-        self._indexes.require(self._index, self._uuid)
+        self._engine.require(self._index, self._uuid)
         return done
 
     def _begin(self) -> Indexed:
         """Return the progress of an earlier attempt at this range of this index and table, or begin."""
         fresh = Indexed(after=self._part.first - 1)
-        if not (stored := self._load()):
-            return fresh
-        try:
-            progress = msgspec.convert(stored, _Progress)
-        except msgspec.ValidationError:
-            progress = None
-        if progress is None or (progress.uuid, progress.table, progress.part) != (
-            self._uuid,
-            self._table,
-            self._part,
-        ):
+        progress = self._attempt.resumed(_Progress)
+        mine = self._uuid, self._table, self._part
+        if progress and (progress.uuid, progress.table, progress.part) == mine:
+            return progress.done
+        if self._attempt.load():
             log.warning(
                 "the state of an earlier attempt is of another index or range; this range of %s starts over",
                 self._index,
             )
-            return fresh
-        return progress.done
+        return fresh
 
-    def _settle(self, done: Indexed, sent: Future[Sent], chunk: "Chunk") -> None:
+    def _settle(self, done: Indexed, sent: Future[Sent], chunk: Chunk) -> None:
         """Wait for a chunk to be sent, count it, and save the state."""
         rejections = chunk.rejections + sent.result().rejections
         done.after, done.removed, done.tags = chunk.after, done.removed + chunk.removed, dict(chunk.tags)
@@ -208,14 +190,14 @@ class RangeIndexer:
                 done.examples.append(f"{one.key}: {one.kind}: {one.reason}"[:200])
                 log.warning("%s has no document: %s: %s", one.key, one.kind, one.reason)
         self._bound(done, self._part.last - self._part.first + 1)
-        self._save(msgspec.to_builtins(_Progress(self._uuid or "", self._table, self._part, done)))
-        self._report(done)
+        self._attempt.save(msgspec.to_builtins(_Progress(self._uuid or "", self._table, self._part, done)))
+        self._attempt.report(done.documents)
 
     def _bound(self, done: Indexed, rows: int) -> None:
         """Raise Fatal if too many records are rejected; the range starts over when its task is cleared."""
         rejected = sum(done.rejected.values())
         if rejected > loss_limits.allowed_rejects(rows):
-            self._save({})
+            self._attempt.save({})
             reasons = ", ".join(f"{number:,} {kind}" for kind, number in sorted(done.rejected.items()))
             raise Fatal(
                 f"{rejected:,} of {rows:,} records of {self._table} have no document, more than "
@@ -232,7 +214,7 @@ def send(sender: BulkSender, actions: list[bytes]) -> Sent:
 
 def find_count_mismatches(
     api: Connection,
-    indexes: Indexes,
+    engine: Indexes,
     index: str,
     table: str,
     parts: list[IdRange],
@@ -246,7 +228,7 @@ def find_count_mismatches(
 
     Args:
         api: Connection to the API database.
-        indexes: Operations on indexes.
+        engine: Operations on indexes.
         index: Name of an index of the catalog.
         table: Table with the rows.
         parts: The ranges into which the table was split.
@@ -259,7 +241,7 @@ def find_count_mismatches(
     Raises:
         Fatal: The index is missing or was replaced.
     """
-    identity = indexes.require(index, uuid)
+    identity = engine.require(index, uuid)
     wrong, wanted_in_all = [], 0
     query = sql.SQL(
         "select count(*), count(*) filter (where removed_from_source) from {} where id between %s and %s"
@@ -269,7 +251,7 @@ def find_count_mismatches(
         rows, removed = row or (0, 0)
         wanted = rows - removed - left_out
         wanted_in_all += wanted
-        found = indexes.count(index, {"range": {"id": {"gte": part.first, "lte": part.last}}})
+        found = engine.count(index, {"range": {"id": {"gte": part.first, "lte": part.last}}})
         if wanted != found:
             wrong.append(
                 f"ids {part.first:,} to {part.last:,}: {_counted(rows, removed, left_out)}, "
@@ -283,10 +265,10 @@ def find_count_mismatches(
     row = api.execute(query, bounds).fetchone()
     if row and row[0]:
         wrong.append(f"{row[0]:,} rows outside all ranges; clear split_ranges and all tasks after it instead")
-    total = indexes.count(index)
+    total = engine.count(index)
     if not wrong and wanted_in_all != total:
         wrong.append(f"in all: {wanted_in_all:,} documents are expected, {total:,} exist")
-    indexes.require(index, identity.uuid)
+    engine.require(index, identity.uuid)
     return wrong
 
 

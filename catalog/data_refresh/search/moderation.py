@@ -5,11 +5,9 @@ mature in between is unchanged in the new index.
 """
 
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from elasticsearch import Elasticsearch
 from psycopg import sql
 
 from catalog.core.errors import Fatal, Retry
@@ -74,13 +72,12 @@ def number_deleted(api: Connection, media_type: MediaType, since: datetime | Non
 
 def follow(
     api: Connection,
-    client: Elasticsearch,
+    engine: Indexes,
     index: str,
     media_type: MediaType,
     since: datetime,
     *,
     uuid: str | None = None,
-    pause: Callable[[float], None] = time.sleep,
 ) -> int:
     """Apply the decisions of moderators to an index, and verify it.
 
@@ -91,12 +88,11 @@ def follow(
 
     Args:
         api: Connection to the API database.
-        client: Client of the search engine.
+        engine: Operations on indexes.
         index: Name of an index of the catalog.
         media_type: Media type of its documents.
         since: Result of `moderation_moment` before the rows were copied.
         uuid: The engine's uuid of the index.
-        pause: Sleeps for a number of seconds.
 
     Returns:
         Number of documents deleted or changed.
@@ -105,16 +101,15 @@ def follow(
         Retry: The engine did not apply everything; the index must not be searched yet.
         Fatal: The index is missing, or the engine rejects a change.
     """
-    indexes = Indexes(client, pause=pause)
-    sender = BulkSender(client, indexes.require(index, uuid).writer, tell=True, pause=pause)
-    indexes.refresh(index)
+    sender = BulkSender(engine, engine.require(index, uuid).writer, tell=True)
+    engine.refresh(index)
     # Removed before marks are added, so that a mark that is made at this moment is not lost.
-    changed = sum(_apply(sender, [], batch, False) for batch in taken_back(api, indexes, index, media_type))
+    changed = sum(_apply(sender, [], batch, False) for batch in taken_back(api, engine, index, media_type))
     changed += sum(_apply(sender, batch, []) for batch in decided(api, "deleted", media_type, since))
     changed += sum(_apply(sender, [], batch) for batch in decided(api, "mature", media_type, since))
     for _ in range(PASSES):
-        indexes.refresh(index)
-        deleted, mature = unmoderated(api, indexes, index, media_type)
+        engine.refresh(index)
+        deleted, mature = unmoderated(api, engine, index, media_type)
         if not deleted and not mature:
             return changed
         # Decisions before `since`, by a wrong clock or in a very long transaction, or of this moment.
@@ -123,11 +118,17 @@ def follow(
     raise Retry(f"{index} still shows media as they were before moderation, such as {(deleted + mature)[0]}.")
 
 
-def taken_back(api: Connection, indexes: Indexes, index: str, media_type: MediaType) -> Iterator[list[str]]:
+def taken_back(api: Connection, engine: Indexes, index: str, media_type: MediaType) -> Iterator[list[str]]:
     """Yield batches of identifiers of documents that are mature although their mark was removed.
 
     A removed mark leaves no trace, so mature documents are compared with the rows. Documents without a row,
     and those whose provider says that they are mature, are not included.
+
+    Args:
+        api: Connection to the API database.
+        engine: Operations on indexes.
+        index: Name of the index.
+        media_type: Media type of its documents.
     """
     query = sql.SQL("""
         select m.identifier::text, m.meta_data -> 'mature' from {table} m
@@ -136,7 +137,7 @@ def taken_back(api: Connection, indexes: Indexes, index: str, media_type: MediaT
     """).format(
         table=sql.Identifier("public", media_type), marks=sql.Identifier("public", f"api_mature{media_type}")
     )
-    for batch in indexes.found(index, _MATURE, BATCH):
+    for batch in engine.found(index, _MATURE, BATCH):
         if harmless := [key for key, own in api.execute(query, [batch]) if not says_mature(own)]:
             yield harmless
 
@@ -154,20 +155,20 @@ def _apply(sender: BulkSender, deleted: list[str], marked: list[str], mature: bo
 
 
 def unmoderated(
-    api: Connection, indexes: Indexes, index: str, media_type: MediaType
+    api: Connection, engine: Indexes, index: str, media_type: MediaType
 ) -> tuple[list[str], list[str]]:
     """Return identifiers of documents to which decisions were not applied: deleted ones, and mature ones.
 
     Args:
         api: Connection to the API database.
-        indexes: Operations on indexes.
+        engine: Operations on indexes.
         index: Name or alias of the index.
         media_type: Media type of its documents.
     """
-    deleted = [key for batch in decided(api, "deleted", media_type) for key in indexes.matching(index, batch)]
+    deleted = [key for batch in decided(api, "deleted", media_type) for key in engine.matching(index, batch)]
     mature = [
         key
         for batch in decided(api, "mature", media_type)
-        for key in indexes.matching(index, batch, but=_MATURE)
+        for key in engine.matching(index, batch, but=_MATURE)
     ]
     return deleted, mature

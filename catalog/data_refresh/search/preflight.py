@@ -40,7 +40,7 @@ _BLOCKS = ("read_only", "read_only_allow_delete", "metadata")
 
 
 def preflight_search(
-    indexes: Indexes,
+    engine: Indexes,
     terms: Sequence[str],
     media_type: MediaType,
     *,
@@ -53,7 +53,7 @@ def preflight_search(
     """Rehearse all operations of a refresh on two indexes with one document, which are deleted afterwards.
 
     Args:
-        indexes: Operations on indexes.
+        engine: Operations on indexes.
         terms: Sensitive terms; empty if no filtered index is created.
         media_type: Media type of the indexes.
         dag_id: DAG of the run; its next refresh deletes the indexes that a killed attempt leaves.
@@ -73,10 +73,10 @@ def preflight_search(
     problems: list[str] = []
     for alias in names:
         try:
-            of_alias = alias_problems(indexes, alias)
-            if not of_alias and indexes.exists(alias):
+            of_alias = alias_problems(engine, alias)
+            if not of_alias and engine.exists(alias):
                 of_alias = _tried(
-                    f"the sensitive terms, searched in {alias}", partial(_search, indexes, alias, terms)
+                    f"the sensitive terms, searched in {alias}", partial(_search, engine, alias, terms)
                 )
         except Fatal as error:  # some blocks prevent even reading the metadata
             of_alias = [f"the alias {alias}: {error}"]
@@ -84,17 +84,17 @@ def preflight_search(
     scratch = f"{preflight_prefix(media_type)}{uuid4().hex}"
     body = index_body(media_type, index_meta(media_type, dag_id, run_id, DEFAULT), shards)
     # Problems that are found without creating an index.
-    before = [*_allocation(indexes, replicas), *foreseen(indexes.client, scratch)]
-    before += foreseen(indexes.client, filtered_name(scratch)) if terms else []
+    before = [*_allocation(engine, replicas), *foreseen(engine.client, scratch)]
+    before += foreseen(engine.client, filtered_name(scratch)) if terms else []
     problems += before
     try:
         if not before:
-            problems += _tried("a rehearsal", partial(_rehearse, indexes, scratch, body, terms, replicas))
-        notes = _idle(indexes, scratch, terms) if not problems else []
+            problems += _tried("a rehearsal", partial(_rehearse, engine, scratch, body, terms, replicas))
+        notes = _idle(engine, scratch, terms) if not problems else []
     finally:
         for name in (scratch, filtered_name(scratch)):
             with suppress(NotFoundError):
-                ask(indexes.client.indices.delete, index=name)
+                ask(engine.client.indices.delete, index=name)
     if problems:
         raise Fatal("the search engine would stop this run later: " + "; ".join(dict.fromkeys(problems)))
     return notes
@@ -108,9 +108,9 @@ def _tried(what: str, work: Callable[[], Any]) -> list[str]:
     return []
 
 
-def alias_problems(indexes: Indexes, alias: str) -> list[str]:
+def alias_problems(engine: Indexes, alias: str) -> list[str]:
     """Return what prevents an alias from being moved; empty if nothing does, or the alias does not exist."""
-    client = indexes.client
+    client = engine.client
     try:
         indices: dict[str, Any] = ask(client.indices.get, index=alias, expand_wildcards="all").body
     except NotFoundError:
@@ -151,26 +151,26 @@ def index_problems(name: str, settings: Mapping[str, Any], effect: str) -> list[
     return problems
 
 
-def _search(indexes: Indexes, name: str, terms: Sequence[str]) -> None:
+def _search(engine: Indexes, name: str, terms: Sequence[str]) -> None:
     """Let the engine validate each query; no document is read, so the size of the index does not matter."""
     for group in sensitive_groups(terms) if terms else ():
         query = {"bool": {"must": [group], "filter": [_NONE]}}
         try:
-            ask(indexes.client.search, index=name, query=query, size=0)
+            ask(engine.client.search, index=name, query=query, size=0)
         except NotFoundError:  # the alias points at no index
             raise Fatal(f"{name} cannot be searched.") from None
 
 
-def _rehearse(indexes: Indexes, name: str, body: dict[str, Any], terms: Sequence[str], replicas: int) -> None:
-    indexes.create(name, body)
-    writer = indexes.require(name).writer
-    _require_a_node(indexes, name)
-    sent = BulkSender(indexes.client, writer).send([index_action("preflight", _DOCUMENT)])
+def _rehearse(engine: Indexes, name: str, body: dict[str, Any], terms: Sequence[str], replicas: int) -> None:
+    engine.create(name, body)
+    writer = engine.require(name).writer
+    _require_a_node(engine, name)
+    sent = BulkSender(engine, writer).send([index_action("preflight", _DOCUMENT)])
     for one in sent.rejections:
         raise Fatal(f"a document is rejected: {one.kind}: {one.reason}")
-    indexes.refresh(name)
+    engine.refresh(name)
     try:
-        kept = ask(indexes.client.get, index=name, id="preflight")["_source"]
+        kept = ask(engine.client.get, index=name, id="preflight")["_source"]
     except NotFoundError:
         kept = {}
     if kept != _DOCUMENT:
@@ -181,18 +181,18 @@ def _rehearse(indexes: Indexes, name: str, body: dict[str, Any], terms: Sequence
         )
     made, filtered = [name], filtered_name(name)
     if terms:
-        FilteredIndex(indexes, name, filtered, terms, lambda: indexes.create(filtered, body)).run()
-        ask(indexes.client.delete_by_query, index=filtered, query=_NONE)  # long lists of terms need it
+        FilteredIndex(engine, name, filtered, terms, lambda: engine.create(filtered, body)).run()
+        ask(engine.client.delete_by_query, index=filtered, query=_NONE)  # long lists of terms need it
         made.append(filtered)
     for index in made:  # both exist at once, as in a refresh
         settings = {"index": {"number_of_replicas": replicas}}
-        ask(indexes.client.indices.put_settings, index=index, settings=settings)
+        ask(engine.client.indices.put_settings, index=index, settings=settings)
 
 
-def _allocation(indexes: Indexes, replicas: int) -> list[str]:
+def _allocation(engine: Indexes, replicas: int) -> list[str]:
     """Return the cluster setting that prevents new shards; empty if the account may not read it."""
     try:
-        settings = ask(indexes.client.cluster.get_settings, flat_settings=True).body
+        settings = ask(engine.client.cluster.get_settings, flat_settings=True).body
     except Fatal:
         return []
     key = "cluster.routing.allocation.enable"
@@ -203,22 +203,22 @@ def _allocation(indexes: Indexes, replicas: int) -> list[str]:
     return []
 
 
-def _require_a_node(indexes: Indexes, name: str) -> None:
+def _require_a_node(engine: Indexes, name: str) -> None:
     """Raise Fatal if no node allocates a new index; its first document would wait for minutes."""
-    waiting = indexes.client.options(ignore_status=408)
+    waiting = engine.client.options(ignore_status=408)
     health = ask(waiting.cluster.health, index=name, wait_for_status="yellow", timeout=f"{NODE_TIMEOUT:.0f}s")
     if not health["timed_out"]:
         return
-    found = ask(indexes.client.cluster.allocation_explain, index=name, shard=0, primary=True)
+    found = ask(engine.client.cluster.allocation_explain, index=name, shard=0, primary=True)
     nodes = found.get("node_allocation_decisions") or []
     why = {decider["explanation"] for node in nodes for decider in node.get("deciders") or []}
     reasons = "; ".join(sorted(why)) or found.get("allocate_explanation", "the engine gives no reason")
     raise Fatal(f"no node allocates a shard: {reasons}")
 
 
-def _idle(indexes: Indexes, name: str, terms: Sequence[str]) -> list[str]:
+def _idle(engine: Indexes, name: str, terms: Sequence[str]) -> list[str]:
     """Return a warning about terms in which the engine finds no word."""
-    analyze = indexes.client.indices.analyze
+    analyze = engine.client.indices.analyze
     idle = [
         term
         for term in terms

@@ -73,11 +73,11 @@ def _largest_remainders(sources: Mapping[str, int], number: int) -> dict[str, in
     return divided
 
 
-def select(indexes: Indexes, name: str, wanted: Mapping[str, int]) -> Selection:
+def select(engine: Indexes, name: str, wanted: Mapping[str, int]) -> Selection:
     """Choose documents of an index.
 
     Args:
-        indexes: Operations on indexes.
+        engine: Operations on indexes.
         name: Name of the index.
         wanted: Source → number of documents.
 
@@ -85,7 +85,7 @@ def select(indexes: Indexes, name: str, wanted: Mapping[str, int]) -> Selection:
         Refused: The index has none of them.
         Retry: The index changes at this moment.
     """
-    there = indexes.sources(name)
+    there = engine.sources(name)
     chosen = {source: min(number, there.get(source, 0)) for source, number in wanted.items()}
     documents = {source: number for source, number in chosen.items() if number}
     if not documents:
@@ -94,9 +94,9 @@ def select(indexes: Indexes, name: str, wanted: Mapping[str, int]) -> Selection:
     clauses = [_of(source) for source in complete]
     for source, number in sorted(documents.items()):
         if source not in complete:
-            clauses.append(_sample(indexes, name, source, number))
+            clauses.append(_sample(engine, name, source, number))
     query = _any(clauses)
-    if (found := indexes.count(name, query)) != sum(documents.values()):
+    if (found := engine.count(name, query)) != sum(documents.values()):
         raise Retry(f"{found:,} documents of {name} are chosen instead of {sum(documents.values()):,}.")
     missing = {
         source: number - chosen[source] for source, number in wanted.items() if number > chosen[source]
@@ -104,7 +104,7 @@ def select(indexes: Indexes, name: str, wanted: Mapping[str, int]) -> Selection:
     return Selection(query, documents, missing)
 
 
-def _sample(indexes: Indexes, name: str, source: str, number: int) -> dict[str, Any]:
+def _sample(engine: Indexes, name: str, source: str, number: int) -> dict[str, Any]:
     """Return a query for a number of random documents of a source, which has more.
 
     The least random number that is chosen is found by bisection. Of the documents for which the next lower
@@ -113,15 +113,15 @@ def _sample(indexes: Indexes, name: str, source: str, number: int) -> dict[str, 
     too_low, least = 0, _DRAWS
     while least - too_low > 1:
         between = (too_low + least) // 2
-        if indexes.count(name, _drawn(source, between)) > number:
+        if engine.count(name, _drawn(source, between)) > number:
             too_low = between
         else:
             least = between
     chosen = _drawn(source, least)
-    if not (rest := number - indexes.count(name, chosen)):
+    if not (rest := number - engine.count(name, chosen)):
         return chosen
-    answer = indexes.ask(
-        indexes.client.search,
+    answer = engine.ask(
+        engine.client.search,
         index=name,
         query={"bool": {"filter": [_drawn(source, too_low)], "must_not": [chosen]}},
         size=min(rest, WINDOW),

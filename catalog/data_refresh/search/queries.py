@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from elasticsearch import Elasticsearch, NotFoundError
+from elasticsearch import NotFoundError
 
 from catalog.core.errors import Fatal
 from catalog.data_refresh.search.client import ask, complete_answer
@@ -81,11 +81,11 @@ def words_query(words: str) -> dict[str, Any]:
     }
 
 
-def search(client: Elasticsearch, alias: str, words: str, size: int = 10) -> Hits:
+def search(engine: Indexes, alias: str, words: str, size: int = 10) -> Hits:
     """Search an index.
 
     Args:
-        client: Client of the search engine.
+        engine: Operations on indexes.
         alias: Alias or name of the index.
         words: Words of the user.
         size: Maximum number of documents to return.
@@ -95,8 +95,10 @@ def search(client: Elasticsearch, alias: str, words: str, size: int = 10) -> Hit
         Retry: The engine does not answer.
     """
     try:
-        index = Indexes(client, patience=0).resolve_alias(alias) or alias
-        answer = ask(client.search, index=alias, query=words_query(words), size=size, track_total_hits=True)
+        index = engine.resolve_alias(alias) or alias
+        answer = ask(
+            engine.client.search, index=alias, query=words_query(words), size=size, track_total_hits=True
+        )
     except NotFoundError:
         raise Fatal(
             f"there is no index {alias} yet; trigger {alias.partition('-')[0]}_data_refresh first."

@@ -11,11 +11,11 @@ log = logging.getLogger(__name__)
 POLL = 20.0  # seconds that a request waits for the engine; proxies cut requests that are silent for a minute
 
 
-def finalize(indexes: Indexes, name: str, replicas: int, seconds: float, *, uuid: str | None = None) -> None:
+def finalize(engine: Indexes, name: str, replicas: int, seconds: float, *, uuid: str | None = None) -> None:
     """Make an index ready to be searched: create replicas, enable refreshes, wait until it is healthy.
 
     Args:
-        indexes: Operations on indexes.
+        engine: Operations on indexes.
         name: Name of an index of the catalog.
         replicas: Number of replicas of each shard.
         seconds: Limit for the whole; the engine is polled with short requests.
@@ -24,13 +24,13 @@ def finalize(indexes: Indexes, name: str, replicas: int, seconds: float, *, uuid
     Raises:
         Retry: It is not ready in time; the message says what is missing.
     """
-    indexes.require(name, uuid)
+    engine.require(name, uuid)
     settings = {"index": {"number_of_replicas": replicas, "refresh_interval": None}}
-    indexes.ask(indexes.client.indices.put_settings, index=name, settings=settings)
+    engine.ask(engine.client.indices.put_settings, index=name, settings=settings)
     deadline, logged = time.monotonic() + seconds, ""
     while True:
         remaining = deadline - time.monotonic()
-        state = _health(indexes, name, max(1.0, min(POLL, remaining)))
+        state = _health(engine, name, max(1.0, min(POLL, remaining)))
         if state is None:
             return
         if state != logged:
@@ -43,13 +43,13 @@ def finalize(indexes: Indexes, name: str, replicas: int, seconds: float, *, uuid
             )
 
 
-def _health(indexes: Indexes, name: str, seconds: float) -> str | None:
+def _health(engine: Indexes, name: str, seconds: float) -> str | None:
     """Wait up to `seconds` for an index to be healthy; return what is missing, or None if it is."""
-    client = indexes.client.options(ignore_status=408, request_timeout=seconds + 30)
+    client = engine.client.options(ignore_status=408, request_timeout=seconds + 30)
     try:
         health = ask(client.cluster.health, index=name, wait_for_status="green", timeout=f"{seconds:.0f}s")
     except Retry as error:
-        indexes.pause(1)
+        engine.pause(1)
         return str(error)
     if health["status"] == "green" and not health["timed_out"]:
         return None

@@ -69,7 +69,7 @@ class RefreshIndexes:
     def follow_moderation(self, api: Connection, name: str) -> None:
         """Apply the decisions that moderators have made since the refresh began."""
         plan, uuid = self._plan, self._refresh.made(name).uuid
-        follow(api, self.engine.client, name, plan.media_type, plan.since, uuid=uuid)
+        follow(api, self.engine, name, plan.media_type, plan.since, uuid=uuid)
 
     def require_origin(self) -> None:
         """Check the index from which a filtered index is copied.

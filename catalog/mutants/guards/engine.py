@@ -24,7 +24,7 @@ GUARDS = (
         row=2,
         file=INDEXING,
         find=(
-            '        self._save(msgspec.to_builtins(_Progress(self._uuid or "", self._table, '
+            '        self._attempt.save(msgspec.to_builtins(_Progress(self._uuid or "", self._table, '
             "self._part, done)))\n"
         ),
         replace="",
@@ -44,13 +44,8 @@ GUARDS = (
         holds="Progress of another index, table or range is ignored.",
         row=34,
         file=INDEXING,
-        find="""        if progress is None or (progress.uuid, progress.table, progress.part) != (
-            self._uuid,
-            self._table,
-            self._part,
-        ):
-""",
-        replace="        if progress is None:\n",
+        find="        if progress and (progress.uuid, progress.table, progress.part) == mine:\n",
+        replace="        if progress:\n",
         tests=(f"{TEST_INDEXING}::test_progress_of_something_else_does_not_count",),
     ),
     Guard(
@@ -308,8 +303,8 @@ GUARDS = (
         holds="Tables are not promoted when decisions are gone since the refresh began.",
         row=58,
         file="catalog/dags/groups/tables.py",
-        find="                refuse_lost_decisions(refresh, api)\n            own =",
-        replace="                pass\n            own =",
+        find="            refuse_lost_decisions(refresh, api)\n        own =",
+        replace="            pass\n        own =",
         tests=("dags/test_lost_decisions.py::test_tables_are_not_promoted",),
     ),
     Guard(
@@ -334,7 +329,7 @@ GUARDS = (
         name="list-of-terms-of-the-run",
         holds="A refresh does not go on with another list of sensitive terms than it began with.",
         row=7,
-        file="catalog/dags/common/connections.py",
+        file="catalog/dags/common/sensitive_terms.py",
         find="    if digest and digest_of(terms) != digest:\n",
         replace="    if False:\n",
         tests=("dags/test_connections.py::test_a_list_of_terms_that_changes_during_a_run_is_refused",),
@@ -380,7 +375,7 @@ GUARDS = (
         holds="A cluster without room for another shard is named at once.",
         row=25,
         file=PREFLIGHT,
-        find="[*_allocation(indexes, replicas), ",
+        find="[*_allocation(engine, replicas), ",
         replace="[",
         tests=(f"{TEST_TEMPLATES}::test_a_cluster_that_allocates_no_shard",),
     ),
@@ -416,7 +411,7 @@ GUARDS = (
         holds="Of an index that is deleted while it is filled, no other one is left.",
         row=44,
         file="catalog/data_refresh/search/reindexing.py",
-        find="        indexes.delete([target.writer])",
+        find="        engine.delete([target.writer])",
         replace="        pass",
         tests=(
             "data_refresh/test_copied.py::test_an_index_that_is_deleted_while_it_is_filled_leaves_nothing",
@@ -436,7 +431,7 @@ GUARDS = (
         holds="The error of a copy whose origin was deleted says so.",
         row=25,
         file="catalog/data_refresh/search/index_copy.py",
-        find="            matching(self._indexes, self._copy)  # the engine does not say that the origin was deleted\n",
+        find="            matching(self._engine, self._copy)  # the engine does not say that the origin was deleted\n",
         replace="",
         tests=("data_refresh/test_explanations.py::test_an_origin_that_is_deleted_while_it_is_copied",),
     ),
@@ -526,8 +521,8 @@ GUARDS = (
         holds="A filtered index that is live at once is not made from an index from before a data refresh.",
         row=57,
         file="catalog/dags/create_filtered_index.py",
-        find="        if found := engine.identity(origin):\n",
-        replace="        if False:\n",
+        find="    if found := engine.identity(origin):\n",
+        replace="    if False:\n",
         tests=(
             "e2e/test_data_refresh.py::test_what_a_refresh_has_deleted_stays_deleted_whatever_is_made_live",
         ),
@@ -555,7 +550,7 @@ GUARDS = (
         name="pipeline-of-a-live-index",
         holds="An index with an ingest pipeline is not changed incrementally.",
         row=59,
-        file="catalog/data_refresh/basis.py",
+        file="catalog/data_refresh/modes.py",
         find="        if pipeline := engine.pipeline(identity.name):\n",
         replace="        if pipeline := None:\n",
         tests=(

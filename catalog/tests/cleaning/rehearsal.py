@@ -239,7 +239,7 @@ class Rehearsal:
                     make_index(self._search, f"{media}-adopted", media)
                     for part in ranges(api, media, 1):
                         done = RangeIndexer(
-                            api, self._search.client, f"{media}-adopted", media, media, DEFAULT, part
+                            api, self._search, f"{media}-adopted", media, media, DEFAULT, part
                         ).run()
                         documents += done.documents
                         notes.append(

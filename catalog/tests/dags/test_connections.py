@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.airflow, pytest.mark.enable_socket]
 
 @pytest.mark.parametrize("form", ["path in the schema", "protocol in the schema", "address as the host"])
 def test_sensitive_terms_are_fetched_with_all_settings_of_the_connection(httpserver, monkeypatch, form):
-    from catalog.dags.common.connections import sensitive_terms
+    from catalog.dags.common.sensitive_terms import sensitive_terms
 
     path = "/" if form == "protocol in the schema" else "/list/terms.txt"
     httpserver.expect_request(
@@ -51,7 +51,7 @@ def terms(httpserver, monkeypatch):
     """Return a function that fetches the list from a path of the server, by the Variable."""
 
     def fetch(response, path=SIGNED):
-        from catalog.dags.common.connections import sensitive_terms
+        from catalog.dags.common.sensitive_terms import sensitive_terms
 
         httpserver.expect_request("/terms.txt").respond_with_response(response)
         monkeypatch.setenv("AIRFLOW_VAR_SENSITIVE_TERMS_URL", httpserver.url_for(path))
@@ -73,7 +73,7 @@ def test_an_error_about_the_list_of_terms_shows_no_signature(terms, status, erro
 
 
 def test_a_server_without_an_answer_is_asked_again(terms, monkeypatch):
-    from catalog.dags.common.connections import sensitive_terms
+    from catalog.dags.common.sensitive_terms import sensitive_terms
 
     monkeypatch.setenv("AIRFLOW_VAR_SENSITIVE_TERMS_URL", f"http://127.0.0.1:9{SIGNED}")
     with pytest.raises(Retry) as raised:
@@ -137,7 +137,7 @@ def test_a_list_that_is_no_text_is_refused(terms):
 
 def test_another_host_gets_no_secret_of_the_connection(httpserver, monkeypatch):
     """A storage may redirect to a signed address, which needs none; a .netrc is not read."""
-    from catalog.dags.common.connections import sensitive_terms
+    from catalog.dags.common.sensitive_terms import sensitive_terms
 
     for path, target in (("/here", "/there"), ("/there", f"http://127.0.0.1:{httpserver.port}/away")):
         moved = Response(status=302, headers={"Location": target})
@@ -156,7 +156,7 @@ def test_another_host_gets_no_secret_of_the_connection(httpserver, monkeypatch):
 
 def test_a_list_of_terms_that_changes_during_a_run_is_refused(tmp_path, monkeypatch):
     """A filtered index that lacks terms for an hour of half a list would stay live under a right digest."""
-    from catalog.dags.common.connections import sensitive_terms, unchanged_terms
+    from catalog.dags.common.sensitive_terms import sensitive_terms, unchanged_terms
 
     terms = tmp_path / "terms.txt"
     terms.write_text("one\ntwo\n")
@@ -171,7 +171,7 @@ def test_a_list_of_terms_that_changes_during_a_run_is_refused(tmp_path, monkeypa
 
 
 def test_a_list_of_terms_that_is_missing_or_not_text_is_named(tmp_path, monkeypatch):
-    from catalog.dags.common.connections import sensitive_terms
+    from catalog.dags.common.sensitive_terms import sensitive_terms
 
     terms = tmp_path / "terms.txt"
     monkeypatch.setenv("AIRFLOW_VAR_SENSITIVE_TERMS_URL", terms.as_uri())
@@ -194,7 +194,7 @@ def test_only_the_first_tasks_of_a_run_take_the_list_as_it_is():
     }
     assert callers == {
         *("rehearse", "begin_version", "unchanged_terms"),
-        *("begin", "plan_filtered_index", "plan"),  # `plan` is within the other two
+        *("begin", "plan", "_plan"),  # `plan` is within `begin`
         "_check",  # of an index to which an alias is moved, each time
     }
 

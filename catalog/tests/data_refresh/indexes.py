@@ -1,9 +1,9 @@
 """Indexes for tests, created as a refresh creates them, and a store for the progress of tasks."""
 
-from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 from catalog.core.media import MediaType
+from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.mapping import index_body, index_meta
 from catalog.data_refresh.search.tag_policy import DEFAULT, TagPolicy
@@ -21,12 +21,12 @@ Progress = dict[str, dict[str, Any]]
 
 
 class Keep(TypedDict):
-    """Options of the tasks that keep their progress between attempts."""
+    """Option of the tasks that keep their progress between attempts."""
 
-    load: Callable[[], Mapping[str, Any] | None]
-    save: Callable[[dict[str, Any]], None]
+    attempt: Attempt
 
 
-def keep(state: Progress) -> Keep:
-    """Return options that keep progress in the entry `at` of a dictionary."""
-    return {"load": lambda: state.get("at"), "save": lambda progress: state.update(at=progress)}
+def keep(state: Progress, **more: Any) -> Keep:
+    """Return an attempt that keeps progress in the entry `at` of a dictionary."""
+    attempt = Attempt(lambda: state.get("at"), lambda progress: state.update(at=progress), **more)
+    return {"attempt": attempt}

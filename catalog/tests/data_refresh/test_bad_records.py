@@ -5,6 +5,7 @@ import pytest
 from catalog.core.errors import Fatal
 from catalog.data_refresh.search import document_rows
 from catalog.data_refresh.search.documents import document
+from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.indexing import IdRange, RangeIndexer, find_count_mismatches
 from catalog.data_refresh.search.tag_policy import DEFAULT
 from catalog.database import sample_data
@@ -22,7 +23,7 @@ def filled(api):
 @pytest.fixture
 def indexer(filled, search):
     make(search, "image-a")
-    return RangeIndexer(filled, search.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500))
+    return RangeIndexer(filled, search, "image-a", "image", "image", DEFAULT, IdRange(1, 500))
 
 
 def test_a_row_that_cannot_be_read(filled, indexer, search):
@@ -97,7 +98,13 @@ def test_a_document_that_the_engine_refuses(filled, search, faulty):
     make(search, "image-a")
     waits: list[float] = []
     indexer = RangeIndexer(
-        filled, indexes.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=waits.append
+        filled,
+        Indexes(indexes.client, pause=waits.append),
+        "image-a",
+        "image",
+        "image",
+        DEFAULT,
+        IdRange(1, 500),
     )
     done = indexer.run()
     assert done.rejected == {"mapper_parsing_exception": 1}

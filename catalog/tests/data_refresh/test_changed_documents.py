@@ -6,6 +6,7 @@ import pytest
 from catalog.core.errors import Fatal, Interrupted, Refused
 from catalog.data_refresh.refresh import CreatedIndex, begin, note_index, read, replan
 from catalog.data_refresh.search import changed_documents, document_rows
+from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.changed_documents import ChangedDocuments, count_documents
 from catalog.data_refresh.search.moderation import moderation_moment
 from catalog.data_refresh.search.refresh_indexes import RefreshIndexes
@@ -61,7 +62,7 @@ class Published:
         self.refreshes.apply(own)
 
     def update(self, state, **options):
-        return self.job(**keep(state), **options).run()
+        return self.job(**keep(state, **options)).run()
 
     def job(self, **options):
         return ChangedDocuments(
@@ -123,7 +124,7 @@ def test_a_kill_before_the_state_is_saved(published):
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        published.job(save=killed).run()
+        published.job(attempt=Attempt(save=killed)).run()
     published.check(published.update({}))
     published.check(published.update({}))  # the task is cleared after its success
 

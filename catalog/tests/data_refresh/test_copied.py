@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.data_refresh.refresh import Copy
 from catalog.data_refresh.search import proportions
+from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.bulk import BulkSender, index_action
 from catalog.data_refresh.search.customizing import customized, rehearse, require_customizable
 from catalog.data_refresh.search.index_copy import CopiedIndex
@@ -64,7 +65,7 @@ def test_a_copy_goes_on_where_it_was_stopped(search):
     titled(search, [f"t{n}" for n in range(60)])
     state: Progress = {}
     with pytest.raises(Interrupted):
-        job(search, per_second=20, should_stop=lambda: True, **keep(state)).run()
+        job(search, per_second=20, **keep(state, should_stop=lambda: True)).run()
     before, task = search.identity("image-b").uuid, state["at"]["task"]
     assert task
     assert job(search, **keep(state)).run()[:2] == (60, before)
@@ -82,7 +83,7 @@ def test_an_index_that_is_deleted_while_it_is_filled_leaves_nothing(search):
         made[:] = search.client.indices.get(index="image-b*").body
 
     with pytest.raises(Fatal, match="image-b is missing: clear create_index"):
-        job(search, per_second=1500, progress=delete).run()
+        job(search, per_second=1500, attempt=Attempt(report=delete)).run()
     assert made
     assert list(search.client.indices.get(index="image-*").body) == ["image-a"]
 
@@ -254,7 +255,7 @@ def fill_sources(search, counts, name="image-a"):
         index_action(key, {"identifier": key, "source": source}) for source in keys for key in keys[source]
     ]
     made.shuffle(actions)
-    BulkSender(search.client, search.require(name).writer).send(actions)
+    BulkSender(search, search.require(name).writer).send(actions)
     search.refresh(name)
     return keys
 

@@ -6,9 +6,11 @@ import pytest
 
 from catalog.core.errors import Fatal, Retry
 from catalog.data_refresh.refresh import Copy
+from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.bulk import BulkSender, index_action
 from catalog.data_refresh.search.client import explanation
 from catalog.data_refresh.search.index_copy import CopiedIndex
+from catalog.data_refresh.search.indexes import Indexes
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.data_refresh.test_filtered import titled
 
@@ -18,7 +20,9 @@ CLOSED = "the index image-a is closed; open it (POST image-a/_open), then clear 
 
 def send(search):
     writer = search.require("image-a").writer
-    return lambda: BulkSender(search.client, writer, pause=lambda _: None).send([index_action("x", {})])
+    return lambda: BulkSender(Indexes(search.client, pause=lambda _: None), writer).send(
+        [index_action("x", {})]
+    )
 
 
 def block(search, name, value=True):
@@ -86,7 +90,12 @@ def copying(search, change):
             change()
 
     CopiedIndex(
-        search, "image-b", copy, lambda: make(search, "image-b"), per_second=1500, progress=progress
+        search,
+        "image-b",
+        copy,
+        lambda: make(search, "image-b"),
+        per_second=1500,
+        attempt=Attempt(report=progress),
     ).run()
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.data_refresh.search import sensitive as lists
+from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.bulk import BulkSender, index_action
 from catalog.data_refresh.search.documents import document
 from catalog.data_refresh.search.filtered import FilteredIndex
@@ -30,7 +31,7 @@ def titled(search, titles, name="image-a"):
     for number, title in enumerate(titles):
         row = BASE._replace(id=number, title=title)
         actions.append(index_action(str(number), document("image", row, tags)))
-    BulkSender(search.client, search.require(name).writer).send(actions)
+    BulkSender(search, search.require(name).writer).send(actions)
     search.refresh(name)
 
 
@@ -59,7 +60,7 @@ def test_the_filtered_index(api, search):
     }.items():
         api.execute(f"update image set {change} where id = {number}")
     make(search, "image-a")
-    RangeIndexer(api, search.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500)).run()
+    RangeIndexer(api, search, "image-a", "image", "image", DEFAULT, IdRange(1, 500)).run()
     search.refresh("image-a")
     terms = parse_terms("water\n# a note\n\n  Fire   Brigade \nrunning\nmother-in-law\n")
     assert job(search, terms).run()[:2] == (499 - 6, 6)
@@ -102,7 +103,7 @@ def test_words_that_are_only_searched_hide_documents_in_every_group(search):
         index_action(key, {"id": int(key), "title": "plain", "sensitive_text": text})
         for key, text in words.items()
     ]
-    BulkSender(search.client, search.require("image-a").writer).send(actions)
+    BulkSender(search, search.require("image-a").writer).send(actions)
     search.refresh("image-a")
     assert job(search, MANY + LAST).run()[:2] == (1, 4)
     assert search.matching("image-a-filtered", list(words)) == ["2"]
@@ -128,12 +129,11 @@ def test_work_goes_on_where_it_was_stopped(search, at):
         calls.append((state["at"]["group"], state["at"]["task"]))
         return calls[-1][0] == at
 
-    options = {**keep(state), "per_second": 20}
     with pytest.raises(Interrupted):
-        job(search, MANY, should_stop=stop, **options).run()
+        job(search, MANY, per_second=20, **keep(state, should_stop=stop)).run()
     before = search.identity("image-a-filtered").uuid
     assert state["at"]["task"]
-    assert job(search, MANY, progress=made.append, **options).run()[:2] == (9, 12)
+    assert job(search, MANY, per_second=20, **keep(state, report=made.append)).run()[:2] == (9, 12)
     assert search.identity("image-a-filtered").uuid == before
 
 
@@ -181,7 +181,7 @@ def test_a_filtered_index_that_is_deleted(search):
         return False
 
     with pytest.raises(Fatal, match="image-a-filtered is missing"):
-        job(search, MANY, should_stop=stop, per_second=10, **keep(state)).run()
+        job(search, MANY, per_second=10, **keep(state, should_stop=stop)).run()
     assert not search.exists("image-a-filtered")
     assert job(search, MANY, **keep(state)).run()[:2] == (9, 12)
 
@@ -201,9 +201,10 @@ def test_a_copy_that_lacks_documents(search):
                 search.client.delete_by_query(index="image-a-filtered", query={"ids": {"values": ["2"]}})
             )
 
+    attempt = Attempt(lambda: state.get("at"), save)
     with pytest.raises(Retry, match="holds 1 documents instead of 2"):
-        job(search, MANY, load=lambda: state.get("at"), save=save).run()
-    assert job(search, MANY, load=lambda: state.get("at"), save=save).run()[:2] == (2, 1)
+        job(search, MANY, attempt=attempt).run()
+    assert job(search, MANY, attempt=attempt).run()[:2] == (2, 1)
 
 
 def test_terms_that_look_a_little_like_html():
@@ -287,7 +288,7 @@ def test_terms_match_all_forms_of_a_text(search, place):
     for number, (_, text) in enumerate([*FORMS, ("", "harmless stras caf is tan bul wat")]):
         row = BASE._replace(id=number, **place(text))
         actions.append(index_action(str(number), document("image", row, tags)))
-    BulkSender(search.client, search.require("image-a").writer).send(actions)
+    BulkSender(search, search.require("image-a").writer).send(actions)
     search.refresh("image-a")
     missed = []
     for number, (term, text) in enumerate(FORMS):

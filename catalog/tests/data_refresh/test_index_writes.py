@@ -176,7 +176,7 @@ def test_decisions_that_a_refresh_has_followed_are_no_obstacle(left):
     decide(left, "mature", key)
     decide(left, "deleted", other)
     for name in INDEXES.values():
-        follow(left.api, left.search.client, name, "image", left.basis.since or EVER)
+        follow(left.api, left.search, name, "image", left.basis.since or EVER)
     assert left.choose().reason == ""
 
 
@@ -184,7 +184,7 @@ def test_what_the_engine_does_with_an_index_is_no_write(left):
     client, before = left.search.client, {name: last_writes(left.search, name) for name in INDEXES.values()}
     [key] = left.keys(INDEX, 1)
     title = client.get(index=INDEX, id=key)["_source"].get("title")
-    BulkSender(client, left.search.require(INDEX).writer).send([update_action(key, {"title": title})])
+    BulkSender(left.search, left.search.require(INDEX).writer).send([update_action(key, {"title": title})])
     for name in INDEXES.values():
         client.indices.forcemerge(index=name, max_num_segments=1)
         client.indices.put_settings(index=name, settings={"number_of_replicas": 1})

@@ -7,7 +7,9 @@ import pytest
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.data_refresh.search import document_rows
+from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.documents import document
+from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.indexing import IdRange, RangeIndexer, find_count_mismatches, ranges
 from catalog.data_refresh.search.tag_policy import DEFAULT
 from catalog.database import sample_data
@@ -27,7 +29,7 @@ def fill(api, search, name, media_type="image", number=1, **options):
     make(search, name, media_type)
     parts = ranges(api, media_type, number)
     done = [
-        RangeIndexer(api, search.client, name, media_type, media_type, DEFAULT, part, **options).run()
+        RangeIndexer(api, search, name, media_type, media_type, DEFAULT, part, **options).run()
         for part in parts
     ]
     search.refresh(name)
@@ -119,7 +121,7 @@ def test_a_range_goes_on_where_it_was_stopped(filled, search, monkeypatch):
     stopped(filled, search, state)
     assert 0 < state["at"]["done"]["after"] < 500
     filled.execute("update image set title = 'changed' where id = 1")
-    done = RangeIndexer(filled, search.client, "image-a", "image", "image", DEFAULT, part, **options).run()
+    done = RangeIndexer(filled, search, "image-a", "image", "image", DEFAULT, part, **options).run()
     search.refresh("image-a")
     assert done.documents == search.count("image-a") == 499
     first = filled.execute("select identifier::text from image where id = 1").fetchone()[0]
@@ -148,7 +150,13 @@ def test_documents_that_are_refused_for_now(filled, search, faulty, status, time
     make(search, "image-a")
     waits: list[float] = []
     indexer = RangeIndexer(
-        filled, indexes.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=waits.append
+        filled,
+        Indexes(indexes.client, pause=waits.append),
+        "image-a",
+        "image",
+        "image",
+        DEFAULT,
+        IdRange(1, 500),
     )
     if outcome:
         with pytest.raises(outcome, match="no room"):
@@ -171,9 +179,7 @@ def test_requests_that_are_refused_for_now(filled, search, faulty, status, times
     proxy, indexes = faulty
     proxy.times("/_bulk", times, status)
     make(search, "image-a")
-    indexer = RangeIndexer(
-        filled, indexes.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=lambda _: None
-    )
+    indexer = RangeIndexer(filled, indexes, "image-a", "image", "image", DEFAULT, IdRange(1, 500))
     if outcome:
         with pytest.raises(outcome, match=str(status) if outcome is Retry else "refused"):
             indexer.run()
@@ -189,9 +195,7 @@ def test_an_engine_that_closes_the_connection(filled, search, faulty):
         lambda request, forward: forward(request) and None if proxy.count("_bulk") < 4 else forward(request),
     )
     make(search, "image-a")
-    done = RangeIndexer(
-        filled, indexes.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=lambda _: None
-    ).run()
+    done = RangeIndexer(filled, indexes, "image-a", "image", "image", DEFAULT, IdRange(1, 500)).run()
     search.refresh("image-a")
     assert done.documents == search.count("image-a") == 499
 
@@ -203,7 +207,13 @@ def test_an_engine_that_is_away(filled, search, faulty):
     waits: list[float] = []
     with pytest.raises(Retry, match="does not answer"):
         RangeIndexer(
-            filled, indexes.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=waits.append
+            filled,
+            Indexes(indexes.client, pause=waits.append),
+            "image-a",
+            "image",
+            "image",
+            DEFAULT,
+            IdRange(1, 500),
         ).run()
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0]
 
@@ -221,9 +231,7 @@ def test_a_request_that_is_too_large_is_halved(filled, search, faulty):
         "from generate_series(1, 2000) n) where id = 7"
     )
     make(search, "image-a")
-    done = RangeIndexer(
-        filled, indexes.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), pause=lambda _: None
-    ).run()
+    done = RangeIndexer(filled, indexes, "image-a", "image", "image", DEFAULT, IdRange(1, 500)).run()
     assert done.rejected == {"too large": 1}
     search.refresh("image-a")
     assert done.documents == search.count("image-a") == 498
@@ -235,14 +243,13 @@ def stopped(api, search, state):
     with pytest.raises(Interrupted, match="row id"):
         RangeIndexer(
             api,
-            search.client,
+            search,
             "image-a",
             "image",
             "image",
             DEFAULT,
             IdRange(1, 500),
-            should_stop=lambda: True,
-            **keep(state),
+            **keep(state, should_stop=lambda: True),
         ).run()
 
 
@@ -264,7 +271,7 @@ def test_progress_of_something_else_does_not_count(filled, search, monkeypatch, 
         filled.execute("create table copied as select * from image")
     else:
         state["at"] = {"after": 300, "documents": 300}
-    done = RangeIndexer(filled, search.client, "image-a", table, "image", DEFAULT, part, **keep(state)).run()
+    done = RangeIndexer(filled, search, "image-a", table, "image", DEFAULT, part, **keep(state)).run()
     rows = filled.execute(
         "select count(*) from image where id between %s and %s", [part.first, part.last]
     ).fetchone()[0]
@@ -276,9 +283,7 @@ def test_a_missing_index_is_an_error(filled, search):
     uuid = make(search, "image-a")
     search.delete(["image-a"])
     with pytest.raises(Fatal, match="image-a is missing: clear create_index"):
-        RangeIndexer(
-            filled, search.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), uuid=uuid
-        ).run()
+        RangeIndexer(filled, search, "image-a", "image", "image", DEFAULT, IdRange(1, 500), uuid=uuid).run()
     assert not search.exists("image-a")
 
 
@@ -291,7 +296,7 @@ def test_an_index_that_is_deleted_while_it_is_filled(filled, search, monkeypatch
 
     def progress(done):
         if not steps:
-            steps.append(done.after)
+            steps.append(done)
             search.client.indices.delete(index="image-a")
             if later == "by itself":
                 search.client.index(index="image-a", id="x", document={"title": "guessed"}, refresh=True)
@@ -301,14 +306,14 @@ def test_an_index_that_is_deleted_while_it_is_filled(filled, search, monkeypatch
     with pytest.raises(Fatal, match="missing"):
         RangeIndexer(
             filled,
-            search.client,
+            search,
             "image-a",
             "image",
             "image",
             DEFAULT,
             IdRange(1, 500),
             uuid=uuid,
-            progress=progress,
+            attempt=Attempt(report=progress),
         ).run()
     if later == "nothing":
         assert not search.exists("image-a")
@@ -324,14 +329,14 @@ def test_an_index_that_is_replaced_after_the_last_document(filled, search):
     with pytest.raises(Fatal, match="not the one that this run created"):
         RangeIndexer(
             filled,
-            search.client,
+            search,
             "image-a",
             "image",
             "image",
             DEFAULT,
             IdRange(1, 500),
             uuid=uuid,
-            progress=lambda _: make(search, "image-a"),
+            attempt=Attempt(report=lambda _: make(search, "image-a")),
         ).run()
 
 
@@ -405,7 +410,7 @@ def test_a_document_that_the_engine_always_refuses(filled, search, monkeypatch):
 
     monkeypatch.setattr(document_rows, "document", bad)
     done = RangeIndexer(
-        filled, search.client, "image-a", "image", "image", DEFAULT, parts[0], pause=lambda _: None
+        filled, Indexes(search.client, pause=lambda _: None), "image-a", "image", "image", DEFAULT, parts[0]
     ).run()
     search.refresh("image-a")
     assert done.rejected == {"mapper_parsing_exception in filetype": 1}
@@ -431,7 +436,7 @@ def test_many_bad_records_fail_the_task(filled, search, bad, stops):
 
     def run():
         return RangeIndexer(
-            filled, search.client, "image-a", "image", "image", DEFAULT, IdRange(1, 500), **keep(state)
+            filled, search, "image-a", "image", "image", DEFAULT, IdRange(1, 500), **keep(state)
         ).run()
 
     if not stops:

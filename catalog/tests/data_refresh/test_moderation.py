@@ -25,7 +25,7 @@ def filled(api):
 
 def fill(api, search, name="image-a"):
     uuid = make(search, name)
-    RangeIndexer(api, search.client, name, "image", "image", DEFAULT, IdRange(1, 500)).run()
+    RangeIndexer(api, search, name, "image", "image", DEFAULT, IdRange(1, 500)).run()
     search.refresh(name)
     return uuid
 
@@ -53,10 +53,10 @@ def test_decisions_during_indexing(filled, search):
     before = harmless(search)
     decide(filled, "id = 50", "id = 51")
     assert len(left(filled, search)) == 2
-    assert follow(filled, search.client, "image-a", "image", since, uuid=uuid) == 2
+    assert follow(filled, search, "image-a", "image", since, uuid=uuid) == 2
     assert left(filled, search) == []
     assert (search.count("image-a"), harmless(search)) == (498, before - 2)
-    assert follow(filled, search.client, "image-a", "image", since, uuid=uuid) == 0
+    assert follow(filled, search, "image-a", "image", since, uuid=uuid) == 0
 
 
 def test_long_lists(filled, search, monkeypatch):
@@ -66,7 +66,7 @@ def test_long_lists(filled, search, monkeypatch):
     uuid = fill(filled, search)
     decide(filled, "id <= 101", "id > 90 and id < 400")
     assert len([key for batch in decided(filled, "deleted", "image", since) for key in batch]) == 106
-    assert follow(filled, search.client, "image-a", "image", since, uuid=uuid) > 300
+    assert follow(filled, search, "image-a", "image", since, uuid=uuid) > 300
     assert left(filled, search) == []
     assert search.count("image-a", {"range": {"id": {"lte": 101}}}) == 0
     assert (
@@ -84,7 +84,7 @@ def test_decisions_of_another_clock(filled, search, when):
     since = moderation_moment(filled)
     uuid = fill(filled, search)
     decide(filled, "id = 50", "id = 51", when)
-    follow(filled, search.client, "image-a", "image", since, uuid=uuid)
+    follow(filled, search, "image-a", "image", since, uuid=uuid)
     assert left(filled, search) == []
 
 
@@ -114,10 +114,10 @@ def test_marks_that_are_removed(filled, search, monkeypatch):
     )
     filled.execute("delete from imagelist_images where image_id = 50")
     filled.execute("delete from image where id = 50")
-    assert follow(filled, search.client, "image-a", "image", since, uuid=uuid) == 9
+    assert follow(filled, search, "image-a", "image", since, uuid=uuid) == 9
     assert harmless(search) == before + 9  # 51 to 59
     assert left(filled, search) == []
-    assert follow(filled, search.client, "image-a", "image", since, uuid=uuid) == 0
+    assert follow(filled, search, "image-a", "image", since, uuid=uuid) == 0
 
 
 @pytest.mark.parametrize(
@@ -130,13 +130,13 @@ def test_an_engine_that_does_not_accept_a_decision(filled, search, faulty, statu
     uuid = fill(filled, search)
     decide(filled, "id between 50 and 60", "id between 55 and 70")
     proxy.items(3, lambda _: True, status, kind)
-    assert follow(filled, indexes.client, "image-a", "image", since, uuid=uuid, pause=lambda _: None) > 20
+    assert follow(filled, indexes, "image-a", "image", since, uuid=uuid) > 20
     assert left(filled, search) == []
     decide(filled, "id = 80")
     proxy.items(99, lambda _: True, status, kind)
     proxy.faults = proxy.faults[-1:]
     with pytest.raises(Retry, match="no room"):
-        follow(filled, indexes.client, "image-a", "image", since, uuid=uuid, pause=lambda _: None)
+        follow(filled, indexes, "image-a", "image", since, uuid=uuid)
     assert len(left(filled, search)) == 1
 
 
@@ -147,7 +147,7 @@ def test_an_engine_that_refuses_a_decision(filled, search, faulty):
     decide(filled, mature="id = 80")
     proxy.items(1, lambda _: True, 400, "mapper_parsing_exception")
     with pytest.raises(Fatal, match=r"rejects a moderator.s decision about .*mapper_parsing"):
-        follow(filled, indexes.client, "image-a", "image", since, uuid=uuid)
+        follow(filled, indexes, "image-a", "image", since, uuid=uuid)
 
 
 def test_an_engine_that_acknowledges_and_does_nothing(filled, search, faulty):
@@ -158,7 +158,7 @@ def test_an_engine_that_acknowledges_and_does_nothing(filled, search, faulty):
     decide(filled, "id = 50", "id = 51")
     proxy.items(99, lambda _: True, 200, "")
     with pytest.raises(Retry, match="still shows media as they were before moderation"):
-        follow(filled, indexes.client, "image-a", "image", since, uuid=uuid)
+        follow(filled, indexes, "image-a", "image", since, uuid=uuid)
 
 
 def test_decisions_create_no_index(filled, search):
@@ -168,11 +168,11 @@ def test_decisions_create_no_index(filled, search):
     decide(filled, "id = 50", "id = 51")
     search.delete(["image-a"])
     with pytest.raises(Fatal, match="missing"):
-        follow(filled, search.client, "image-a", "image", since, uuid=uuid)
+        follow(filled, search, "image-a", "image", since, uuid=uuid)
     assert not search.exists("image-a")
     make(search, "image-a")
     with pytest.raises(Fatal, match="not the one"):
-        follow(filled, search.client, "image-a", "image", since, uuid=uuid)
+        follow(filled, search, "image-a", "image", since, uuid=uuid)
 
 
 def test_decisions_are_applied_behind_an_alias(filled, search):
@@ -182,6 +182,6 @@ def test_decisions_are_applied_behind_an_alias(filled, search):
     search.swap_aliases({"image": "image-a"})
     decide(filled, "id = 50")
     assert left(filled, search, "image") != []
-    assert follow(filled, search.client, "image-a", "image", since, uuid=uuid) == 1
+    assert follow(filled, search, "image-a", "image", since, uuid=uuid) == 1
     assert left(filled, search, "image") == []
     assert search.aliases("image-a") == ["image"]

@@ -1,8 +1,12 @@
 """Identities of indexes, aliases, and waiting for the engine, on a real search engine."""
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from catalog.core.errors import Fatal, Retry
+from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.readiness import finalize
 from catalog.data_refresh.search.reindexing import reindex
 from catalog.data_refresh.search.tag_policy import policy_from
@@ -210,6 +214,11 @@ def test_replicas_that_are_never_allocated(search):
         finalize(search, "image-a", 0, 2)
 
 
+class At(msgspec.Struct):
+    uuid: str
+    task: str | None = None
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_a_copy_into_an_index_that_is_deleted(search, again):
     """The engine's copy goes on by itself; it must neither recreate the index nor write to a new one."""
@@ -218,18 +227,21 @@ def test_a_copy_into_an_index_that_is_deleted(search, again):
     for n in range(3):
         search.client.index(index=writer, id=str(n), document={"id": n}, require_alias=True, refresh=True)
     uuid = make(search, "image-b")
+    query: dict[str, Any] = {"match_all": {}}
 
-    def gone(_):
+    def gone(state):
+        if not state:
+            return
         search.client.indices.delete(index="image-b")
         if again:
             make(search, "image-b")
 
     with pytest.raises(Fatal, match="not the one" if again else "missing"):
-        reindex(search, "image-a", "image-b", {"match_all": {}}, uuid=uuid, per_second=0.5, started=gone)
+        reindex(search, "image-a", "image-b", query, At(uuid), Attempt(save=gone), 0.5)
     if again:
         search.refresh("image-b")
         assert search.count("image-b") == 0
         with pytest.raises(Fatal, match="not the one"):
-            reindex(search, "image-a", "image-b", {"match_all": {}}, uuid=uuid)
+            reindex(search, "image-a", "image-b", query, At(uuid))
     else:
         assert not search.exists("image-b")

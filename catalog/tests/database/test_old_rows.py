@@ -231,7 +231,7 @@ def test_a_refresh_and_its_documents(old, api, search):
         index = f"{media}-old"
         make_index(search, index, media)
         parts = ranges(api, media, 1)
-        done = [RangeIndexer(api, search.client, index, media, media, DEFAULT, part).run() for part in parts]
+        done = [RangeIndexer(api, search, index, media, media, DEFAULT, part).run() for part in parts]
         search.refresh(index)
         assert sum(d.documents for d in done) > len(rows) * 0.9
         assert (

@@ -16,7 +16,7 @@ def make_searchable(api: Connection, search: Indexes, terms: tuple[str, ...] = (
         search.create(name, index_body("image", index_meta("image", "image_data_refresh", "r", DEFAULT), 1))
     row = api.execute("select max(id) from image").fetchone()
     assert row
-    RangeIndexer(api, search.client, INDEX, "image", "image", DEFAULT, IdRange(1, row[0] + 1)).run()
+    RangeIndexer(api, search, INDEX, "image", "image", DEFAULT, IdRange(1, row[0] + 1)).run()
     search.refresh(INDEX)
     FilteredIndex(search, INDEX, FILTERED, terms, lambda: search.require(FILTERED).uuid).run()
     search.refresh(FILTERED)
