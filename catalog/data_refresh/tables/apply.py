@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
-from catalog.core.queries import relation_exists
+from catalog.core.queries import relation_exists, value
 from catalog.core.session import Connection, settle
 from catalog.data_refresh.tables import locks, progress
 from catalog.data_refresh.tables.catch_up import leave_out_deleted
@@ -285,8 +285,8 @@ class _Table:
                        count(*) filter (where {was_shown} and not ({is_shown}))
                   from {live} l join {temp} t on {same}
             """
-            numbers = self._api.execute(compose(counted, **self._parts, **parts)).fetchone() or ()
-            reasons = zip(("deleted", "marked as removed from their source"), numbers, strict=False)
+            [numbers] = self._api.execute(compose(counted, **self._parts, **parts)).fetchall()
+            reasons = zip(("deleted", "marked as removed from their source"), numbers, strict=True)
             # Not at the end: of many sources, not all are named.
             findings[1:1] = [
                 f"{self._table}: {number:,} records are {what}" for what, number in reasons if number
@@ -357,8 +357,8 @@ class _Table:
             if number := self._release(key):
                 self.applied.orphans[key["name"]] = number
                 child = sql.Identifier(key["schema"], key["child"])
-                row = self._api.execute(compose("select count(*) from {child}", child=child)).fetchone()
-                rows = (row[0] if row else 0) + (0 if key["on delete"] == "n" else number)
+                remaining = value(self._api, compose("select count(*) from {child}", child=child))
+                rows = remaining + (0 if key["on delete"] == "n" else number)
                 self.orphaned += too_many_orphans(key["child"], number, rows)
         self.applied.deleted = self._do("delete from {live} l using {deleted} d where l.id = d.id")
 

@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
-from catalog.core.queries import relation_exists
+from catalog.core.queries import relation_exists, value
 from catalog.core.session import Connection, is_same_database, settle
 from catalog.core.settings import API_DB, CATALOG_DB
 from catalog.data_refresh.tables.access import api_rights, catalog_rights, read_only
@@ -198,8 +198,7 @@ def _sendable(api: Connection, table: str, column: str) -> bool:
           left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
          where a.attrelid = to_regclass(%s) and a.attname = %s
     """
-    row = api.execute(query, [qualified_name(table), column]).fetchone()
-    return bool(row and row[0])
+    return bool(value(api, query, [qualified_name(table), column]))
 
 
 def _connections(api: Connection, needed: int) -> list[str]:
@@ -208,16 +207,14 @@ def _connections(api: Connection, needed: int) -> list[str]:
                - (select count(*) from pg_stat_activity where backend_type = 'client backend')
                - current_setting('superuser_reserved_connections')::int
     """
-    row = api.execute(query).fetchone()
-    if row and row[0] < needed:
-        left = f"the API database has {max(0, row[0])} connections left, the refresh needs {needed}"
-        return [f"{left}: raise max_connections"]
+    if (free := value(api, query)) < needed:
+        problem = f"the API database has {max(0, free)} connections left, the refresh needs {needed}"
+        return [f"{problem}: raise max_connections"]
     return []
 
 
 def _size(api: Connection, table: str) -> int:
-    row = api.execute("select pg_total_relation_size(to_regclass(%s))", [qualified_name(table)]).fetchone()
-    return int(row[0]) if row else 0
+    return int(value(api, "select pg_total_relation_size(to_regclass(%s))", [qualified_name(table)]))
 
 
 def _rehearsed(api: Connection, table: str, live: Shape) -> list[str]:
@@ -258,11 +255,12 @@ def _event_triggers(api: Connection, table: str) -> list[str]:
     If there is such a trigger, the table is dropped in a transaction that is rolled back, which locks it for
     a moment.
     """
-    names = api.execute(
+    names = value(
+        api,
         "select array_agg(quote_ident(evtname) order by evtname) from pg_event_trigger"
-        " where evtevent = 'sql_drop' and evtenabled in ('O', 'A')"
-    ).fetchone()
-    if not names or not names[0]:
+        " where evtevent = 'sql_drop' and evtenabled in ('O', 'A')",
+    )
+    if not names:
         return []
     try:
         with api.transaction(force_rollback=True):
@@ -273,7 +271,7 @@ def _event_triggers(api: Connection, table: str) -> list[str]:
     except psycopg.DatabaseError as error:
         if api.closed:
             raise
-        remedy = f"disable the event trigger ({', '.join(names[0])}) until the refresh is done"
+        remedy = f"disable the event trigger ({', '.join(names)}) until the refresh is done"
         return [f"it cannot be dropped: {error.diag.message_primary}: {remedy}"]
     return []
 
