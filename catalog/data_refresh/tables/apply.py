@@ -1,7 +1,6 @@
 """Application of changed records to the live tables, in one transaction that readers do not notice."""
 
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import LiteralString
 
@@ -85,7 +84,6 @@ def apply_changes(
     expected: Mapping[str, Shape],
     accept_shrinkage: bool = False,
     why: Callable[[], str] = str,
-    pause: Callable[[float], None] = time.sleep,
 ) -> dict[str, Applied]:
     """Make the live tables equal to the catalog, where their records have changed.
 
@@ -99,7 +97,6 @@ def apply_changes(
         expected: Definition of each table when the refresh began.
         accept_shrinkage: Apply the changes even if suspiciously many rows would be deleted.
         why: Returns a sentence about why records may be missing, for the refusal.
-        pause: Called with the seconds to wait before the next attempt.
 
     Raises:
         Retry: Other sessions held a table for minutes.
@@ -121,9 +118,7 @@ def apply_changes(
                 return _applied_before(api, tables)
             return _apply(api, tables, number, own, accept_shrinkage, why)
 
-    return retry_while_held(
-        apply_once, ", ".join(tables), pause=pause, refusal=_refusal, state="Nothing was changed."
-    )
+    return retry_while_held(apply_once, ", ".join(tables), refusal=_refusal, state="Nothing was changed.")
 
 
 def _refusal(error: psycopg.DatabaseError) -> str:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable
 
-import msgspec
 import psycopg
 from psycopg import sql
 
@@ -28,34 +27,23 @@ from catalog.data_refresh.tables.sequences import sources
 from catalog.data_refresh.tables.shape import Shape, differences, shape
 from catalog.database.estimates import analyzed_rows
 
+CONNECTIONS = 4  # to the API database that a refresh needs
 # Kinds of attached objects that a rehearsal does not create.
 _APART = frozenset(("reference", "foreign key", "sequence", "dependent", "comment on", "extension"))
 _LATER = "drop it before the refresh and create it again afterwards"
 
 
-class Preflight(msgspec.Struct):
-    """Result of the checks.
-
-    Attributes:
-        needed_bytes: Estimate of the extra disk space that the API database needs during the refresh.
-    """
-
-    needed_bytes: int = 0
-
-
-def preflight_tables(
-    api: Connection, upstream: Connection, tables: Iterable[str], *, connections: int = 4
-) -> Preflight:
+def preflight_tables(api: Connection, upstream: Connection, tables: Iterable[str]) -> int:
     """Check everything that a copy and an exchange need.
 
     Args:
         api: Connection to the API database, in autocommit.
         upstream: Connection to the catalog database, in autocommit.
         tables: Names of the live tables.
-        connections: Number of connections that the refresh needs to the API database.
 
     Returns:
-        The disk space that the refresh will need. PostgreSQL cannot report the free space.
+        Estimate of the extra bytes on disk that the API database needs during the refresh. PostgreSQL cannot
+        report the free space.
 
     Raises:
         Fatal: There are problems; the message lists all of them.
@@ -66,19 +54,17 @@ def preflight_tables(
     try:
         problems, needed = [*_databases(api, upstream), *read_only(api)], 0
         if not problems:
-            problems, needed = _problems(api, upstream, tables, connections)
+            problems, needed = _problems(api, upstream, tables)
     except psycopg.errors.InsufficientPrivilege as error:
         problems, needed = [f"{error.diag.message_primary}: grant it to the refresh's role"], 0
     if problems:
         raise Fatal(f"a refresh of these tables would fail: {'; '.join(problems)}.")
-    return Preflight(needed)
+    return needed
 
 
-def _problems(
-    api: Connection, upstream: Connection, tables: list[str], connections: int
-) -> tuple[list[str], int]:
+def _problems(api: Connection, upstream: Connection, tables: list[str]) -> tuple[list[str], int]:
     """Return all problems, and the size of the tables in bytes."""
-    found, needed = _connections(api, connections), 0
+    found, needed = _connections(api), 0
     for table in tables:
         live = shape(api, table)
         if not live:
@@ -201,14 +187,14 @@ def _sendable(api: Connection, table: str, column: str) -> bool:
     return bool(value(api, query, [qualified_name(table), column]))
 
 
-def _connections(api: Connection, needed: int) -> list[str]:
+def _connections(api: Connection) -> list[str]:
     query = """
         select current_setting('max_connections')::int
                - (select count(*) from pg_stat_activity where backend_type = 'client backend')
                - current_setting('superuser_reserved_connections')::int
     """
-    if (free := value(api, query)) < needed:
-        problem = f"the API database has {max(0, free)} connections left, the refresh needs {needed}"
+    if (free := value(api, query)) < CONNECTIONS:
+        problem = f"the API database has {max(0, free)} connections left, the refresh needs {CONNECTIONS}"
         return [f"{problem}: raise max_connections"]
     return []
 
