@@ -24,7 +24,7 @@ from catalog.data_refresh.tables.columns import (
     set_to_null,
     temp_name,
 )
-from catalog.data_refresh.tables.ddl import compose
+from catalog.data_refresh.tables.ddl import compose, execute
 from catalog.data_refresh.tables.locks import lock_live_tables, retry_while_held
 from catalog.data_refresh.tables.marks import create_marks, mark, set_mark
 from catalog.data_refresh.tables.shape import Facts, Shape, check_shape, shape
@@ -372,4 +372,4 @@ class _Table:
         return self._do("delete from {child} c using {rows}", **parts)
 
     def _do(self, statement: LiteralString, **parts: sql.Composable) -> int:
-        return self._api.execute(compose(statement, **self._parts, **parts)).rowcount
+        return execute(self._api, statement, **self._parts, **parts)

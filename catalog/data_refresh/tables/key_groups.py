@@ -12,6 +12,7 @@ from catalog.core.errors import Fatal
 from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.columns import moderated_name
+from catalog.data_refresh.tables.ddl import execute
 from catalog.database.estimates import analyzed_rows
 
 SIZE = 128  # keys of a group, about
@@ -233,4 +234,4 @@ class KeyComparison:
         ).format(groups=sql.Literal(groups), **self._parts)
 
     def _do(self, statement: LiteralString, **parts: sql.Composable) -> None:
-        self._api.execute(sql.SQL(statement).format(**self._parts, **parts))
+        execute(self._api, statement, **self._parts, **parts)

@@ -306,6 +306,7 @@ WITHOUT_INFLUENCE = {
     "core.wording",
     "data_refresh.search.client",
     "data_refresh.search.identity",
+    "data_refresh.tables.ddl",
     "data_refresh.tables.progress",
     "data_refresh.tables.shape",
     "database.estimates",
