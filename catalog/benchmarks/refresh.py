@@ -88,7 +88,7 @@ def heap_pages(dsn: str) -> tuple[int, int]:
 
 def promote(api: str, run: str) -> None:
     with psycopg.connect(api, autocommit=True) as target:
-        promotion.promote(target, ["image"], run)
+        promotion.promote(target, ["image"], run, number=1)
         promotion.drop_leftovers(target, ["image"])
 
 

@@ -123,7 +123,7 @@ def check_configuration(media_type: MediaType, params: Params = GIVEN) -> None:
         catalog_connection(autocommit=True) as catalog,
         api_connection(autocommit=True) as api,
     ):
-        needed = preflight_tables(api, catalog, TABLES[media_type]).needed_bytes
+        needed = preflight_tables(api, catalog, TABLES[media_type])
         log.info("the API database needs about %s MB more meanwhile", f"{needed // 1_000_000:,}")
 
 

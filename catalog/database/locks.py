@@ -139,7 +139,6 @@ def retry_while_locked(
     what: str,
     notify: Callable[[str], None],
     max_wait: float = MAX_WAIT,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> T:
     """Call a function that needs locks, and repeat it while other sessions hold them.
 
@@ -153,7 +152,6 @@ def retry_while_locked(
         what: Name of the work, for messages.
         notify: Called after each failed attempt with a sentence that names the lock holders.
         max_wait: Seconds after which no further attempt is made.
-        sleep: Sleeps for a number of seconds.
 
     Returns:
         The result of `work`.
@@ -178,7 +176,7 @@ def retry_while_locked(
                 f"Repeat it when that has ended{ends}."
             )
         notify(f"{what} waits for {others}; next attempt in {pause:g} s")
-        sleep(pause)
+        time.sleep(pause)
     raise AssertionError("the pauses never end")
 
 

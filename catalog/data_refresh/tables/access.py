@@ -13,11 +13,10 @@ from catalog.data_refresh.tables.shape import Shape
 
 def read_only(api: Connection) -> list[str]:
     """Return why the API database cannot be written to; empty if it can."""
-    row = api.execute(
+    [(standby, reads_only, role, database)] = api.execute(
         "select pg_is_in_recovery(), current_setting('transaction_read_only')::boolean, current_user, "
         "current_database()"
-    ).fetchone()
-    standby, reads_only, role, database = row or (False, False, "", "")
+    ).fetchall()
     if standby:
         return ["the API database is a standby, which cannot be written to: connect to its primary server"]
     if reads_only:
@@ -40,9 +39,10 @@ def api_rights(api: Connection, table: str, live: Shape) -> list[str]:
     keys = list(keys_to(api, qualified_name(table)))
     owned = [qualified_name(table), *(_name(api, key.child_schema, key.child) for key in keys)]
     problems = _owned(api, owned)
-    row = api.execute("select has_schema_privilege('public', 'create'), current_user").fetchone()
-    if row and not row[0]:
-        problems.append(f"{row[1]} may not create tables: grant create on schema public to it")
+    query = "select has_schema_privilege('public', 'create'), current_user"
+    [(may_create, role)] = api.execute(query).fetchall()
+    if not may_create:
+        problems.append(f"{role} may not create tables: grant create on schema public to it")
     for name in live.get("publication", {}):
         owner = api.execute(
             "select pg_has_role(pubowner, 'member'), pg_get_userbyid(pubowner) from pg_publication "
@@ -82,17 +82,17 @@ def catalog_rights(upstream: Connection, table: str, columns: Iterable[Column]) 
     """
     source = catalog_name(table)
     wanted = {*key_of(table), *(c.upstream for c in columns if c.upstream)}
-    missing = upstream.execute(
+    [(missing, role)] = upstream.execute(
         "select array_agg(name order by name), current_user from unnest(%s::text[]) name"
         " where not has_column_privilege(to_regclass(%s), name, 'select')",
         [sorted(wanted), qualified_name(source)],
-    ).fetchone()
+    ).fetchall()
     found = []
-    if missing and missing[0]:
-        those = "" if len(missing[0]) == len(wanted) else f" ({', '.join(missing[0])})"
+    if missing:
+        those = "" if len(missing) == len(wanted) else f" ({', '.join(missing)})"
         found.append(
-            f"{missing[1]} may not read the catalog's {source}{those}: grant select on it to {missing[1]} "
-            "in the catalog database"
+            f"{role} may not read the catalog's {source}{those}: grant select on it to {role} in the catalog "
+            "database"
         )
     return found + [f"catalog: {hidden}" for hidden in _hidden(upstream, qualified_name(source))]
 
@@ -118,23 +118,23 @@ def _allowed(api: Connection, wanted: dict[str, list[str]]) -> list[str]:
     problems = []
     for name, rights in wanted.items():
         for right in rights:
-            row = api.execute(
+            [(allowed, role)] = api.execute(
                 "select has_table_privilege(to_regclass(%s), %s), current_user", [name, right]
-            ).fetchone()
-            if row and row[0] is False:
+            ).fetchall()
+            if allowed is False:  # NULL if there is no such table
                 what = {"select": "cannot be read", "references": "cannot be named by a foreign key"}[right]
-                problems.append(f"{_short(name)} {what}: grant {right} on it to {row[1]}")
+                problems.append(f"{_short(name)} {what}: grant {right} on it to {role}")
         problems += _hidden(api, name)
     return problems
 
 
 def _hidden(connection: Connection, name: str) -> list[str]:
     """Check that row security hides no rows of a table, which would be taken for missing ones."""
-    row = connection.execute(
+    [(active, role)] = connection.execute(
         "select row_security_active(to_regclass(%s)::oid), current_user", [name]
-    ).fetchone()
-    if row and row[0]:
-        return [f"row security hides rows of {_short(name)} from {row[1]}: give that role BYPASSRLS"]
+    ).fetchall()
+    if active:
+        return [f"row security hides rows of {_short(name)} from {role}: give that role BYPASSRLS"]
     return []
 
 

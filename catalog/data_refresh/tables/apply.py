@@ -1,7 +1,6 @@
 """Application of changed records to the live tables, in one transaction that readers do not notice."""
 
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import LiteralString
 
@@ -10,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
-from catalog.core.queries import relation_exists
+from catalog.core.queries import relation_exists, value
 from catalog.core.session import Connection, settle
 from catalog.data_refresh.tables import locks, progress
 from catalog.data_refresh.tables.catch_up import leave_out_deleted
@@ -25,7 +24,7 @@ from catalog.data_refresh.tables.columns import (
     set_to_null,
     temp_name,
 )
-from catalog.data_refresh.tables.ddl import compose
+from catalog.data_refresh.tables.ddl import compose, execute
 from catalog.data_refresh.tables.locks import lock_live_tables, retry_while_held
 from catalog.data_refresh.tables.marks import create_marks, mark, set_mark
 from catalog.data_refresh.tables.shape import Facts, Shape, check_shape, shape
@@ -85,7 +84,6 @@ def apply_changes(
     expected: Mapping[str, Shape],
     accept_shrinkage: bool = False,
     why: Callable[[], str] = str,
-    pause: Callable[[float], None] = time.sleep,
 ) -> dict[str, Applied]:
     """Make the live tables equal to the catalog, where their records have changed.
 
@@ -99,7 +97,6 @@ def apply_changes(
         expected: Definition of each table when the refresh began.
         accept_shrinkage: Apply the changes even if suspiciously many rows would be deleted.
         why: Returns a sentence about why records may be missing, for the refusal.
-        pause: Called with the seconds to wait before the next attempt.
 
     Raises:
         Retry: Other sessions held a table for minutes.
@@ -121,9 +118,7 @@ def apply_changes(
                 return _applied_before(api, tables)
             return _apply(api, tables, number, own, accept_shrinkage, why)
 
-    return retry_while_held(
-        apply_once, ", ".join(tables), pause=pause, refusal=_refusal, state="Nothing was changed."
-    )
+    return retry_while_held(apply_once, ", ".join(tables), refusal=_refusal, state="Nothing was changed.")
 
 
 def _refusal(error: psycopg.DatabaseError) -> str:
@@ -285,8 +280,8 @@ class _Table:
                        count(*) filter (where {was_shown} and not ({is_shown}))
                   from {live} l join {temp} t on {same}
             """
-            numbers = self._api.execute(compose(counted, **self._parts, **parts)).fetchone() or ()
-            reasons = zip(("deleted", "marked as removed from their source"), numbers, strict=False)
+            [numbers] = self._api.execute(compose(counted, **self._parts, **parts)).fetchall()
+            reasons = zip(("deleted", "marked as removed from their source"), numbers, strict=True)
             # Not at the end: of many sources, not all are named.
             findings[1:1] = [
                 f"{self._table}: {number:,} records are {what}" for what, number in reasons if number
@@ -357,8 +352,8 @@ class _Table:
             if number := self._release(key):
                 self.applied.orphans[key["name"]] = number
                 child = sql.Identifier(key["schema"], key["child"])
-                row = self._api.execute(compose("select count(*) from {child}", child=child)).fetchone()
-                rows = (row[0] if row else 0) + (0 if key["on delete"] == "n" else number)
+                remaining = value(self._api, compose("select count(*) from {child}", child=child))
+                rows = remaining + (0 if key["on delete"] == "n" else number)
                 self.orphaned += too_many_orphans(key["child"], number, rows)
         self.applied.deleted = self._do("delete from {live} l using {deleted} d where l.id = d.id")
 
@@ -377,4 +372,4 @@ class _Table:
         return self._do("delete from {child} c using {rows}", **parts)
 
     def _do(self, statement: LiteralString, **parts: sql.Composable) -> int:
-        return self._api.execute(compose(statement, **self._parts, **parts)).rowcount
+        return execute(self._api, statement, **self._parts, **parts)

@@ -6,6 +6,7 @@ from typing import LiteralString
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.building import revoke_all
 from catalog.data_refresh.tables.ddl import execute, generated
@@ -122,7 +123,7 @@ def grant(
 
 def _grant(api: Connection, kind: LiteralString, target: sql.Composable, owner: str, facts: Facts) -> None:
     column = sql.SQL(" ({})").format(sql.Identifier(facts["column"])) if facts.get("column") else sql.SQL("")
-    before = api.execute("select current_setting('role')").fetchone()
+    before = value(api, "select current_setting('role')")
     if facts["grantor"] != owner:
         execute(api, "set local role {role}", role=sql.Identifier(facts["grantor"]))
     execute(
@@ -136,7 +137,7 @@ def _grant(api: Connection, kind: LiteralString, target: sql.Composable, owner: 
         option=sql.SQL(" with grant option" if facts["grantable"] else ""),
     )
     if facts["grantor"] != owner:
-        api.execute("select set_config('role', %s, true)", [before[0] if before else "none"])
+        api.execute("select set_config('role', %s, true)", [before])
 
 
 def _policy(api: Connection, on: sql.Composable, name: str, facts: Facts) -> None:

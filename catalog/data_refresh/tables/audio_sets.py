@@ -3,6 +3,7 @@
 from psycopg import sql
 
 from catalog.core.loss_limits import allowed_rejects
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.columns import Column, names, qualified_name, temp_name
 from catalog.data_refresh.tables.progress import TableProgress
@@ -38,7 +39,7 @@ def copy_sets(upstream: Connection, api: Connection, columns: list[Column], copi
         "columns": names(c.name for c in shared),
     }
     counts = "select count(*), count(*) filter (where {fits}) from public.audioset_view"
-    total, fitting = upstream.execute(sql.SQL(counts).format(**parts)).fetchone() or (0, 0)
+    [(total, fitting)] = upstream.execute(sql.SQL(counts).format(**parts)).fetchall()
     staged = _stage(upstream, api, shared, parts)
     refused = Refusals()
     ranges, allowed = [(1, staged)], allowed_rejects(total)
@@ -88,8 +89,7 @@ def _stage(
     ):
         for data in source:
             target.write(data)
-    row = api.execute("select count(*) from pg_temp.stage").fetchone()
-    return int(row[0]) if row else 0
+    return int(value(api, "select count(*) from pg_temp.stage"))
 
 
 def _insert(api: Connection, shared: list[Column], own: list[str], first: int, last: int) -> tuple[int, int]:
@@ -133,7 +133,7 @@ def _key(api: Connection, number: int) -> str:
         select provider, foreign_identifier, exists (select from {live} l where {same})
           from pg_temp.stage s where n = %s
     """).format(live=sql.Identifier("public", TABLE), same=_SAME)
-    provider, identifier, known = api.execute(query, [number]).fetchone() or ("", "", True)
+    [(provider, identifier, known)] = api.execute(query, [number]).fetchall()
     if not known:
         check_defaults(api, TABLE)
     return f"{provider} {identifier}"

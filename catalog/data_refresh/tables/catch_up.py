@@ -40,13 +40,12 @@ def catch_up(api: Connection, table: str) -> int:
         "theirs": names(own, "c"),
     }
     with api.transaction():
-        began = api.execute(sql.SQL("select began::text::bigint from {progress}").format(**parts)).fetchone()
-        assert began
+        began = progress.began(api, table)
         now = horizon(api)
         # A query of its own, so that the whole table is read in parallel and without a join.
         api.execute(
             sql.SQL("create temporary table {changed} as select id, {own} from {live} where {newer}").format(
-                newer=written_since(api, began[0]), **parts
+                newer=written_since(api, began), **parts
             )
         )
         api.execute(sql.SQL("analyze {changed}").format(**parts))

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from psycopg import sql
 
-from catalog.core.queries import relation_exists
+from catalog.core.queries import relation_exists, value
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.columns import changes_name, moderated_name
 from catalog.data_refresh.tables.key_groups import KeyComparison, copy_keys
@@ -79,8 +79,8 @@ def find_changes(
     """)
     _create(api, parts["changes"], query.format(**parts), most)
     KeyComparison(upstream, api, table, parts["changes"], known="known", edited=parts["edited"]).run()
-    row = api.execute(sql.SQL("select count(*) from {changes}").format(**parts)).fetchone()
-    _limit(number := int(row[0]) if row else 0, most)
+    number = int(value(api, sql.SQL("select count(*) from {changes}").format(**parts)))
+    _limit(number, most)
     api.execute(sql.SQL("analyze {changes}").format(**parts))
     return number
 

@@ -19,6 +19,7 @@ from catalog.data_refresh.tables.audio_sets import copy_sets
 from catalog.data_refresh.tables.building import make_table
 from catalog.data_refresh.tables.changes import NONE, TooManyChanges, batch, find_written
 from catalog.data_refresh.tables.columns import Column, api_columns, own_name, qualified_name, temp_name
+from catalog.data_refresh.tables.ddl import compose
 from catalog.data_refresh.tables.key_groups import KeyComparison
 from catalog.data_refresh.tables.own_columns import record_own_columns
 from catalog.data_refresh.tables.progress import TableProgress
@@ -93,7 +94,7 @@ class TableCopy(RecordCopy):
                 try:
                     copied = self._finish()
                 except TooManyChanges as error:
-                    self._execute(self._api, "drop table {temp}, {progress}, {ranges}, {own}")
+                    self._do("drop table {temp}, {progress}, {ranges}, {own}")
                     raise Retry(f"{error} since the copy began; it starts over.") from None
         check_rejects(copied)
         check_restricted(self._api, self._table)
@@ -117,7 +118,7 @@ class TableCopy(RecordCopy):
             delete from {temp} t where {condition}
             returning not exists (select from {live} l where l.identifier = t.identifier)
         """
-        deleted = self._execute(self._api, query, condition=condition).fetchall()
+        deleted = self._api.execute(compose(query, condition=condition, **self._names)).fetchall()
         copied.rows -= len(deleted)
         copied.new -= sum(new for (new,) in deleted)
 
@@ -152,7 +153,7 @@ class TableCopy(RecordCopy):
             columns = api_columns(self._upstream, self._api, self._table)
             own = [column.name for column in columns if not column.upstream]
             copied = TableProgress(self._table, own=own, horizon=horizon(self._upstream))
-            self._execute(self._api, "drop table if exists {temp}, {progress}, {ranges}, {own}, {changes}")
+            self._do("drop table if exists {temp}, {progress}, {ranges}, {own}, {changes}")
             make_table(self._api, self._table, temp_name(self._table), self._expected)
             progress.begin(self._api, copied, self._run_id, self._expected)
             self._give_ids()
@@ -176,7 +177,7 @@ class TableCopy(RecordCopy):
     def _hold(self) -> None:
         """Lock the definition of the live table in this transaction. Raises Fatal if it has changed."""
         if relation_exists(self._api, self._table) and self._api.info.transaction_status:
-            self._execute(self._api, "lock table {live} in access share mode")
+            self._do("lock table {live} in access share mode")
         if self._expected:
             check_shape(self._api, [self._table], {self._table: self._expected})
 
@@ -192,11 +193,10 @@ class TableCopy(RecordCopy):
         identity, has_default = row
         if not identity and not has_default:
             sequence = sql.Identifier("public", f"{temp_name(self._table)}_id_seq")
-            self._execute(self._api, "create sequence {sequence} owned by {temp}.id", sequence=sequence)
-            self._execute(
-                self._api,
+            self._do("create sequence {sequence} owned by {temp}.id", sequence=sequence)
+            self._do(
                 "alter table {temp} alter id set default nextval({name})",
-                name=sequence.as_string(self._api),
+                name=sql.Literal(sequence.as_string(self._api)),
             )
         advance(self._api, self._table)
 
@@ -261,7 +261,7 @@ class TableCopy(RecordCopy):
                     self._copy_moved(copied)
                 self._complete(copied)
                 copied.done = True
-                self._execute(self._api, "drop table {ranges}, {own}")
+                self._do("drop table {ranges}, {own}")
                 progress.note(self._api, copied)
         return copied
 
@@ -281,10 +281,9 @@ class TableCopy(RecordCopy):
             moved = find_written(self._upstream, self._api, self._table, copied.horizon, most)
             log.info("%s records of %s are copied again, because they may have moved", moved, self._table)
             if self._limit:
-                self._execute(
-                    self._api,
+                self._do(
                     "delete from {changes} c where not exists "
-                    "(select from {temp} t where t.identifier = c.identifier)",
+                    "(select from {temp} t where t.identifier = c.identifier)"
                 )
             self._delete(
                 sql.SQL("identifier in (select identifier from {changes})").format(**self._names), copied
@@ -306,7 +305,7 @@ class TableCopy(RecordCopy):
 
         Their values may meanwhile belong to new records, which would be rejected otherwise.
         """
-        self._execute(self._api, "truncate {changes}")
+        self._do("truncate {changes}")
         comparison = KeyComparison(
             self._upstream,
             self._api,

@@ -1,4 +1,4 @@
-"""Statements that define tables and what is attached to them, composed of quoted parts."""
+"""Statements composed of quoted parts."""
 
 from typing import Any, LiteralString
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.attachments import attach, grant
 from catalog.data_refresh.tables.building import built_name
@@ -130,18 +131,17 @@ def _detach_sequence(api: Connection, table: str, facts: Facts) -> Callable[[], 
         execute(api, "alter sequence {live} owned by {column}", live=live, column=column)
         return lambda: None
     # The sequence of an identity column is dropped with its table: the new table's takes its place.
-    new = api.execute(
+    [new] = api.execute(
         "select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
         " where c.oid = pg_get_serial_sequence(%s, %s)::regclass",
         [f"public.{temp_name(table)}", facts["column"]],
-    ).fetchone()
-    value = api.execute(compose("select last_value, is_called from {live}", live=live)).fetchone()
-    assert new is not None and value is not None  # noqa: PT018 - an identity column has a sequence
-    return lambda: _replace_sequence(api, table, facts, sql.Identifier(*new), value)
+    ).fetchall()
+    [last] = api.execute(compose("select last_value, is_called from {live}", live=live)).fetchall()
+    return lambda: _replace_sequence(api, table, facts, sql.Identifier(*new), last)
 
 
 def _replace_sequence(
-    api: Connection, table: str, facts: Facts, new: sql.Identifier, value: tuple[int, bool]
+    api: Connection, table: str, facts: Facts, new: sql.Identifier, last: tuple[int, bool]
 ) -> None:
     """Give an identity column's new sequence the name, value, type, bounds and privileges of the live one's.
 
@@ -150,7 +150,7 @@ def _replace_sequence(
         table: Name of the live table.
         facts: Definition of the live sequence.
         new: Name of the new sequence.
-        value: `last_value` and `is_called` of the live sequence.
+        last: `last_value` and `is_called` of the live sequence.
     """
     further = sql.SQL("max(last_value)" if facts["step"] > 0 else "min(last_value)")
     query = compose(
@@ -159,7 +159,7 @@ def _replace_sequence(
         further=further,
         new=new,
     )
-    reached = api.execute(query, list(value)).fetchone() or value
+    [reached] = api.execute(query, list(last)).fetchall()
     execute(
         api,
         "alter sequence {new} as {type} minvalue {least} maxvalue {most}",
@@ -174,10 +174,12 @@ def _replace_sequence(
     # Default privileges are not stored in the system catalogs.
     has = [key["grants"] for key in shape(api, table)["sequence"].values() if key["name"] == facts["name"]]
     if has != [facts["grants"]]:
-        owner = api.execute(
-            "select pg_get_userbyid(relowner) from pg_class where oid = %s::regclass", [live.as_string(api)]
-        ).fetchone()
-        grant(api, "sequence", live, facts["name"], owner[0] if owner else "", facts["grants"] or [])
+        owner = value(
+            api,
+            "select pg_get_userbyid(relowner) from pg_class where oid = %s::regclass",
+            [live.as_string(api)],
+        )
+        grant(api, "sequence", live, facts["name"], owner, facts["grants"] or [])
 
 
 def _rename(api: Connection, now: Shape) -> None:

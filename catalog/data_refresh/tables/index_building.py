@@ -10,6 +10,7 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 
+from catalog.core.queries import value
 from catalog.core.session import Connection, raise_memory, settle
 from catalog.data_refresh.tables.building import built_name
 from catalog.data_refresh.tables.columns import qualified_name, temp_name
@@ -74,7 +75,7 @@ def build_indexes(
 def _alone(api: Connection, temp: str, built: str) -> bool:
     """Return whether no other session creates this index, and keep others from it in this transaction."""
     query = "select pg_try_advisory_xact_lock(hashtext(%s))"
-    return api.execute(query, [f"index {built} of {temp}"]).fetchone() == (True,)
+    return bool(value(api, query, [f"index {built} of {temp}"]))
 
 
 def _exists(api: Connection, built: str) -> bool:
@@ -89,7 +90,7 @@ def _is_made_by_constraint(facts: Facts) -> bool:
 
 
 def _create_index(api: Connection, temp: str, built: str, facts: Facts) -> None:
-    before = api.execute("select current_setting('default_tablespace')").fetchone()
+    before = value(api, "select current_setting('default_tablespace')")
     if facts["tablespace"]:
         api.execute("select set_config('default_tablespace', %s, true)", [facts["tablespace"]])
     table, index = sql.Identifier("public", temp), sql.Identifier(built)
@@ -113,7 +114,7 @@ def _create_index(api: Connection, temp: str, built: str, facts: Facts) -> None:
             target=sql.Literal(target),
         )
     if facts["tablespace"]:
-        api.execute("select set_config('default_tablespace', %s, true)", [before[0] if before else ""])
+        api.execute("select set_config('default_tablespace', %s, true)", [before])
 
 
 def _complete(api: Connection, temp: str, live: Shape, indexes: Mapping[str, Facts]) -> None:

@@ -9,8 +9,10 @@ from typing import LiteralString
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.columns import moderated_name
+from catalog.data_refresh.tables.ddl import execute
 from catalog.database.estimates import analyzed_rows
 
 SIZE = 128  # keys of a group, about
@@ -97,8 +99,7 @@ class KeyComparison:
             Fatal: The servers hash keys differently.
         """
         probe = "select uuid_hash_extended(%s::uuid, 0)"
-        hashes = [c.execute(probe, [_PROBE]).fetchone() for c in (self._upstream, self._api)]
-        if hashes[0] != hashes[1]:
+        if value(self._upstream, probe, [_PROBE]) != value(self._api, probe, [_PROBE]):
             raise Fatal("the servers of catalog and API hash keys differently; use the mode full.")
         for connection in (self._upstream, self._api):
             self._avoid_slow_scans(connection)
@@ -192,8 +193,8 @@ class KeyComparison:
 
     def _look_up(self) -> bool:
         """Add those of the listed keys that the catalog does not have; return False if there are too many."""
-        number = self._api.execute("select count(*) from pg_temp.here").fetchone() or (0,)
-        if number[0] > max(self._rows * LOOK_UP, BATCH):
+        number = value(self._api, "select count(*) from pg_temp.here")
+        if number > max(self._rows * LOOK_UP, BATCH):
             return False
         with self._api.cursor("here") as cursor:
             cursor.execute("select identifier from pg_temp.here order by 1")
@@ -233,4 +234,4 @@ class KeyComparison:
         ).format(groups=sql.Literal(groups), **self._parts)
 
     def _do(self, statement: LiteralString, **parts: sql.Composable) -> None:
-        self._api.execute(sql.SQL(statement).format(**self._parts, **parts))
+        execute(self._api, statement, **self._parts, **parts)

@@ -1,6 +1,7 @@
 """Locks on live tables: short attempts, so that readers do not queue behind a refresh."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
@@ -32,18 +33,18 @@ def retry_while_held(
     work: Callable[[], Result],
     tables: str,
     *,
-    pause: Callable[[float], None],
     refusal: Callable[[psycopg.DatabaseError], str],
     state: str,
+    pause: Callable[[float], None] = time.sleep,
 ) -> Result:
     """Repeat work that locks tables until it gets the locks, and return its result.
 
     Args:
         work: Locks the tables and changes them, in one transaction.
         tables: The tables, for messages.
-        pause: Called with the seconds to wait before the next attempt.
         refusal: Returns the message for an error of the database.
         state: Sentence about the tables, for the message after the last attempt.
+        pause: Called with the seconds to wait before the next attempt.
 
     Raises:
         Retry: Other sessions held a table for minutes.

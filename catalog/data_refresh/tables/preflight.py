@@ -3,12 +3,11 @@
 import json
 from collections.abc import Iterable
 
-import msgspec
 import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
-from catalog.core.queries import relation_exists
+from catalog.core.queries import relation_exists, value
 from catalog.core.session import Connection, is_same_database, settle
 from catalog.core.settings import API_DB, CATALOG_DB
 from catalog.data_refresh.tables.access import api_rights, catalog_rights, read_only
@@ -28,34 +27,23 @@ from catalog.data_refresh.tables.sequences import sources
 from catalog.data_refresh.tables.shape import Shape, differences, shape
 from catalog.database.estimates import analyzed_rows
 
+CONNECTIONS = 4  # to the API database that a refresh needs
 # Kinds of attached objects that a rehearsal does not create.
 _APART = frozenset(("reference", "foreign key", "sequence", "dependent", "comment on", "extension"))
 _LATER = "drop it before the refresh and create it again afterwards"
 
 
-class Preflight(msgspec.Struct):
-    """Result of the checks.
-
-    Attributes:
-        needed_bytes: Estimate of the extra disk space that the API database needs during the refresh.
-    """
-
-    needed_bytes: int = 0
-
-
-def preflight_tables(
-    api: Connection, upstream: Connection, tables: Iterable[str], *, connections: int = 4
-) -> Preflight:
+def preflight_tables(api: Connection, upstream: Connection, tables: Iterable[str]) -> int:
     """Check everything that a copy and an exchange need.
 
     Args:
         api: Connection to the API database, in autocommit.
         upstream: Connection to the catalog database, in autocommit.
         tables: Names of the live tables.
-        connections: Number of connections that the refresh needs to the API database.
 
     Returns:
-        The disk space that the refresh will need. PostgreSQL cannot report the free space.
+        Estimate of the extra bytes on disk that the API database needs during the refresh. PostgreSQL cannot
+        report the free space.
 
     Raises:
         Fatal: There are problems; the message lists all of them.
@@ -66,19 +54,17 @@ def preflight_tables(
     try:
         problems, needed = [*_databases(api, upstream), *read_only(api)], 0
         if not problems:
-            problems, needed = _problems(api, upstream, tables, connections)
+            problems, needed = _problems(api, upstream, tables)
     except psycopg.errors.InsufficientPrivilege as error:
         problems, needed = [f"{error.diag.message_primary}: grant it to the refresh's role"], 0
     if problems:
         raise Fatal(f"a refresh of these tables would fail: {'; '.join(problems)}.")
-    return Preflight(needed)
+    return needed
 
 
-def _problems(
-    api: Connection, upstream: Connection, tables: list[str], connections: int
-) -> tuple[list[str], int]:
+def _problems(api: Connection, upstream: Connection, tables: list[str]) -> tuple[list[str], int]:
     """Return all problems, and the size of the tables in bytes."""
-    found, needed = _connections(api, connections), 0
+    found, needed = _connections(api), 0
     for table in tables:
         live = shape(api, table)
         if not live:
@@ -198,26 +184,23 @@ def _sendable(api: Connection, table: str, column: str) -> bool:
           left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
          where a.attrelid = to_regclass(%s) and a.attname = %s
     """
-    row = api.execute(query, [qualified_name(table), column]).fetchone()
-    return bool(row and row[0])
+    return bool(value(api, query, [qualified_name(table), column]))
 
 
-def _connections(api: Connection, needed: int) -> list[str]:
+def _connections(api: Connection) -> list[str]:
     query = """
         select current_setting('max_connections')::int
                - (select count(*) from pg_stat_activity where backend_type = 'client backend')
                - current_setting('superuser_reserved_connections')::int
     """
-    row = api.execute(query).fetchone()
-    if row and row[0] < needed:
-        left = f"the API database has {max(0, row[0])} connections left, the refresh needs {needed}"
-        return [f"{left}: raise max_connections"]
+    if (free := value(api, query)) < CONNECTIONS:
+        problem = f"the API database has {max(0, free)} connections left, the refresh needs {CONNECTIONS}"
+        return [f"{problem}: raise max_connections"]
     return []
 
 
 def _size(api: Connection, table: str) -> int:
-    row = api.execute("select pg_total_relation_size(to_regclass(%s))", [qualified_name(table)]).fetchone()
-    return int(row[0]) if row else 0
+    return int(value(api, "select pg_total_relation_size(to_regclass(%s))", [qualified_name(table)]))
 
 
 def _rehearsed(api: Connection, table: str, live: Shape) -> list[str]:
@@ -258,11 +241,12 @@ def _event_triggers(api: Connection, table: str) -> list[str]:
     If there is such a trigger, the table is dropped in a transaction that is rolled back, which locks it for
     a moment.
     """
-    names = api.execute(
+    names = value(
+        api,
         "select array_agg(quote_ident(evtname) order by evtname) from pg_event_trigger"
-        " where evtevent = 'sql_drop' and evtenabled in ('O', 'A')"
-    ).fetchone()
-    if not names or not names[0]:
+        " where evtevent = 'sql_drop' and evtenabled in ('O', 'A')",
+    )
+    if not names:
         return []
     try:
         with api.transaction(force_rollback=True):
@@ -273,7 +257,7 @@ def _event_triggers(api: Connection, table: str) -> list[str]:
     except psycopg.DatabaseError as error:
         if api.closed:
             raise
-        remedy = f"disable the event trigger ({', '.join(names[0])}) until the refresh is done"
+        remedy = f"disable the event trigger ({', '.join(names)}) until the refresh is done"
         return [f"it cannot be dropped: {error.diag.message_primary}: {remedy}"]
     return []
 

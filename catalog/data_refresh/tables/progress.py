@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from catalog.core.errors import Retry
 from catalog.core.jsontypes import JsonObject
-from catalog.core.queries import relation_exists
+from catalog.core.queries import relation_exists, value
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.columns import progress_name, temp_name
 from catalog.data_refresh.tables.shape import Shape
@@ -113,11 +113,7 @@ def read(api: Connection, table: str, *, lock: bool = False) -> CopyRecord | Non
 
 def began(api: Connection, table: str) -> int:
     """Return the horizon of the API database when the copy began."""
-    row = api.execute(
-        sql.SQL("select began::text::bigint from {progress}").format(progress=_name(table))
-    ).fetchone()
-    assert row
-    return int(row[0])
+    return int(value(api, sql.SQL("select began::text::bigint from {}").format(_name(table))))
 
 
 def own_columns(api: Connection, table: str) -> list[str]:
@@ -146,7 +142,7 @@ def lost_rows(api: Connection, table: str) -> str | None:
     query = sql.SQL(
         "select (select count(*) from {temp}), (state ->> 'rows')::bigint from {progress}"
     ).format(temp=sql.Identifier("public", temp_name(table)), progress=_name(table))
-    found, copied = api.execute(query).fetchone() or (0, 0)
+    [(found, copied)] = api.execute(query).fetchall()
     if found >= copied:
         return None
     return (
@@ -170,9 +166,10 @@ def replace_rejects(api: Connection, table: str, rejects: list[tuple[str, str]])
 
 def rejects(api: Connection, table: str) -> list[tuple[str, str]]:
     """Return identifier and reason of the first thousand rejected records of a copy."""
-    query = sql.SQL("select rejects from {progress}").format(progress=_name(table))
-    row = api.execute(query).fetchone() if relation_exists(api, progress_name(table)) else None
-    return [(identifier, reason) for identifier, reason in row[0]] if row else []
+    if not relation_exists(api, progress_name(table)):
+        return []
+    found = value(api, sql.SQL("select rejects from {}").format(_name(table)))
+    return [(identifier, reason) for identifier, reason in found]
 
 
 def note_result(api: Connection, table: str, result: object) -> None:
@@ -195,15 +192,15 @@ def note_result(api: Connection, table: str, result: object) -> None:
 
 def result(api: Connection, table: str) -> JsonObject | None:
     """Return what `note_result` has recorded; None if an earlier release has changed the table."""
-    query = sql.SQL("select state -> 'result' from {progress}").format(progress=_name(table))
-    row = api.execute(query).fetchone() if relation_exists(api, progress_name(table)) else None
-    return row[0] if row else None
+    if not relation_exists(api, progress_name(table)):
+        return None
+    found: JsonObject | None = value(api, sql.SQL("select state -> 'result' from {}").format(_name(table)))
+    return found
 
 
 def snapshots(api: Connection, table: str) -> list[str]:
     """Return the names under which sessions of a copy have exported their snapshots, oldest first."""
-    row = api.execute(sql.SQL("select snapshots from {progress}").format(progress=_name(table))).fetchone()
-    return list(row[0]) if row else []
+    return list(value(api, sql.SQL("select snapshots from {}").format(_name(table))))
 
 
 def add_snapshot(api: Connection, table: str, name: str) -> None:

@@ -41,11 +41,11 @@ def promote(
     api: Connection,
     tables: Iterable[str],
     run_id: str,
-    pause: Callable[[float], None] = time.sleep,
     *,
+    number: int,
     expected: Mapping[str, Shape] | None = None,
     accept_shrinkage: bool = False,
-    number: int | None = None,
+    pause: Callable[[float], None] = time.sleep,
 ) -> Promoted:
     """Exchange all tables of a media type in one transaction.
 
@@ -55,10 +55,10 @@ def promote(
         api: Connection to the API database, in autocommit.
         tables: Names of the live tables.
         run_id: Identity of the refresh that copied the new tables.
-        pause: Called with the seconds to wait before the next attempt.
+        number: Number of the refresh, with which the tables are marked.
         expected: Definition of each table when the refresh began; by default, when the copy began.
         accept_shrinkage: Exchange even if the new tables lack suspiciously many live records.
-        number: Number of the refresh, with which the tables are marked; None for no mark.
+        pause: Called with the seconds to wait before the next attempt.
 
     Raises:
         Retry: Other sessions held a table for minutes.
@@ -67,8 +67,7 @@ def promote(
             says which; nothing was changed.
     """
     settle(api)
-    if number is not None:
-        create_marks(api)
+    create_marks(api)
     tables = list(tables)
     began = {table: state for table in tables if (state := _copy_of(api, table, run_id, number))}
     wanted = list(began)
@@ -120,7 +119,7 @@ def _refusal(error: psycopg.Error) -> str:
     return f"{said}. Nothing was changed, and the old tables are live. {remedy}, then clear this task."
 
 
-def _copy_of(api: Connection, table: str, run_id: str, number: int | None) -> progress.CopyRecord | None:
+def _copy_of(api: Connection, table: str, run_id: str, number: int) -> progress.CopyRecord | None:
     """Return the copy to promote; None if it is promoted, which the mark of the live table says.
 
     Raises:
@@ -134,7 +133,7 @@ def _copy_of(api: Connection, table: str, run_id: str, number: int | None) -> pr
         raise Fatal(f"the copy of {table} is another run's; clear copy_tables and all tasks after it.")
     if not relation_exists(api, temp_name(table)):
         promoted = mark(api, table)
-        if number is not None and (promoted is None or promoted.number != number):
+        if promoted is None or promoted.number != number:
             raise Fatal(
                 f"the copy of {table} is gone, and the live table is not the one that this refresh has made; "
                 "clear copy_tables and all tasks after it."
@@ -154,7 +153,7 @@ def _pass_readers(api: Connection, tables: list[str]) -> None:
 
 
 def _exchange_all(
-    api: Connection, tables: list[str], expected: Mapping[str, Shape], promoted: Promoted, number: int | None
+    api: Connection, tables: list[str], expected: Mapping[str, Shape], promoted: Promoted, number: int
 ) -> None:
     with api.transaction():
         seconds = locks.LOCK_SECONDS
@@ -167,8 +166,7 @@ def _exchange_all(
         orphans: dict[str, int] = {}
         for table in tables:
             orphans |= exchange(api, table, shape(api, table))
-            if number is not None:
-                set_mark(api, table, number)
+            set_mark(api, table, number)
         result = Promoted(orphans, {table: promoted.carried[table] + rows for table, rows in carried.items()})
         for table in tables:
             progress.note_result(api, table, result)

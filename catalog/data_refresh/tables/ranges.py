@@ -116,8 +116,7 @@ def take(api: Connection, table: str) -> Range | None:
 
 def left(api: Connection, table: str) -> bool:
     """Return whether ranges are left, those that other sessions copy at the moment included."""
-    row = api.execute(sql.SQL("select exists (select from {})").format(_name(table))).fetchone()
-    return bool(row and row[0])
+    return bool(value(api, sql.SQL("select exists (select from {})").format(_name(table))))
 
 
 def _name(table: str) -> sql.Identifier:

@@ -5,7 +5,7 @@ table's defaults. Records that the API's table cannot store are found and left o
 """
 
 from contextlib import closing
-from typing import Any, LiteralString
+from typing import LiteralString
 from uuid import UUID
 
 import psycopg
@@ -22,6 +22,7 @@ from catalog.data_refresh.tables.columns import (
     ranges_name,
     temp_name,
 )
+from catalog.data_refresh.tables.ddl import execute
 from catalog.data_refresh.tables.merge import Merge, read_ahead
 from catalog.data_refresh.tables.progress import TableProgress
 from catalog.data_refresh.tables.refusals import REFUSED, Refusals, reason_of
@@ -145,11 +146,5 @@ class RecordCopy:
                     return reason_of(named, column.name)
         return reason_of(error)
 
-    def _execute(
-        self, connection: Connection, statement: LiteralString, **values: Any
-    ) -> psycopg.Cursor[Any]:
-        parts = {
-            key: value if isinstance(value, sql.Composable) else sql.Literal(value)
-            for key, value in values.items()
-        }
-        return connection.execute(sql.SQL(statement).format(**self._names, **parts))
+    def _do(self, statement: LiteralString, **parts: sql.Composable) -> None:
+        execute(self._api, statement, **self._names, **parts)

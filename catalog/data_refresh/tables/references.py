@@ -6,7 +6,7 @@ import msgspec
 from psycopg import sql
 
 from catalog.core.errors import Fatal
-from catalog.core.queries import relation_exists
+from catalog.core.queries import relation_exists, value
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.columns import equal_columns, key_of, names, qualified_name, temp_name
 from catalog.data_refresh.tables.progress import TableProgress
@@ -122,12 +122,12 @@ def leave_out_unreferenced(api: Connection, copied: TableProgress) -> None:
 def detach_sets(api: Connection) -> None:
     """Clear the references of audio files to sets that were rejected, in a transaction of `api`."""
     query = """
-        select count(*) from pg_attribute
-         where attname = 'audio_set_foreign_identifier' and not attisdropped and attrelid = to_regclass(%s)
+        select exists (select from pg_attribute
+                        where attrelid = to_regclass(%s) and attname = 'audio_set_foreign_identifier'
+                          and not attisdropped)
     """
-    if api.execute(query, [qualified_name(temp_name("audio"))]).fetchone() == (0,) or not relation_exists(
-        api, temp_name("audioset")
-    ):
+    refers = value(api, query, [qualified_name(temp_name("audio"))])
+    if not refers or not relation_exists(api, temp_name("audioset")):
         return
     statement = """
         update {audio} t set audio_set_foreign_identifier = null
@@ -170,8 +170,7 @@ def check_restricted(api: Connection, table: str) -> None:
                 other=sql.Identifier(other.child_schema, other.child),
                 named=other.same("o", "c"),
             )
-            (rows,) = api.execute(query).fetchone() or (0,)
-            if rows:
+            if rows := value(api, query):
                 raise Fatal(
                     f"{rows:,} rows of {key.child} refer to missing media of {table}, and cannot be deleted: "
                     f"{other.child} refers to them by its key {other.name}. Delete those rows of "

@@ -78,7 +78,7 @@ def sources(api: Connection, table: str, of: str = "") -> list[Source]:
             table=sql.Identifier("public", table),
             sequence=sequence,
         )
-        last, called, given = api.execute(query).fetchone() or (0, False, None)
+        [(last, called, given)] = api.execute(query).fetchall()
         last = last if called else last - step  # before its first call, a sequence returns last_value
         behind = given is not None and (given > last if step > 0 else given < last)
         if given is not None and behind:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.core.sql_files import read_sql
 from catalog.core.wording import join_first
@@ -62,11 +63,10 @@ def shape(api: Connection, table: str) -> Shape:
 def qualified(api: Connection) -> Iterator[None]:
     """Open a transaction in which the server qualifies every name with its schema."""
     with api.transaction():
-        before = api.execute(
-            "select current_setting('search_path'), set_config('search_path', '', true)"
-        ).fetchone()
+        before = value(api, "select current_setting('search_path')")
+        api.execute("select set_config('search_path', '', true)")
         yield
-        api.execute("select set_config('search_path', %s, true)", [before[0] if before else "public"])
+        api.execute("select set_config('search_path', %s, true)", [before])
 
 
 def differences(before: Shape, now: Shape) -> list[str]:

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal
-from catalog.core.queries import relation_exists
+from catalog.core.queries import relation_exists, value
 from catalog.core.session import Connection, settle
 from catalog.core.wording import join_first
 from catalog.data_refresh.tables.columns import equal_columns, names, temp_name
@@ -139,8 +139,7 @@ def _count(api: Connection, table: str, condition: sql.Composable, most: int) ->
     query = sql.SQL("select count(*) from (select from {} where {} limit {}) few").format(
         sql.Identifier("public", table), condition, sql.Literal(most)
     )
-    row = api.execute(query).fetchone()
-    return int(row[0]) if row else 0
+    return int(value(api, query))
 
 
 def _counts(
@@ -185,7 +184,7 @@ def _by_reference(api: Connection, table: str) -> list[str]:
             child=sql.Identifier(key["schema"], key["child"]),
             columns=names(key["columns"], "c"),
         )
-        rows, orphans = api.execute(query).fetchone() or (0, 0)
+        [(rows, orphans)] = api.execute(query).fetchall()
         findings += too_many_orphans(key["child"], orphans, rows)
     return findings
 

@@ -188,7 +188,7 @@ GUARDS = (
         holds="A copy that somebody has dropped is not taken for promoted.",
         row=27,
         file=PROMOTION,
-        find="        if number is not None and (promoted is None or promoted.number != number):\n",
+        find="        if promoted is None or promoted.number != number:\n",
         replace="        if False:\n",
         tests=(f"{TEST_LOSSES}::test_a_copy_that_is_gone_is_not_taken_for_promoted",),
     ),

@@ -233,7 +233,7 @@ class Rehearsal:
                     build_indexes(api, table)
                     catch_up(api, table)
                     notes.append(f"{table}: {copied.rows:,} rows")
-                promotion.promote(api, ["image", "audioset", "audio"], "run", accept_shrinkage=True)
+                promotion.promote(api, ["image", "audioset", "audio"], "run", number=1, accept_shrinkage=True)
             with self._step("refresh: documents") as notes:
                 for media in MEDIA_TYPES:
                     make_index(self._search, f"{media}-adopted", media)

@@ -31,7 +31,7 @@ def refresh(catalog, api, *tables, run="run", **options):
         copied[table] = TableCopy(catalog, api, table, run, **options).run()
         build_indexes(api, table)
         catch_up(api, table)
-    promoted = promotion.promote(api, tables, run, accept_shrinkage=True)
+    promoted = promotion.promote(api, tables, run, number=1, accept_shrinkage=True)
     promotion.drop_leftovers(api, tables)
     return copied, promoted
 
@@ -204,7 +204,7 @@ def test_moderation_and_views_during_a_refresh(filled):
     api.execute("update image set view_count = 77 where id = 5")
     delete_as_moderators(api, [6])
     assert catch_up(api, "image") == 1
-    promotion.promote(api, ["image"], "run")
+    promotion.promote(api, ["image"], "run", number=1)
     assert api.execute("select id, view_count from image where id in (5, 6)").fetchall() == [(5, 77)]
 
 
@@ -223,7 +223,7 @@ def test_a_reader_who_waits_for_the_exchange_finds_no_deleted_medium(filled, api
             exchange(*values)
 
         monkeypatch.setattr(promotion, "_exchange_all", exchanged_after_a_snapshot)
-        promotion.promote(api, ["image"], "run")
+        promotion.promote(api, ["image"], "run", number=1)
         query = "select count(*), count(*) filter (where id in (6, 7)) from image"
         assert reader.execute(query).fetchone() == (398, 0)
 
@@ -249,18 +249,18 @@ def test_a_copy_goes_on_where_it_was_stopped(filled, monkeypatch):
     with pytest.raises(Interrupted):
         again.run()
     with pytest.raises(Fatal, match="another run's"):
-        promotion.promote(api, ["image"], "run")
+        promotion.promote(api, ["image"], "run", number=1)
 
 
 def test_a_repeated_promotion_changes_nothing(filled):
     catalog, api = filled
     TableCopy(catalog, api, "image", "run").run()
     build_indexes(api, "image")
-    promoted = promotion.promote(api, ["image"], "run")
+    promoted = promotion.promote(api, ["image"], "run", number=1)
     assert promoted.orphans
     ids = api.execute("select identifier, id from image order by 1").fetchall()
     assert catch_up(api, "image") == 0
-    assert promotion.promote(api, ["image"], "run") == promoted
+    assert promotion.promote(api, ["image"], "run", number=1) == promoted
     assert api.execute("select identifier, id from image order by 1").fetchall() == ids
 
 
@@ -271,7 +271,7 @@ def test_an_unknown_dependent_object_keeps_the_old_table_live(filled):
     build_indexes(api, "image")
     before = shape(api, "image")
     with pytest.raises(Fatal, match="newest depends on table image"):
-        promotion.promote(api, ["image"], "run")
+        promotion.promote(api, ["image"], "run", number=1)
     assert shape(api, "image") == before
     assert api.execute("select count(*) from image").fetchone() == (300,)
 
@@ -287,10 +287,10 @@ def test_a_table_that_somebody_holds(filled, api_dsn, monkeypatch):
     with psycopg.connect(api_dsn) as holder:
         holder.execute("select 1 from image limit 1")
         with pytest.raises(Retry, match="could not be locked"):
-            promotion.promote(api, ["image"], "run", pause=waits.append)
+            promotion.promote(api, ["image"], "run", number=1, pause=waits.append)
     assert len(waits) == 3
     assert api.execute("select count(*) from image").fetchone() == (300,)
-    promotion.promote(api, ["image"], "run")
+    promotion.promote(api, ["image"], "run", number=1)
     assert api.execute("select count(*) from image").fetchone() == (400,)
 
 

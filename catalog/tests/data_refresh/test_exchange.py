@@ -63,7 +63,7 @@ def filled(pair, api):
 def refresh(catalog, api, table="image", run="run"):
     TableCopy(catalog, api, table, run).run()
     build_indexes(api, table)
-    promotion.promote(api, [table], run)
+    promotion.promote(api, [table], run, number=1)
     promotion.drop_leftovers(api, [table])
 
 
@@ -220,7 +220,7 @@ def run_steps(catalog, api, dsn, migrate, monkeypatch):
             reader.rollback()
             migrate("while the exchange waits")
 
-        promotion.promote(ours, ["image"], "run", pause, expected=expected)
+        promotion.promote(ours, ["image"], "run", number=1, pause=pause, expected=expected)
 
 
 @pytest.mark.parametrize("when", STEPS)

@@ -62,7 +62,7 @@ def test_no_view_is_lost(filled, api_dsn, monkeypatch):
                 if len(attempts) == 3:
                     reader.rollback()
 
-            promoted = promotion.promote(ours, ["image"], "run", pause)
+            promoted = promotion.promote(ours, ["image"], "run", number=1, pause=pause)
             assert len(attempts) >= 3
             assert promoted.carried["image"] > 0
         finally:
@@ -115,10 +115,10 @@ def test_a_table_that_lacks_many_records_is_not_promoted(filled, loss, said):
     assert any(said in finding for finding in findings), findings
     build_indexes(api, "image")
     with pytest.raises(Fatal, match=r'suspiciously many records would be lost.*\{"accept_shrinkage": true\}'):
-        promotion.promote(api, ["image"], "run")
+        promotion.promote(api, ["image"], "run", number=1)
     assert api.execute("select count(*) from image").fetchone() == (2000,)
     assert api.execute("select count(*) from imagelist_images").fetchone() == lists
-    promotion.promote(api, ["image"], "run", accept_shrinkage=True)
+    promotion.promote(api, ["image"], "run", number=1, accept_shrinkage=True)
     assert (
         api.execute("select count(*) from image").fetchone()
         == catalog.execute("select count(*) from image").fetchone()

@@ -45,7 +45,7 @@ def test_a_copy_that_is_not_complete_is_not_exchanged(filled, monkeypatch):
         TableCopy(catalog, api, "image", "run", should_stop=lambda: True).run()
     build_indexes(api, "image")
     with pytest.raises(Fatal, match="the copy of image is not complete"):
-        promotion.promote(api, ["image"], "run")
+        promotion.promote(api, ["image"], "run", number=1)
     assert api.execute("select count(*) from image").fetchone() == (150,)
 
 
@@ -62,7 +62,7 @@ def test_views_that_are_counted_until_the_lock_are_carried_over(filled, api_dsn,
         passing(*args)
 
     monkeypatch.setattr(promotion, "_pass_readers", one_more)
-    assert promotion.promote(api, ["image"], "run").carried == {"image": 1}
+    assert promotion.promote(api, ["image"], "run", number=1).carried == {"image": 1}
     assert views(api, 7) == 88
 
 
@@ -74,7 +74,7 @@ def test_views_of_a_transaction_that_was_open_before_the_copy(filled, api_dsn):
         api.execute("update image set view_count = 1 where id = 9")  # others come and go
         TableCopy(catalog, api, "image", "run").run()
     build_indexes(api, "image")
-    promotion.promote(api, ["image"], "run")
+    promotion.promote(api, ["image"], "run", number=1)
     assert (views(api, 8), views(api, 9)) == (99, 1)
 
 
@@ -84,7 +84,7 @@ def test_a_migration_between_the_copy_and_the_exchange_is_kept(filled):
     build_indexes(api, "image")
     api.execute("alter table image add column extra text default 'new'")
     with pytest.raises(Fatal, match="column extra was added"):
-        promotion.promote(api, ["image"], "run")
+        promotion.promote(api, ["image"], "run", number=1)
     assert api.execute("select count(*) from image where extra = 'new'").fetchone() == (150,)
 
 
@@ -96,7 +96,7 @@ def test_an_exchange_that_would_lose_an_attached_object_is_rolled_back(filled, m
     build_indexes(api, "image")
     monkeypatch.setattr(exchange, "attach", lambda *_: None)
     with pytest.raises(Fatal, match=r"would change more than its rows: .*row security"):
-        promotion.promote(api, ["image"], "run")
+        promotion.promote(api, ["image"], "run", number=1)
     assert api.execute("select count(*) from image").fetchone() == (150,)
 
 
@@ -130,7 +130,7 @@ def test_a_crash_of_the_server_that_empties_the_new_tables(world_readable, monke
             assert api.execute("select count(*) from image").fetchone() == (0,)
             lost = "the copy of image holds 0 of 200 rows that were .*a crash of the server has emptied it"
             with pytest.raises(Fatal, match=f"{lost}.; clear copy_tables and all tasks after it"):
-                promotion.promote(api, ["image"], "run", accept_shrinkage=True)
+                promotion.promote(api, ["image"], "run", number=1, accept_shrinkage=True)
             monkeypatch.setattr(ranges, "PAGES", 10)
             with pytest.raises(Interrupted):  # what was copied is copied again
                 TableCopy(catalog, api, "image", "run", should_stop=lambda: True).run()
@@ -140,7 +140,7 @@ def test_a_crash_of_the_server_that_empties_the_new_tables(world_readable, monke
             copied = TableCopy(catalog, api, "image", "run").run()
             assert copied.done
             build_indexes(api, "image")
-            promotion.promote(api, ["image"], "run")
+            promotion.promote(api, ["image"], "run", number=1)
             assert api.execute("select count(*) from image").fetchone() == (copied.rows,)
     finally:
         server.stop()
@@ -154,5 +154,5 @@ def test_rows_that_moderators_have_deleted_are_not_lost(filled):
     api.execute("insert into api_deletedimage select now(), now(), identifier from temp_import_image limit 5")
     leave_out_deleted(api, "image")
     left = api.execute("select count(*) from temp_import_image").fetchone()
-    promotion.promote(api, ["image"], "run", accept_shrinkage=True)
+    promotion.promote(api, ["image"], "run", number=1, accept_shrinkage=True)
     assert api.execute("select count(*) from image").fetchone() == left

@@ -316,7 +316,7 @@ def test_sessions_share_the_indexes(filled, connect, monkeypatch):
     assert sorted(names) == sorted(set(names))
     assert len(names) == len(shape(api, "image")["index"])
     before = shape(api, "image")
-    promote(api, ["image"], "run")
+    promote(api, ["image"], "run", number=1)
     assert shape(api, "image")["index"] == before["index"]
 
 

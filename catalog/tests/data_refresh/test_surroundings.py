@@ -249,7 +249,7 @@ def test_records_whose_foreign_key_names_nothing_are_left_out(filled):
             cursor.executemany("update image set title = %s where identifier = %s", [(b, a) for a, b in kept])
     assert copied.rejected == {"foreign key titled of the API names nothing in known": 1}
     build_indexes(api, "image")
-    promotion.promote(api, ["image"], "run", accept_shrinkage=True)
+    promotion.promote(api, ["image"], "run", number=1, accept_shrinkage=True)
     assert api.execute(query).fetchall() == [(second, 6)]
     assert api.execute("select count(*) from image").fetchone() == (copied.rows,)
 
@@ -298,7 +298,7 @@ def test_errors_of_the_swap_name_the_cause_and_a_solution(filled):
         "insert into api_deletedimage select now(), now(), identifier from image where id = 3"
     )
     with pytest.raises(Fatal) as error:
-        promotion.promote(api, ["image"], "run")
+        promotion.promote(api, ["image"], "run", number=1)
     said = str(error.value)
     assert ".." not in said
     assert (
@@ -321,7 +321,7 @@ def test_an_event_trigger_that_keeps_the_table_is_found_at_the_start(filled):
         TableCopy(catalog, api, "image", "run").run()
         build_indexes(api, "image")
         with pytest.raises(Fatal, match=r"nobody drops image\. Nothing was changed.*disable the trigger"):
-            promotion.promote(api, ["image"], "run")
+            promotion.promote(api, ["image"], "run", number=1)
         api.execute("alter event trigger keeper disable")
         preflight_tables(api, catalog, ["image"])
         api.execute(
@@ -428,7 +428,7 @@ def test_one_set_that_the_table_refuses_is_left_out(filled, statement, said):
         assert api.execute(query).fetchone() == (0,)
         for table in ("audioset", "audio"):
             build_indexes(api, table)
-        promotion.promote(api, ["audioset", "audio"], "run", accept_shrinkage=True)
+        promotion.promote(api, ["audioset", "audio"], "run", number=1, accept_shrinkage=True)
     finally:
         for identifier, value in kept:
             catalog.execute(

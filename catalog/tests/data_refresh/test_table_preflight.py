@@ -4,6 +4,7 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal
+from catalog.data_refresh.tables import preflight
 from catalog.data_refresh.tables.copy import TableCopy
 from catalog.data_refresh.tables.index_building import build_indexes
 from catalog.data_refresh.tables.preflight import preflight_tables
@@ -89,7 +90,7 @@ def test_objects_that_can_be_carried_over_are_accepted(filled, what):
     need(api, SINCE.get(what, 13))
     api.execute(CARRIED[what])
     before = shape(api, "image")
-    assert preflight_tables(api, catalog, ["image", "audioset", "audio"]).needed_bytes > 100_000
+    assert preflight_tables(api, catalog, ["image", "audioset", "audio"]) > 100_000
     assert shape(api, "image") == before
     assert api.execute("select count(*) from pg_class where relname like '%temp_import_%'").fetchone() == (0,)
 
@@ -108,11 +109,12 @@ def test_a_role_that_owns_nothing(filled, pair):
             assert said in str(refused.value)
 
 
-def test_too_few_connections(filled):
+def test_too_few_connections(filled, monkeypatch):
+    monkeypatch.setattr(preflight, "CONNECTIONS", 500)
     catalog, api = filled
     sample_data.fill(api, "api", 10)
     with pytest.raises(Fatal, match="connections left, the refresh needs 500: raise max_connections"):
-        preflight_tables(api, catalog, ["image"], connections=500)
+        preflight_tables(api, catalog, ["image"])
 
 
 def test_leftovers_of_a_failed_refresh_are_no_obstacle(filled):
