@@ -600,8 +600,8 @@ GUARDS = (
         holds="Records that were read before do not make a short list complete.",
         row=10,
         file=STATE,
-        find="        self.read += len(page.items) - known_items\n",
-        replace="        self.read += len(page.items)\n",
+        find=" else len(page.items) - known_items\n",
+        replace=" else len(page.items)\n",
         tests=("ingestion/test_whole.py::test_what_came_before_fills_no_gap",),
     ),
     Guard(
