@@ -21,8 +21,8 @@ class CleaningJob(ComputedUpdate):
         options: See `StripedUpdate`.
     """
 
-    updates = "a rule"
-    correct = ""
+    assignments_field = "a rule"
+    row_advice = ""
 
     def __init__(
         self,

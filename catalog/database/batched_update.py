@@ -8,16 +8,17 @@ A stripe never waits for a row lock: it skips locked rows, which are updated in 
 changes after the selection is updated all the same.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, LiteralString, Unpack
+from functools import partial
+from typing import Any, LiteralString, NamedTuple, Unpack
 
 import msgspec
-from psycopg import errors, sql
+from psycopg import sql
 
-from catalog.core.errors import Retry
 from catalog.core.session import Connection, limit_statements, settle
 from catalog.database.selection_lock import QUERY_ID
-from catalog.database.selections import PASSES, Progress, Selection, SelectionOptions
+from catalog.database.selections import PASSES, Done, Progress, Selection, SelectionOptions
 from catalog.database.sql_files import statement
 from catalog.database.statements import SELECT, UPDATE, Update, plain, row_errors
 from catalog.database.suppression import suppressors
@@ -25,9 +26,26 @@ from catalog.database.update_trial import changed_columns, require_effect
 
 __all__ = ["PASSES", "QUERY_ID", "BatchedUpdate", "Preview", "Progress", "preview"]
 STRIPES = 8
-Way = Callable[[sql.Composable, int, int, int], tuple[int, int, int]]
-"""Updates a stripe, given by its condition, number of rows, and first and last row of its group; returns the
-numbers of updated, missing and postponed rows."""
+
+
+class Stripe(NamedTuple):
+    """Rows of a group that are updated in one transaction.
+
+    Attributes:
+        condition: The condition that selects them.
+        wanted: Their number.
+        first: First row of the group.
+        last: First row of the next group.
+    """
+
+    condition: sql.Composable
+    wanted: int
+    first: int
+    last: int
+
+
+Attempt = Callable[[Stripe], Done]
+"""Updates the rows of a stripe that are there and not locked."""
 
 
 class Preview(msgspec.Struct, frozen=True):
@@ -79,7 +97,7 @@ def preview(connection: Connection, update: Update, rows: int = 5) -> Preview:
     return Preview(update.text, counted[0], sample)
 
 
-class StripedUpdate(Selection):
+class StripedUpdate(Selection, ABC):
     """An update in stripes, each of which stores its progress in its own transaction; see `Selection`.
 
     Args:
@@ -93,9 +111,9 @@ class StripedUpdate(Selection):
         options: See `Selection`; `timeout` limits a stripe.
     """
 
-    too_long = "raise update_timeout or lower batch_size"
-    updates = UPDATE  # name of the assignments where the user gave them
-    correct = "Correct it, then trigger with the same query_id and resume_update."  # advice when a row fails
+    timeout_advice = "raise update_timeout or lower batch_size"
+    assignments_field = UPDATE  # where the user gave the assignments
+    row_advice = "Correct it, then trigger with the same query_id and resume_update."  # when a row fails
 
     def __init__(
         self,
@@ -129,7 +147,7 @@ class StripedUpdate(Selection):
         """
         if self.finished(progress):
             return progress
-        with row_errors(self.updates, f"Rows that were changed stay changed. {self.correct}"):
+        with row_errors(self.assignments_field, f"Rows that were changed stay changed. {self.row_advice}"):
             if not progress.begun:
                 self._try(progress)
             while not progress.done:
@@ -148,42 +166,25 @@ class StripedUpdate(Selection):
             progress.batch_size, progress.stripes = self._batch_size, min(self._stripes, self._batch_size)
         first, stripe, stripes = progress.next_row, progress.stripe, progress.stripes
         last = min(first + progress.batch_size, progress.total + 1)
-        these = sql.SQL("row_id >= {} and row_id < {} and row_id % {} = {}").format(
+        condition = sql.SQL("row_id >= {} and row_id < {} and row_id % {} = {}").format(
             sql.Literal(first), sql.Literal(last), sql.Literal(stripes), sql.Literal(stripe)
         )
-        wanted = len(range(first + (stripe - first) % stripes, last, stripes))
+        rows = Stripe(condition, len(range(first + (stripe - first) % stripes, last, stripes)), first, last)
         following = (first, stripe + 1) if stripe + 1 < stripes else (last, 0)
-        ways = list(self._ways())
-        while True:
-            try:
-                with (
-                    self._connection.transaction(),
-                    self._explain_timeout(f"part of the batch at row {first:,}", self._timeout),
-                ):
-                    limit_statements(self._connection, self._timeout)
-                    updated, missing, left = ways.pop(0)(these, wanted, first, last)
-                    after = msgspec.structs.replace(progress, next_row=following[0], stripe=following[1])
-                    self._save_progress(after, updated, missing)
-            except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
-                if ways:
-                    continue
-                raise Retry(
-                    f"{self._table} is locked by other sessions ({error.diag.message_primary}); "
-                    f"the batch at row {first:,} will be retried later."
-                ) from None
-            break
-        progress.next_row, progress.stripe = following
-        progress.updated += updated
-        progress.missing += missing
-        progress.waiting += left
+        self._commit(
+            progress,
+            [partial(attempt, rows) for attempt in self._attempts()],
+            f"part of the batch at row {first:,}",
+            *following,
+        )
 
-    def _ways(self) -> tuple[Way, ...]:
+    @abstractmethod
+    def _attempts(self) -> tuple[Attempt, ...]:
         """Return the ways to update a stripe; the next one is tried if a lock prevents one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _update_postponed(self) -> tuple[int, int]:
         """Update the rows of `left` that are free; return the numbers of updated and of missing rows."""
-        raise NotImplementedError
 
 
 class BatchedUpdate(StripedUpdate):
@@ -228,23 +229,20 @@ class BatchedUpdate(StripedUpdate):
         names = suppressors(self._connection, self._table, "update")
         if not (names and changed_columns(self._update) and progress.total):
             return
-        try:
-            with (
-                self._connection.transaction(force_rollback=True),
-                self._explain_timeout(
-                    "the trial of the update on a few rows", self._timeout, "raise update_timeout"
-                ),
-            ):
-                limit_statements(self._connection, self._timeout)
-                self._allow_table_lock_wait()
-                require_effect(self._connection, self._update, names, self._names["rows"], progress.total)
-        except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
-            raise Retry(
-                f"{self._table} is locked by other sessions ({error.diag.message_primary}), so the update "
-                f"could not be tried on a few rows, as it has {names}; it will be retried later."
-            ) from None
+        trial = "the trial of the update on a few rows"
+        consequence = (
+            f", so the update could not be tried on a few rows, as it has {names}; it will be retried later."
+        )
+        with (
+            self._explain_lock(consequence),
+            self._connection.transaction(force_rollback=True),
+            self._explain_timeout(trial, self._timeout, "raise update_timeout"),
+        ):
+            limit_statements(self._connection, self._timeout)
+            self._allow_table_lock_wait()
+            require_effect(self._connection, self._update, names, self._names["rows"], progress.total)
 
-    def _ways(self) -> tuple[Way, ...]:
+    def _attempts(self) -> tuple[Attempt, ...]:
         return self._update_stripe, self._update_unlocked
 
     def _bounds(self, first: int, last: int) -> tuple[str, str]:
@@ -258,16 +256,12 @@ class BatchedUpdate(StripedUpdate):
             self._group = (first, bounds[0], bounds[1])
         return self._group[1], self._group[2]
 
-    def _update_stripe(
-        self, these: sql.Composable, wanted: int, first: int, last: int
-    ) -> tuple[int, int, int]:
-        """Update all rows of a stripe; return the numbers of updated, missing and postponed rows.
-
-        Raises LockNotAvailable as soon as a row is locked.
-        """
+    def _update_stripe(self, stripe: Stripe) -> Done:
+        """Update all rows of a stripe. Raises LockNotAvailable as soon as a row is locked."""
+        these, wanted = stripe.condition, stripe.wanted
         if not wanted:
-            return 0, 0, 0
-        low, high = self._bounds(first, last)
+            return Done(0, 0, 0)
+        low, high = self._bounds(stripe.first, stripe.last)
         self._execute("set local lock_timeout = '1ms'")
         pages = _page(high) - _page(low) + 1
         dense = pages <= 2 * wanted * self._stripes and self._connection.info.server_version >= 140_000
@@ -293,16 +287,14 @@ class BatchedUpdate(StripedUpdate):
         left = 0
         if updated < wanted:  # a trigger may have suppressed the change of some; the others were deleted
             left = self._execute(statement("postpone_locked"), these=these).rowcount
-        return updated, wanted - updated - left, left
+        return Done(updated, wanted - updated - left, left)
 
-    def _update_unlocked(
-        self, these: sql.Composable, wanted: int, _first: int, _last: int
-    ) -> tuple[int, int, int]:
+    def _update_unlocked(self, stripe: Stripe) -> Done:
         """Do the same, but postpone the rows that are locked."""
         self._allow_table_lock_wait()
-        updated = self._execute(statement("update_unlocked"), these=these).rowcount
-        left = self._execute(statement("postpone_locked"), these=these).rowcount
-        return updated, wanted - updated - left, left
+        updated = self._execute(statement("update_unlocked"), these=stripe.condition).rowcount
+        left = self._execute(statement("postpone_locked"), these=stripe.condition).rowcount
+        return Done(updated, stripe.wanted - updated - left, left)
 
     def _update_postponed(self) -> tuple[int, int]:
         updated = self._execute(statement("update_left")).rowcount

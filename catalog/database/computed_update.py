@@ -12,8 +12,8 @@ from uuid import UUID
 from psycopg import errors, sql
 
 from catalog.core.session import Connection
-from catalog.database.batched_update import StripedUpdate, Way
-from catalog.database.selections import SelectionOptions
+from catalog.database.batched_update import Attempt, Stripe, StripedUpdate
+from catalog.database.selections import Done, SelectionOptions
 from catalog.database.sql_files import statement
 from catalog.database.statements import plain
 
@@ -111,23 +111,21 @@ class ComputedUpdate(StripedUpdate):
             ),
         }
 
-    def _ways(self) -> tuple[Way, ...]:
+    def _attempts(self) -> tuple[Attempt, ...]:
         return (self._compute_stripe,) * 2
 
-    def _compute_stripe(
-        self, these: sql.Composable, wanted: int, _first: int, _last: int
-    ) -> tuple[int, int, int]:
+    def _compute_stripe(self, stripe: Stripe) -> Done:
         self._prepare()
-        rows = self._execute(statement("read_stripe"), these=these).fetchall()
-        if len(rows) < wanted:  # some rows have moved or were deleted since they were selected
-            rows += self._execute(statement("read_moved"), these=these).fetchall()
+        rows = self._execute(statement("read_stripe"), these=stripe.condition).fetchall()
+        if len(rows) < stripe.wanted:  # some rows have moved or were deleted since they were selected
+            rows += self._execute(statement("read_moved"), these=stripe.condition).fetchall()
         updated, late = self._update(rows)
         if late:
             self._execute(
                 "insert into {left} select unnest({late}::uuid[]) on conflict do nothing",
                 late=[str(name) for name in late],
             )
-        return updated, wanted - len(rows), len(late)
+        return Done(updated, stripe.wanted - len(rows), len(late))
 
     def _update_postponed(self) -> tuple[int, int]:
         self._prepare()

@@ -13,15 +13,17 @@ otherwise lose records, or leave them in both. Then the batch is rolled back.
 """
 
 import logging
+from abc import ABC, abstractmethod
+from functools import partial
 from typing import Any, LiteralString, Unpack
 from uuid import UUID
 
 import msgspec
 from psycopg import errors, sql
 
-from catalog.core.errors import Fatal, Retry
-from catalog.core.session import Connection, limit_statements, settle
-from catalog.database.selections import PASSES, Progress, Selection, SelectionOptions, key_of
+from catalog.core.errors import Fatal
+from catalog.core.session import Connection, settle
+from catalog.database.selections import PASSES, Done, Progress, Selection, SelectionOptions, key_of
 from catalog.database.sql_files import statement
 from catalog.database.statements import SELECT, plain, row_errors
 from catalog.database.suppression import refusing_indexes, suppressors
@@ -97,10 +99,10 @@ def _preview(connection: Connection, found: sql.Composable, rows: int) -> Deleti
     return DeletionPreview(sum(n for _, n in counted), dict(counted), [row for (row,) in sample])
 
 
-class _Move(Selection):
+class _Move(Selection, ABC):
     """Moves the selected rows from one table to another."""
 
-    busy = "the same deletion or restoration is running ({}); wait for it."
+    busy_message = "the same deletion or restoration is running ({}); wait for it."
     freed = 0  # URLs of earlier deletions that a restoration has made free for other records
     _MOVE: str  # file of the statement that moves the rows of `source` that are not locked
     _MISPLACED: LiteralString  # counts the rows of `gone` (column `id`) that are lost, or in both tables
@@ -147,40 +149,23 @@ class _Move(Selection):
         progress.batch_size = self._batch_size
         first = progress.next_row
         last = min(first + self._batch_size, progress.total + 1)
-        for attempt in range(PASSES):
-            try:
-                with (
-                    self._connection.transaction(),
-                    self._explain_timeout(f"the batch at row {first:,}", self._timeout),
-                ):
-                    limit_statements(self._connection, self._timeout)
-                    self._allow_table_lock_wait()
-                    self._names["source"] = sql.SQL(
-                        "(select row_identifier as id from {} where row_id >= {} and row_id < {})"
-                    ).format(self._names["rows"], first, last)
-                    moved = self._move(self._names["source"])
-                    left = self._execute(
-                        "insert into {left} select id from {source} source where {still}"
-                        " on conflict do nothing"
-                    ).rowcount
-                    missing = last - first - moved - left
-                    self._save_progress(msgspec.structs.replace(progress, next_row=last), moved, missing)
-            except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
-                if attempt + 1 < PASSES:
-                    continue
-                raise Retry(
-                    f"{self._table} is locked by other sessions ({error.diag.message_primary}); "
-                    f"the batch at row {first:,} will be retried later."
-                ) from None
-            break
-        progress.next_row = last
-        progress.updated += moved
-        progress.missing += missing
-        progress.waiting += left
+        rows = sql.SQL("(select row_identifier as id from {} where row_id >= {} and row_id < {})").format(
+            self._names["rows"], first, last
+        )
+        attempts = [partial(self._move_batch, rows, last - first)] * PASSES
+        self._commit(progress, attempts, f"the batch at row {first:,}", next_row=last)
+
+    def _move_batch(self, source: sql.Composable, wanted: int) -> Done:
+        self._allow_table_lock_wait()
+        moved = self._move(source)
+        left = self._execute(
+            "insert into {left} select id from {source} source where {still} on conflict do nothing",
+            source=source,
+        ).rowcount
+        return Done(moved, wanted - moved - left, left)
 
     def _move_postponed(self) -> tuple[int, int]:
-        self._names["source"] = sql.SQL("(select left_identifier as id from {})").format(self._names["left"])
-        moved = self._move(self._names["source"])
+        moved = self._move(sql.SQL("(select left_identifier as id from {})").format(self._names["left"]))
         ended = self._execute(
             "delete from {left}"
             " where not exists (select from (select left_identifier as id) source where {still})"
@@ -197,9 +182,9 @@ class _Move(Selection):
         self.freed += sum(freed)
         return int(moved)
 
+    @abstractmethod
     def _misplaced(self, number: int) -> str:
         """Return the message for rows that would be lost, or in both tables."""
-        raise NotImplementedError
 
     def _number(self, statement: LiteralString, **values: Any) -> int:
         row = self._execute(statement, **values).fetchone()
@@ -307,7 +292,7 @@ class Restoration(_Move):
         options: See `Selection`.
     """
 
-    selects = "--where"
+    condition_field = "--where"
     _STILL = "exists (select from {deleted} d where d.identifier = source.id and {free})"
     _MOVE = "restore"
     _MISPLACED = (
@@ -359,7 +344,7 @@ class Restoration(_Move):
 
     def count(self) -> int:
         """Return the number of records that the condition selects now."""
-        with row_errors(self.selects):
+        with row_errors(self.condition_field):
             return self._number("select count(*) from {from} where {where}")
 
 

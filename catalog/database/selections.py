@@ -11,15 +11,16 @@ one applies it again. Selections of abandoned runs are dropped after GIVEN_UP_AF
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, LiteralString, TypedDict
+from typing import Any, LiteralString, NamedTuple, TypedDict
 
 import msgspec
 import psycopg
 from psycopg import errors, sql
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
+from catalog.core.queries import relation_exists
 from catalog.core.session import Connection, limit_statements, raise_memory, settle
 from catalog.database.abandoned_selections import drop_given_up
 from catalog.database.earlier_runs import rename_selections
@@ -36,6 +37,7 @@ PASSES = 30  # passes over rows that were locked, one per second
 PATIENCE = 3  # passes before anything but locks is suspected; most locks are short
 LONGEST = 2_147_483  # seconds; PostgreSQL stores a timeout in milliseconds, as an int4
 SELECTION_TIMEOUT = 24 * 3600.0  # seconds
+LOCKED = (errors.LockNotAvailable, errors.DeadlockDetected)
 
 
 class Progress(msgspec.Struct):
@@ -93,6 +95,20 @@ class State(msgspec.Struct, frozen=True):
     progress: Progress
 
 
+class Done(NamedTuple):
+    """What was done with some rows.
+
+    Attributes:
+        updated: Number of rows that were updated, deleted or restored.
+        missing: Number of rows that no longer exist.
+        postponed: Number of locked rows, for a later pass.
+    """
+
+    updated: int
+    missing: int
+    postponed: int
+
+
 class SelectionOptions(TypedDict, total=False):
     """Options of the jobs on a selection; see `Selection`."""
 
@@ -125,9 +141,9 @@ class Selection:
         Refused: The timeout is out of PostgreSQL's range.
     """
 
-    selects = SELECT  # name of the condition where the user gave it
-    too_long = "lower batch_size"  # advice when a batch takes too long
-    busy = "query_id: another run of {} is at work; wait for it, or choose another query_id."
+    condition_field = SELECT  # where the user gave the condition
+    timeout_advice = "lower batch_size"
+    busy_message = "query_id: another run of {} is at work; wait for it, or choose another query_id."
     _change: Change = "update"  # what happens to the rows
 
     def __init__(
@@ -154,7 +170,7 @@ class Selection:
         self._batch_size, self._timeout, self._pause = max(1, batch_size), timeout, pause
         self._report, self._should_stop = progress, should_stop
         self._lock = SelectionLock(
-            connection, query_id, run_id, exclusive=exclusive, busy=self.busy.format(repr(query_id))
+            connection, query_id, run_id, exclusive=exclusive, busy=self.busy_message.format(repr(query_id))
         )
         self._names: dict[str, sql.Composable] = {
             "table": sql.Identifier(table),
@@ -190,14 +206,15 @@ class Selection:
         self._lock.take(max_wait)
         if first:
             self._rename_earlier_run()
-        state, exists = self._state(self._query_id), self._exists("rows")
+        state, exists = self._state(self._query_id), self._has_rows()
         if state and self._is_own(state):
             if exists or state.progress.done:
                 return state.progress
             if state.progress.begun:
                 raise self._given_up(state, "were dropped")
             return None
-        former = self._state(self._former(self._run_id))
+        # A later run that uses the query_id keeps this run's row under a key that no query_id has.
+        former = self._state(f"{self._query_id}, {self._run_id}")
         if former and self._is_own(former):
             if former.progress.done:
                 return former.progress
@@ -226,7 +243,7 @@ class Selection:
     def _rename_earlier_run(self) -> None:
         """Keep what an earlier run with this id has finished, or lost, under another name."""
         state = self._state(self._query_id)
-        if state and state.run_id == self._run_id and not state.progress.done and self._exists("rows"):
+        if state and state.run_id == self._run_id and not state.progress.done and self._has_rows():
             log.info("An earlier run with this id has left rows, which this run continues.")
             return
         with self._connection.transaction():
@@ -260,10 +277,6 @@ class Selection:
             id=query_id,
         ).fetchone()
         return State(row[0], row[1], row[2], Progress(self._query_id, *row[3:])) if row else None
-
-    def _former(self, run_id: str) -> str:
-        """Return the key of a run's row once a later run uses the query_id; no query_id has this form."""
-        return f"{self._query_id}, {run_id}"
 
     def _keep_former(self) -> None:
         """Keep the row of an earlier run, so that clearing that run does not repeat its work."""
@@ -300,7 +313,7 @@ class Selection:
         correct_estimate(self._connection, self._table)
         with (
             self._connection.transaction(),
-            row_errors(self.selects, "Nothing is selected."),
+            row_errors(self.condition_field, "Nothing is selected."),
             self._explain_timeout("the selection", timeout, "narrow the condition"),
         ):
             limit_statements(self._connection, timeout)
@@ -344,9 +357,47 @@ class Selection:
 
     def finished(self, progress: Progress) -> bool:
         """Return whether an earlier attempt has finished the work and dropped the rows."""
-        return progress.done and not self._exists("rows")
+        return progress.done and not self._has_rows()
 
     # working
+
+    def _commit(
+        self,
+        progress: Progress,
+        attempts: Sequence[Callable[[], Done]],
+        what: str,
+        next_row: int,
+        stripe: int = 0,
+    ) -> None:
+        """Process some rows and store the progress, in one transaction.
+
+        Args:
+            progress: Updated in place.
+            attempts: Functions that process the rows; the next one is called if a lock prevents one.
+            what: The rows, for messages.
+            next_row: First row of the batch that follows.
+            stripe: Its next stripe.
+
+        Raises:
+            Retry: A lock has prevented all attempts.
+        """
+        with self._explain_lock(f"; the batch at row {progress.next_row:,} will be retried later."):
+            for number, attempt in enumerate(attempts, start=1):
+                try:
+                    with self._connection.transaction(), self._explain_timeout(what, self._timeout):
+                        limit_statements(self._connection, self._timeout)
+                        done = attempt()
+                        after = msgspec.structs.replace(progress, next_row=next_row, stripe=stripe)
+                        self._save_progress(after, done.updated, done.missing)
+                except LOCKED:
+                    if number == len(attempts):
+                        raise
+                else:
+                    break
+        progress.next_row, progress.stripe = next_row, stripe
+        progress.updated += done.updated
+        progress.missing += done.missing
+        progress.waiting += done.postponed
 
     def _save_progress(self, progress: Progress, updated: int, missing: int) -> None:
         """Store the progress; to be called in the transaction that did the work."""
@@ -426,7 +477,7 @@ class Selection:
                 if free is None or free >= least:
                     updated, missing = work()
                     self._save_progress(progress, updated, missing)
-        except (errors.LockNotAvailable, errors.DeadlockDetected):
+        except LOCKED:
             return None
         counted = self._execute("select count(*) from {left}").fetchone()
         assert counted
@@ -459,6 +510,15 @@ class Selection:
     # statements
 
     @contextmanager
+    def _explain_lock(self, consequence: str) -> Iterator[None]:
+        """Convert a lock that another session holds to Retry."""
+        try:
+            yield
+        except LOCKED as error:
+            cause = error.diag.message_primary
+            raise Retry(f"{self._table} is locked by other sessions ({cause}){consequence}") from None
+
+    @contextmanager
     def _explain_timeout(self, what: str, seconds: float, advice: str = "") -> Iterator[None]:
         """Convert a cancelled statement to Fatal, and tell a timeout from a cancellation by its duration.
 
@@ -471,17 +531,16 @@ class Selection:
             kept = "Rows that were changed stay changed."
             if time.monotonic() - began < int(seconds * 1000) / 1000:
                 raise Fatal(f"{what} was cancelled by another session (pg_cancel_backend). {kept}") from None
-            raise Fatal(f"{what} took longer than {seconds:g} s; {advice or self.too_long}. {kept}") from None
+            raise Fatal(
+                f"{what} took longer than {seconds:g} s; {advice or self.timeout_advice}. {kept}"
+            ) from None
 
     def _allow_table_lock_wait(self) -> None:
         """Set the `lock_timeout` for table locks. Row locks are never waited for."""
         set_lock_timeout(self._connection, LOCK_TIMEOUT, in_transaction=True)
 
-    def _exists(self, name: str) -> bool:
-        found = self._execute(
-            "select to_regclass({name})", name=f'public."{self._query_id}_{name}_to_update"'
-        ).fetchone()
-        return bool(found and found[0])
+    def _has_rows(self) -> bool:
+        return relation_exists(self._connection, f"{self._query_id}_rows_to_update")
 
     def _execute(self, statement: LiteralString, **values: Any) -> psycopg.Cursor[Any]:
         """Execute a statement with literals, because user-written parts may hold percent signs."""

@@ -103,10 +103,10 @@ def staging_table(run_id: str) -> str:
 class _Merge(BatchedUpdate):
     """The batched update of a run; see `LabelRun.merge`."""
 
-    updates = "the merge"
-    selects = "the comparison of the labels"
-    busy = "another run of add_machine_labels is at work ({}); clear this task when it has ended."
-    correct = "Trigger a new run, which reads the file again."
+    assignments_field = "the merge"
+    condition_field = "the comparison of the labels"
+    busy_message = "another run of add_machine_labels is at work ({}); clear this task when it has ended."
+    row_advice = "Trigger a new run, which reads the file again."
 
 
 class LabelRun:
