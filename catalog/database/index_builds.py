@@ -3,7 +3,6 @@
 https://www.postgresql.org/docs/current/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY
 """
 
-import threading
 from collections.abc import Callable, Sequence
 
 import psycopg
@@ -44,7 +43,8 @@ def build_concurrently(
     """
     locks.set_lock_timeout(connection, max_wait)
     raise_memory(connection, "maintenance_work_mem", "1GB", transaction_only=False)
-    watch = _BuildWatch(connect, connection.info.backend_pid, title, notify, progress)
+    pid = connection.info.backend_pid
+    watch = locks.HolderWatch(connect, pid, _reporter(pid, title, notify, progress), _INTERVAL)
     try:
         with watch:
             for statement in statements:
@@ -73,44 +73,23 @@ def statements_for(connection: Connection, name: str, create: str) -> list[str]:
     return [] if row[0] else [f'drop index concurrently public."{name}"', create]
 
 
-class _BuildWatch:
-    """Reports the progress of an index build, and the sessions that it waits for."""
+def _reporter(
+    pid: int, title: str, notify: Notify, progress: Progress
+) -> Callable[[Connection, list[locks.LockHolder]], None]:
+    """Return a function that reports the progress of a build, and each session that it waits for once."""
+    notified: set[int] = set()
 
-    def __init__(
-        self, connect: Callable[[], Connection], pid: int, title: str, notify: Notify, progress: Progress
-    ) -> None:
-        self._connect, self._pid, self._title = connect, pid, title
-        self._notify, self._progress = notify, progress
-        self._over = threading.Event()
-        self.holders: list[locks.LockHolder] = []  # the newest ones
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+    def report(connection: Connection, holders: list[locks.LockHolder]) -> None:
+        row = connection.execute(
+            "select greatest(blocks_done, tuples_done), greatest(blocks_total, tuples_total) "
+            "from pg_stat_progress_create_index where pid = %s",
+            [pid],
+        ).fetchone()
+        if row and row[1]:
+            progress(title, *row)
+        for holder in holders:
+            if holder.pid not in notified:
+                notified.add(holder.pid)
+                notify(f"{title} waits for {holder}")
 
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        notified: set[int] = set()
-        if self._over.wait(_INTERVAL):
-            return
-        try:
-            with self._connect() as connection:
-                while not self._over.is_set():
-                    row = connection.execute(
-                        "select greatest(blocks_done, tuples_done), greatest(blocks_total, tuples_total) "
-                        "from pg_stat_progress_create_index where pid = %s",
-                        [self._pid],
-                    ).fetchone()
-                    if row and row[1]:
-                        self._progress(self._title, *row)
-                    self.holders = locks.lock_holders(connection, self._pid) or self.holders
-                    for holder in self.holders:
-                        if holder.pid not in notified:
-                            notified.add(holder.pid)
-                            self._notify(f"{self._title} waits for {holder}")
-                    self._over.wait(_INTERVAL)
-        except psycopg.Error:
-            return  # the progress is unknown; the build itself goes on
+    return report

@@ -81,13 +81,29 @@ class LockTimeout(Exception):
 
 
 class HolderWatch:
-    """Watches in a thread which sessions a server process waits for, on a separate connection."""
+    """Watches in a thread which sessions a server process waits for, on a separate connection.
 
-    def __init__(self, connect: Callable[[], Connection], waiting: int) -> None:
-        self._connect, self._waiting = connect, waiting
+    Args:
+        connect: Opens the connection.
+        waiting: Process id of the server process.
+        look: Called with the connection and the sessions each time.
+        interval: Seconds between two times.
+
+    Attributes:
+        holders: The last sessions that were found.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        waiting: int,
+        look: Callable[[Connection, list[LockHolder]], None] = lambda connection, holders: None,
+        interval: float = _POLL,
+    ) -> None:
+        self._connect, self._waiting, self._look, self._interval = connect, waiting, look, interval
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.holders: list[LockHolder] = []  # the holders of the last query that returned any
+        self.holders: list[LockHolder] = []
 
     def __enter__(self) -> "HolderWatch":
         self._thread.start()
@@ -100,14 +116,16 @@ class HolderWatch:
         self._thread.join()
 
     def _watch(self) -> None:
-        if self._over.wait(_POLL):
+        if self._over.wait(self._interval):
             return  # the work did not have to wait
         try:
             with self._connect() as connection:
                 connection.autocommit = True
                 while not self._over.is_set():
-                    self.holders = lock_holders(connection, self._waiting) or self.holders
-                    self._over.wait(_POLL)
+                    holders = lock_holders(connection, self._waiting)
+                    self.holders = holders or self.holders
+                    self._look(connection, holders)
+                    self._over.wait(self._interval)
         except psycopg.Error:
             return  # the holders stay unknown; the attempt itself continues
 
