@@ -10,8 +10,8 @@ from psycopg import sql
 from catalog.cleaning.rule import Cleaned, Rule
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
+from catalog.core.sql_files import trusted
 from catalog.database.computed_update import Row, column_list
-from catalog.database.statements import plain
 
 EXAMPLES = 3  # rows, of those that change, and of those that stay for one reason
 LONGEST = 300  # characters of a value in an example
@@ -129,7 +129,7 @@ def survey(
     if not chosen:
         return surveys
     columns = tuple(dict.fromkeys(name for rule in chosen for name in rule.needs(media)))
-    tests = [sql.SQL("coalesce({}, false)").format(plain(f"({rule.where(media)})")) for rule in chosen]
+    tests = [sql.SQL("coalesce({}, false)").format(trusted(f"({rule.where(media)})")) for rule in chosen]
     table: sql.Composable = sql.Identifier(media)
     if share < 100:
         table += sql.SQL(" tablesample system ({}) repeatable (1)").format(sql.Literal(share))

@@ -66,8 +66,7 @@ def is_same_database(one: Connection, other: Connection) -> bool:
     key = secrets.randbits(63)
     one.execute("select pg_advisory_lock(%s)", [key])
     try:
-        row = other.execute("select pg_try_advisory_lock(%s)", [key]).fetchone()
-        is_free = bool(row and row[0])
+        [(is_free,)] = other.execute("select pg_try_advisory_lock(%s)", [key]).fetchall()
         if is_free:
             other.execute("select pg_advisory_unlock(%s)", [key])
         return not is_free

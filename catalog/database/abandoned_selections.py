@@ -5,6 +5,7 @@ import logging
 import psycopg
 from psycopg import sql
 
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.database.selection_lock import QUERY_ID, lock_key
 
@@ -49,12 +50,13 @@ def _drop_unless_at_work(connection: Connection, query_id: str, days: float) -> 
     try:
         with connection.transaction():
             connection.execute("set local lock_timeout = '1s'")
-            row = connection.execute(
+            may_drop = value(
+                connection,
                 "select pg_try_advisory_xact_lock(hashtext(%s)) and exists (select from batched_update "
                 "where query_id = %s and renewed_on < now() - make_interval(secs => %s))",
                 [lock_key(query_id), query_id, days * 86_400],
-            ).fetchone()
-            if not row or not row[0]:
+            )
+            if not may_drop:
                 return False
             connection.execute(sql.SQL("drop table if exists {}").format(sql.SQL(", ").join(tables)))
     except psycopg.Error as error:  # for example, tables of another owner; they do no harm

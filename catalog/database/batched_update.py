@@ -16,11 +16,13 @@ from typing import Any, LiteralString, NamedTuple, Unpack
 import msgspec
 from psycopg import sql
 
+from catalog.core.queries import value
 from catalog.core.session import Connection, limit_statements, settle
+from catalog.core.sql_files import trusted
 from catalog.database.selection_lock import QUERY_ID
 from catalog.database.selections import PASSES, Done, Progress, Selection, SelectionOptions
 from catalog.database.sql_files import statement
-from catalog.database.statements import SELECT, UPDATE, Update, plain, row_errors
+from catalog.database.statements import SELECT, UPDATE, Update, row_errors
 from catalog.database.suppression import suppressors
 from catalog.database.update_trial import changed_columns, require_effect
 
@@ -71,12 +73,9 @@ def preview(connection: Connection, update: Update, rows: int = 5) -> Preview:
         rows: Number of rows in the sample.
     """
     settle(connection)
-    table, where = sql.Identifier(update.table), plain(update.condition)
+    table, where = sql.Identifier(update.table), trusted(update.condition)
     with row_errors(SELECT):
-        counted = connection.execute(
-            sql.SQL("select count(*) from {} where {}").format(table, where)
-        ).fetchone()
-    assert counted
+        number = value(connection, sql.SQL("select count(*) from {} where {}").format(table, where))
     columns = sql.SQL(", ").join(map(sql.Identifier, update.columns))
     chosen = sql.SQL("select identifier from {} where {} limit {}").format(table, where, sql.Literal(rows))
     with connection.transaction(force_rollback=True), row_errors(UPDATE):
@@ -88,13 +87,13 @@ def preview(connection: Connection, update: Update, rows: int = 5) -> Preview:
         ).format(columns, table, these)
         before = dict(connection.execute(select).fetchall())
         connection.execute(
-            sql.SQL("update {} set {} where {}").format(table, plain(update.assignments), these)
+            sql.SQL("update {} set {} where {}").format(table, trusted(update.assignments), these)
         )
         after = dict(connection.execute(select).fetchall())
     sample = [
         {"identifier": str(i), "before": before[i], "after": after.get(i)} for i in names if i in before
     ]
-    return Preview(update.text, counted[0], sample)
+    return Preview(update.text, number, sample)
 
 
 class StripedUpdate(Selection, ABC):
@@ -221,7 +220,7 @@ class BatchedUpdate(StripedUpdate):
         )
         self._update = update
         self._group = (0, "", "")  # first row of the current group, its first and last place on disk
-        self._names["set"] = plain(update.assignments)
+        self._names["set"] = trusted(update.assignments)
         # A user-written SET is in the same statement, so these names must not be those of a table.
         self._names |= {name: sql.Identifier(f"{query_id}_rows_{name}") for name in ("free", "changed")}
 
@@ -251,9 +250,8 @@ class BatchedUpdate(StripedUpdate):
             ends: LiteralString = (
                 "select min(tid)::text, max(tid)::text from {rows} where row_id >= {a} and row_id < {b}"
             )
-            bounds = self._execute(ends, a=first, b=last).fetchone()
-            assert bounds
-            self._group = (first, bounds[0], bounds[1])
+            [(low, high)] = self._execute(ends, a=first, b=last).fetchall()
+            self._group = (first, low, high)
         return self._group[1], self._group[2]
 
     def _update_stripe(self, stripe: Stripe) -> Done:

@@ -12,10 +12,10 @@ from uuid import UUID
 from psycopg import errors, sql
 
 from catalog.core.session import Connection
+from catalog.core.sql_files import trusted
 from catalog.database.batched_update import Attempt, Stripe, StripedUpdate
 from catalog.database.selections import Done, SelectionOptions
 from catalog.database.sql_files import statement
-from catalog.database.statements import plain
 
 _TRIES = 5  # to write a stripe while others store the same unique values
 Row = dict[str, Any]
@@ -84,7 +84,7 @@ class ComputedUpdate(StripedUpdate):
             "read": column_list(connection, table, self._reads),
             "typed": sql.SQL(", ").join(
                 sql.SQL("{} {}, {} boolean").format(
-                    sql.Identifier(f"new_{name}"), plain(types[name]), sql.Identifier(f"sets_{name}")
+                    sql.Identifier(f"new_{name}"), trusted(types[name]), sql.Identifier(f"sets_{name}")
                 )
                 for name in self._writes
             ),

@@ -23,9 +23,10 @@ from psycopg import errors, sql
 
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
+from catalog.core.sql_files import trusted
 from catalog.database.selections import PASSES, Done, Progress, Selection, SelectionOptions, key_of
 from catalog.database.sql_files import statement
-from catalog.database.statements import SELECT, plain, row_errors
+from catalog.database.statements import SELECT, row_errors
 from catalog.database.suppression import refusing_indexes, suppressors
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def preview(connection: Connection, table: str, condition: str, rows: int = 5) -
     with connection.transaction(force_rollback=True), row_errors(SELECT):
         connection.execute("set transaction isolation level repeatable read, read only")
         found = sql.SQL("(select identifier, provider, title, url from {} where {})").format(
-            sql.Identifier(table), plain(condition)
+            sql.Identifier(table), trusted(condition)
         )
         return _preview(connection, found, rows)
 
@@ -174,9 +175,7 @@ class _Move(Selection, ABC):
 
     def _move(self, source: sql.Composable) -> int:
         """Move the rows of `source` that are not locked; return their number."""
-        row = self._execute(statement(self._MOVE), source=source).fetchone()
-        assert row
-        moved, doubtful, *freed = row
+        [(moved, doubtful, *freed)] = self._execute(statement(self._MOVE), source=source).fetchall()
         if doubtful and (misplaced := self._number(self._MISPLACED, gone=_identifiers(doubtful))):
             raise Fatal(self._misplaced(misplaced))
         self.freed += sum(freed)
@@ -185,11 +184,6 @@ class _Move(Selection, ABC):
     @abstractmethod
     def _misplaced(self, number: int) -> str:
         """Return the message for rows that would be lost, or in both tables."""
-
-    def _number(self, statement: LiteralString, **values: Any) -> int:
-        row = self._execute(statement, **values).fetchone()
-        assert row
-        return int(row[0])
 
 
 def _identifiers(found: list[UUID]) -> sql.Composable:

@@ -4,6 +4,7 @@ import logging
 
 from psycopg import sql
 
+from catalog.core.queries import value
 from catalog.core.session import Connection
 
 log = logging.getLogger(__name__)
@@ -29,8 +30,7 @@ def analyzed_rows(connection: Connection, table: str) -> int | None:
 def planned_rows(connection: Connection, table: str) -> int:
     """Return the planner's estimate of the rows, which follows from the current number of pages."""
     query = sql.SQL("explain (format json) select from {}").format(sql.Identifier("public", table))
-    row = connection.execute(query).fetchone()
-    return int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
+    return int(value(connection, query)[0]["Plan"]["Plan Rows"])
 
 
 def correct_estimate(connection: Connection, table: str) -> bool:

@@ -96,12 +96,11 @@ def _resolved(connection: Connection, field: str, statement: sql.Composable) -> 
             )
     except psycopg.Error as error:
         raise Refused(f"{field}: PostgreSQL refuses it: {error.diag.message_primary}.") from None
-    row = connection.execute(
+    [(tree, view)] = connection.execute(
         "select ev_action::text, ev_class::oid::bigint from pg_rewrite"
         " where ev_class = 'pg_temp.statement_guard'::regclass"
-    ).fetchone()
-    assert row
-    return row[0], row[1]
+    ).fetchall()
+    return tree, view
 
 
 def _refusals_or_reads(connection: Connection, uses: Uses) -> Iterator[str]:

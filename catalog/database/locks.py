@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.queries import value
 from catalog.core.session import Connection
 
 T = TypeVar("T")
@@ -215,9 +216,7 @@ def wait_without_deadlock(connection: Connection) -> float:
     resolve by cancelling either session.
     """
     query = "select setting::float / 1000 from pg_catalog.pg_settings where name = 'deadlock_timeout'"
-    row = connection.execute(query).fetchone()
-    assert row is not None
-    return 0.8 * float(row[0])
+    return 0.8 * float(value(connection, query))
 
 
 def lock_tables(connection: Connection, modes: Mapping[str, str]) -> None:

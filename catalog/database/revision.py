@@ -7,6 +7,7 @@ from typing import Literal
 from psycopg import sql
 
 from catalog.core.errors import Fatal
+from catalog.core.queries import value
 from catalog.core.session import Connection
 
 Which = Literal["catalog", "api"]
@@ -56,8 +57,7 @@ def current_revision(connection: Connection, which: Which) -> str | None:
         Fatal: The version table holds something else than one revision of this package.
     """
     _, table = FOLDERS[which]
-    exists = connection.execute("select to_regclass(%s)", [table]).fetchone()
-    if not exists or not exists[0]:
+    if not value(connection, "select to_regclass(%s)", [table]):
         return None
     rows = connection.execute(sql.SQL("select version_num from {}").format(sql.Identifier(table))).fetchall()
     if len(rows) > 1 or (rows and not _REVISION.match(rows[0][0])):
@@ -70,7 +70,6 @@ def current_revision(connection: Connection, which: Which) -> str | None:
 
 def media_table(connection: Connection) -> str | None:
     """Return the name of a media table, or None if there is none."""
-    row = connection.execute(
-        "select coalesce(to_regclass('public.image'), to_regclass('public.audio'))::text"
-    ).fetchone()
-    return row[0] if row else None
+    query = "select coalesce(to_regclass('public.image'), to_regclass('public.audio'))::text"
+    found: str | None = value(connection, query)
+    return found

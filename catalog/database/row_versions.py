@@ -6,6 +6,7 @@ misses nothing, whatever program changes a row; deleted rows leave no version.
 
 from psycopg import sql
 
+from catalog.core.queries import value
 from catalog.core.session import Connection
 
 HALF = 1 << 31  # transactions; the order of two row versions that are further apart is unknown
@@ -16,9 +17,7 @@ def horizon(connection: Connection) -> int:
 
     A row version that is visible later, but not now, is of this transaction or of a later one.
     """
-    row = connection.execute("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint").fetchone()
-    assert row
-    return int(row[0])
+    return int(value(connection, "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint"))
 
 
 def written_since(connection: Connection, began: int) -> sql.Composable:
@@ -31,9 +30,8 @@ def written_since(connection: Connection, began: int) -> sql.Composable:
         connection: Connection to the database of the rows.
         began: Result of `horizon`.
     """
-    row = connection.execute("select pg_snapshot_xmax(pg_current_snapshot())::text::bigint").fetchone()
-    assert row
-    if not 0 <= row[0] - began < HALF:
+    following = value(connection, "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+    if not 0 <= following - began < HALF:
         return sql.SQL("true")
     return sql.SQL("((xmin::text::bigint - {began}) & 4294967295) < {half}").format(
         began=sql.Literal(began & 0xFFFFFFFF), half=sql.Literal(HALF)

@@ -215,13 +215,12 @@ def status(dsn: str, which: Which = "catalog") -> SchemaStatus:
 
 def _require_rights(connection: Connection) -> None:
     """Raise Fatal if the role cannot create objects in the schema `public`."""
-    row = connection.execute(
+    [(role, granted, encoding, read_only)] = connection.execute(
         "select current_user,"
         " has_schema_privilege('public', 'USAGE') and has_schema_privilege('public', 'CREATE'),"
         " current_setting('server_encoding'),"
         " pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool"
-    ).fetchone()
-    role, granted, encoding, read_only = row or ("", False, "", False)
+    ).fetchall()
     if encoding != "UTF8":
         raise Fatal(
             f"the encoding of the database is {encoding}, which cannot hold all texts: "

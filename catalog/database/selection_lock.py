@@ -3,12 +3,12 @@
 import logging
 import time
 from datetime import datetime
-from typing import Any, LiteralString, NamedTuple
+from typing import NamedTuple
 
-import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Refused, Retry
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.database.sql_files import statement as sql_file
 
@@ -60,7 +60,8 @@ class SelectionLock:
             Refused: Another run works on the selection.
             Retry: The session of an earlier attempt does not end.
         """
-        self._execute("select pg_advisory_lock_shared({family}, {run})", **self._mark)
+        lock = sql.SQL("select pg_advisory_lock_shared({family}, {run})")
+        self._connection.execute(lock.format(**self._mark))
         began = time.monotonic()
         deadline, ended = began + max_wait, False
         while not self._locked():
@@ -81,13 +82,11 @@ class SelectionLock:
             time.sleep(0.1)
 
     def _locked(self) -> bool:
-        row = self._execute(
-            "select pg_try_advisory_lock(hashtext({key}))", key=sql.Literal(self._key)
-        ).fetchone()
-        return bool(row and row[0])
+        return bool(value(self._connection, "select pg_try_advisory_lock(hashtext(%s))", [self._key]))
 
     def _holder(self) -> Session | None:
-        row = self._execute(sql_file("working_session"), **self._mark).fetchone()
+        query = sql.SQL(sql_file("working_session")).format(**self._mark)
+        row = self._connection.execute(query).fetchone()
         return Session(*row) if row else None
 
     def _end(self, holder: Session) -> None:
@@ -96,9 +95,6 @@ class SelectionLock:
             "select pg_terminate_backend(pid) from pg_stat_activity where pid = %s and backend_start = %s",
             [holder.pid, holder.started],
         )
-
-    def _execute(self, statement: LiteralString, **parts: sql.Composable) -> psycopg.Cursor[Any]:
-        return self._connection.execute(sql.SQL(statement).format(**parts))
 
 
 def lock_key(query_id: str) -> str:

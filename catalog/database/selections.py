@@ -22,13 +22,14 @@ from psycopg import errors, sql
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.core.queries import relation_exists
 from catalog.core.session import Connection, limit_statements, raise_memory, settle
+from catalog.core.sql_files import trusted
 from catalog.database.abandoned_selections import drop_given_up
 from catalog.database.earlier_runs import rename_selections
 from catalog.database.estimates import correct_estimate
 from catalog.database.locks import set_lock_timeout
 from catalog.database.selection_lock import SelectionLock
 from catalog.database.sql_files import statement as sql_file
-from catalog.database.statements import SELECT, plain, row_errors
+from catalog.database.statements import SELECT, row_errors
 from catalog.database.suppression import Change, lock_free_rows, suppressors
 
 log = logging.getLogger(__name__)
@@ -177,7 +178,7 @@ class Selection:
             "from": sql.Identifier(table),
             "rows": sql.Identifier(f"{query_id}_rows_to_update"),
             "left": sql.Identifier(f"{query_id}_rows_left"),
-            "where": plain(condition),
+            "where": trusted(condition),
         }
         settle(connection)
 
@@ -323,9 +324,7 @@ class Selection:
             self._execute(sql_file("select_rows"))
             self._execute("create table {left} (left_identifier uuid primary key)")
             self._execute("create index on {rows} (row_id)")
-            counted = self._execute("select count(*) from {rows}").fetchone()
-            assert counted
-            progress = Progress(self._query_id, counted[0])
+            progress = Progress(self._query_id, self._number("select count(*) from {rows}"))
             self._keep_former()
             self._execute(
                 sql_file("begin_progress"),
@@ -479,10 +478,8 @@ class Selection:
                     self._save_progress(progress, updated, missing)
         except LOCKED:
             return None
-        counted = self._execute("select count(*) from {left}").fetchone()
-        assert counted
         progress.updated, progress.missing = progress.updated + updated, progress.missing + missing
-        progress.waiting = counted[0]
+        progress.waiting = self._number("select count(*) from {left}")
         if free and free >= least and not updated + missing:
             raise Fatal(
                 f"{free:,} rows of {self._selected_table} are not locked, but they stay as they are: "
@@ -541,6 +538,11 @@ class Selection:
 
     def _has_rows(self) -> bool:
         return relation_exists(self._connection, f"{self._query_id}_rows_to_update")
+
+    def _number(self, statement: LiteralString, **values: Any) -> int:
+        """Return the number that a statement counts."""
+        [(number,)] = self._execute(statement, **values).fetchall()
+        return int(number)
 
     def _execute(self, statement: LiteralString, **values: Any) -> psycopg.Cursor[Any]:
         """Execute a statement with literals, because user-written parts may hold percent signs."""

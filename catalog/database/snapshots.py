@@ -53,9 +53,9 @@ def snapshot(connection: Connection, candidates: Sequence[str]) -> Iterator[Snap
             except _GONE:
                 connection.execute("rollback")
                 connection.execute(BEGIN)
-        row = connection.execute("select pg_export_snapshot(), pg_current_snapshot()::text").fetchone()
-        assert row
-        yield Snapshot(row[0], row[1], imported)
+        query = "select pg_export_snapshot(), pg_current_snapshot()::text"
+        [(exported, current)] = connection.execute(query).fetchall()
+        yield Snapshot(exported, current, imported)
     finally:
         if not connection.closed:
             connection.execute("rollback")

@@ -21,6 +21,7 @@ from psycopg import sql
 from catalog.core.errors import Fatal, Refused
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection, settle
+from catalog.core.sql_files import trusted
 from catalog.database import guard
 
 KEYS = ("identifier", "provider", "foreign_identifier")
@@ -199,7 +200,7 @@ def verify(connection: Connection, update: Update) -> None:
     """
     table = sql.Identifier(update.table)
     reads = guard.check(
-        connection, UPDATE, sql.SQL("update {} set {}").format(table, plain(update.assignments))
+        connection, UPDATE, sql.SQL("update {} set {}").format(table, trusted(update.assignments))
     )
     if own := reads & {update.table, "batched_update"}:
         raise Refused(
@@ -208,7 +209,7 @@ def verify(connection: Connection, update: Update) -> None:
             f"{guard.SCHEMA} first, and read that."
         )
     verify_condition(connection, update.table, update.condition)
-    _check_plan(connection, f"{UPDATE}, {SELECT}", plain(update.text))
+    _check_plan(connection, f"{UPDATE}, {SELECT}", trusted(update.text))
 
 
 def verify_condition(
@@ -228,7 +229,7 @@ def verify_condition(
     """
     name = sql.Identifier(table)
     source = sql.SQL("{} as {}").format(sql.Identifier(of), name) if of else name
-    statement = sql.SQL("delete from {} where {}").format(source, plain(condition))
+    statement = sql.SQL("delete from {} where {}").format(source, trusted(condition))
     try:
         guard.check(connection, field, statement)
     except Refused as error:
@@ -268,8 +269,3 @@ def row_errors(what: str, advice: str = "") -> Iterator[None]:
         diagnostic = error.diag
         detail = f" ({diagnostic.message_detail.rstrip('.')})" if diagnostic.message_detail else ""
         raise Fatal(f"{what}: PostgreSQL: {diagnostic.message_primary}{detail}. {advice}".rstrip()) from None
-
-
-def plain(text: str) -> sql.SQL:
-    """Return a string that this module wrote from a parse tree, as SQL."""
-    return sql.SQL(text)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import msgspec
 
 from catalog.core.errors import Refused
+from catalog.core.queries import value
 from catalog.core.session import Connection
 
 
@@ -62,11 +63,9 @@ def take(
             "update turn set given_up_for = %s, given_up_on = now() where number = any(%s)",
             [f"{dag_id} (run {run_id})", [number for number, _, _ in held]],
         )
-        row = connection.execute(
-            "insert into turn (dag_id, run_id) values (%s, %s) returning number", [dag_id, run_id]
-        ).fetchone()
-    assert row
-    return Turn(row[0], dag_id, run_id)
+        query = "insert into turn (dag_id, run_id) values (%s, %s) returning number"
+        number = value(connection, query, [dag_id, run_id])
+    return Turn(number, dag_id, run_id)
 
 
 def current(connection: Connection, dag_id: str, run_id: str) -> Turn:

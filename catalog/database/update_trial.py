@@ -10,7 +10,8 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
-from catalog.database.statements import Update, plain
+from catalog.core.sql_files import trusted
+from catalog.database.statements import Update
 
 log = logging.getLogger(__name__)
 _ROWS = 100
@@ -53,7 +54,7 @@ def require_effect(
         "table": sql.Identifier(update.table),
         "rows": rows,
         "tried": sql.Literal(sorted({1 + n * total // _ROWS for n in range(_ROWS)})),
-        "set": plain(update.assignments),
+        "set": trusted(update.assignments),
         "kept": sql.SQL(" or ").join(
             sql.SQL("(now.{0} is not distinct from old.{0} and wanted.{0} is distinct from old.{0})").format(
                 sql.Identifier(name)

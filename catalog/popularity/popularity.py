@@ -14,6 +14,7 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
+from catalog.core.queries import value
 from catalog.core.session import Connection, limit_statements
 from catalog.core.sql_files import read_sql
 from catalog.database.names import query_id
@@ -141,10 +142,11 @@ def refresh_constant(
     before = metric_of(connection, media_type, provider)
     with connection.transaction():
         limit_statements(connection, timeout)
-        row = connection.execute(
-            _sql("select {percentile}(%s, %s, %s)", media_type), [provider, before.metric, before.percentile]
-        ).fetchone()
-    value = row[0] if row else None
+        at_percentile = value(
+            connection,
+            _sql("select {percentile}(%s, %s, %s)", media_type),
+            [provider, before.metric, before.percentile],
+        )
     records, others = _with_metric(connection, before, media_type, timeout)
     if not accept_lost and (lost := _lost(before, records, others)):
         raise Fatal(
@@ -152,13 +154,13 @@ def refresh_constant(
             f"mapping and pull again. If it is right, trigger {media_type}_popularity_refresh with the conf "
             f'{{"accept_lost": ["{provider}"]}}.'
         )
-    if value is None:
+    if at_percentile is None:
         if accept_lost:
             connection.execute(
                 _sql("update {metrics} set records = %s where provider = %s", media_type), [records, provider]
             )
         return metric_of(connection, media_type, provider)
-    constant = min((1 - before.percentile) / before.percentile * (value or 1), MAX_CONSTANT)
+    constant = min((1 - before.percentile) / before.percentile * (at_percentile or 1), MAX_CONSTANT)
     scored_with = before.refreshed
     if not (exact or before.is_due) and scored_with and abs(constant / scored_with - 1) < PRECISION:
         constant = scored_with
@@ -176,7 +178,7 @@ def refresh_constant(
                 """,
                 media_type,
             ),
-            {"value": value, "constant": constant, "records": records, "provider": provider},
+            {"value": at_percentile, "constant": constant, "records": records, "provider": provider},
         )
     return metric_of(connection, media_type, provider)
 
@@ -206,15 +208,14 @@ def _with_metric(
     """Return the number of records with a metric above 0, and of others."""
     with connection.transaction():
         limit_statements(connection, timeout)
-        row = connection.execute(
+        [(records, number)] = connection.execute(
             _sql(
                 "select count(*) filter (where metric_value(meta_data, %(metric)s) > 0), count(*)"
                 " from {table} where provider = %(provider)s",
                 media_type,
             ),
             {"metric": metric.metric, "provider": metric.provider},
-        ).fetchone()
-    records, number = row or (0, 0)
+        ).fetchall()
     return records, number - records
 
 
@@ -260,8 +261,7 @@ def _has_scores(connection: Connection, media_type: MediaType, provider: str) ->
     query = sql.SQL(
         "select exists (select from {} where provider = %s and standardized_popularity is not null)"
     ).format(sql.Identifier(media_type))
-    row = connection.execute(query, [provider]).fetchone()
-    return bool(row and row[0])
+    return bool(value(connection, query, [provider]))
 
 
 def note_refreshed(connection: Connection, media_type: MediaType, provider: str, timeout: float) -> int:
@@ -285,7 +285,7 @@ def note_refreshed(connection: Connection, media_type: MediaType, provider: str,
         connection.execute(
             _sql("select from {metrics} where provider = %s for no key update", media_type), [provider]
         )
-        wrong, scored = connection.execute(
+        [(wrong, scored)] = connection.execute(
             _sql(
                 """
                 select count(*) filter (where t.standardized_popularity
@@ -296,7 +296,7 @@ def note_refreshed(connection: Connection, media_type: MediaType, provider: str,
                 media_type,
             ),
             [provider],
-        ).fetchone() or (0, 0)
+        ).fetchall()
         # If rows are wrong, what an earlier refresh stored is no longer true.
         connection.execute(
             _sql(

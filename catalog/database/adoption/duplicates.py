@@ -3,6 +3,7 @@
 import msgspec
 from psycopg import sql
 
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.database.adoption.inventory import METRICS
 from catalog.database.sql_files import statement
@@ -38,12 +39,11 @@ def find_duplicates(connection: Connection, table: str, keys: tuple[str, ...]) -
             no duplicates.
     """
     names = grouping(table, keys)
-    counted = connection.execute(
+    [(shared, rows)] = connection.execute(
         sql.SQL("select count(*), coalesce(sum(n - 1), 0)::bigint from {groups} g").format(**names)
-    ).fetchone()
-    assert counted
+    ).fetchall()
     examples: list[str] = []
-    if counted[0]:
+    if shared:
         members = sql.SQL(
             "select md5(concat_ws(' ', {keys})), {shown}::text from {table} t "
             "where ({keys}) in (select {names} from {groups} g limit {few})"
@@ -58,15 +58,13 @@ def find_duplicates(connection: Connection, table: str, keys: tuple[str, ...]) -
             ).format(members=members)
         )
         examples = [text for (text,) in found]
-    return Duplicates(table, keys, counted[0], counted[1], tuple(examples))
+    return Duplicates(table, keys, shared, rows, tuple(examples))
 
 
 def different_records(connection: Connection, table: str) -> int:
     """Return the number of identifiers that different records of a media table share."""
-    row = connection.execute(
-        sql.SQL(statement("adoption/different_records")).format(table=sql.Identifier("public", table))
-    ).fetchone()
-    return int(row[0]) if row else 0
+    query = sql.SQL(statement("adoption/different_records")).format(table=sql.Identifier("public", table))
+    return int(value(connection, query))
 
 
 def grouping(table: str, keys: tuple[str, ...]) -> dict[str, sql.Composable]:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import LiteralString
 
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.database.adoption.hazards import read_hazards
 from catalog.database.adoption.inventory import (
@@ -44,8 +45,7 @@ def read_inventory(connection: Connection) -> Inventory:
     Args:
         connection: Connection to the database, after `settle`.
     """
-    session = connection.execute(statement("adoption/session")).fetchone()
-    assert session
+    [session] = connection.execute(statement("adoption/session")).fetchall()
     names = {"tables": list(TABLES), "views": list(REPLACED_VIEWS), "functions": list(REPLACED_FUNCTIONS)}
     relations = {
         name: Relation(name, _KINDS.get(kind, kind), *facts)
@@ -119,8 +119,8 @@ def _pinned(connection: Connection, names: _Names) -> dict[tuple[str, str], list
 def _revision(connection: Connection, relations: dict[str, Relation]) -> str | None:
     if "catalog_version" not in relations or not relations["catalog_version"].owned:
         return None
-    row = connection.execute("select max(version_num) from public.catalog_version").fetchone()
-    return row[0] if row else None
+    newest: str | None = value(connection, "select max(version_num) from public.catalog_version")
+    return newest
 
 
 def _foreign_version(connection: Connection, relations: dict[str, Relation]) -> str:
@@ -146,17 +146,15 @@ def _foreign_version(connection: Connection, relations: dict[str, Relation]) -> 
 
 
 def _reads(connection: Connection, view: str, table: str) -> bool:
-    row = connection.execute(statement("adoption/reads"), [f"public.{view}", f"public.{table}"]).fetchone()
-    return bool(row and row[0])
+    return bool(value(connection, statement("adoption/reads"), [f"public.{view}", f"public.{table}"]))
 
 
 def _knows_sets(connection: Connection) -> bool:
-    row = connection.execute(
+    query = (
         "select exists (select from pg_attribute "
-        "where attrelid = to_regclass('public.audio_view') and attname = %s)",
-        [SET_KEY],
-    ).fetchone()
-    return bool(row and row[0])
+        "where attrelid = to_regclass('public.audio_view') and attname = %s)"
+    )
+    return bool(value(connection, query, [SET_KEY]))
 
 
 def _providers(

@@ -83,15 +83,16 @@ class Removal:
 
     def drop_if_empty(self) -> None:
         """Drop the table of duplicates if no row was moved there."""
-        row = self._execute("select exists (select from {duplicates})").fetchone()
-        if row and not row[0]:
+        [(has_rows,)] = self._execute("select exists (select from {duplicates})").fetchall()
+        if not has_rows:
             self._execute("drop table {duplicates}")
 
     def _create_duplicates_table(self) -> None:
         """Create the table of duplicates, in one transaction with the comment that identifies it."""
         with self._connection.transaction():
-            row = self._execute("select to_regclass({of}) is null", of=self._text("duplicates")).fetchone()
-            if not (row and row[0]):
+            query: LiteralString = "select to_regclass({of}) is null"
+            [(is_missing,)] = self._execute(query, of=self._text("duplicates")).fetchall()
+            if not is_missing:
                 return
             self._execute(
                 "create table {duplicates} "

@@ -6,6 +6,7 @@ from typing import LiteralString
 import msgspec
 from psycopg import sql
 
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.database.adoption.duplicates import Duplicates, different_records, find_duplicates
 from catalog.database.adoption.inventory import DELETED, MEDIA, METRICS, SET_KEY, Inventory
@@ -131,7 +132,7 @@ def find_unexpected(connection: Connection, inventory: Inventory, rows: dict[str
             sql.Identifier("public", table),
             sql.Literal(share),
         )
-        sampled, *numbers = connection.execute(query).fetchone() or (0,)
+        [(sampled, *numbers)] = connection.execute(query).fetchall()
         exact = share >= 100
         factor = 1 if exact else rows[table] / max(1, sampled)
         found += [
@@ -152,8 +153,7 @@ def _too_long(connection: Connection, table: str) -> int:
     query = sql.SQL(
         "select count(*) from {} where octet_length(url) > {most} and pg_column_size(url) > {most}"
     ).format(sql.Identifier("public", table), most=sql.Literal(LONGEST_ENTRY))
-    row = connection.execute(query).fetchone()
-    return int(row[0]) if row else 0
+    return int(value(connection, query))
 
 
 def _unfilled(connection: Connection, inventory: Inventory, table: str) -> int:
@@ -165,8 +165,7 @@ def _unfilled(connection: Connection, inventory: Inventory, table: str) -> int:
     width = column.width if column and column.width else 1_000_000
     condition = sql.SQL(TO_FILL).format(key=key, width=sql.Literal(width))
     query = sql.SQL("select count(*) from {} where {}").format(sql.Identifier("public", table), condition)
-    row = connection.execute(query).fetchone()
-    return int(row[0]) if row else 0
+    return int(value(connection, query))
 
 
 def _duplicates(

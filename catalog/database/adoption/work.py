@@ -213,9 +213,8 @@ class _Work:
     def _fill_batch(self, query: sql.Composed) -> tuple[int, UUID | None]:
         """Fill a batch, and return its number of rows and its last identifier."""
         with self._connection.transaction():
-            row = self._connection.execute(query).fetchone()
-        assert row
-        return row[0], row[1]
+            [(number, last)] = self._connection.execute(query).fetchall()
+        return number, last
 
     def _move_duplicates(self, step: Step) -> None:
         removal = Removal(self._connection, step.table, step.keys)
