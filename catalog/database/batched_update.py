@@ -21,7 +21,7 @@ from catalog.core.session import Connection, limit_statements, settle
 from catalog.core.sql_files import trusted
 from catalog.database.selection_lock import QUERY_ID
 from catalog.database.selections import PASSES, Done, Progress, Selection, SelectionOptions
-from catalog.database.sql_files import statement
+from catalog.database.sql_files import sql_file
 from catalog.database.statements import SELECT, UPDATE, Update, row_errors
 from catalog.database.suppression import suppressors
 from catalog.database.update_trial import changed_columns, require_effect
@@ -284,18 +284,18 @@ class BatchedUpdate(StripedUpdate):
             ).rowcount
         left = 0
         if updated < wanted:  # a trigger may have suppressed the change of some; the others were deleted
-            left = self._execute(statement("postpone_locked"), these=these).rowcount
+            left = self._execute(sql_file("postpone_locked"), these=these).rowcount
         return Done(updated, wanted - updated - left, left)
 
     def _update_unlocked(self, stripe: Stripe) -> Done:
         """Do the same, but postpone the rows that are locked."""
         self._allow_table_lock_wait()
-        updated = self._execute(statement("update_unlocked"), these=stripe.condition).rowcount
-        left = self._execute(statement("postpone_locked"), these=stripe.condition).rowcount
+        updated = self._execute(sql_file("update_unlocked"), these=stripe.condition).rowcount
+        left = self._execute(sql_file("postpone_locked"), these=stripe.condition).rowcount
         return Done(updated, stripe.wanted - updated - left, left)
 
     def _update_postponed(self) -> tuple[int, int]:
-        updated = self._execute(statement("update_left")).rowcount
+        updated = self._execute(sql_file("update_left")).rowcount
         missing = self._execute(
             "delete from {left} where not exists (select from {table} where identifier = left_identifier)"
         ).rowcount

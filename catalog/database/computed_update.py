@@ -15,7 +15,7 @@ from catalog.core.session import Connection
 from catalog.core.sql_files import trusted
 from catalog.database.batched_update import Attempt, Stripe, StripedUpdate
 from catalog.database.selections import Done, SelectionOptions
-from catalog.database.sql_files import statement
+from catalog.database.sql_files import sql_file
 
 _TRIES = 5  # to write a stripe while others store the same unique values
 Row = dict[str, Any]
@@ -116,9 +116,9 @@ class ComputedUpdate(StripedUpdate):
 
     def _compute_stripe(self, stripe: Stripe) -> Done:
         self._prepare()
-        rows = self._execute(statement("read_stripe"), these=stripe.condition).fetchall()
+        rows = self._execute(sql_file("read_stripe"), these=stripe.condition).fetchall()
         if len(rows) < stripe.wanted:  # some rows have moved or were deleted since they were selected
-            rows += self._execute(statement("read_moved"), these=stripe.condition).fetchall()
+            rows += self._execute(sql_file("read_moved"), these=stripe.condition).fetchall()
         updated, late = self._update(rows)
         if late:
             self._execute(
@@ -129,7 +129,7 @@ class ComputedUpdate(StripedUpdate):
 
     def _update_postponed(self) -> tuple[int, int]:
         self._prepare()
-        rows = self._execute(statement("read_left")).fetchall()
+        rows = self._execute(sql_file("read_left")).fetchall()
         updated, late = self._update(rows)
         here = [str(row[0]) for row in rows]
         missing = self._execute(
@@ -174,6 +174,6 @@ class ComputedUpdate(StripedUpdate):
         if not values:
             return 0, set()
         written = self._execute(
-            statement("update_computed"), values=json.dumps(list(values.values()), ensure_ascii=False)
+            sql_file("update_computed"), values=json.dumps(list(values.values()), ensure_ascii=False)
         ).fetchall()
         return len(written), values.keys() - {name for (name,) in written}

@@ -25,7 +25,7 @@ from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
 from catalog.core.sql_files import trusted
 from catalog.database.selections import PASSES, Done, Progress, Selection, SelectionOptions, key_of
-from catalog.database.sql_files import statement
+from catalog.database.sql_files import sql_file
 from catalog.database.statements import SELECT, row_errors
 from catalog.database.suppression import refusing_indexes, suppressors
 
@@ -80,7 +80,7 @@ def require_same_columns(connection: Connection, table: str) -> None:
         Fatal: Columns are missing; the message holds the statement that adds them.
     """
     rows = connection.execute(
-        statement("missing_columns"), {"media": f"public.{table}", "deleted": f"public.deleted_{table}"}
+        sql_file("missing_columns"), {"media": f"public.{table}", "deleted": f"public.deleted_{table}"}
     ).fetchall()
     if rows:
         missing = ", ".join(column for (column,) in rows)
@@ -175,7 +175,7 @@ class _Move(Selection, ABC):
 
     def _move(self, source: sql.Composable) -> int:
         """Move the rows of `source` that are not locked; return their number."""
-        [(moved, doubtful, *freed)] = self._execute(statement(self._MOVE), source=source).fetchall()
+        [(moved, doubtful, *freed)] = self._execute(sql_file(self._MOVE), source=source).fetchall()
         if doubtful and (misplaced := self._number(self._MISPLACED, gone=_identifiers(doubtful))):
             raise Fatal(self._misplaced(misplaced))
         self.freed += sum(freed)
@@ -235,8 +235,8 @@ class Deletion(_Move):
                 return super()._move(source)
         except errors.UniqueViolation:
             log.info("Some of these records were deleted before; what is kept of them is replaced.")
-        free = [name for (name,) in self._execute(statement("pick_free"), source=source)]
-        others = self._execute(statement("forget_deleted"), source=_identifiers(free)).rowcount
+        free = [name for (name,) in self._execute(sql_file("pick_free"), source=source)]
+        others = self._execute(sql_file("forget_deleted"), source=_identifiers(free)).rowcount
         if others:
             log.info("%s had another URL then, which stays deleted; see deleted_before.", f"{others:,}")
         try:
@@ -314,7 +314,7 @@ class Restoration(_Move):
             "from": sql.SQL("{} as {}").format(sql.Identifier(deleted), sql.Identifier(table)),
             "media": sql.Literal(table),
         }
-        self._names["free"] = sql.SQL(statement("place_is_free")).format(**self._names)
+        self._names["free"] = sql.SQL(sql_file("place_is_free")).format(**self._names)
 
     def _suppressors(self) -> str:
         names = suppressors(self._connection, self._table, "insert")

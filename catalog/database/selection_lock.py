@@ -10,7 +10,7 @@ from psycopg import sql
 from catalog.core.errors import Refused, Retry
 from catalog.core.queries import value
 from catalog.core.session import Connection
-from catalog.database.sql_files import statement as sql_file
+from catalog.database.sql_files import sql_file
 
 log = logging.getLogger(__name__)
 QUERY_ID = r"^[a-z][a-z0-9_]{0,39}$"  # names of selections

@@ -5,7 +5,7 @@ a row of `batched_update`, which the transaction of each batch updates. So after
 resumes with exactly the rows that one snapshot found, and no row is processed twice.
 
 A run applies its statement once: clearing a finished run does nothing. A new run with the id of a finished
-one applies it again. Selections of abandoned runs are dropped after GIVEN_UP_AFTER days.
+one applies it again. `abandoned_selections` drops the rows of runs that nobody resumes.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from catalog.database.earlier_runs import rename_selections
 from catalog.database.estimates import correct_estimate
 from catalog.database.locks import set_lock_timeout
 from catalog.database.selection_lock import SelectionLock
-from catalog.database.sql_files import statement as sql_file
+from catalog.database.sql_files import sql_file
 from catalog.database.statements import SELECT, row_errors
 from catalog.database.suppression import Change, lock_free_rows, suppressors
 

@@ -8,6 +8,6 @@ from catalog.core.sql_files import read_sql
 _FOLDER = Path(__file__).parent / "sql"
 
 
-def statement(name: str) -> LiteralString:
+def sql_file(name: str) -> LiteralString:
     """Return the statement in the file `sql/<name>.sql`."""
     return read_sql(_FOLDER / f"{name}.sql")

@@ -5,7 +5,7 @@ from typing import Literal
 from psycopg import sql
 
 from catalog.core.session import Connection
-from catalog.database.sql_files import statement
+from catalog.database.sql_files import sql_file
 
 Change = Literal["insert", "update", "delete"]
 
@@ -19,7 +19,7 @@ def suppressors(connection: Connection, table: str, change: Change) -> str:
         change: The change.
     """
     values = {"table": f"public.{table}", "change": change}
-    found = connection.execute(statement("suppressors"), values).fetchall()
+    found = connection.execute(sql_file("suppressors"), values).fetchall()
     return ", ".join(f"{name} of {table}" for (name,) in found)
 
 
@@ -31,7 +31,7 @@ def refusing_indexes(connection: Connection, table: str) -> str:
         table: The media table.
     """
     values = {"table": f"public.{table}", "key": f"{table}_provider_fid_idx"}
-    found = connection.execute(statement("foreign_unique_indexes"), values).fetchall()
+    found = connection.execute(sql_file("foreign_unique_indexes"), values).fetchall()
     return ", ".join(f"{name} of {table}" for (name,) in found)
 
 

@@ -6,7 +6,7 @@ from psycopg import sql
 from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.database.adoption.inventory import METRICS
-from catalog.database.sql_files import statement
+from catalog.database.sql_files import sql_file
 
 _SHOWN = 3  # examples
 
@@ -63,7 +63,7 @@ def find_duplicates(connection: Connection, table: str, keys: tuple[str, ...]) -
 
 def different_records(connection: Connection, table: str) -> int:
     """Return the number of identifiers that different records of a media table share."""
-    query = sql.SQL(statement("adoption/different_records")).format(table=sql.Identifier("public", table))
+    query = sql.SQL(sql_file("adoption/different_records")).format(table=sql.Identifier("public", table))
     return int(value(connection, query))
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 import msgspec
 
 from catalog.core.session import Connection
-from catalog.database.sql_files import statement
+from catalog.database.sql_files import sql_file
 
 ASIDE = "Rows that should be unique and are not, moved here by catalog db adopt --duplicates"
 """Comment by which a table of duplicates is recognized as one that adoption created."""
@@ -69,24 +69,24 @@ def read_hazards(
     }
     fired: dict[tuple[str, str], list[str]] = defaultdict(list)
     replacing = []
-    for table, event, rule, is_instead in connection.execute(statement("adoption/rules"), names):
+    for table, event, rule, is_instead in connection.execute(sql_file("adoption/rules"), names):
         if is_instead:
             replacing.append((table, event, rule))
         else:
             fired[table, event].append(f"rule {rule}")
-    for table, event, trigger in connection.execute(statement("adoption/triggers"), names):
+    for table, event, trigger in connection.execute(sql_file("adoption/triggers"), names):
         fired[table, event].append(f"trigger {trigger}")
     referring: dict[str, list[str]] = defaultdict(list)
-    for table, key in connection.execute(statement("adoption/referring"), names):
+    for table, key in connection.execute(sql_file("adoption/referring"), names):
         referring[table].append(key)
-    unusable = connection.execute(statement("adoption/unusable_duplicates_tables"), names).fetchall()
+    unusable = connection.execute(sql_file("adoption/unusable_duplicates_tables"), names).fetchall()
     return Hazards(
-        event_triggers=tuple(n for (n,) in connection.execute(statement("adoption/event_triggers"))),
+        event_triggers=tuple(n for (n,) in connection.execute(sql_file("adoption/event_triggers"))),
         fired=dict(fired),
         replacing=tuple(replacing),
-        suppressing=tuple(text for (text,) in connection.execute(statement("adoption/suppressing"), names)),
+        suppressing=tuple(text for (text,) in connection.execute(sql_file("adoption/suppressing"), names)),
         referring=dict(referring),
         unusable_duplicates_tables=dict(unusable),
-        lost=tuple(text for (text,) in connection.execute(statement("adoption/lost"), names)),
-        constants=dict(connection.execute(statement("adoption/constants")).fetchall()),
+        lost=tuple(text for (text,) in connection.execute(sql_file("adoption/lost"), names)),
+        constants=dict(connection.execute(sql_file("adoption/constants")).fetchall()),
     )

@@ -23,7 +23,7 @@ from catalog.database.adoption.inventory import (
     Session,
     bare,
 )
-from catalog.database.sql_files import statement
+from catalog.database.sql_files import sql_file
 
 _KINDS = {
     "r": "table",
@@ -45,11 +45,11 @@ def read_inventory(connection: Connection) -> Inventory:
     Args:
         connection: Connection to the database, after `settle`.
     """
-    [session] = connection.execute(statement("adoption/session")).fetchall()
+    [session] = connection.execute(sql_file("adoption/session")).fetchall()
     names = {"tables": list(TABLES), "views": list(REPLACED_VIEWS), "functions": list(REPLACED_FUNCTIONS)}
     relations = {
         name: Relation(name, _KINDS.get(kind, kind), *facts)
-        for name, kind, *facts in connection.execute(statement("adoption/relations"))
+        for name, kind, *facts in connection.execute(sql_file("adoption/relations"))
     }
     columns = _columns(connection)
     foreign = _foreign_version(connection, relations)
@@ -67,16 +67,16 @@ def read_inventory(connection: Connection) -> Inventory:
         relations=relations,
         columns=columns,
         indexes=_indexes(connection),
-        functions=[Function(*row) for row in connection.execute(statement("adoption/functions"))],
-        types=_texts(connection, statement("adoption/types")),
+        functions=[Function(*row) for row in connection.execute(sql_file("adoption/functions"))],
+        types=_texts(connection, sql_file("adoption/types")),
         pinned=_pinned(connection, names),
-        dependents=_grouped(connection.execute(statement("adoption/dependents"), names)),
-        attached=_texts(connection, statement("adoption/attached"), names),
-        schemas=_texts(connection, statement("adoption/schemas")),
+        dependents=_grouped(connection.execute(sql_file("adoption/dependents"), names)),
+        attached=_texts(connection, sql_file("adoption/attached"), names),
+        schemas=_texts(connection, sql_file("adoption/schemas")),
         extensions=_texts(
             connection, "select extname from pg_extension where extname <> 'plpgsql' order by 1"
         ),
-        grants=_grouped(connection.execute(statement("adoption/grants"), names)),
+        grants=_grouped(connection.execute(sql_file("adoption/grants"), names)),
         set_view_reads_table=_reads(connection, SET_VIEW, "audio"),
         audio_view_knows_sets=_knows_sets(connection),
         providers=_providers(connection, columns, relations),
@@ -96,14 +96,14 @@ def _grouped(rows: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 def _columns(connection: Connection) -> dict[str, dict[str, ExistingColumn]]:
     columns: dict[str, dict[str, ExistingColumn]] = defaultdict(dict)
-    for table, name, *facts in connection.execute(statement("adoption/columns"), [list(TABLES)]):
+    for table, name, *facts in connection.execute(sql_file("adoption/columns"), [list(TABLES)]):
         columns[table][name] = ExistingColumn(name, *facts)
     return dict(columns)
 
 
 def _indexes(connection: Connection) -> dict[str, list[Index]]:
     indexes: dict[str, list[Index]] = defaultdict(list)
-    rows = connection.execute(statement("adoption/indexes"), [list(TABLES)])
+    rows = connection.execute(sql_file("adoption/indexes"), [list(TABLES)])
     for name, table, unique, valid, keys in rows:
         indexes[table].append(Index(name, table, unique, valid, tuple(map(bare, keys))))
     return dict(indexes)
@@ -111,7 +111,7 @@ def _indexes(connection: Connection) -> dict[str, list[Index]]:
 
 def _pinned(connection: Connection, names: _Names) -> dict[tuple[str, str], list[str]]:
     pinned: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for table, column, dependent in connection.execute(statement("adoption/pinned"), names):
+    for table, column, dependent in connection.execute(sql_file("adoption/pinned"), names):
         pinned[table, column].append(dependent)
     return dict(pinned)
 
@@ -146,7 +146,7 @@ def _foreign_version(connection: Connection, relations: dict[str, Relation]) -> 
 
 
 def _reads(connection: Connection, view: str, table: str) -> bool:
-    return bool(value(connection, statement("adoption/reads"), [f"public.{view}", f"public.{table}"]))
+    return bool(value(connection, sql_file("adoption/reads"), [f"public.{view}", f"public.{table}"]))
 
 
 def _knows_sets(connection: Connection) -> bool:

@@ -20,7 +20,7 @@ from catalog.database.adoption.duplicates import grouping
 from catalog.database.adoption.hazards import ASIDE, duplicates_table
 from catalog.database.adoption.inventory import MEDIA
 from catalog.database.adoption.uniqueness import KEY, URL
-from catalog.database.sql_files import statement
+from catalog.database.sql_files import sql_file
 
 BATCH = 5_000  # rows
 REASON = "duplicate"
@@ -77,7 +77,7 @@ class Removal:
             The first number of the next batch.
         """
         last = first + BATCH
-        query = statement("adoption/move_duplicates" if self._table in MEDIA else "adoption/move_copies")
+        query = sql_file("adoption/move_duplicates" if self._table in MEDIA else "adoption/move_copies")
         self._execute(query, first=sql.Literal(first), last=sql.Literal(last))
         return last
 
@@ -107,7 +107,7 @@ class Removal:
         of_keys = []
         for key in self._keys:
             of_keys.append(
-                sql.SQL(statement("adoption/candidates_of_key")).format(
+                sql.SQL(sql_file("adoption/candidates_of_key")).format(
                     **grouping(self._table, key),
                     newest=self._names["newest"],
                     record=_as_text(KEY),
@@ -118,7 +118,7 @@ class Removal:
                 )
             )
         self._execute("drop table if exists pg_temp.candidates")
-        self._execute(statement("adoption/candidates"), rows=sql.SQL(" union ").join(of_keys))
+        self._execute(sql_file("adoption/candidates"), rows=sql.SQL(" union ").join(of_keys))
         for place in self._places:
             self._execute("create index on pg_temp.candidates ({place})", place=sql.Identifier(place))
         self._execute("analyze pg_temp.candidates")
@@ -159,7 +159,7 @@ class Removal:
         same_record = [name for name, key in zip(stay, self._keys, strict=True) if key != URL]
         self._execute("drop table if exists pg_temp.duplicates")
         return self._execute(
-            statement("adoption/number_duplicates"),
+            sql_file("adoption/number_duplicates"),
             kept=sql.SQL(", ").join(sql.SQL("{}.identifier").format(name) for name in stay),
             is_media=sql.Literal(self._table in MEDIA),
             no_copy=sql.SQL(" and ").join(

@@ -26,7 +26,7 @@ from catalog.database.adoption.rows import TO_FILL
 from catalog.database.adoption.steps import Step
 from catalog.database.index_builds import Notify, Progress, build_concurrently
 from catalog.database.schema import SchemaStatus
-from catalog.database.sql_files import statement
+from catalog.database.sql_files import sql_file
 
 FILL_BATCH = 10_000  # rows
 _Result = TypeVar("_Result")
@@ -197,7 +197,7 @@ class _Work:
         assert width
         filled, after = 0, None
         while True:
-            query = sql.SQL(statement("adoption/fill_sets")).format(
+            query = sql.SQL(sql_file("adoption/fill_sets")).format(
                 table=sql.Identifier("public", step.table),
                 key=sql.Identifier(SET_KEY),
                 most=sql.Literal(FILL_BATCH),
