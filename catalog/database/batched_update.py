@@ -230,9 +230,11 @@ class BatchedUpdate(StripedUpdate):
         if not (names and changed_columns(self._update) and progress.total):
             return
         trial = "the trial of the update on a few rows"
-        untried = f"so the update could not be tried on a few rows, as it has {names}"
+        consequence = (
+            f", so the update could not be tried on a few rows, as it has {names}; it will be retried later."
+        )
         with (
-            self._explain_lock(f", {untried}; it will be retried later."),
+            self._explain_lock(consequence),
             self._connection.transaction(force_rollback=True),
             self._explain_timeout(trial, self._timeout, "raise update_timeout"),
         ):

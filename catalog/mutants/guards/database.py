@@ -376,7 +376,7 @@ GUARDS = (
         holds="A trial of an update that meets a lock of the table is retried later, with the trigger's name.",
         row=56,
         file=UPDATE,
-        find='            self._explain_lock(f", {untried}; it will be retried later."),\n',
+        find="            self._explain_lock(consequence),\n",
         replace="",
         tests=(f"{TEST_UPDATE}::test_a_trial_waits_for_a_lock_of_the_table_as_its_update_does",),
     ),
