@@ -1,7 +1,7 @@
 """Reports of loads: the newest of each provider, their history, and freshness against the schedule."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import msgspec
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.ingestion.provider import Provider
+from catalog.ingestion.reasons import added_up
 from catalog.ingestion.registry import provider_class, provider_classes
 from catalog.monitoring.rows import numbers, rows, texts
 from catalog.notifications.messages import flags_of
@@ -85,9 +86,9 @@ class Load(msgspec.Struct, frozen=True):
         return self.flags.lower().replace("replay", "from a recording") or "whole"
 
     @property
-    def reasons(self) -> dict[str, int]:
+    def reasons(self) -> Counter[str]:
         """Reasons of rejects, then those of skips."""
-        return {**self.rejected_reasons, **self.skipped_reasons}
+        return added_up(self.rejected_reasons, self.skipped_reasons)
 
 
 class Freshness(msgspec.Struct, frozen=True):
@@ -285,11 +286,7 @@ def growth(connection: Connection, now: datetime, source: Source | None = None) 
 
 def reasons(loads: Iterable[Load], kind: Literal["rejected", "skipped", "cleaned"]) -> Counter[str]:
     """Add up the reasons of rejects, skips or cleaned values."""
-    total: Counter[str] = Counter()
-    for load in loads:
-        found: Mapping[str, int] = getattr(load, f"{kind}_reasons")
-        total.update(found)
-    return total
+    return added_up(*(getattr(load, f"{kind}_reasons") for load in loads))
 
 
 def share(part: int, whole: int) -> float:

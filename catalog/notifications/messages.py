@@ -14,7 +14,7 @@ import msgspec
 from catalog.core.dates import utc
 from catalog.core.jsontypes import Json
 from catalog.core.secrets import without_secrets
-from catalog.ingestion.reasons import URL_TAKEN, URL_TAKEN_HINT
+from catalog.ingestion.reasons import URL_TAKEN, URL_TAKEN_HINT, added_up
 from catalog.ingestion.shortfalls import accepting
 from catalog.notifications.lengths import shortened
 
@@ -244,11 +244,7 @@ def _media_lines(media_type: str, reports: Sequence[Report]) -> list[str]:
 
     upserted = total("inserted") + total("updated")
     extras = [f"{total(n):,} {n}" for n in COUNTS[1:] if total(n)]
-    reasons: dict[str, int] = {}
-    for report in reports:
-        for kind in ("skipped_reasons", "rejected_reasons"):
-            for reason, number in report[kind].items():
-                reasons[reason] = reasons.get(reason, 0) + number
+    reasons = added_up(*(r[kind] for r in reports for kind in ("skipped_reasons", "rejected_reasons")))
     detail = f" _({', '.join(extras)} of {total('fetched'):,} fetched)_" if extras else ""
     lines = [f"  - `{media_type}`: {f'{upserted:,}' if upserted else '_No data_'}{detail}"]
     lines += [f"      {number:,} {escaped(reason)}" for reason, number in sorted(reasons.items())]

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from catalog.ingestion.reasons import OTHER
 from catalog.ingestion.registry import provider_class
 from catalog.monitoring import loads
 from catalog.monitoring.loads import Source, sources
@@ -52,6 +53,13 @@ def test_the_history_of_a_source_begins_with_its_newest_load(loaded):
     assert [load.inserted for load in found] == [10, 100]
     assert found[0].reasons == {"no url": 2}
     assert loads.reasons(found, "skipped") == {"too small": 1}
+
+
+def test_a_reason_of_rejects_and_of_skips_is_added_up(catalog):
+    counts = {"rejected_reasons": {"no url": 1, OTHER: 5}, "skipped_reasons": {OTHER: 4}}
+    report(catalog, "flickr", days_ago(1), rejected=6, skipped=4, **counts)
+    [load] = loads.history(catalog, FLICKR, 1)
+    assert load.reasons == {"no url": 1, OTHER: 9}
 
 
 def test_freshness(loaded):
