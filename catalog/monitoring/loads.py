@@ -12,8 +12,8 @@ from catalog.core.session import Connection
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.reasons import added_up
 from catalog.ingestion.registry import provider_class, provider_classes
+from catalog.ingestion.shortfalls import flags
 from catalog.monitoring.rows import numbers, rows, texts
-from catalog.notifications.messages import flags_of
 
 WEEKS = 26  # of a chart of growth
 RECENT = 20  # loads of a sparkline
@@ -221,7 +221,7 @@ def _load(row: dict[str, Any]) -> Load:
     for column in ("skipped_reasons", "rejected_reasons", "cleaned_reasons"):
         row[column] = numbers(row[column])
     row["shortfalls"] = texts(row["shortfalls"])
-    return Load(**row, flags=flags_of(row))
+    return Load(**row, flags=flags(row))
 
 
 def freshness(connection: Connection, wanted: Sequence[Source], now: datetime) -> dict[Source, Freshness]:

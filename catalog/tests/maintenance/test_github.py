@@ -11,7 +11,7 @@ from catalog.core.setting_values import Reviews, Silencing, SkippedError
 from catalog.maintenance.github import GitHub
 from catalog.maintenance.reviews import MARKER, due, urgency_of, weekdays_since, write
 from catalog.maintenance.silenced import MISSING, NO_ISSUE, OPEN, closed_issues, issue_state
-from catalog.notifications.messages import stale_entries
+from catalog.notifications.alerts import stale_entries
 from catalog.tests.maintenance.github_server import FakeGitHub, json_response
 
 pytestmark = pytest.mark.enable_socket

@@ -11,7 +11,7 @@ from catalog.data_refresh.search.client import connect
 from catalog.monitoring import cluster
 from catalog.monitoring.cluster_state import Cluster, Known, Problem, differs, known
 from catalog.monitoring.health import of_engine
-from catalog.notifications.messages import engine_state
+from catalog.notifications.alerts import engine_state
 from catalog.tests.data_refresh.engine_proxy import Answer
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.data_refresh.test_filtered import titled
