@@ -7,17 +7,16 @@ from enum import StrEnum
 from typing import Annotated, TypeVar
 
 import msgspec
-import psycopg
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from catalog.cleaning.inspection import Finding, inspect_rows
-from catalog.cli.database import Dsn, MaxWait, notify
+from catalog.cli.connections import Dsn, connected
+from catalog.cli.database import MaxWait
 from catalog.cli.output import print_json
-from catalog.cli.program import err, out
-from catalog.core.conninfo import conninfo
+from catalog.cli.program import err, notify, out
 from catalog.core.errors import CatalogError
 from catalog.database import locks
 from catalog.database.adoption import Blocked, Inspection, adopt, check, inspect
@@ -65,7 +64,7 @@ def adopt_command(
     if as_json and not check_only:
         raise CatalogError("--json: it shows the findings of --check; add that.")
     if check_only:
-        with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
+        with connected(dsn) as connection:
             inspection = inspect(connection, move_duplicates=move, notify=notify, max_wait=max_wait)
             rows = inspect_rows(connection) if inspection.state == "older" else []
         if as_json:

@@ -12,7 +12,7 @@ import msgspec
 import psycopg
 import typer
 
-from catalog.cli.database import Dsn
+from catalog.cli.connections import API, Dsn, connected
 from catalog.cli.program import Terminal
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import Refused
@@ -23,7 +23,7 @@ from catalog.ingestion.registry import broken_providers, provider_classes
 from catalog.recovery import restored
 from catalog.recovery.taken_back import take_back
 
-AIRFLOW, API = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API"
+AIRFLOW = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 REFRESHES = tuple(f"{media_type}_data_refresh" for media_type in sorted(MEDIA_TYPES, reverse=True))
 out = Terminal(width=100_000, highlight=False, markup=False)  # lines are to be copied, so none is wrapped
 
@@ -65,9 +65,9 @@ def restored_command(
     """
     more, airflow, api = _conf(conf), _conninfo_of("--airflow", airflow), _conninfo_of("--api", api)
     with (  # all of them, before anything is changed
-        psycopg.connect(conninfo(dsn), autocommit=True) as catalog,
-        _connected(airflow) as airflow_database,
-        _connected(api) as api_database,
+        connected(dsn) as catalog,
+        _connected_if_given(airflow) as airflow_database,
+        _connected_if_given(api) as api_database,
     ):
         require(catalog)
         done = _restore(catalog, airflow_database, api_database, since.date() if since else None)
@@ -193,7 +193,7 @@ def _conf(text: str) -> dict[str, Any]:
     return conf
 
 
-def _connected(address: str | None) -> AbstractContextManager[Connection | None]:
+def _connected_if_given(address: str | None) -> AbstractContextManager[Connection | None]:
     return psycopg.connect(address, autocommit=True) if address else nullcontext()
 
 

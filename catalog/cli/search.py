@@ -7,27 +7,21 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
-import psycopg
 import typer
-from elasticsearch import Elasticsearch
 from rich.table import Table
 from rich.text import Text
 
+from catalog.cli.connections import ENGINE, api, engine
 from catalog.cli.output import AsJson, print_json
 from catalog.cli.program import err, out
-from catalog.core.conninfo import conninfo, fields_of
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES, MediaType
-from catalog.core.session import Connection
 from catalog.data_refresh.search import policy_diff
-from catalog.data_refresh.search.client import connect_to
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.queries import search
 from catalog.data_refresh.search.tag_policy import DEFAULT, RULES, TagPolicy, built_with, policy_from
 
-ENGINE, API = "AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API"
-SECONDS = 10  # for which a person waits for an answer of the engine
 policies = typer.Typer(no_args_is_help=True, help="Explain and compare the policies for searched tags.")
 
 Media = Annotated[str, typer.Option("--media", help="image or audio")]
@@ -38,32 +32,6 @@ PolicyFile = Annotated[
         help="A policy as JSON, as in TAG_POLICY. Default: AIRFLOW_VAR_TAG_POLICY, else the built-in one.",
     ),
 ]
-
-
-def engine() -> Elasticsearch:
-    """Return a client for the engine of the environment variable, which is JSON or a URL, as for Airflow."""
-    value = os.environ.get(ENGINE)
-    if not value:
-        raise Fatal(f"{ENGINE} is not set; ./just catalog sets it while the stack is up.")
-    try:  # the texts of the errors may quote the value
-        found = fields_of(value)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise Fatal(
-            f"{ENGINE} is neither the URI nor the JSON of an Airflow connection: {type(error).__name__}."
-        ) from None
-    try:
-        return connect_to(found).options(request_timeout=SECONDS)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise Fatal(
-            f"the fields of {ENGINE} contradict each other, or are malformed: {type(error).__name__}."
-        ) from None
-
-
-def api() -> Connection:
-    dsn = os.environ.get(API)
-    if not dsn:
-        raise Fatal(f"{API} is not set; ./just catalog sets it while the stack is up.")
-    return psycopg.connect(conninfo(dsn), autocommit=True)
 
 
 def media_of(name: str) -> MediaType:

@@ -5,16 +5,13 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
-import psycopg
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from catalog.cli.database import Dsn
+from catalog.cli.connections import ENGINE, Dsn, connected, engine
 from catalog.cli.output import AsJson, print_json
 from catalog.cli.program import in_one_line, out
-from catalog.cli.search import ENGINE, engine
-from catalog.core.conninfo import conninfo
 from catalog.core.dates import utc
 from catalog.core.errors import Fatal
 from catalog.ingestion.overview import facts
@@ -28,6 +25,7 @@ from catalog.monitoring.summary import summarize
 NEWEST = 8  # loads
 HISTORY = 10  # loads of a provider
 REASONS = 8
+WAIT = 5  # seconds for a connection
 
 
 def status(dsn: Dsn, as_json: AsJson = False) -> None:
@@ -37,7 +35,7 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
     """
     engine_checked = bool(os.environ.get(ENGINE))
     known = summarize(
-        lambda: _connected(dsn),
+        lambda: connected(dsn, connect_timeout=WAIT),
         engine if engine_checked else None,
         lambda _, error: in_one_line(error),
         datetime.now(UTC),
@@ -77,10 +75,6 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
             shown = f"{alias.documents:,} documents in {alias.index}" if alias.index else "no index yet"
             out.print(f"{alias.name}: {alias.problem or shown}")
     raise typer.Exit(1 if any(one.severity == "error" for one in findings) else 0)
-
-
-def _connected(dsn: str) -> psycopg.Connection:
-    return psycopg.connect(conninfo(dsn), connect_timeout=5, autocommit=True)
 
 
 def _show_findings(found: list[Finding], engine_checked: bool) -> None:
@@ -130,7 +124,7 @@ def provider(
         known = ", ".join(sorted({source.provider for source in loads.sources()}))
         raise Fatal(f"there is no provider {name!r}; there are {known}.")
     now, about = datetime.now(UTC), facts(own[0].declaration)
-    with _connected(dsn) as connection:
+    with connected(dsn, connect_timeout=WAIT) as connection:
         fresh, records = loads.freshness(connection, own, now), counts.records(connection)
         history = {source: loads.history(connection, source, HISTORY) for source in own}
     if as_json:
