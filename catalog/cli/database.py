@@ -8,6 +8,7 @@ from catalog.cli.connections import NAMES, Dsn, DsnOf, connected, dsn_of
 from catalog.cli.output import AsJson, print_json
 from catalog.cli.program import notify, out
 from catalog.core.errors import CatalogError, Refused
+from catalog.core.media import MediaType
 from catalog.database import deletion, locks, schema
 from catalog.database.revision import OLDER, Which, require
 from catalog.database.statements import parse_condition, verify_condition
@@ -61,7 +62,7 @@ def status(dsn: DsnOf = None, which: SchemaName = "catalog", as_json: AsJson = F
 def restore(
     dsn: Dsn,
     where: Annotated[str, typer.Option(help="`WHERE …` over the columns of the deleted table.")],
-    table: Annotated[str, typer.Option(help="image or audio")] = "image",
+    table: Annotated[MediaType, typer.Option(help="image or audio")] = "image",
     dry_run: Annotated[bool, typer.Option(help="Only count what the condition selects.")] = False,
 ) -> None:
     """Restore deleted records, except for their scores. A record whose key or URL is taken stays deleted.

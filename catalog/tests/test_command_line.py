@@ -117,6 +117,21 @@ def test_nothing_is_released_after_a_restoration_without_all_databases(catalog_c
     assert catalog.execute("select last_value from turn_number_seq").fetchone() == (1,)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("search", "cat", "--media", "video"),
+        ("tag-policy", "diff", "--media", "video"),
+        ("db", "restore", "--dsn", AWAY, "--where", "WHERE true", "--table", "video"),
+        ("db", "adopt", "--dsn", AWAY, "--duplicates", "oldest"),
+    ],
+)
+def test_a_value_that_is_none_of_an_option(catalog_command, command):
+    status, _, [line] = catalog_command(*command)
+    assert status == 2
+    assert "is not" in line
+
+
 @pytest.mark.parametrize("command", DATABASE_COMMANDS)
 def test_an_address_that_cannot_be_read(catalog_command, command):
     refused(catalog_command(*command, "--dsn", "me:hunter2@h/d"), "it should be postgresql://")
