@@ -40,7 +40,7 @@ from catalog.ingestion.parts import Counts, Manifest, Parts
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.reasons import added_up
-from catalog.ingestion.registry import provider_class
+from catalog.ingestion.registry import dag_id_of, provider_class
 from catalog.ingestion.sessions import tls_probe
 from catalog.ingestion.shortfalls import Advice
 from catalog.ingestion.state import restored
@@ -128,7 +128,7 @@ def ingest(
     cls = provider_class(provider)
     if cls.dump:
         raise CatalogError(
-            f"{provider} is a dump that is loaded by SQL: trigger {provider}_workflow instead."
+            f"{provider} is a dump that is loaded by SQL: trigger {dag_id_of(provider)} instead."
         )
     transport = replay_of(provider, replay)
     window = window_of(cls, day.date() if day else None, transport)

@@ -20,6 +20,7 @@ from catalog.ingestion.registry import broken_providers
 from catalog.monitoring import links, loads
 from catalog.monitoring.links import Links
 from catalog.monitoring.loads import Freshness, Load
+from catalog.monitoring.sources import all_sources
 
 T = TypeVar("T")
 Outcomes = dict[str, dict[MediaType, T | None]]  # provider → media type → outcome; None: there is none
@@ -100,7 +101,7 @@ def _outcomes(dsn: str | None) -> tuple[Outcomes[str] | None, Outcomes[Links] | 
     """Return the last load and the share of gone files of each source, None if unknown; or say why not."""
     if not dsn:
         return None, None, "last runs: give --dsn, or use ./just catalog providers while the stack is up"
-    sources = loads.sources()
+    sources = all_sources()
     try:
         with connected(dsn, connect_timeout=3) as connection:
             recent = loads.last_loads(connection, sources)

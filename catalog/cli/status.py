@@ -19,7 +19,8 @@ from catalog.ingestion.registry import broken_providers
 from catalog.monitoring import counts, health, loads
 from catalog.monitoring.counts import Number
 from catalog.monitoring.health import Finding
-from catalog.monitoring.loads import Freshness, Load, Source
+from catalog.monitoring.loads import Freshness, Load
+from catalog.monitoring.sources import Source, all_sources
 from catalog.monitoring.summary import summarize
 
 NEWEST = 8  # loads
@@ -117,11 +118,11 @@ def provider(
     as_json: AsJson = False,
 ) -> None:
     """Show a provider: its declaration, freshness, last loads, and why records were rejected or skipped."""
-    own = [source for source in loads.sources() if source.provider == name]
+    own = [source for source in all_sources() if source.provider == name]
     if not own:
         if broken := broken_providers().get(name):
             raise broken
-        known = ", ".join(sorted({source.provider for source in loads.sources()}))
+        known = ", ".join(sorted({source.provider for source in all_sources()}))
         raise Fatal(f"there is no provider {name!r}; there are {known}.")
     now, about = datetime.now(UTC), facts(own[0].declaration)
     with connected(dsn, connect_timeout=WAIT) as connection:

@@ -10,20 +10,22 @@ from typing import Literal
 
 import msgspec
 
+from catalog.core.dashboard_paths import provider_page, refresh_page
 from catalog.core.dates import utc
-from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
 from catalog.core.wording import join_first
 from catalog.data_refresh.refresh_history import last_count
 from catalog.data_refresh.tables.shrinkage import NO_SOURCE
-from catalog.ingestion.registry import broken_providers, provider_classes
+from catalog.ingestion.registry import broken_providers, dag_id_of, provider_classes
 from catalog.ingestion.windows import Window
 from catalog.monitoring import dataset, gaps, loads
 from catalog.monitoring.cluster_state import Cluster, Problem
 from catalog.monitoring.dataset import Published
-from catalog.monitoring.loads import Freshness, Load, Source
+from catalog.monitoring.loads import Freshness, Load
 from catalog.monitoring.refreshes import Alias, Live, Refreshed, loss, lost_many, promoted, refreshes
 from catalog.monitoring.rows import rows
+from catalog.monitoring.sources import Source, all_sources
 
 HALF_LIVE = timedelta(days=1)  # after which a refresh whose tables are live should have promoted its indexes
 LOOK_BACK = timedelta(days=7)  # within which lost documents are noticed
@@ -90,7 +92,7 @@ def of_catalog(
         now: The current time.
         scheduled: Ids of the DAGs whose schedule is on; None if that is not known: all count as scheduled.
     """
-    sources = loads.sources()
+    sources = all_sources()
     recent = loads.last_loads(connection, sources)
     newest = [(source, some[-1]) for source, some in recent.items() if some]
     found = [
@@ -105,7 +107,7 @@ def of_catalog(
 def of_code() -> list[Finding]:
     """Return the providers that cannot be imported, which no other finding can be about."""
     return [
-        Finding("error", name, str(error), "broken-provider", f"{name}_workflow")
+        Finding("error", name, str(error), "broken-provider", dag_id_of(name))
         for name, error in broken_providers().items()
     ]
 
@@ -146,16 +148,12 @@ def of_loads(incomplete: Mapping[Source, Sequence[Load]]) -> list[Finding]:
             windows = "one earlier window is" if earlier == 1 else f"{earlier:,} earlier windows are"
             text += f"; {windows} not whole either"
         run = load.dag_id, load.run_id
-        found.append(Finding("error", subject(source), text, runbook, *run, page=page_of(source)))
+        found.append(Finding("error", subject(source), text, runbook, *run, page=source.page))
     return found
 
 
 def subject(source: Source) -> str:
     return f"{source.name} ({source.media_type})"
-
-
-def page_of(source: Source) -> str:
-    return f"providers/{source.provider}"
 
 
 def of_gaps(
@@ -175,7 +173,7 @@ def of_gaps(
             f"no pull covers {join_first(map(_days, some), NAMED_GAPS)}, although later days were pulled",
             "missed-days",
             source.dag_id,
-            page=page_of(source),
+            page=source.page,
         )
         for source, some in missed.items()
         if scheduled is None or source.dag_id in scheduled
@@ -208,9 +206,7 @@ def of_freshness(
                 text = f"no pull was whole since the first load{first}"
             text += f", its schedule is {source.declaration.schedule}"
             text += " (whether it is on was not checked)" if scheduled is None else ""
-            found.append(
-                Finding("warning", subject(source), text, "late", source.dag_id, page=page_of(source))
-            )
+            found.append(Finding("warning", subject(source), text, "late", source.dag_id, page=source.page))
     return found
 
 
@@ -245,9 +241,7 @@ def of_quotas(connection: Connection, now: datetime) -> list[Finding]:
         if used.get((key, quota.starts(now)), 0) >= quota.requests:
             renewed = f"{quota.resumes(now):%Y-%m-%d %H:%M} UTC"
             text = f"the quota of {quota.requests:,} requests a {quota.period} is used up until {renewed}"
-            found.append(
-                Finding("warning", name, text, "quota", f"{name}_workflow", page=f"providers/{name}")
-            )
+            found.append(Finding("warning", name, text, "quota", dag_id_of(name), page=provider_page(name)))
     return found
 
 
@@ -356,7 +350,3 @@ def of_losses(aliases: Iterable[Alias], connection: Connection) -> Iterator[Find
             severity: Severity = "warning" if alias.documents else "error"
             page = refresh_page(alias.media_type)
             yield Finding(severity, f"alias {alias.name}", text, "shrinking", page=page)
-
-
-def refresh_page(media_type: MediaType) -> str:
-    return f"refresh?media={media_type}"

@@ -11,9 +11,9 @@ from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.reasons import added_up
-from catalog.ingestion.registry import provider_class, provider_classes
 from catalog.ingestion.shortfalls import flags
 from catalog.monitoring.rows import numbers, rows, texts
+from catalog.monitoring.sources import Source, columns_of
 
 WEEKS = 26  # of a chart of growth
 RECENT = 20  # loads of a sparkline
@@ -23,28 +23,6 @@ State = Literal["fresh", "late", "never"]
 COLUMNS = """dag_id, run_id, day_shift, finished_on, window_start, window_end, complete, whole, replayed,
     shortfalls, accepted, announced, fetched, inserted, updated, unchanged, skipped, rejected,
     skipped_reasons, rejected_reasons, cleaned_reasons, pull_seconds, load_seconds"""
-
-
-class Source(msgspec.Struct, frozen=True):
-    """A provider and one of its media types.
-
-    Attributes:
-        provider: Name of the provider's folder and DAG.
-        media_type: Media type.
-        name: Name of the provider in the catalog, for this media type.
-    """
-
-    provider: str
-    media_type: MediaType
-    name: str
-
-    @property
-    def declaration(self) -> type[Provider]:
-        return provider_class(self.provider)
-
-    @property
-    def dag_id(self) -> str:
-        return f"{self.provider}_workflow"
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -106,15 +84,6 @@ class Freshness(msgspec.Struct, frozen=True):
     first: datetime | None
     due: datetime | None
     state: State
-
-
-def sources() -> list[Source]:
-    """Return all providers that can be imported, with each of their media types."""
-    return [
-        Source(cls.name, media_type, name)
-        for cls in provider_classes()
-        for media_type, name in cls.catalog_names.items()
-    ]
 
 
 def last_loads(connection: Connection, wanted: Sequence[Source]) -> dict[Source, list[Load]]:
@@ -250,11 +219,6 @@ def freshness(connection: Connection, wanted: Sequence[Source], now: datetime) -
         late = due is not None and now > due
         found[source] = Freshness(last, first, due, "late" if late else "fresh" if last else "never")
     return found
-
-
-def columns_of(wanted: Sequence[Source]) -> list[list[str]]:
-    """Return the names and the media types of sources, for `unnest`."""
-    return [[source.name for source in wanted], [source.media_type for source in wanted]]
 
 
 def allowed_age(cls: type[Provider]) -> timedelta:

@@ -15,8 +15,9 @@ from catalog.monitoring import cluster, counts, dataset, health, loads, refreshe
 from catalog.monitoring.counts import Records
 from catalog.monitoring.dataset import Published
 from catalog.monitoring.health import Finding
-from catalog.monitoring.loads import Load, Source
+from catalog.monitoring.loads import Load
 from catalog.monitoring.refreshes import Live
+from catalog.monitoring.sources import Source
 
 Explain = Callable[[str, Exception], str]  # part, error → what users may see of it
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from catalog.monitoring import gaps, health
-from catalog.monitoring.loads import KEPT, Source
+from catalog.monitoring.loads import KEPT
+from catalog.monitoring.sources import Source
 from catalog.tests.monitoring.reports import report
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]

@@ -14,9 +14,10 @@ from catalog.data_refresh.search.client import complete_answer
 from catalog.ingestion.registry import BrokenProvider
 from catalog.local.stack import ROOT
 from catalog.monitoring import health, loads
-from catalog.monitoring.loads import Freshness, Source
+from catalog.monitoring.loads import Freshness
 from catalog.monitoring.refreshes import NOTICEABLE, Alias, Refreshed, live, promoted
 from catalog.monitoring.rows import numbers
+from catalog.monitoring.sources import Source
 from catalog.providers.jamendo.provider import Jamendo
 from catalog.tests.data_refresh.test_refresh import plan, turn
 from catalog.tests.monitoring.reports import report
