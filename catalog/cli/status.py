@@ -16,9 +16,9 @@ from catalog.core.dates import utc
 from catalog.core.errors import Fatal
 from catalog.ingestion.overview import facts
 from catalog.ingestion.registry import broken_providers
-from catalog.monitoring import counts, health, loads
+from catalog.monitoring import counts, loads
 from catalog.monitoring.counts import Number
-from catalog.monitoring.health import Finding
+from catalog.monitoring.finding import Finding, in_order
 from catalog.monitoring.loads import Freshness, Load
 from catalog.monitoring.sources import Source, all_sources
 from catalog.monitoring.summary import summarize
@@ -41,7 +41,7 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
         lambda _, error: in_one_line(error),
         datetime.now(UTC),
     )
-    findings = health.in_order([*known.findings, *known.unread])
+    findings = in_order([*known.findings, *known.unread])
     aliases, last = known.live.aliases if known.live else [], known.newest and known.newest[:NEWEST]
     if as_json:
         print_json(
