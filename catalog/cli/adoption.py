@@ -3,21 +3,20 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
-import psycopg
 import typer
+from humanize import naturalsize
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from catalog.cleaning.inspection import Finding, inspect_rows
-from catalog.cli.database import Dsn, MaxWait, notify
+from catalog.cli.connections import Dsn, connected
+from catalog.cli.database import MaxWait
 from catalog.cli.output import print_json
-from catalog.cli.program import err, out
-from catalog.core.conninfo import conninfo
+from catalog.cli.program import err, notify, out
 from catalog.core.errors import CatalogError
 from catalog.database import locks
 from catalog.database.adoption import Blocked, Inspection, adopt, check, inspect
@@ -35,17 +34,13 @@ _PLURAL = {
 _Result = TypeVar("_Result")
 
 
-class Duplicates(StrEnum):
-    newest = "newest"
-
-
 def adopt_command(
     dsn: Dsn,
     check_only: Annotated[
         bool, typer.Option("--check", help="Only show what would be done; nothing is changed.")
     ] = False,
     duplicates: Annotated[
-        Duplicates | None,
+        Literal["newest"] | None,
         typer.Option(
             help="Of rows that should be unique and are not, keep the newest; move the others "
             "to deleted_<media> or <table>_duplicates."
@@ -61,11 +56,11 @@ def adopt_command(
     No media table is rewritten. Stop the older catalog's DAGs first, and run --check. An interrupted command
     resumes when it is repeated.
     """
-    move = duplicates is Duplicates.newest
+    move = duplicates is not None
     if as_json and not check_only:
         raise CatalogError("--json: it shows the findings of --check; add that.")
     if check_only:
-        with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
+        with connected(dsn) as connection:
             inspection = inspect(connection, move_duplicates=move, notify=notify, max_wait=max_wait)
             rows = inspect_rows(connection) if inspection.state == "older" else []
         if as_json:
@@ -109,7 +104,7 @@ def show(inspection: Inspection, console: Console = out) -> None:
                 thing.name,
                 thing.kind,
                 f"{thing.rows:,}" if sized else "",
-                _size(thing.bytes) if sized else "",
+                naturalsize(thing.bytes) if sized else "",
                 thing.outcome,
             )
         console.print(table)
@@ -177,15 +172,6 @@ def _texts(step: Step) -> list[str]:
             counted[kind] = counted.get(kind, 0) + 1
     created = ", ".join(f"{number} {_PLURAL[kind]}" for kind, number in sorted(counted.items()))
     return own + ([f"and statements of revision 0001: {created}"] if created else [])
-
-
-def _size(number: int) -> str:
-    size = float(number)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1024:
-            return f"{size:,.0f} {unit}"
-        size /= 1024
-    return f"{size:,.1f} TB"
 
 
 @contextmanager

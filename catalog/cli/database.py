@@ -1,43 +1,20 @@
 """`catalog db`: upgrades and status of a database's schema, and restoration of deleted records."""
 
-import os
 from typing import Annotated
 
-import psycopg
 import typer
 
+from catalog.cli.connections import NAMES, Dsn, DsnOf, connected, dsn_of
 from catalog.cli.output import AsJson, print_json
-from catalog.cli.program import err, out
-from catalog.core.conninfo import conninfo
+from catalog.cli.program import notify, out
 from catalog.core.errors import CatalogError, Refused
+from catalog.core.media import MediaType
 from catalog.database import deletion, locks, schema
 from catalog.database.revision import OLDER, Which, require
 from catalog.database.statements import parse_condition, verify_condition
 
 db = typer.Typer(no_args_is_help=True, help="The catalog database's schema.")
 
-_ENVIRONMENT: dict[Which, tuple[str, ...]] = {
-    "catalog": ("CATALOG_DSN", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"),
-    "api": ("AIRFLOW_CONN_POSTGRES_OPENLEDGER_API",),
-}
-_NAMES: dict[Which, str] = {"catalog": "catalog", "api": "API"}
-Dsn = Annotated[
-    str,
-    typer.Option(
-        envvar=[*_ENVIRONMENT["catalog"]],
-        help="Address of the catalog database: postgresql://user:password@host:port/database.",
-        show_default=False,
-    ),
-]
-DsnOf = Annotated[
-    str | None,
-    typer.Option(
-        "--dsn",
-        help="Address of the database: postgresql://user:password@host:port/database. Default: "
-        "that of CATALOG_DSN or of the schema's AIRFLOW_CONN_POSTGRES_OPENLEDGER_….",
-        show_default=False,
-    ),
-]
 SchemaName = Annotated[
     Which,
     typer.Option(
@@ -50,29 +27,6 @@ MaxWait = Annotated[
 ]
 
 
-def notify(message: str) -> None:
-    """Print a message to stderr."""
-    err.print(message, markup=False, highlight=False, soft_wrap=True)
-
-
-def dsn_of(which: Which, given: str | None) -> str:
-    """Return the address of a database.
-
-    Args:
-        which: The catalog's or the API's database.
-        given: Address on the command line; by default, that of the environment.
-
-    Raises:
-        Refused: Neither has an address.
-    """
-    for dsn in (given, *(os.environ.get(name) for name in _ENVIRONMENT[which])):
-        if dsn:
-            return dsn
-    raise Refused(
-        f"give --dsn, or set {' or '.join(_ENVIRONMENT[which])}: the address of the {_NAMES[which]} database."
-    )
-
-
 @db.command()
 def upgrade(dsn: DsnOf = None, which: SchemaName = "catalog", max_wait: MaxWait = locks.MAX_WAIT) -> None:
     """Upgrade the schema beside running work. The schema of a later release is left unchanged."""
@@ -83,12 +37,12 @@ def upgrade(dsn: DsnOf = None, which: SchemaName = "catalog", max_wait: MaxWait 
             notify(f"{revision} locks " + ", ".join(f"{table} ({lock})" for table, lock in taken.items()))
     after = schema.upgrade(dsn, which, notify=notify, max_wait=max_wait)
     if after.newer:
-        out.print(f"{_NAMES[which]} database: {after}; nothing to apply")
+        out.print(f"{NAMES[which]} database: {after}; nothing to apply")
         return
     applied = ", ".join(after.applied) or "nothing to apply"
     if before.pending and not after.applied:
         applied = "another upgrade has applied them meanwhile"
-    out.print(f"{_NAMES[which]} database: {after.before or 'empty'} → {after.current} ({applied})")
+    out.print(f"{NAMES[which]} database: {after.before or 'empty'} → {after.current} ({applied})")
 
 
 @db.command()
@@ -108,7 +62,7 @@ def status(dsn: DsnOf = None, which: SchemaName = "catalog", as_json: AsJson = F
 def restore(
     dsn: Dsn,
     where: Annotated[str, typer.Option(help="`WHERE …` over the columns of the deleted table.")],
-    table: Annotated[str, typer.Option(help="image or audio")] = "image",
+    table: Annotated[MediaType, typer.Option(help="image or audio")] = "image",
     dry_run: Annotated[bool, typer.Option(help="Only count what the condition selects.")] = False,
 ) -> None:
     """Restore deleted records, except for their scores. A record whose key or URL is taken stays deleted.
@@ -116,7 +70,7 @@ def restore(
     The records are selected once, in one statement. After an interruption, the same command resumes. URLs
     that a restored record had in earlier deletions (table `deleted_before`) are free for other records again.
     """
-    with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
+    with connected(dsn) as connection:
         require(connection)
         try:
             condition = parse_condition(table, where, "--where")

@@ -7,7 +7,6 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -40,7 +39,8 @@ from catalog.ingestion.options import Options
 from catalog.ingestion.parts import Counts, Manifest, Parts
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.pull import Pull
-from catalog.ingestion.registry import provider_class
+from catalog.ingestion.reasons import added_up
+from catalog.ingestion.registry import dag_id_of, provider_class
 from catalog.ingestion.sessions import tls_probe
 from catalog.ingestion.shortfalls import Advice
 from catalog.ingestion.state import restored
@@ -128,7 +128,7 @@ def ingest(
     cls = provider_class(provider)
     if cls.dump:
         raise CatalogError(
-            f"{provider} is a dump that is loaded by SQL: trigger {provider}_workflow instead."
+            f"{provider} is a dump that is loaded by SQL: trigger {dag_id_of(provider)} instead."
         )
     transport = replay_of(provider, replay)
     window = window_of(cls, day.date() if day else None, transport)
@@ -273,8 +273,8 @@ def _show_outcome(
         "error": manifest.error,
         "fetched": sum(c.fetched for c in counts),
         "written": {m: manifest.counts.get(m, Counts()).written for m in cls.catalog_names},
-        "skipped": dict(sum((Counter(c.skipped) for c in counts), Counter())),
-        "rejected": dict(sum((Counter(c.rejected) for c in counts), Counter())),
+        "skipped": added_up(*(c.skipped for c in counts)),
+        "rejected": added_up(*(c.rejected for c in counts)),
         "parts": files if kept else [],
     }
     sys.stdout.write(json.dumps(result) + "\n")

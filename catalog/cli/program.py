@@ -67,12 +67,12 @@ def run(command: Callable[[], Any], name: str, *expected: type[Exception]) -> No
         sys.exit(130)
     except TyperException as misuse:
         if message := " ".join(misuse.format_message().split()):  # empty if the help was shown
-            _notify(name, f"{without_secrets(message.rstrip('.'))}; --help shows the usage")
+            _print_error(name, f"{without_secrets(message.rstrip('.'))}; --help shows the usage")
         sys.exit(2)
     except Exception as error:
         if os.environ.get(TRACEBACK):
             Console(stderr=True).print_exception()
-        _notify(name, in_one_line(error, expected))
+        _print_error(name, in_one_line(error, expected))
         sys.exit(1)
 
 
@@ -83,7 +83,12 @@ def run_function(function: Callable[..., Any], name: str, *expected: type[Except
     run(lambda: app(standalone_mode=False), name, *expected)
 
 
-def _notify(name: str, text: str) -> None:
+def notify(message: str) -> None:
+    """Print a message to stderr."""
+    err.print(message, soft_wrap=True)
+
+
+def _print_error(name: str, text: str) -> None:
     console = Terminal(stderr=True)
     console.print(f"[bold red]{name}:[/] ", end="")
     console.print(text, markup=False, highlight=False, soft_wrap=True)

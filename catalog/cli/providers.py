@@ -9,9 +9,9 @@ import psycopg
 import typer
 from rich.table import Table
 
+from catalog.cli.connections import CATALOG, connected
 from catalog.cli.output import AsJson, print_json
 from catalog.cli.program import err, in_one_line, out
-from catalog.core.conninfo import conninfo
 from catalog.core.dates import utc
 from catalog.core.errors import CatalogError
 from catalog.core.media import MediaType
@@ -20,6 +20,7 @@ from catalog.ingestion.registry import broken_providers
 from catalog.monitoring import links, loads
 from catalog.monitoring.links import Links
 from catalog.monitoring.loads import Freshness, Load
+from catalog.monitoring.sources import all_sources
 
 T = TypeVar("T")
 Outcomes = dict[str, dict[MediaType, T | None]]  # provider → media type → outcome; None: there is none
@@ -29,7 +30,7 @@ def providers(
     dsn: Annotated[
         str | None,
         typer.Option(
-            envvar=["CATALOG_DSN", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"],
+            envvar=[*CATALOG],
             help="postgresql:// URL of the catalog database, for the last runs.",
             show_default=False,
         ),
@@ -100,9 +101,9 @@ def _outcomes(dsn: str | None) -> tuple[Outcomes[str] | None, Outcomes[Links] | 
     """Return the last load and the share of gone files of each source, None if unknown; or say why not."""
     if not dsn:
         return None, None, "last runs: give --dsn, or use ./just catalog providers while the stack is up"
-    sources = loads.sources()
+    sources = all_sources()
     try:
-        with psycopg.connect(conninfo(dsn), connect_timeout=3, autocommit=True) as connection:
+        with connected(dsn, connect_timeout=3) as connection:
             recent = loads.last_loads(connection, sources)
             fresh = loads.freshness(connection, sources, datetime.now(UTC))
             estimates = links.newest(connection, sources)

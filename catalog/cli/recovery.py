@@ -4,23 +4,26 @@ import json
 import shlex
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
+import msgspec
 import psycopg
 import typer
 
-from catalog.cli.database import Dsn
+from catalog.cli.connections import API, Dsn, connected
 from catalog.cli.program import Terminal
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import Refused
-from catalog.core.media import MEDIA_TYPES
+from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.session import Connection
 from catalog.database.revision import require
 from catalog.ingestion.registry import broken_providers, provider_classes
 from catalog.recovery import restored
 from catalog.recovery.taken_back import take_back
 
-AIRFLOW, API = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API"
+AIRFLOW = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 REFRESHES = tuple(f"{media_type}_data_refresh" for media_type in sorted(MEDIA_TYPES, reverse=True))
 out = Terminal(width=100_000, highlight=False, markup=False)  # lines are to be copied, so none is wrapped
 
@@ -60,34 +63,84 @@ def restored_command(
     released. Records that the API's database still has are copied back with their identifiers. The commands
     that restore everything else are printed in order.
     """
-    more, airflow, api = _conf(conf), _readable("--airflow", airflow), _readable("--api", api)
-    today = datetime.now(UTC).date()
-    with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
-        require(connection)
-        newest = restored.newest_load(connection)
-        if newest is None and since is None:
-            raise Refused(
-                "this database knows of no load, so it does not know which days are missing: "
-                "give --since, the first UTC day after the backup."
-            )
-        plans = restored.catch_up(connection, provider_classes(), since.date() if since else None, today)
-        given_up = restored.release_turns(connection)
-        first = since.date() if since else newest.date() if newest else today
-        moment = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=1)
-        runs = _runs_by_hand(connection, airflow, moment)
-        back = _take_back(connection, api, moment)
-        root = restored.published_to(connection)
-    _comment(
-        f"The newest load that this database knows of ended on {newest:%Y-%m-%d %H:%M} UTC."
-        if newest
-        else "This database knows of no load.",
-        f"Runs that cannot resume, because they began before: {given_up}. Trigger new ones, or clear "
-        "such a run from its first task on.",
-        f"Copied back from the API's database, with their identifiers: {back}.",
+    more, airflow, api = _conf(conf), _conninfo_of("--airflow", airflow), _conninfo_of("--api", api)
+    with (  # all of them, before anything is changed
+        connected(dsn) as catalog,
+        _connected_if_given(airflow) as airflow_database,
+        _connected_if_given(api) as api_database,
+    ):
+        require(catalog)
+        done = _restore(catalog, airflow_database, api_database, since.date() if since else None)
+    _show(done, more)
+
+
+class Restored(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done after the restoration, and what is known of the rest.
+
+    Attributes:
+        newest: When the newest load in the database ended; None if it holds none.
+        given_up: Number of runs that cannot resume.
+        copied: Media type → number of records copied back; None without the API's database.
+        plans: How the missing records of each provider are loaded again.
+        runs: The unfinished runs that users triggered; None without Airflow's database.
+        root: The folder to which the database has last published the dataset; None if it has not.
+    """
+
+    newest: datetime | None
+    given_up: int
+    copied: dict[MediaType, int] | None
+    plans: list[restored.CatchUp]
+    runs: list[restored.Unfinished] | None
+    root: str | None
+
+
+def _restore(
+    catalog: Connection, airflow: Connection | None, api: Connection | None, since: date | None
+) -> Restored:
+    """Release the turns and copy records back, once all that is needed for the advice is read.
+
+    Args:
+        catalog: Connection to the catalog database, in autocommit.
+        airflow: Connection to Airflow's own database.
+        api: Connection to the API's database, in autocommit.
+        since: The first missing UTC day.
+    """
+    newest, today = restored.newest_load(catalog), datetime.now(UTC).date()
+    if newest is None and since is None:
+        raise Refused(
+            "this database knows of no load, so it does not know which days are missing: "
+            "give --since, the first UTC day after the backup."
+        )
+    plans = restored.catch_up(catalog, provider_classes(), since, today)
+    first = since or (newest.date() if newest else today)
+    moment = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=1)
+    runs = restored.unfinished(catalog, restored.runs_by_hand(airflow, moment)) if airflow else None
+    return Restored(
+        newest=newest,
+        given_up=restored.release_turns(catalog),
+        copied={m: take_back(catalog, api, m, moment) for m in MEDIA_TYPES} if api else None,
+        plans=plans,
+        runs=runs,
+        root=restored.published_to(catalog),
     )
-    _print_steps(plans, more, runs)
-    if root:
-        _section(f"7. If this catalog, and no longer the lost one, publishes the dataset to {root}:")
+
+
+def _show(done: Restored, conf: dict[str, Any]) -> None:
+    """Print what was done, and the commands that bring the rest back."""
+    copied = f"none; for that, give --api, or set {API}"
+    if done.copied is not None:
+        copied = ", ".join(f"{number:,} {media_type} records" for media_type, number in done.copied.items())
+    _comment(
+        f"The newest load that this database knows of ended on {done.newest:%Y-%m-%d %H:%M} UTC."
+        if done.newest
+        else "This database knows of no load.",
+        f"Runs that cannot resume, because they began before: {done.given_up}. Trigger new ones, or clear "
+        "such a run from its first task on.",
+        f"Copied back from the API's database, with their identifiers: {copied}.",
+    )
+    _print_steps(done.plans, conf, done.runs)
+    if done.root:
+        _section(f"7. If this catalog, and no longer the lost one, publishes the dataset to {done.root}:")
         _trigger("publish_dataset", {"successor": True})
 
 
@@ -140,29 +193,16 @@ def _conf(text: str) -> dict[str, Any]:
     return conf
 
 
-def _readable(option: str, address: str | None) -> str | None:
-    """Return an address in libpq's form, or None; raise Refused for a malformed one."""
+def _connected_if_given(address: str | None) -> AbstractContextManager[Connection | None]:
+    return psycopg.connect(address, autocommit=True) if address else nullcontext()
+
+
+def _conninfo_of(option: str, address: str | None) -> str | None:
+    """Return the address that an option gives in libpq's form, or None; raise Refused for a malformed one."""
     try:
         return conninfo(address) if address else None
     except Refused as error:
         raise Refused(f"{option}: {error}") from None
-
-
-def _runs_by_hand(connection: Any, airflow: str | None, since: datetime) -> list[restored.Unfinished] | None:
-    """Return the unfinished runs that users triggered; None without the address of Airflow's database."""
-    if not airflow:
-        return None
-    with psycopg.connect(airflow, autocommit=True) as database:
-        return restored.unfinished(connection, restored.runs_by_hand(database, since))
-
-
-def _take_back(connection: Any, api: str | None, since: datetime) -> str:
-    """Copy records back from the API's database, and describe how many."""
-    if not api:
-        return f"none; for that, give --api, or set {API}"
-    with psycopg.connect(api, autocommit=True) as database:
-        found = {media_type: take_back(connection, database, media_type, since) for media_type in MEDIA_TYPES}
-    return ", ".join(f"{number:,} {media_type} records" for media_type, number in found.items())
 
 
 def _print_runs(runs: list[restored.Unfinished] | None) -> None:

@@ -1,22 +1,21 @@
 """`catalog sample-data`: made-up media for databases."""
 
-import os
 import time
 from typing import Annotated
 
-import psycopg
 import typer
 
+from catalog.cli.connections import address_of, connected
 from catalog.cli.program import out
-from catalog.core.conninfo import conninfo
 from catalog.core.errors import CatalogError
+from catalog.core.settings import API_DB, CATALOG_DB, STAGING_DB, connection_variable
 from catalog.database.revision import Which
 from catalog.database.sample_data import fill
 
-DATABASES: dict[str, tuple[str, Which]] = {
-    "catalog": ("AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM", "catalog"),
-    "api": ("AIRFLOW_CONN_POSTGRES_OPENLEDGER_API", "api"),
-    "staging": ("AIRFLOW_CONN_POSTGRES_OPENLEDGER_API_STAGING", "api"),
+DATABASES: dict[str, tuple[str, Which]] = {  # name → id of its connection, schema
+    "catalog": (CATALOG_DB, "catalog"),
+    "api": (API_DB, "api"),
+    "staging": (STAGING_DB, "api"),
 }
 
 
@@ -33,14 +32,9 @@ def sample_data(
     for name in database or ["catalog", "api", "staging"]:
         if name not in DATABASES:
             raise CatalogError(f"there is no database {name!r}; there are {', '.join(DATABASES)}.")
-        variable, which = DATABASES[name]
-        if not (dsn := os.environ.get(variable)):
-            raise CatalogError(
-                f"{variable} is not set: the URL of the {name} database. ./just catalog sets it while "
-                "the stack is up."
-            )
+        conn_id, which = DATABASES[name]
         began = time.monotonic()
-        with psycopg.connect(conninfo(dsn), autocommit=True) as connection:
+        with connected(address_of(connection_variable(conn_id))) as connection:
             added = fill(connection, which, rows, seed)
         shown = ", ".join(f"{number:,} {table}" for table, number in added.items())
         out.print(f"{name}: {shown} in {time.monotonic() - began:.1f} s")

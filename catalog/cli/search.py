@@ -7,30 +7,24 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
-import psycopg
 import typer
-from elasticsearch import Elasticsearch
 from rich.table import Table
 from rich.text import Text
 
+from catalog.cli.connections import ENGINE, api, engine
 from catalog.cli.output import AsJson, print_json
 from catalog.cli.program import err, out
-from catalog.core.conninfo import conninfo, fields_of
 from catalog.core.errors import Fatal
-from catalog.core.media import MEDIA_TYPES, MediaType
-from catalog.core.session import Connection
+from catalog.core.media import MediaType
 from catalog.data_refresh.search import policy_diff
-from catalog.data_refresh.search.client import connect_to
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.queries import search
 from catalog.data_refresh.search.tag_policy import DEFAULT, RULES, TagPolicy, built_with, policy_from
 
-ENGINE, API = "AIRFLOW_CONN_ELASTICSEARCH_HTTP_PRODUCTION", "AIRFLOW_CONN_POSTGRES_OPENLEDGER_API"
-SECONDS = 10  # for which a person waits for an answer of the engine
 policies = typer.Typer(no_args_is_help=True, help="Explain and compare the policies for searched tags.")
 
-Media = Annotated[str, typer.Option("--media", help="image or audio")]
+Media = Annotated[MediaType, typer.Option("--media", help="image or audio")]
 PolicyFile = Annotated[
     Path | None,
     typer.Option(
@@ -38,39 +32,6 @@ PolicyFile = Annotated[
         help="A policy as JSON, as in TAG_POLICY. Default: AIRFLOW_VAR_TAG_POLICY, else the built-in one.",
     ),
 ]
-
-
-def client() -> Elasticsearch:
-    """Return a client for the engine of the environment variable, which is JSON or a URL, as for Airflow."""
-    value = os.environ.get(ENGINE)
-    if not value:
-        raise Fatal(f"{ENGINE} is not set; ./just catalog sets it while the stack is up.")
-    try:  # the texts of the errors may quote the value
-        found = fields_of(value)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise Fatal(
-            f"{ENGINE} is neither the URI nor the JSON of an Airflow connection: {type(error).__name__}."
-        ) from None
-    try:
-        return connect_to(found).options(request_timeout=SECONDS)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise Fatal(
-            f"the fields of {ENGINE} contradict each other, or are malformed: {type(error).__name__}."
-        ) from None
-
-
-def api() -> Connection:
-    dsn = os.environ.get(API)
-    if not dsn:
-        raise Fatal(f"{API} is not set; ./just catalog sets it while the stack is up.")
-    return psycopg.connect(conninfo(dsn), autocommit=True)
-
-
-def media_of(name: str) -> MediaType:
-    for media_type in MEDIA_TYPES:
-        if name == media_type:
-            return media_type
-    raise Fatal(f"--media: {name!r} is unknown; use {' or '.join(MEDIA_TYPES)}.")
 
 
 def policy_of(path: Path | None) -> TagPolicy:
@@ -94,8 +55,8 @@ def search_command(
     as_json: AsJson = False,
 ) -> None:
     """Search the index as the API does."""
-    alias = filtered_name(media_of(media)) if filtered else media_of(media)
-    hits = search(Indexes(client(), patience=0), alias, words.strip(), size)
+    alias = filtered_name(media) if filtered else media
+    hits = search(Indexes(engine(), patience=0), alias, words.strip(), size)
     if open_first and hits.first:
         if url := web_address(hits.first[0].source.get("url")):
             typer.launch(url)
@@ -140,7 +101,7 @@ def explain(
     """Show which rule keeps or drops each tag of a record."""
     chosen = policy_of(policy)
     with api() as connection:
-        verdicts = policy_diff.explain(connection, media_of(media), key, chosen)
+        verdicts = policy_diff.explain(connection, media, key, chosen)
     if as_json:
         print_json(
             {"policy": chosen.digest, "tags": [{"tag": tag, "dropped_by": rule} for tag, rule in verdicts]}
@@ -159,12 +120,12 @@ def explain(
         shown = [str(about.get(k, "")) for k in ("name", "provider", "accuracy")]
         table.add_row(*shown, Text("no", "red") if rule else Text("yes", "green"), rule or "")
     out.print(table)
-    _which_built(media_of(media), chosen)
+    _which_built(media, chosen)
 
 
 def _meta(media_type: MediaType) -> dict[str, Any]:
     """Return what the live index says of itself; empty if there is none. Raises SeveralIndexes."""
-    return Indexes(client(), patience=0).live_meta(media_type)
+    return Indexes(engine(), patience=0).live_meta(media_type)
 
 
 def _which_built(media_type: MediaType, chosen: TagPolicy) -> None:
@@ -185,11 +146,10 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show what a changed policy would do to a sample of the API database. Nothing is changed."""
-    media_type = media_of(media)
-    built = built_with(_meta(media_type)) if ENGINE in os.environ else None
+    built = built_with(_meta(media)) if ENGINE in os.environ else None
     old, new = built or DEFAULT, policy_of(policy)
     with api() as connection:
-        difference = policy_diff.compare(policy_diff.sample(connection, media_type, rows), old, new)
+        difference = policy_diff.compare(policy_diff.sample(connection, media, rows), old, new)
     if as_json:
         print_json({"old": old.digest, "new": new.digest, **msgspec.to_builtins(difference)})
         return

@@ -5,29 +5,28 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
-import psycopg
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from catalog.cli.database import Dsn
+from catalog.cli.connections import ENGINE, Dsn, connected, engine
 from catalog.cli.output import AsJson, print_json
 from catalog.cli.program import in_one_line, out
-from catalog.cli.search import ENGINE, client
-from catalog.core.conninfo import conninfo
 from catalog.core.dates import utc
 from catalog.core.errors import Fatal
 from catalog.ingestion.overview import facts
 from catalog.ingestion.registry import broken_providers
-from catalog.monitoring import counts, health, loads
+from catalog.monitoring import counts, loads
 from catalog.monitoring.counts import Number
-from catalog.monitoring.health import Finding
-from catalog.monitoring.loads import Freshness, Load, Source
+from catalog.monitoring.finding import Finding, in_order
+from catalog.monitoring.loads import Freshness, Load
+from catalog.monitoring.sources import Source, all_sources
 from catalog.monitoring.summary import summarize
 
 NEWEST = 8  # loads
 HISTORY = 10  # loads of a provider
 REASONS = 8
+WAIT = 5  # seconds for a connection
 
 
 def status(dsn: Dsn, as_json: AsJson = False) -> None:
@@ -37,12 +36,12 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
     """
     engine_checked = bool(os.environ.get(ENGINE))
     known = summarize(
-        lambda: _connected(dsn),
-        client if engine_checked else None,
+        lambda: connected(dsn, connect_timeout=WAIT),
+        engine if engine_checked else None,
         lambda _, error: in_one_line(error),
         datetime.now(UTC),
     )
-    findings = health.in_order([*known.findings, *known.unread])
+    findings = in_order([*known.findings, *known.unread])
     aliases, last = known.live.aliases if known.live else [], known.newest and known.newest[:NEWEST]
     if as_json:
         print_json(
@@ -77,10 +76,6 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
             shown = f"{alias.documents:,} documents in {alias.index}" if alias.index else "no index yet"
             out.print(f"{alias.name}: {alias.problem or shown}")
     raise typer.Exit(1 if any(one.severity == "error" for one in findings) else 0)
-
-
-def _connected(dsn: str) -> psycopg.Connection:
-    return psycopg.connect(conninfo(dsn), connect_timeout=5, autocommit=True)
 
 
 def _show_findings(found: list[Finding], engine_checked: bool) -> None:
@@ -123,14 +118,14 @@ def provider(
     as_json: AsJson = False,
 ) -> None:
     """Show a provider: its declaration, freshness, last loads, and why records were rejected or skipped."""
-    own = [source for source in loads.sources() if source.provider == name]
+    own = [source for source in all_sources() if source.provider == name]
     if not own:
         if broken := broken_providers().get(name):
             raise broken
-        known = ", ".join(sorted({source.provider for source in loads.sources()}))
+        known = ", ".join(sorted({source.provider for source in all_sources()}))
         raise Fatal(f"there is no provider {name!r}; there are {known}.")
     now, about = datetime.now(UTC), facts(own[0].declaration)
-    with _connected(dsn) as connection:
+    with connected(dsn, connect_timeout=WAIT) as connection:
         fresh, records = loads.freshness(connection, own, now), counts.records(connection)
         history = {source: loads.history(connection, source, HISTORY) for source in own}
     if as_json:

@@ -75,6 +75,11 @@ def _connection(conn_id: str, shown: str, meaning: str) -> str:
     return _declare("connection", conn_id, shown, meaning).name
 
 
+def connection_variable(conn_id: str) -> str:
+    """Return the environment variable in which Airflow looks for a connection."""
+    return f"AIRFLOW_CONN_{conn_id.upper()}"
+
+
 CATALOG_DB = _connection("postgres_openledger_upstream", "required", "the catalog database")
 API_DB = _connection(
     "postgres_openledger_api",

@@ -23,7 +23,7 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import run_batched_update
 from catalog.dags.operators.slack import notify, notify_end
 from catalog.database.license_urls import Group, groups
-from catalog.notifications.messages import escaped
+from catalog.notifications.message import escaped
 
 SENDER = "Airflow DAG Data Normalization - license_url"
 

@@ -53,7 +53,7 @@ from catalog.labels.file import check_file as check
 from catalog.labels.merge import preview
 from catalog.labels.run import ENDED, LabelRun
 from catalog.labels.staging import check_least, check_provider, stage
-from catalog.notifications.messages import escaped
+from catalog.notifications.message import escaped
 
 log = logging.getLogger(__name__)
 SENDER = "Machine Labels"

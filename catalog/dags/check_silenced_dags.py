@@ -19,7 +19,7 @@ from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import deliver
 from catalog.maintenance.silenced import closed_issues
-from catalog.notifications.messages import stale_entries
+from catalog.notifications.alerts import stale_entries
 
 
 def _check(setting: Setting[Any]) -> str:

@@ -49,7 +49,7 @@ from catalog.data_refresh.tables.copy import TABLES
 from catalog.data_refresh.tables.preflight import preflight_tables
 from catalog.data_refresh.tables.progress import TableProgress
 from catalog.data_refresh.tables.promotion import drop_leftovers, leftovers
-from catalog.notifications.messages import escaped
+from catalog.notifications.message import escaped
 
 log = logging.getLogger(__name__)
 COPY_TIMEOUT = {"image": MAX_DURATION, "audio": timedelta(hours=6)}

@@ -45,7 +45,7 @@ from catalog.dags.operators.slack import notify
 from catalog.database.deletion import Deletion, DeletionPreview, preview
 from catalog.database.statements import parse_condition, verify_condition
 from catalog.ingestion.registry import dag_ids, provider_classes
-from catalog.notifications.messages import escaped
+from catalog.notifications.message import escaped
 
 log = logging.getLogger(__name__)
 BUSY = ["running", "queued"]

@@ -22,7 +22,7 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.refreshes import last_count
 from catalog.dags.operators.slack import try_to_send
 from catalog.monitoring.cluster_state import Cluster, Known, differs, known
-from catalog.notifications.messages import engine_state
+from catalog.notifications.alerts import engine_state
 
 if TYPE_CHECKING:
     from catalog.monitoring.refreshes import Alias

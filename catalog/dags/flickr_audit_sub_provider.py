@@ -19,7 +19,7 @@ from catalog.dags.operators.slack import deliver
 from catalog.dags.tasks.provider_run import provider_client
 from catalog.ingestion.assemble import replay_of
 from catalog.ingestion.registry import provider_class
-from catalog.notifications.messages import flickr_suggestions
+from catalog.notifications.alerts import flickr_suggestions
 from catalog.providers.flickr.audit import suggestions
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import UpstreamFailed, notify_end
 from catalog.database.abandoned_selections import give_up
 from catalog.database.names import digest
-from catalog.notifications.messages import escaped
+from catalog.notifications.message import escaped
 from catalog.popularity import popularity
 from catalog.popularity.popularity import (
     configured,

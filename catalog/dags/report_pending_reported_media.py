@@ -18,7 +18,7 @@ from catalog.dags.common.variables import environment
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import deliver
 from catalog.database.reports import pending_reports
-from catalog.notifications.messages import pending_media
+from catalog.notifications.alerts import pending_media
 
 
 def count_pending_reports(media_type: MediaType) -> dict[str, int]:

@@ -3,6 +3,9 @@
 Manifests and reports store them, also those of earlier releases.
 """
 
+from collections import Counter
+from collections.abc import Mapping
+
 # Skips by the pull.
 REPEATED = "page was a repetition"  # of earlier releases
 SEEN = "seen before in this pull"
@@ -25,3 +28,11 @@ OTHER = "other reasons"  # beyond the limit of distinct ones
 READ_TWICE = frozenset((OVER_LIMIT, REPEATED, SEEN))  # read again, or only to find the end
 LEFT_ALONE = frozenset((DELETED, SUPPRESSED))  # good items that the catalog's owner does not want
 OWN_SKIPS = READ_TWICE | LEFT_ALONE  # skips that say nothing about the API
+
+
+def added_up(*counts: Mapping[str, int]) -> Counter[str]:
+    """Return the numbers by reason of several counts, in their order; some reasons are in more than one."""
+    total: Counter[str] = Counter()
+    for numbers in counts:
+        total.update(numbers)
+    return total

@@ -103,9 +103,18 @@ def _where(error: Exception) -> str:
     return f"{file.relative_to(_ROOT) if _ROOT in file.parents else file}, line {line}"
 
 
+def dag_id_of(name: str) -> str:
+    """Return the id of the DAG that pulls from a provider on its schedule.
+
+    Args:
+        name: Name of the provider's folder.
+    """
+    return f"{name}_workflow"
+
+
 def dag_ids(cls: type[Provider]) -> list[str]:
     """Return the ids of the DAGs that pull from a provider."""
-    return [f"{cls.name}_workflow", *([cls.reingestion.dag_id] if cls.reingestion else [])]
+    return [dag_id_of(cls.name), *([cls.reingestion.dag_id] if cls.reingestion else [])]
 
 
 def documentation(cls: type[Provider]) -> str:

@@ -1,9 +1,10 @@
 """Messages about pulls and loads that are not whole: what is missing, and what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from catalog.core.jsontypes import Json
 from catalog.core.wording import join_first
 
 
@@ -55,6 +56,24 @@ def accepting() -> str:
         'If this is right, trigger the DAG with the conf {"accept_shortfall": true}: '
         "the pull then counts as whole."
     )
+
+
+def flags(report: Mapping[str, Json]) -> str:
+    """Return the limitations of a load, such as `PARTIAL, REPLAY`; "" for a whole pull.
+
+    Args:
+        report: A row of `ingestion_report`.
+    """
+    words = []
+    if not report["complete"] and not report["shortfalls"]:
+        words.append("PARTIAL")
+    if report["shortfalls"]:
+        words.append("ACCEPTED SHORTFALL" if report["accepted"] else "NOT WHOLE")
+    if report["complete"] and not report["whole"] and not report["shortfalls"]:
+        words.append("LIMITED")
+    if report["replayed"]:
+        words.append("REPLAY")
+    return ", ".join(words)
 
 
 IN_A_TASK = Advice(

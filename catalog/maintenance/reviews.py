@@ -8,14 +8,14 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
-from catalog.core.errors import Fatal, UnexpectedResponse
+from catalog.core.errors import UnexpectedResponse
 from catalog.core.jsontypes import JsonObject
 from catalog.core.setting_values import Reviews
 from catalog.maintenance.github import GitHub, Missing
 
 log = logging.getLogger(__name__)
-# Errors that a malformed or incomplete response causes.
-ODD = (AttributeError, KeyError, TypeError, ValueError, Fatal, UnexpectedResponse)
+# Errors that a malformed or incomplete response causes, or a pull request that has meanwhile gone.
+ODD = (AttributeError, KeyError, TypeError, ValueError, Missing, UnexpectedResponse)
 
 MARKER = "This reminder is written automatically, by the urgency of the pull request."
 LIMITS = {"critical": 1, "high": 3, "medium": 5, "low": 8}  # weekdays of waiting from which a reminder is due
@@ -61,7 +61,7 @@ class Reminder(msgspec.Struct, frozen=True):
 def due(github: GitHub, settings: Reviews, today: date) -> list[Reminder]:
     """Return the reminders that are due, without writing them.
 
-    A malformed pull request is logged and skipped.
+    A pull request that is malformed, or gone, is logged and skipped.
 
     Args:
         github: Client for the API.
@@ -69,7 +69,7 @@ def due(github: GitHub, settings: Reviews, today: date) -> list[Reminder]:
         today: The current UTC date.
 
     Raises:
-        CatalogError: The list of pull requests of a repository cannot be read.
+        CatalogError: GitHub does not answer, or refuses a request, such as for the protection of a branch.
     """
     found = []
     for repository in settings.repositories:
@@ -196,5 +196,5 @@ def _login(user: JsonObject | None) -> str | None:
 
 def _moment(value: object) -> datetime:
     if not isinstance(value, str) or not re.match(r"\d{4}-\d{2}-\d{2}T", value):
-        raise Fatal(f"GitHub returned {value!r} instead of a time.")
+        raise UnexpectedResponse(f"GitHub returned {value!r} instead of a time.")
     return datetime.fromisoformat(value).astimezone(UTC)

@@ -17,8 +17,9 @@ from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.queries import matching, words_query
 from catalog.data_refresh.search.tag_policy import TagFilter, TagPolicy
-from catalog.monitoring.loads import Load, Source, loads_of, sources
+from catalog.monitoring.loads import Load, loads_of
 from catalog.monitoring.rows import rows
+from catalog.monitoring.sources import Source, all_sources
 
 PAGE = 24  # results of a page
 DEEPEST = 10_000  # results that the engine pages through
@@ -228,7 +229,7 @@ def record(connection: Connection, media_type: MediaType, key: UUID) -> Record |
         query = sql.SQL("select * from {} where identifier = %s").format(sql.Identifier("public", table))
         if found := rows(connection, query, [key]):
             fields = found[0]
-            own = (s for s in sources() if (s.name, s.media_type) == (fields["provider"], media_type))
+            own = (s for s in all_sources() if (s.name, s.media_type) == (fields["provider"], media_type))
             moments = {fields["created_on"], fields["updated_on"]}
             loads = loads_of(connection, fields["provider"], media_type, moments)
             return Record(media_type, fields, deleted, next(own, None), loads)

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from catalog.core.dates import utc
 from catalog.core.session import Connection
 from catalog.ingestion.windows import Window
-from catalog.monitoring.loads import AHEAD, FELL_SHORT, KEPT, Source, allowed_age, columns_of
+from catalog.monitoring.loads import AHEAD, FELL_SHORT, KEPT, allowed_age
 from catalog.monitoring.rows import rows
+from catalog.monitoring.sources import Source, columns_of
 
 # What covers time: whole pulls, and those that fell short, which are reported themselves. A whole pull
 # without a window covers all before it. `since` bounds what is read; a gap may begin where the last whole

@@ -8,8 +8,8 @@ import msgspec
 
 from catalog.core.session import Connection
 from catalog.links.estimate import Estimate
-from catalog.monitoring.loads import Source
 from catalog.monitoring.rows import rows
+from catalog.monitoring.sources import Source
 
 
 class Links(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Reports of loads: the newest of each provider, their history, and freshness against the schedule."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -10,9 +10,10 @@ import msgspec
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.ingestion.provider import Provider
-from catalog.ingestion.registry import provider_class, provider_classes
+from catalog.ingestion.reasons import added_up
+from catalog.ingestion.shortfalls import flags
 from catalog.monitoring.rows import numbers, rows, texts
-from catalog.notifications.messages import flags_of
+from catalog.monitoring.sources import Source, columns_of
 
 WEEKS = 26  # of a chart of growth
 RECENT = 20  # loads of a sparkline
@@ -22,28 +23,6 @@ State = Literal["fresh", "late", "never"]
 COLUMNS = """dag_id, run_id, day_shift, finished_on, window_start, window_end, complete, whole, replayed,
     shortfalls, accepted, announced, fetched, inserted, updated, unchanged, skipped, rejected,
     skipped_reasons, rejected_reasons, cleaned_reasons, pull_seconds, load_seconds"""
-
-
-class Source(msgspec.Struct, frozen=True):
-    """A provider and one of its media types.
-
-    Attributes:
-        provider: Name of the provider's folder and DAG.
-        media_type: Media type.
-        name: Name of the provider in the catalog, for this media type.
-    """
-
-    provider: str
-    media_type: MediaType
-    name: str
-
-    @property
-    def declaration(self) -> type[Provider]:
-        return provider_class(self.provider)
-
-    @property
-    def dag_id(self) -> str:
-        return f"{self.provider}_workflow"
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -85,9 +64,9 @@ class Load(msgspec.Struct, frozen=True):
         return self.flags.lower().replace("replay", "from a recording") or "whole"
 
     @property
-    def reasons(self) -> dict[str, int]:
+    def reasons(self) -> Counter[str]:
         """Reasons of rejects, then those of skips."""
-        return {**self.rejected_reasons, **self.skipped_reasons}
+        return added_up(self.rejected_reasons, self.skipped_reasons)
 
 
 class Freshness(msgspec.Struct, frozen=True):
@@ -105,15 +84,6 @@ class Freshness(msgspec.Struct, frozen=True):
     first: datetime | None
     due: datetime | None
     state: State
-
-
-def sources() -> list[Source]:
-    """Return all providers that can be imported, with each of their media types."""
-    return [
-        Source(cls.name, media_type, name)
-        for cls in provider_classes()
-        for media_type, name in cls.catalog_names.items()
-    ]
 
 
 def last_loads(connection: Connection, wanted: Sequence[Source]) -> dict[Source, list[Load]]:
@@ -220,7 +190,7 @@ def _load(row: dict[str, Any]) -> Load:
     for column in ("skipped_reasons", "rejected_reasons", "cleaned_reasons"):
         row[column] = numbers(row[column])
     row["shortfalls"] = texts(row["shortfalls"])
-    return Load(**row, flags=flags_of(row))
+    return Load(**row, flags=flags(row))
 
 
 def freshness(connection: Connection, wanted: Sequence[Source], now: datetime) -> dict[Source, Freshness]:
@@ -249,11 +219,6 @@ def freshness(connection: Connection, wanted: Sequence[Source], now: datetime) -
         late = due is not None and now > due
         found[source] = Freshness(last, first, due, "late" if late else "fresh" if last else "never")
     return found
-
-
-def columns_of(wanted: Sequence[Source]) -> list[list[str]]:
-    """Return the names and the media types of sources, for `unnest`."""
-    return [[source.name for source in wanted], [source.media_type for source in wanted]]
 
 
 def allowed_age(cls: type[Provider]) -> timedelta:
@@ -285,11 +250,7 @@ def growth(connection: Connection, now: datetime, source: Source | None = None) 
 
 def reasons(loads: Iterable[Load], kind: Literal["rejected", "skipped", "cleaned"]) -> Counter[str]:
     """Add up the reasons of rejects, skips or cleaned values."""
-    total: Counter[str] = Counter()
-    for load in loads:
-        found: Mapping[str, int] = getattr(load, f"{kind}_reasons")
-        total.update(found)
-    return total
+    return added_up(*(getattr(load, f"{kind}_reasons") for load in loads))
 
 
 def share(part: int, whole: int) -> float:

@@ -8,8 +8,8 @@ from psycopg import sql
 
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
-from catalog.monitoring.loads import Source
 from catalog.monitoring.rows import rows
+from catalog.monitoring.sources import Source
 
 
 class Popularity(msgspec.Struct, frozen=True):

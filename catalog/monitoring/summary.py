@@ -11,12 +11,13 @@ import msgspec
 from elasticsearch import Elasticsearch
 
 from catalog.core.session import Connection
-from catalog.monitoring import cluster, counts, dataset, health, loads, refreshes
+from catalog.monitoring import catalog_health, cluster, counts, dataset, engine_health, loads, refreshes
 from catalog.monitoring.counts import Records
 from catalog.monitoring.dataset import Published
-from catalog.monitoring.health import Finding
-from catalog.monitoring.loads import Load, Source
+from catalog.monitoring.finding import Finding, unknown
+from catalog.monitoring.loads import Load
 from catalog.monitoring.refreshes import Live
+from catalog.monitoring.sources import Source
 
 Explain = Callable[[str, Exception], str]  # part, error → what users may see of it
 
@@ -49,7 +50,7 @@ class Summary(msgspec.Struct):
         try:
             yield
         except Exception as error:
-            self.unread.append(health.unknown(name, explain(name, error)))
+            self.unread.append(unknown(name, explain(name, error)))
 
 
 def summarize(
@@ -70,22 +71,22 @@ def summarize(
         scheduled: Ids of the DAGs whose schedule is on; None if that is not known: all count as scheduled.
         nodes: Number of nodes that the engine must have; None if any number is right.
     """
-    known = Summary(health.of_code())
+    known = Summary(catalog_health.broken_declarations())
     with known.part("the catalog database", explain), database() as connection:
-        found, known.newest = health.of_catalog(connection, now, scheduled)
+        found, known.newest = catalog_health.catalog_findings(connection, now, scheduled)
         known.findings += found
         known.records = counts.records(connection)
         known.growth = loads.growth(connection, now)
         with known.part("the published dataset", explain):
             known.dataset = dataset.newest(connection)
-            known.findings += health.of_dataset(known.dataset, now, scheduled)
+            known.findings += catalog_health.old_dataset(known.dataset, now, scheduled)
     if engine is None:
         return known
     with known.part("the search engine", explain):
-        for finding in health.of_engine(cluster.examine(engine(), nodes)):
+        for finding in engine_health.engine_findings(cluster.examine(engine(), nodes)):
             (known.unread if finding.runbook == "unknown" else known.findings).append(finding)
     with known.part("the live indexes", explain):
         known.live = refreshes.live(engine())
         with database() as connection:
-            known.findings += health.of_live(known.live, connection, now)
+            known.findings += engine_health.index_findings(known.live, connection, now)
     return known

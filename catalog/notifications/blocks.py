@@ -13,7 +13,7 @@ from slack_sdk.models.blocks import (
 )
 
 from catalog.notifications.lengths import divided, shortened
-from catalog.notifications.messages import Message
+from catalog.notifications.message import Message
 
 HEADER, SECTION, FIELD = 150, 3000, 2000  # characters
 FIELDS, BLOCKS = 10, 50  # fields of a section, blocks of a message

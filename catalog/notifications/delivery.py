@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from catalog.core.setting_values import Silencing
 from catalog.core.settings import SLACK_ALERTS, SLACK_NOTIFICATIONS
-from catalog.notifications.messages import Message
+from catalog.notifications.message import Message
 
 
 def connection_id(message: Message) -> str:

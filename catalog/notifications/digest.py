@@ -14,7 +14,7 @@ from psycopg.types.json import Json
 
 from catalog.core.dates import utc
 from catalog.core.session import Connection
-from catalog.notifications.messages import Message, escaped, link
+from catalog.notifications.message import Message, escaped, link
 
 KEPT = "30 days"  # after a report was sent
 

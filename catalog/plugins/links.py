@@ -6,6 +6,7 @@ from airflow.configuration import conf
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.types import TaskInstanceKey
 
+from catalog.core.dashboard_paths import provider_page, refresh_page
 from catalog.core.media import MEDIA_TYPES
 from catalog.ingestion.registry import dag_ids, provider_classes
 
@@ -28,8 +29,8 @@ class DashboardLink(BaseOperatorLink):
 
 def pages() -> dict[str, str]:
     """Return the page of each DAG that has one, below the dashboard's address."""
-    found = {dag_id: f"providers/{cls.name}" for cls in provider_classes() for dag_id in dag_ids(cls)}
+    found = {dag_id: provider_page(cls.name) for cls in provider_classes() for dag_id in dag_ids(cls)}
     for media_type in MEDIA_TYPES:
         for dag_id in (f"{media_type}_data_refresh", f"create_filtered_{media_type}_index"):
-            found[dag_id] = f"refresh?media={media_type}"
+            found[dag_id] = refresh_page(media_type)
     return found

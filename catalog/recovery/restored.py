@@ -14,6 +14,7 @@ from catalog.core.dates import utc
 from catalog.core.errors import Refused
 from catalog.core.session import Connection
 from catalog.ingestion.provider import Provider
+from catalog.ingestion.registry import dag_id_of
 from catalog.loading.history import fresh_until
 
 REASON = "the restoration of the catalog database"
@@ -127,7 +128,7 @@ def catch_up(
     newest, catch_ups = newest_load(connection), []
     usual, last = (newest.date() if newest else today) - timedelta(days=1), today - timedelta(days=1)
     for cls in classes:
-        dag_id = f"{cls.name}_workflow"
+        dag_id = dag_id_of(cls.name)
         fresh = fresh_until(connection, cls.catalog_names) if cls.dated or cls.since else None
         known = utc(fresh).date() if fresh else None
         if cls.dated:

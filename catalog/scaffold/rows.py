@@ -20,6 +20,7 @@ from catalog.ingestion.assemble import client_for, replay_of, window_of
 from catalog.ingestion.options import Options
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.pull import Pull
+from catalog.ingestion.reasons import added_up
 from catalog.ingestion.registry import FOLDER, api_names, provider_class
 from catalog.ingestion.shortfalls import Advice
 from catalog.ingestion.state import Checkpoint
@@ -127,9 +128,8 @@ def outcomes(manifest: Manifest | None) -> list[str]:
     if manifest is None:
         return lines
     for media_type, counts in manifest.counts.items():
-        left = ", ".join(
-            f"{number} {reason}" for reason, number in {**counts.skipped, **counts.rejected}.items()
-        )
+        reasons = added_up(counts.skipped, counts.rejected)
+        left = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
         lines.append(
             f"{manifest.provider}: {counts.written} of {counts.fetched} {media_type} items written; "
             f"left out: {left or 'none'}"

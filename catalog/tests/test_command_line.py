@@ -107,6 +107,31 @@ def test_gaps_in_the_advice_after_a_restoration_are_named(catalog_command, dsn):
     )
 
 
+@pytest.mark.parametrize("option", ["--airflow", "--api"])
+def test_nothing_is_released_after_a_restoration_without_all_databases(catalog_command, dsn, catalog, option):
+    """Otherwise the repeated command would say that it has stopped no run."""
+    catalog.execute("insert into turn (dag_id, run_id) values ('image_data_refresh', 'r')")
+    command = ("db", "restored", "--dsn", dsn, "--since", "2026-01-01", option, AWAY)
+    refused(catalog_command(*command), "onnection", "Check that the server is running")
+    assert catalog.execute("select given_up_for, number from turn").fetchall() == [(None, 1)]
+    assert catalog.execute("select last_value from turn_number_seq").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("search", "cat", "--media", "video"),
+        ("tag-policy", "diff", "--media", "video"),
+        ("db", "restore", "--dsn", AWAY, "--where", "WHERE true", "--table", "video"),
+        ("db", "adopt", "--dsn", AWAY, "--duplicates", "oldest"),
+    ],
+)
+def test_a_value_that_is_none_of_an_option(catalog_command, command):
+    status, _, [line] = catalog_command(*command)
+    assert status == 2
+    assert "is not" in line
+
+
 @pytest.mark.parametrize("command", DATABASE_COMMANDS)
 def test_an_address_that_cannot_be_read(catalog_command, command):
     refused(catalog_command(*command, "--dsn", "me:hunter2@h/d"), "it should be postgresql://")

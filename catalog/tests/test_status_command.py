@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from catalog.cli import app as cli
-from catalog.cli.search import ENGINE, web_address
+from catalog.cli.connections import ENGINE
+from catalog.cli.search import web_address
 from catalog.database import sample_data
 from catalog.ingestion import registry
 from catalog.ingestion.registry import BrokenProvider

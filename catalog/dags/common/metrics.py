@@ -21,6 +21,7 @@ from catalog.core.session import Connection
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.loading.history import reports_of
 from catalog.monitoring import loads
+from catalog.monitoring.sources import all_sources
 
 if TYPE_CHECKING:
     from catalog.data_refresh.refresh import Plan, Refresh
@@ -113,7 +114,7 @@ def send_freshness(connection: Connection) -> None:
     Args:
         connection: Connection to the catalog database, in autocommit.
     """
-    for source, freshness in loads.freshness(connection, loads.sources(), datetime.now(UTC)).items():
+    for source, freshness in loads.freshness(connection, all_sources(), datetime.now(UTC)).items():
         if freshness.last and freshness.due:
             _send(metrics.FRESH, int(freshness.last.timestamp()), source.name, source.media_type)
             _send(metrics.DUE, int(freshness.due.timestamp()), source.name, source.media_type)

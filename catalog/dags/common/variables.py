@@ -79,7 +79,7 @@ def complain_of_parsing() -> None:
 
 def _alert(name: str, problem: str) -> None:
     from catalog.dags.operators.slack import send
-    from catalog.notifications.messages import malformed_setting
+    from catalog.notifications.alerts import malformed_setting
 
     marker = f"malformed_setting_{name}"
     now = f"{datetime.now(UTC):%Y-%m-%d} {sha256(problem.encode()).hexdigest()[:12]}"

@@ -20,9 +20,10 @@ from catalog.core.wording import join_first
 from catalog.dags.common.secrets import mask
 from catalog.dags.common.variables import value_or_default
 from catalog.dags.operators.watcher import failed_tasks
+from catalog.notifications.alerts import run_problem, run_url, task_failure
 from catalog.notifications.delivery import connection_id, reason_not_to_send
 from catalog.notifications.lengths import shortened
-from catalog.notifications.messages import Message, Origin, escaped, run_problem, run_url, task_failure
+from catalog.notifications.message import Message, Origin, escaped
 
 log = logging.getLogger(__name__)
 TIMEOUT = 20  # seconds

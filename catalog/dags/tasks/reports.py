@@ -14,11 +14,12 @@ from catalog.dags.operators.slack import send
 from catalog.dags.tasks.provider_run import window_for
 from catalog.ingestion.assemble import replay_of
 from catalog.ingestion.registry import provider_class
+from catalog.ingestion.shortfalls import flags
 from catalog.loading.history import reports_of
-from catalog.notifications.messages import flags_of, load_completion, reingestion_errors
+from catalog.notifications.alerts import reingestion_errors
+from catalog.notifications.load_report import COUNTS, load_completion
 
 log = logging.getLogger(__name__)
-COUNTS = ("fetched", "inserted", "updated", "unchanged", "skipped", "rejected")
 
 
 @task(trigger_rule="all_done")
@@ -47,9 +48,9 @@ def report_load_completion(
     )
     send(message)
     summary = ", ".join(f"{name} {sum(r[name] for r in reports):,}" for name in COUNTS)
-    flags = "".join(f" {word}" for word in dict.fromkeys(map(flags_of, reports)) if word)
-    ti.xcom_push(key="summary", value=summary + flags)
-    log.info("summary: %s%s", summary, flags)
+    limits = "".join(f" {word}" for word in dict.fromkeys(map(flags, reports)) if word)
+    ti.xcom_push(key="summary", value=summary + limits)
+    log.info("summary: %s%s", summary, limits)
     _refuse(marked)
     return message.text
 

@@ -409,7 +409,7 @@ GUARDS = (
         name="alerts-show-no-secrets",
         holds="An alert does not show the secrets in an error of a library, such as a signed address.",
         row=33,
-        file="catalog/notifications/messages.py",
+        file="catalog/notifications/alerts.py",
         find="        said = without_secrets(str(exception))\n",
         replace="        said = str(exception)\n",
         tests=("dags/test_slack.py::test_an_alert_shows_no_secret_of_a_library_s_error",),

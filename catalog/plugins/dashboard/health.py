@@ -20,7 +20,7 @@ from catalog.core.settings import (
 )
 from catalog.data_refresh.search.tag_policy import policy_from
 from catalog.maintenance.silenced import STALE
-from catalog.monitoring.health import Finding, in_order, unknown
+from catalog.monitoring.finding import Finding, in_order, unknown
 from catalog.monitoring.summary import Summary, summarize
 from catalog.plugins.dashboard import airflow_state, sources
 from catalog.plugins.dashboard.access import HiddenDags, ReadableDags

@@ -22,9 +22,10 @@ from catalog.ingestion.windows import Window
 from catalog.monitoring import counts, links, loads, popularity
 from catalog.monitoring.counts import Number
 from catalog.monitoring.links import Links
-from catalog.monitoring.loads import Freshness, Load, Source
+from catalog.monitoring.loads import Freshness, Load
 from catalog.monitoring.popularity import Popularity
 from catalog.monitoring.rejects import Example, examples
+from catalog.monitoring.sources import Source, all_sources
 from catalog.plugins.dashboard import airflow_state, sources
 from catalog.plugins.dashboard.access import HiddenDags, ReadableDags
 from catalog.plugins.dashboard.airflow_state import Schedule
@@ -102,7 +103,7 @@ def index(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HT
     with sources.part(page.problems, "Airflow's database"):
         schedules = airflow_state.schedules(session, readable)
     with sources.part(page.problems, "the catalog database"), sources.database(CATALOG_DB) as connection:
-        everything = [one for one in loads.sources() if hidden.isdisjoint(dag_ids(one.declaration))]
+        everything = [one for one in all_sources() if hidden.isdisjoint(dag_ids(one.declaration))]
         records, fresh = counts.records(connection), loads.freshness(connection, everything, page.now)
         newest = loads.last_loads(connection, everything)
         gone = links.newest(connection, everything)
@@ -154,7 +155,7 @@ def provider(
         raise HTTPException(403, f"You may not read the DAGs of {name}.")
     page, shown = Page(), list[Media]()
     schedules: dict[str, Schedule] | None = None
-    own = [source for source in loads.sources() if source.provider == name]
+    own = [source for source in all_sources() if source.provider == name]
     with sources.part(page.problems, "Airflow's database"):
         schedules = airflow_state.schedules(session, readable)
     with sources.part(page.problems, "the catalog database"), sources.database(CATALOG_DB) as connection:

@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
 from catalog.core.airflow_ui import dag_path, run_path
+from catalog.core.dashboard_paths import record_page, refresh_page
 from catalog.core.dates import utc
 from catalog.plugins.dashboard.charts import bars, span
 from catalog.plugins.dashboard.sources import base_path
@@ -139,4 +140,12 @@ templates.filters |= {
     "size": lambda value: humanize.naturalsize(value, binary=True),
     "query": lambda values: urlencode({key: value for key, value in values.items() if value}),
 }
-templates.globals |= {"dag_path": dag_path, "run_path": run_path, "when": when, "bars": bars, "span": span}
+templates.globals |= {
+    "dag_path": dag_path,
+    "run_path": run_path,
+    "record_page": record_page,
+    "refresh_page": refresh_page,
+    "when": when,
+    "bars": bars,
+    "span": span,
+}

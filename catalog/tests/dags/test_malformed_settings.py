@@ -188,7 +188,7 @@ def test_alerts_go_out_while_no_variable_can_be_read(slack, monkeypatch):
 @pytest.mark.enable_socket
 def test_a_typo_does_not_send_reports_of_another_environment(slack, monkeypatch):
     from catalog.dags.operators.slack import send
-    from catalog.notifications.messages import Message
+    from catalog.notifications.message import Message
 
     monkeypatch.setenv("AIRFLOW_VAR_SLACK_MESSAGE_OVERRIDE", "True")
     assert "not production" in present(send(Message("text", "name", "d")))

@@ -89,7 +89,7 @@ def test_an_alert_says_what_and_where(slack, caplog):
 )
 def test_a_page_is_no_answer_of_a_webhook(httpserver, slack, body, taken):
     from catalog.dags.operators.slack import try_to_send
-    from catalog.notifications.messages import Message
+    from catalog.notifications.message import Message
 
     httpserver.clear_all_handlers()
     httpserver.expect_request("/services/T/B/secret").respond_with_data(body)
@@ -118,7 +118,7 @@ def test_an_alert_shows_no_secret_of_a_library_s_error(slack, caplog):
 @pytest.mark.parametrize("size", [5_000, 100_000])
 def test_a_long_message_arrives_shortened_and_is_whole_in_the_log(slack, caplog, size):
     from catalog.dags.operators.slack import FALLBACK, send
-    from catalog.notifications.messages import Message
+    from catalog.notifications.message import Message
 
     text = "x&amp;" * (size // 6)
     with caplog.at_level("INFO"):
@@ -147,7 +147,7 @@ def test_a_run_that_failed_without_a_failed_task_is_linked(slack):
 @pytest.mark.parametrize(("status", "sent"), [(200, True), (500, False), (404, False)])
 def test_a_refusal_is_told_from_a_setting_that_sends_nothing(slack, httpserver, monkeypatch, status, sent):
     from catalog.dags.operators.slack import try_to_send
-    from catalog.notifications.messages import Message
+    from catalog.notifications.message import Message
 
     message = Message("Something", "name", "d", alert=True)
     httpserver.clear()

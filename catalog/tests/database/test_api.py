@@ -4,7 +4,7 @@ import pytest
 
 from catalog.database import sample_data
 from catalog.database.reports import pending_reports
-from catalog.notifications.messages import pending_media
+from catalog.notifications.alerts import pending_media
 
 pytestmark = pytest.mark.database
 

@@ -6,6 +6,7 @@ import pytest
 
 from catalog.ingestion.rate import Quota
 from catalog.monitoring import loads
+from catalog.monitoring.sources import Source
 from catalog.providers.jamendo.provider import Jamendo
 from catalog.tests.e2e.conftest import snap_recording
 from catalog.tests.waiting import until
@@ -33,7 +34,7 @@ def counted_as_real(bench):
 
 def stocksnap(bench):
     with bench.catalog() as connection:
-        source = loads.Source("stocksnap", "image", "stocksnap")
+        source = Source("stocksnap", "image", "stocksnap")
         return loads.freshness(connection, [source], datetime.now(UTC))[source]
 
 

@@ -5,12 +5,13 @@ from datetime import date
 
 import pytest
 
+from catalog.core.errors import Fatal
 from catalog.core.secrets import Secret
 from catalog.core.setting_values import Reviews, Silencing, SkippedError
 from catalog.maintenance.github import GitHub
 from catalog.maintenance.reviews import MARKER, due, urgency_of, weekdays_since, write
 from catalog.maintenance.silenced import MISSING, NO_ISSUE, OPEN, closed_issues, issue_state
-from catalog.notifications.messages import stale_entries
+from catalog.notifications.alerts import stale_entries
 from catalog.tests.maintenance.github_server import FakeGitHub, json_response
 
 pytestmark = pytest.mark.enable_socket
@@ -125,6 +126,27 @@ def test_approvals_that_a_branch_requires(fake, github, protection, is_due):
     fake.pulls["owner/name"] = [pull(1)]
     fake.reviews[1] = [{"user": {"login": "ada"}, "state": "APPROVED"}]
     assert bool(numbers(github)) is is_due
+
+
+def test_a_token_that_may_not_read_the_protection_of_branches(fake, github, monkeypatch):
+    """Such a refusal concerns all pull requests: without an error, nobody would notice that none is due."""
+    monkeypatch.setattr(fake, "_protection", lambda *_: json_response({"message": "not accessible"}, 403))
+    fake.pulls["owner/name"] = [pull(1)]
+    with pytest.raises(Fatal, match="403 to GET /repos/owner/name/branches/main/protection"):
+        due(github, SETTINGS, FRIDAY)
+
+
+@pytest.mark.parametrize("field", ["events", "comments", "reviews"])
+def test_a_pull_request_that_is_gone_affects_no_other(fake, github, field, monkeypatch):
+    answer = fake._list
+    gone = ("1", field)
+    monkeypatch.setattr(
+        fake,
+        "_list",
+        lambda request, *about: json_response({}, 404) if about == gone else answer(request, *about),
+    )
+    fake.pulls["owner/name"] = [pull(1), pull(2)]
+    assert numbers(github) == [2]
 
 
 def test_a_reminder_replaces_the_one_before(fake, github):

@@ -10,8 +10,8 @@ import pytest
 from catalog.data_refresh.search.client import connect
 from catalog.monitoring import cluster
 from catalog.monitoring.cluster_state import Cluster, Known, Problem, differs, known
-from catalog.monitoring.health import of_engine
-from catalog.notifications.messages import engine_state
+from catalog.monitoring.engine_health import engine_findings
+from catalog.notifications.alerts import engine_state
 from catalog.tests.data_refresh.engine_proxy import Answer
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.data_refresh.test_filtered import titled
@@ -65,7 +65,7 @@ def test_documents_without_a_node(roomy):
     )
     found = look(roomy.client, 1)
     assert (found.state, keys(found)) == ("critical", ["status red image-by-hand"])
-    assert [(one.severity, one.runbook) for one in of_engine(found)] == [("error", "engine-status")]
+    assert [(one.severity, one.runbook) for one in engine_findings(found)] == [("error", "engine-status")]
 
 
 def test_another_index_that_turns_yellow_is_a_change(roomy):
@@ -166,7 +166,7 @@ def test_an_index_that_is_read_only(roomy):
             index="image-a", settings={"index": {"blocks": {"read_only_allow_delete": None}}}
         )
     assert (found.state, keys(found)) == ("critical", ["read-only image-a"])
-    assert [(one.severity, one.runbook) for one in of_engine(found)] == [("error", "engine-disk")]
+    assert [(one.severity, one.runbook) for one in engine_findings(found)] == [("error", "engine-disk")]
 
 
 @pytest.mark.usefixtures("roomy")
@@ -281,7 +281,7 @@ def test_a_part_that_cannot_be_read_is_not_well(faulty, path, part, body):
     found = look(search.client, 1)
     assert found.state == "degraded"
     assert f"unread {part}" in keys(found)
-    assert [(one.severity, one.runbook) for one in of_engine(found)] == [("error", "unknown")]
+    assert [(one.severity, one.runbook) for one in engine_findings(found)] == [("error", "unknown")]
 
 
 WELL = Cluster("well", (), "status green")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from catalog.monitoring import health
+from catalog.monitoring import catalog_health
 from catalog.monitoring.dataset import DAG_ID, newest
 
 pytestmark = pytest.mark.database
@@ -41,9 +41,9 @@ def test_the_newest_published_version_counts(catalog):
 ])  # fmt: skip
 def test_an_old_version_is_a_finding_while_the_schedule_is_on(catalog, scheduled, days, late):
     version(catalog, 1, "published", NOW - timedelta(days=days))
-    found = list(health.of_dataset(newest(catalog), NOW, scheduled))
+    found = list(catalog_health.old_dataset(newest(catalog), NOW, scheduled))
     assert [(one.runbook, one.dag_id) for one in found] == ([("dataset", DAG_ID)] if late else [])
 
 
 def test_before_the_first_version_nothing_is_late():
-    assert not list(health.of_dataset(None, NOW, [DAG_ID]))
+    assert not list(catalog_health.old_dataset(None, NOW, [DAG_ID]))

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from catalog.monitoring import gaps, health
-from catalog.monitoring.loads import KEPT, Source
+from catalog.monitoring import catalog_health, gaps
+from catalog.monitoring.loads import KEPT
+from catalog.monitoring.sources import Source
 from catalog.tests.monitoring.reports import report
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
@@ -38,7 +39,7 @@ def missed(catalog, now=NOW):
 def test_days_that_were_never_pulled(catalog):
     pulled(catalog, *range(20, 12, -1), *range(9, 5, -1), *range(4, 0, -1))
     assert missed(catalog) == [(12, 3), (5, 1)]
-    found, _ = health.of_catalog(catalog, NOW)
+    found, _ = catalog_health.catalog_findings(catalog, NOW)
     [one] = [one for one in found if one.runbook == "missed-days"]
     assert (one.subject, one.severity, one.dag_id) == ("europeana (image)", "error", "europeana_workflow")
     assert one.text == (
@@ -50,7 +51,7 @@ def test_a_schedule_that_is_off_misses_nothing(catalog):
     pulled(catalog, 9, 5)
     of_gaps = {"europeana_workflow": 1, "flickr_workflow": 0}
     for dag_id, number in of_gaps.items():
-        found, _ = health.of_catalog(catalog, NOW, [dag_id])
+        found, _ = catalog_health.catalog_findings(catalog, NOW, [dag_id])
         assert [one.runbook for one in found if one.runbook == "missed-days"] == ["missed-days"] * number
 
 

@@ -13,10 +13,11 @@ from catalog.data_refresh.refresh import CreatedIndex, begin, note_index, reach
 from catalog.data_refresh.search.client import complete_answer
 from catalog.ingestion.registry import BrokenProvider
 from catalog.local.stack import ROOT
-from catalog.monitoring import health, loads
-from catalog.monitoring.loads import Freshness, Source
+from catalog.monitoring import catalog_health, engine_health, finding, loads
+from catalog.monitoring.loads import Freshness
 from catalog.monitoring.refreshes import NOTICEABLE, Alias, Refreshed, live, promoted
 from catalog.monitoring.rows import numbers
+from catalog.monitoring.sources import Source
 from catalog.providers.jamendo.provider import Jamendo
 from catalog.tests.data_refresh.test_refresh import plan, turn
 from catalog.tests.monitoring.reports import report
@@ -51,7 +52,7 @@ def incomplete(catalog):
 )
 def test_loads(catalog, fields, runbook, words):
     report(catalog, "flickr", NOW, **fields)
-    found = health.of_loads(incomplete(catalog))
+    found = catalog_health.not_whole(incomplete(catalog))
     assert [one.runbook for one in found] == ([runbook] if runbook else [])
     assert all(words in one.text and one.severity == "error" and one.run_id for one in found)
 
@@ -113,12 +114,15 @@ def test_windows_that_end_before_they_begin_and_empty_ones_hide_nothing(catalog,
 def test_a_source_is_one_finding_however_many_windows_are_not_whole(catalog):
     for hours, window in enumerate((FIRST, SECOND, SECOND)):
         report(catalog, "flickr", NOW - timedelta(hours=hours), run_id=f"run{hours}", **window, **SHORT)
-    [found] = health.of_loads(incomplete(catalog))
+    [found] = catalog_health.not_whole(incomplete(catalog))
     assert (found.run_id, found.text) == (
         "run0",
         "is not whole: 1 of 900 came; one earlier window is not whole either",
     )
-    assert health.of_loads(loads.not_whole(catalog, [FLICKR], NOW + loads.KEPT + timedelta(days=1))) == []
+    assert (
+        catalog_health.not_whole(loads.not_whole(catalog, [FLICKR], NOW + loads.KEPT + timedelta(days=1)))
+        == []
+    )
 
 
 @pytest.mark.database
@@ -143,7 +147,7 @@ def test_a_shortfall_is_reported_until_the_provider_would_be_late(catalog):
 )
 def test_only_what_is_scheduled_can_be_late(state, scheduled, number):
     last = None if state == "never" else NOW - timedelta(days=9)
-    found = health.of_freshness({FLICKR: Freshness(last, None, None, state)}, scheduled)
+    found = catalog_health.late({FLICKR: Freshness(last, None, None, state)}, scheduled)
     assert len(found) == number
     assert all("2024-03-05" in one.text and one.page == "providers/flickr" for one in found)
     assert all(("was not checked" in one.text) is (scheduled is None) for one in found)
@@ -154,9 +158,9 @@ def test_only_what_is_scheduled_can_be_late(state, scheduled, number):
 def test_a_provider_whose_pulls_are_never_whole_becomes_late(catalog):
     for days in range(9):
         report(catalog, "flickr", NOW - timedelta(days=days), run_id=f"{days}", whole=False)
-    [found] = health.of_freshness(loads.freshness(catalog, [FLICKR], NOW))
+    [found] = catalog_health.late(loads.freshness(catalog, [FLICKR], NOW))
     assert "no pull was whole since the first load, on 2024-03-06" in found.text
-    assert health.of_freshness(loads.freshness(catalog, [FLICKR], NOW - timedelta(days=7))) == []
+    assert catalog_health.late(loads.freshness(catalog, [FLICKR], NOW - timedelta(days=7))) == []
 
 
 @pytest.mark.database
@@ -168,9 +172,9 @@ def test_quotas(catalog):
     for used, number in ((quota.requests - 1, 0), (quota.requests, 1)):
         catalog.execute("delete from rate_quota")
         catalog.execute("insert into rate_quota values (%s, %s, %s)", [key, start, used])
-        found = health.of_quotas(catalog, NOW)
+        found = catalog_health.used_quotas(catalog, NOW)
         assert [one.subject for one in found] == ["jamendo"] * number
-    assert health.of_quotas(catalog, quota.resumes(NOW)) == []
+    assert catalog_health.used_quotas(catalog, quota.resumes(NOW)) == []
 
 
 def refreshed(days, stage="promoted", **documents):
@@ -180,14 +184,14 @@ def refreshed(days, stage="promoted", **documents):
 
 
 def test_sources_that_shrink():
-    [found] = health.of_documents([refreshed(2, flickr=1000, met=1000)], {"flickr": 790, "met": 950})
+    [found] = engine_health.shrunk_sources([refreshed(2, flickr=1000, met=1000)], {"flickr": 790, "met": 950})
     assert (found.subject, found.runbook) == ("flickr (image)", "shrinking")
     assert "790 documents are searched, 1,000 before the refresh of 2024-03-12" in found.text
     few, many = (refreshed(1, nappy=NOTICEABLE - n) for n in (1, 0))
-    assert health.of_documents([few], {"met": 1}) == []
-    assert len(health.of_documents([many], {"met": 1})) == 1
-    assert len(health.of_documents([few], {})) == 1
-    assert health.of_documents([], {}) == []
+    assert engine_health.shrunk_sources([few], {"met": 1}) == []
+    assert len(engine_health.shrunk_sources([many], {"met": 1})) == 1
+    assert len(engine_health.shrunk_sources([few], {})) == 1
+    assert engine_health.shrunk_sources([], {}) == []
 
 
 @pytest.mark.database
@@ -201,16 +205,19 @@ def test_documents_that_were_counted_and_that_are_gone(catalog, name, made, left
     note_index(catalog, begun, "image-1", CreatedIndex("u", made))
     reach(catalog, begun, "promoted")
     alias = Alias(name, "image", "image-1", left, uuid="u")
-    [*findings] = health.of_losses([alias], catalog)
+    [*findings] = engine_health.shrunk_aliases([alias], catalog)
     assert [(one.subject, one.runbook) for one in findings] == [(f"alias {name}", "shrinking")] * found
 
 
 def test_tables_that_stay_live_without_their_indexes():
     """A refresh passes through this stage; that it stays there is wrong."""
-    assert list(health.of_stages([refreshed(0.5, "tables")], NOW)) == []
-    assert list(health.of_stages([refreshed(2, "working"), refreshed(2)], NOW)) == []
+    assert list(engine_health.unpromoted([refreshed(0.5, "tables")], NOW)) == []
+    assert list(engine_health.unpromoted([refreshed(2, "working"), refreshed(2)], NOW)) == []
     given_up = msgspec.structs.replace(refreshed(0.1, "tables"), ended_for="another run")
-    found = [*health.of_stages([refreshed(2, "tables")], NOW), *health.of_stages([given_up], NOW)]
+    found = [
+        *engine_health.unpromoted([refreshed(2, "tables")], NOW),
+        *engine_health.unpromoted([given_up], NOW),
+    ]
     assert [(one.severity, one.runbook) for one in found] == [("error", "refresh-failed")] * 2
 
 
@@ -224,7 +231,7 @@ def test_tables_that_stay_live_without_their_indexes():
 )
 def test_the_most_documents_of_the_week_count(before, after):
     history = [refreshed(days, met=number) for days, number in enumerate(reversed(before), 1)]
-    [found] = health.of_documents(history, {"met": after})
+    [found] = engine_health.shrunk_sources(history, {"met": after})
     assert f"{after:,} documents are searched, 1,000 before" in found.text
 
 
@@ -238,7 +245,7 @@ def test_refreshes_of_a_week_or_the_last_one(catalog):
         catalog.execute("insert into refresh (number, plan, stage, begun_on) values (%s, %s, %s, %s)", values)
 
     def found():
-        return [one.run_id for one in promoted(catalog, "image", NOW - health.LOOK_BACK)]
+        return [one.run_id for one in promoted(catalog, "image", NOW - engine_health.LOOK_BACK)]
 
     refresh(30, "promoted")
     refresh(20, "promoted")
@@ -253,10 +260,10 @@ def test_refreshes_of_a_week_or_the_last_one(catalog):
 def test_aliases_without_an_index_and_with_several():
     there, missing = Alias("image", "image", "image-1", 5), Alias("image-filtered", "image", None)
     torn = Alias("image", "image", None, problem="the alias image points at a, b")
-    assert list(health.of_aliases([missing], promoted=False)) == []  # before the first refresh
-    [found] = health.of_aliases([there, missing], promoted=True)
+    assert list(engine_health.wrong_aliases([missing], promoted=False)) == []  # before the first refresh
+    [found] = engine_health.wrong_aliases([there, missing], promoted=True)
     assert (found.severity, found.subject, found.runbook) == ("error", "alias image-filtered", "alias")
-    both = [found.text for found in health.of_aliases([torn, missing], promoted=True)]
+    both = [found.text for found in engine_health.wrong_aliases([torn, missing], promoted=True)]
     assert both == [torn.problem, found.text]
 
 
@@ -319,10 +326,12 @@ def test_only_numbers_of_things_count():
 
 
 def test_a_provider_that_cannot_be_imported_is_a_finding(monkeypatch):
-    monkeypatch.setattr(health, "broken_providers", lambda: {"met": BrokenProvider("met: line 3")})
-    assert [(one.subject, one.text) for one in health.of_code()] == [("met", "met: line 3")]
+    monkeypatch.setattr(catalog_health, "broken_providers", lambda: {"met": BrokenProvider("met: line 3")})
+    assert [(one.subject, one.text) for one in catalog_health.broken_declarations()] == [
+        ("met", "met: line 3")
+    ]
 
 
 def test_every_finding_has_a_row_of_the_runbook():
     anchors = re.findall(r'<a id="([^"]+)">', (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8"))
-    assert sorted(anchors) == sorted(get_args(health.Runbook))
+    assert sorted(anchors) == sorted(get_args(finding.Runbook))

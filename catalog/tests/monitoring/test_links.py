@@ -7,7 +7,7 @@ import pytest
 from catalog.links.plan import Survey, plan
 from catalog.links.report import lines, sentence
 from catalog.monitoring.links import newest
-from catalog.monitoring.loads import Source
+from catalog.monitoring.sources import Source
 from catalog.tests.links.checks import Checks, day
 from catalog.tests.values import present
 

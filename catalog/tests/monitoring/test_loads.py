@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from catalog.ingestion.reasons import OTHER
 from catalog.ingestion.registry import provider_class
 from catalog.monitoring import loads
-from catalog.monitoring.loads import Source, sources
+from catalog.monitoring.sources import Source, all_sources
 from catalog.tests.monitoring.reports import report
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
@@ -54,13 +55,20 @@ def test_the_history_of_a_source_begins_with_its_newest_load(loaded):
     assert loads.reasons(found, "skipped") == {"too small": 1}
 
 
+def test_a_reason_of_rejects_and_of_skips_is_added_up(catalog):
+    counts = {"rejected_reasons": {"no url": 1, OTHER: 5}, "skipped_reasons": {OTHER: 4}}
+    report(catalog, "flickr", days_ago(1), rejected=6, skipped=4, **counts)
+    [load] = loads.history(catalog, FLICKR, 1)
+    assert load.reasons == {"no url": 1, OTHER: 9}
+
+
 def test_freshness(loaded):
     """A partial load does not count; a month is late for a daily provider."""
-    found = loads.freshness(loaded, sources(), NOW)
+    found = loads.freshness(loaded, all_sources(), NOW)
     assert found[FLICKR].state == "fresh"
     assert (found[MET].state, found[MET].last) == ("late", days_ago(30))
     assert found[NAPPY].state == "never"  # limited
-    assert len(found) == len(sources())
+    assert len(found) == len(all_sources())
 
 
 def test_a_pull_that_is_loaded_late_is_late(catalog):
@@ -96,7 +104,8 @@ def test_the_loads_that_wrote_a_record(loaded):
 
 
 def test_an_empty_catalog(catalog):
-    assert {freshness.state for freshness in loads.freshness(catalog, sources(), NOW).values()} == {"never"}
+    found = loads.freshness(catalog, all_sources(), NOW).values()
+    assert {freshness.state for freshness in found} == {"never"}
     assert [number for _, number in loads.growth(catalog, NOW)] == [0] * loads.WEEKS
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from catalog.notifications.blocks import blocks
 from catalog.notifications.digest import collect, digest, waiting
-from catalog.notifications.messages import Origin, load_completion
+from catalog.notifications.load_report import load_completion
+from catalog.notifications.message import Origin
 from catalog.tests.notifications.test_notifications import report
 from catalog.tests.values import present
 from catalog.tests.waiting import until

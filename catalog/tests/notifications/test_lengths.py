@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from catalog.notifications.blocks import BLOCKS, FIELD, FIELDS, HEADER, SECTION, TOTAL, blocks
 from catalog.notifications.lengths import divided, shortened
-from catalog.notifications.messages import Message, Origin, escaped, link
+from catalog.notifications.message import Message, Origin, escaped, link
 from catalog.tests.values import present
 
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), max_size=40)

@@ -1,20 +1,14 @@
 """Messages for Slack, and the conditions under which they are sent."""
 
 from datetime import UTC, datetime, timedelta, timezone
-from types import SimpleNamespace
 
 import pytest
 
 from catalog.core.setting_values import Silencing
-from catalog.notifications.blocks import blocks
-from catalog.notifications.delivery import reason_not_to_send, silencing_issue
-from catalog.notifications.messages import (
-    Message,
-    Origin,
-    duration,
-    flags_of,
+from catalog.ingestion.shortfalls import flags
+from catalog.maintenance.silenced import Closed
+from catalog.notifications.alerts import (
     flickr_suggestions,
-    load_completion,
     malformed_setting,
     pending_media,
     reingestion_errors,
@@ -22,6 +16,11 @@ from catalog.notifications.messages import (
     stale_entries,
     task_failure,
 )
+from catalog.notifications.blocks import blocks
+from catalog.notifications.delivery import reason_not_to_send, silencing_issue
+from catalog.notifications.load_report import load_completion
+from catalog.notifications.message import Message, Origin, duration
+from catalog.providers.flickr.audit import Suggestion
 from catalog.tests.values import present
 
 MESSAGE = Message(
@@ -187,7 +186,7 @@ ACCEPTING = (
     'If this is right, trigger the DAG with the conf {"accept_shortfall": true}: '
     "the pull then counts as whole."
 )
-ENTRY = SimpleNamespace(
+ENTRY = Closed(
     dag_id="f",
     issue="https://github.com/o/n/issues/2",
     predicate="Time|Out",
@@ -263,7 +262,7 @@ SILENCED = [
         ],
     ),
     (
-        lambda: flickr_suggestions("d", "t", [SimpleNamespace(name="A <b>", nsid="1@N00", photos=700)]),
+        lambda: flickr_suggestions("d", "t", [Suggestion(name="A <b>", nsid="1@N00", photos=700)]),
         [
             "*Consider adding these institutions as sub-providers of Flickr:*",
             "  - A &lt;b&gt;: 1@N00 _(700 CC-licensed images)_",
@@ -325,4 +324,4 @@ def test_slack_shows_what_the_log_says(build, lines):
 )
 def test_flags(report, words):
     usual = {"complete": True, "whole": True, "replayed": False, "shortfalls": [], "accepted": False}
-    assert flags_of({**usual, **report}) == words
+    assert flags({**usual, **report}) == words

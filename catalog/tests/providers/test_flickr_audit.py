@@ -3,7 +3,7 @@
 import pytest
 
 from catalog.core.errors import Fatal, Retry
-from catalog.notifications.messages import flickr_suggestions
+from catalog.notifications.alerts import flickr_suggestions
 from catalog.providers.flickr.audit import ENDPOINT, EXCLUDED, Suggestion, suggestions
 from catalog.providers.flickr.provider import SOURCES
 from catalog.providers.flickr.search import LICENSES
