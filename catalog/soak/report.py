@@ -42,11 +42,10 @@ def summary(
         console.print(
             f"\n{violation.oracle} at {violation.at:.0f} s: {violation.message}",
             style="bold red",
-            highlight=False,
-            markup=False,
+            soft_wrap=True,
         )
         for event in violation.events:
-            console.print(f"    {event}", highlight=False, soft_wrap=True, markup=False)
+            console.print(f"    {event}", soft_wrap=True)
 
 
 def _counts(console: Console, title: str, counts: Counts) -> None:
