@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from catalog.cli import program
 from catalog.core.files import write_atomically
-from catalog.core.settings import SETTINGS
+from catalog.core.settings import SETTINGS, airflow_variable
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,7 +61,7 @@ _SECRET_VARIABLES = {
     "STAGING_DEPLOY",
 }
 _PLAIN = {s.name for s in SETTINGS if s.kind == "environment"} | {
-    f"AIRFLOW_VAR_{s.name}"
+    airflow_variable(s.name)
     for s in SETTINGS
     if s.kind.startswith("Variable") and s.name not in _SECRET_VARIABLES
 }

@@ -25,6 +25,7 @@ from catalog.local.runs import Run, check_conf, outcome, watch
 from catalog.local.schedules import unpaused
 from catalog.local.stack import API_DB, CATALOG_DB, COMPONENTS, STAGING_DB, Stack
 from catalog.local.trace import trace_record
+from catalog.local.variables import stored_variables
 from catalog.local.views import (
     colored,
     console,
@@ -224,7 +225,9 @@ def demo(
         if live
         else "the recordings in catalog/providers/*/recording (made up)"
     )
-    names = demonstration.select_providers(everything, live)
+    names = demonstration.select_providers(everything)
+    if live:
+        names = demonstration.with_access(names, stored_variables(stack))
     notify(f"triggering the DAGs of {len(names)} providers on {source}")
     runs = _run(stack, demonstration.provider_dags(names, live))
     console.print(outcome_table(runs, demonstration.reports(stack, runs)))

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 import psycopg
@@ -16,7 +16,7 @@ from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.keys import answers
 from catalog.local.lifecycle import StackError
 from catalog.local.stack import COMPONENTS, Stack
-from catalog.local.variables import stored_variables
+from catalog.local.variables import stored_variables, value_of
 
 Grade = Literal["ok", "note", "wrong"]
 
@@ -99,11 +99,12 @@ def _airflow(stack: Stack) -> Iterator[Finding]:
             "(./just airflow dags pause ID), then ./just airflow variables delete HELD_SCHEDULES"
         )
         yield Finding("schedules", "note", f"held: {held}; {advice}")
-    yield from _malformed({name: str(found["value"]) for name, found in variables.items()})
+    stored = {name: str(found["value"]) for name, found in variables.items()}
+    yield from _malformed(stored)
     for connection, use in ((SLACK_NOTIFICATIONS, "reports"), (SLACK_ALERTS, "alerts")):
         if connection not in connections and f"AIRFLOW_CONN_{connection.upper()}" not in os.environ:
             yield Finding(f"connection {connection}", "note", f"not set; {use} go to the task logs only")
-    yield from _keys(variables)
+    yield from _keys(stored)
 
 
 def _components(health: Mapping[str, Mapping[str, object] | None]) -> Finding:
@@ -117,17 +118,15 @@ def _components(health: Mapping[str, Mapping[str, object] | None]) -> Finding:
     return Finding("Airflow", "ok", ", ".join(COMPONENTS))
 
 
-def _malformed(variables: Mapping[str, str]) -> Iterator[Finding]:
+def _malformed(stored: Mapping[str, str]) -> Iterator[Finding]:
     """Check the settings.
 
     Args:
-        variables: Values in Airflow's database by name; the environment takes precedence.
+        stored: The stored Variables by name; see `value_of`.
     """
     for setting in SETTINGS:
-        value = os.environ.get(
-            setting.name if setting.kind == "environment" else f"AIRFLOW_VAR_{setting.name}",
-            variables.get(setting.name),
-        )
+        name = setting.name
+        value = os.environ.get(name) if setting.kind == "environment" else value_of(name, stored)
         try:
             _, problem = setting.decode(value)
         except Malformed as error:
@@ -136,19 +135,15 @@ def _malformed(variables: Mapping[str, str]) -> Iterator[Finding]:
             yield Finding(f"{setting.kind} {setting.name}", "wrong", problem)
 
 
-def _keys(variables: Container[str]) -> Iterator[Finding]:
-    def is_set(variable: str) -> bool:
-        """Return whether it has a value; the environment takes precedence, even if it is empty there."""
-        return bool(os.environ.get(f"AIRFLOW_VAR_{variable}", variable in variables))
-
+def _keys(stored: Mapping[str, str]) -> Iterator[Finding]:
     for cls in provider_classes():
         key = cls.key
-        if key and not is_set(key.variable):
+        if key and not value_of(key.variable, stored):
             message = (
                 f"not set; {cls.name} runs on recordings only. Get one at {key.get_at}, set the Variable"
             )
             yield Finding(f"key {key.variable}", "note", message)
-    if not is_set("CONTACT_EMAIL"):
+    if not value_of("CONTACT_EMAIL", stored):
         asking = ", ".join(cls.name for cls in provider_classes() if cls.needs_contact)
         message = f"not set; {asking} requires the operator's address in each request"
         yield Finding("CONTACT_EMAIL", "note", message)
@@ -156,20 +151,20 @@ def _keys(variables: Container[str]) -> Iterator[Finding]:
 
 def _asked(stack: Stack) -> Iterator[Finding]:
     try:
-        variables = stored_variables(stack)
+        stored = stored_variables(stack)
     except StackError as error:
         yield Finding("keys", "wrong", f"{error}; only keys of the environment are tried")
-        variables = {}
-    yield from _answers(variables)
+        stored = {}
+    yield from _answers(stored)
 
 
-def _answers(variables: Mapping[str, str]) -> Iterator[Finding]:
+def _answers(stored: Mapping[str, str]) -> Iterator[Finding]:
     """Say what the API of each provider whose key is set answers.
 
     Args:
-        variables: Values in Airflow's database by name.
+        stored: The stored Variables by name; see `value_of`.
     """
-    for key, cls, answer in answers(variables):
+    for key, cls, answer in answers(stored):
         check = f"key {key.variable}"
         match answer.verdict:
             case "accepted":
