@@ -26,9 +26,14 @@ import psycopg
 from catalog.core.files import write_atomically
 from catalog.database import schema
 from catalog.local.components import become_component, warm_airflow
-from catalog.local.demote import dies_with_parent
 from catalog.local.postgres import Postgres
-from catalog.local.processes import become_subreaper, descendants, kill_descendants, kill_group
+from catalog.local.processes import (
+    become_subreaper,
+    descendants,
+    dies_with_parent,
+    kill_descendants,
+    kill_group,
+)
 from catalog.local.restarts import CrashLoop, Restarts
 from catalog.local.search import SearchEngine
 from catalog.local.stack import AIRFLOW_DB, API_DB, CATALOG_DB, COMPONENTS, STAGING_DB, Stack
