@@ -170,7 +170,9 @@ class Jobs:
         failed = [t for t in self.tasks(job) if t["state"] in FAILED]
         if failed:
             names = ", ".join(_name(t) for t in failed)
-            self._journal.violate("states", f"{job.name} has succeeded although tasks failed: {names}")
+            self._journal.record_violation(
+                "states", f"{job.name} has succeeded although tasks failed: {names}"
+            )
         job.successes += 1
         job.state = "settled"
         seconds = time.monotonic() - job.opened
@@ -215,7 +217,7 @@ class Jobs:
             message = (
                 f"{job.name} ({job.dag_id} {job.conf}) does not succeed whatever is cleared: {job.message}"
             )
-            self._journal.violate("states", message)
+            self._journal.record_violation("states", message)
         else:
             self.again.append(job)
         self._ended(job, state)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from catalog.soak.findings import ORACLES
 from catalog.soak.jobs import Job
 from catalog.soak.journal import Journal
+from catalog.soak.violations import ORACLES
 
 Counts = Mapping[str, int]
 
