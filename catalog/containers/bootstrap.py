@@ -106,9 +106,8 @@ def show_variables() -> None:
         described = dict(session.execute(select(Variable.key, Variable.description)).tuples().all())
     for name, value, meaning in defaults():
         text = f"{meaning}; empty: {value}"
-        found = Variable.get(
-            name, default_var=None
-        )  # also from a secrets backend; None if not to be decrypted
+        # Also from a secrets backend; None if it cannot be decrypted.
+        found = Variable.get(name, default_var=None)
         if name in described:
             ours = found == "" or (found, described[name]) == (value, meaning)
         else:

@@ -42,6 +42,10 @@ STOP_SECONDS = 30
 POSTGRES, SEARCH = "PostgreSQL", "OpenSearch"
 
 
+class Stopped(Exception):
+    """The supervisor was asked to stop while starting."""
+
+
 class Supervisor:
     """One run of the stack, from taking the lock until the last child has ended."""
 
@@ -268,10 +272,6 @@ class Supervisor:
             if self._pids.pop(pid, None):
                 _log(f"pid {pid} did not stop within {STOP_SECONDS} s; killed")
                 kill_group(pid)
-
-
-class Stopped(Exception):
-    """The supervisor was asked to stop while starting."""
 
 
 def _log(message: str) -> None:
