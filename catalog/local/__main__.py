@@ -27,9 +27,9 @@ from catalog.local.stack import API_DB, CATALOG_DB, COMPONENTS, STAGING_DB, Stac
 from catalog.local.trace import trace_record
 from catalog.local.variables import stored_variables
 from catalog.local.views import (
+    checks_table,
     colored,
     console,
-    findings_table,
     live_view,
     notify,
     outcome_table,
@@ -204,9 +204,9 @@ def doctor(
     ] = False,
 ) -> None:
     """Diagnose the stack and suggest fixes; exit 1 when something is wrong."""
-    findings = list(examine(Stack(), ask_keys=keys))
-    console.print(findings_table(findings))
-    raise typer.Exit(1 if any(finding.grade == "wrong" for finding in findings) else 0)
+    checks = list(examine(Stack(), ask_keys=keys))
+    console.print(checks_table(checks))
+    raise typer.Exit(1 if any(check.grade == "wrong" for check in checks) else 0)
 
 
 @app.command()
@@ -265,7 +265,7 @@ def _show_search(stack: Stack, names: list[str], live: bool) -> None:
     client = connect(stack.search(stack.settings()).url, engine="opensearch")
     console.print(search_table(client, demonstration.WORDS))
     traces = (trace_record(stack, client, name, live) for name in ("stocksnap", *names) if name in names)
-    console.print(trace_table(next((steps for steps in traces if steps), [])))
+    console.print(trace_table(next((places for places in traces if places), [])))
     console.print("Search it yourself:", Text('./just catalog search "words" --media image', "bold"))
 
 

@@ -14,10 +14,10 @@ from rich.text import Text
 from catalog.cli.program import Terminal
 from catalog.data_refresh.search.queries import search
 from catalog.local import demo
-from catalog.local.doctor import Finding, Grade
+from catalog.local.doctor import Check, Grade
 from catalog.local.runs import Run
 from catalog.local.stack import Stack
-from catalog.local.trace import Step
+from catalog.local.trace import Place
 
 # A log file has room for whole tables. Brackets in what is printed are data, not Rich's markup.
 console = Terminal(width=None if sys.stdout.isatty() else 170, markup=False, highlight=False)
@@ -76,10 +76,10 @@ def _print_changes() -> View:
     return show
 
 
-def findings_table(findings: list[Finding]) -> Table:
+def checks_table(checks: list[Check]) -> Table:
     table = Table("check", "", "result and fix")
-    for finding in findings:
-        table.add_row(finding.check, Text(finding.grade, GRADE_COLORS[finding.grade]), finding.message)
+    for check in checks:
+        table.add_row(check.name, Text(check.grade, GRADE_COLORS[check.grade]), check.message)
     return table
 
 
@@ -115,8 +115,8 @@ def search_table(client: Elasticsearch, words: str) -> Table:
     return table
 
 
-def trace_table(steps: list[Step]) -> Table:
+def trace_table(places: list[Place]) -> Table:
     table = Table("place", "record", title="One record from API response to search hit")
-    for step in steps:
-        table.add_row(*step)
+    for place in places:
+        table.add_row(*place)
     return table
