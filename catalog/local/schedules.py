@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from urllib.parse import quote
 
 import msgspec
 import psutil
 
 from catalog.core.settings import HELD_SCHEDULES
-from catalog.local.airflow_api import FINISHED, AirflowApi, ApiError, JsonObject
+from catalog.local.airflow_api import FINISHED, AirflowApi, ApiError, JsonObject, api_path
 from catalog.local.stack import Stack
 from catalog.local.variables import stored_variables
 
@@ -175,7 +174,7 @@ def _held(api: AirflowApi, dag_ids: Iterable[str], since: datetime) -> list[Json
 
 
 def _path(run: JsonObject) -> str:
-    return f"/api/v2/dags/{run['dag_id']}/dagRuns/{quote(run['dag_run_id'])}"
+    return api_path(run["dag_id"], run["dag_run_id"])
 
 
 def _mark_success(api: AirflowApi, dag_ids: set[str], since: datetime, timeout: float = 20) -> None:
