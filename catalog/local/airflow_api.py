@@ -227,22 +227,13 @@ class AirflowApi:
         }
         self.call("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", body)
 
-    def wait(
-        self,
-        dag_id: str,
-        run_id: str,
-        timeout: float = 600,
-        each: Callable[[JsonObject], None] = lambda _: None,
-        interval: float = 0.25,
-    ) -> str:
+    def wait(self, dag_id: str, run_id: str, timeout: float = 600) -> str:
         """Wait until a run has finished.
 
         Args:
             dag_id: DAG of the run.
             run_id: Run to wait for.
             timeout: Seconds.
-            each: Called with the run at each poll.
-            interval: Seconds between polls.
 
         Returns:
             The final state of the run.
@@ -253,9 +244,8 @@ class AirflowApi:
         deadline = time.monotonic() + timeout
         while True:
             run = self.run(dag_id, run_id)
-            each(run)
             if run["state"] in FINISHED:
                 return str(run["state"])
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{dag_id} {run_id} is {run['state']} after {timeout:.0f} s")
-            time.sleep(interval)
+            time.sleep(0.25)
