@@ -1,0 +1,1 @@
+"""Figures: each benchmark measures one part of the catalog on made-up data."""

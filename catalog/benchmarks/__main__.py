@@ -7,11 +7,7 @@ from pathlib import Path
 from catalog.cli import program
 from catalog.core.errors import Refused
 
-KNOWN = sorted(
-    path.stem
-    for path in Path(__file__).parent.glob("*.py")
-    if not path.stem.startswith("_") and path.stem != "photos"
-)
+KNOWN = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 QUICK = ("ingest", "load", "parse")  # the default
 
 

@@ -8,8 +8,6 @@ import gzip
 import os
 import random
 import resource
-import shutil
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -21,9 +19,9 @@ import psutil
 import psycopg
 from upath import UPath
 
+from catalog.benchmarks._servers import postgres
 from catalog.core.session import Connection
 from catalog.database import schema
-from catalog.local.postgres import Postgres
 from catalog.providers.inaturalist import dump, dump_files, photo_batches, taxa
 from catalog.providers.inaturalist.provider import FILES
 
@@ -111,20 +109,13 @@ def timed(what: str, step: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    base = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    base.chmod(0o755)
-    server = Postgres(base / "pg", "bench", durable=False)
-    try:
+    with postgres("catalog") as (server, base):
         folder = base / "dump"
         folder.mkdir()
         timed(f"generate {PHOTOS:,} photos", lambda: generate(folder))
-        server.start(("catalog",))
         schema.upgrade(server.dsn("catalog"))
         with psycopg.connect(server.dsn("catalog")) as connection:
             measure(connection, UPath(folder))
-    finally:
-        server.stop()
-        shutil.rmtree(base, ignore_errors=True)
 
 
 def measure(connection: Connection, root: UPath) -> None:
@@ -156,7 +147,3 @@ def measure(connection: Connection, root: UPath) -> None:
     print(
         f"bare COPY of the photos' file: {bare:,.0f} rows/s; the batches of the second run: {ratio:.3f} of it"
     )
-
-
-if __name__ == "__main__":
-    main()

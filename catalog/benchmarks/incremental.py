@@ -108,7 +108,3 @@ def main() -> None:
 def _horizon(catalog: str) -> int:
     with psycopg.connect(catalog, autocommit=True) as connection:
         return horizon(connection)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import orjson
 from upath import UPath
 
-from catalog.benchmarks.photos import photos
+from catalog.benchmarks._photos import photos
 from catalog.core.jsontypes import Params
 from catalog.ingestion.client import Client
 from catalog.ingestion.pagination import Cursor, Page

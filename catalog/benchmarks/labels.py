@@ -7,7 +7,6 @@ plain UPDATE joins the staged labels and appends them. Both work on a copy of th
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import psycopg
 from psycopg import sql
 from upath import UPath
 
+from catalog.benchmarks._servers import copy_of, postgres
 from catalog.benchmarks.load import load, write_parts
 from catalog.core.session import Connection
 from catalog.database import schema
@@ -61,12 +61,8 @@ def compare(connection: Connection, path: Path) -> None:
 
 def measure(server: Postgres, path: Path, *forms: Form) -> list[float]:
     """Return the seconds that each of several forms takes, one after the other on one copy of the base."""
-    with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
-        admin.execute("drop database if exists bench with (force)")
-        admin.execute("create database bench template base strategy file_copy")
-        admin.execute("checkpoint")
     seconds = []
-    with psycopg.connect(server.dsn("bench"), autocommit=True) as connection:
+    with copy_of(server, "base") as connection:
         for form in forms:
             began = time.perf_counter()
             form(connection, path)
@@ -80,11 +76,8 @@ def show(name: str, seconds: float, floor: float = 0) -> None:
 
 
 def main() -> None:
-    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    folder.chmod(0o755)
-    server, path = Postgres(folder / "pg", "bench", durable=False), folder / "labels.jsonl"
-    try:
-        server.start(("base",))
+    with postgres("base") as (server, folder):
+        path = folder / "labels.jsonl"
         schema.upgrade(server.dsn("base"))
         with psycopg.connect(server.dsn("base"), autocommit=True) as connection:
             load(connection, write_parts(folder / "parts", ROWS), ROWS)
@@ -101,10 +94,3 @@ def main() -> None:
         merged, compared = measure(server, path, merge, compare)
         show("merge", merged, floor)
         show("comparison alone", compared)
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -13,8 +13,6 @@ import logging
 import multiprocessing
 import os
 import resource
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -22,12 +20,12 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection as Pipe
-from pathlib import Path
 
 import psycopg
 import requests
 from requests.adapters import HTTPAdapter
 
+from catalog.benchmarks._servers import postgres
 from catalog.core.session import Connection
 from catalog.database import schema
 from catalog.links.conclude import conclude
@@ -36,7 +34,6 @@ from catalog.links.plan import Survey, plan
 from catalog.links.slots import SharedSlots
 from catalog.links.survey import check_links
 from catalog.links.web import Checker, Web
-from catalog.local.postgres import Postgres
 
 LINKS = int(os.environ.get("BENCH_LINKS", "200000"))
 HOSTS = int(os.environ.get("BENCH_HOSTS", "200"))
@@ -184,12 +181,8 @@ def sample(connection: Connection, run_id: str, provider: str) -> tuple[float, f
 
 
 def main() -> None:
-    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    folder.chmod(0o755)
-    database = Postgres(folder / "pg", "bench", durable=False)
     sizes = {"small": LINKS // 10, "large": LINKS}
-    try:
-        database.start(("bench",))
+    with postgres("bench") as (database, _):
         dsn = database.dsn("bench")
         schema.upgrade(dsn)
         with server() as port, psycopg.connect(dsn, autocommit=True) as connection:
@@ -219,10 +212,3 @@ def main() -> None:
                 planned, judged = sample(connection, f"sample of {name}", name)
                 text = f"sample, {rows:,} open removals"
                 print(f"{text:36} {'':>9} {'':>7} {planned:>7.2f} {judged:>8.2f}", flush=True)
-    finally:
-        database.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -8,9 +8,7 @@ makes a large table.
 
 import os
 import resource
-import shutil
 import statistics
-import tempfile
 import time
 import uuid
 from collections import defaultdict
@@ -20,7 +18,8 @@ from pathlib import Path
 import psycopg
 from upath import UPath
 
-from catalog.benchmarks.photos import photos
+from catalog.benchmarks._photos import photos
+from catalog.benchmarks._servers import postgres
 from catalog.core.columns import COLUMNS
 from catalog.core.session import Connection
 from catalog.database import schema
@@ -29,7 +28,6 @@ from catalog.ingestion.tsv import Encoder
 from catalog.ingestion.urls import UrlCleaner
 from catalog.loading.load import Load
 from catalog.loading.report import LoadKey, LoadReport
-from catalog.local.postgres import Postgres
 from catalog.providers.flickr.provider import Flickr
 
 ROWS = int(os.environ.get("BENCH_ROWS", "200000"))
@@ -157,17 +155,10 @@ def bare_copy(connection: Connection, parts: list[UPath], rows: int) -> float:
 
 
 def main() -> None:
-    base = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    base.chmod(0o755)
-    server = Postgres(base / "pg", "bench", durable=os.environ.get("BENCH_DURABLE") == "1")
-    try:
-        server.start(("catalog",))
+    with postgres("catalog", durable=os.environ.get("BENCH_DURABLE") == "1") as (server, base):
         schema.upgrade(server.dsn("catalog"))
         with psycopg.connect(server.dsn("catalog"), autocommit=True) as connection:
             _measure(connection, base)
-    finally:
-        server.stop()
-        shutil.rmtree(base, ignore_errors=True)
 
 
 def _measure(connection: Connection, base: Path) -> None:

@@ -9,19 +9,16 @@ of BENCH_TERMS terms (default: 500; 0 to publish all), which no record has.
 import multiprocessing
 import os
 import resource
-import shutil
-import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import psycopg
 from psycopg import sql
 from upath import UPath
 
+from catalog.benchmarks._servers import postgres
 from catalog.data_refresh.search.normal_form import normal_form
 from catalog.database import sample_data, schema
-from catalog.local.postgres import Postgres
 from catalog.publishing import part_states, parts, versions, writing
 from catalog.publishing.part_writer import query
 from catalog.publishing.sensitive import Sensitive
@@ -55,12 +52,8 @@ def publish(dsn: str, root: str, number: int) -> tuple[float, int]:
 
 
 def main() -> None:
-    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    folder.chmod(0o755)
-    server = Postgres(folder / "pg", "bench", durable=False)
     context = multiprocessing.get_context("spawn")
-    try:
-        server.start(("bench",))
+    with postgres("bench") as (server, folder):
         dsn, root = server.dsn("bench"), str(folder / "dataset")
         schema.upgrade(dsn)
         best_copy, best, memory, sent = float("inf"), float("inf"), 0, 0
@@ -92,10 +85,3 @@ def main() -> None:
             f"  {memory / 1000:,.0f} MB each"
         )
         print(f"Parquet: {len(files)} files, {size / 1e6:,.0f} MB, {size / rows:.0f} bytes a row")
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    main()

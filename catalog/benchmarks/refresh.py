@@ -7,8 +7,6 @@ gets documents that were made before.
 
 import multiprocessing
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +17,7 @@ from typing import NamedTuple
 import psycopg
 from elasticsearch.helpers import parallel_bulk
 
+from catalog.benchmarks._servers import postgres
 from catalog.data_refresh.search.client import connect
 from catalog.data_refresh.search.document_rows import CHUNK
 from catalog.data_refresh.search.documents import COLUMNS, MediaRow, document
@@ -30,7 +29,6 @@ from catalog.data_refresh.tables import promotion
 from catalog.data_refresh.tables.copy import TableCopy
 from catalog.data_refresh.tables.index_building import build_indexes
 from catalog.database import sample_data, schema
-from catalog.local.postgres import Postgres
 from catalog.local.search import SearchEngine
 
 META = index_meta("image", "benchmark", "1", DEFAULT)
@@ -145,17 +143,19 @@ def _measure(work: Callable[..., None], *arguments: str) -> Measurement:
 
 
 @contextmanager
+def _engine(folder: Path) -> Iterator[SearchEngine]:
+    engine = SearchEngine(folder, heap="1g")
+    engine.start()
+    try:
+        yield engine
+    finally:
+        engine.stop()
+
+
+@contextmanager
 def servers() -> Iterator[tuple[str, str, SearchEngine]]:
     """Start both databases, with images in the catalog, and an engine that may still be starting."""
-    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    folder.chmod(0o755)
-    server, engine = (
-        Postgres(folder / "pg", "bench", durable=False),
-        SearchEngine(folder / "search", heap="1g"),
-    )
-    try:
-        engine.start()
-        server.start(("catalog", "api"))
+    with postgres("catalog", "api") as (server, folder), _engine(folder / "search") as engine:
         catalog, api = server.dsn("catalog"), server.dsn("api")
         schema.upgrade(catalog)
         schema.upgrade(api, "api")
@@ -163,10 +163,6 @@ def servers() -> Iterator[tuple[str, str, SearchEngine]]:
             sample_data.fill(connection, "catalog", ROWS)
             connection.execute("vacuum analyze")
         yield catalog, api, engine
-    finally:
-        engine.stop()
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> None:
@@ -215,7 +211,3 @@ def indexes(api: str, engine: SearchEngine) -> None:
     ratio = f"{floor / seconds:.2f} x parallel_bulk"
     print(f"{'index_range, from rows':34} {ROWS / seconds:>9,.0f} docs/s  {ratio}  {memory:.0f} MB")
     print(f"{search.count('image-ours'):,} documents")
-
-
-if __name__ == "__main__":
-    main()

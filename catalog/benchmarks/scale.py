@@ -8,8 +8,6 @@ loaded at once. COPY into the indexed table is the floor of a load, `COPY TO | C
 """
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ import psycopg
 from upath import UPath
 
 from catalog.benchmarks._memory_limit import memory_limit
+from catalog.benchmarks._servers import postgres
 from catalog.benchmarks.incremental import promote
 from catalog.benchmarks.load import copy_indexed, load, write_parts
 from catalog.benchmarks.refresh import build, measure, measure_together, pipe
@@ -194,15 +193,8 @@ def update_all(catalog: str) -> None:
 
 @contextmanager
 def bench(rows: int) -> Iterator[tuple[Bench, Postgres]]:
-    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    folder.chmod(0o755)
-    server = Postgres(folder / "pg", "bench", durable=False)
-    try:
-        server.start(("catalog", "api"))
+    with postgres("catalog", "api") as (server, folder):
         yield Bench(server, folder, rows), server
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> None:
@@ -224,7 +216,3 @@ def main() -> None:
                     f"  {'':28} {'':>10} {'':>17} {'a row':>7} {'a row':>7} {'bytes':>8}"
                 )
                 one.run()
-
-
-if __name__ == "__main__":
-    main()

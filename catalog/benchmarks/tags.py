@@ -5,20 +5,17 @@ it takes to index as many rows (`./just bench refresh`).
 """
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg.types.json import Jsonb
 
+from catalog.benchmarks._servers import copy_of, postgres
 from catalog.core.session import Connection
 from catalog.data_refresh.search.tag_policy import DEFAULT, TagFilter
 from catalog.database import sample_data, schema
-from catalog.local.postgres import Postgres
 
 ROWS = int(os.environ.get("BENCH_ROWS", "1000000"))
 BATCH = 50_000
@@ -84,11 +81,7 @@ METHODS: dict[str, Callable[[Connection, list[Tags]], None]] = {
 
 
 def main() -> None:
-    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    folder.chmod(0o755)
-    server = Postgres(folder / "pg", "bench", durable=False)
-    try:
-        server.start(("base",))
+    with postgres("base") as (server, _):
         schema.upgrade(server.dsn("base"), "api")
         with psycopg.connect(server.dsn("base"), autocommit=True) as connection:
             sample_data.fill(connection, "api", ROWS)
@@ -101,10 +94,7 @@ def main() -> None:
             lists = [tags for (tags,) in connection.execute("select tags from image")]
         print(f"{ROWS:,} rows, {sum(len(tags or ()) for tags in lists):,} tags")
         for label, method in METHODS.items():
-            with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
-                admin.execute("drop database if exists bench with (force)")
-                admin.execute("create database bench template base strategy file_copy")
-            with psycopg.connect(server.dsn("bench"), autocommit=True) as connection:
+            with copy_of(server, "base") as connection:
                 before = connection.execute("select pg_relation_size('image')").fetchone()
                 began = time.perf_counter()
                 method(connection, lists)
@@ -115,10 +105,3 @@ def main() -> None:
                 f"{label:34} {seconds:>7.1f} s  {seconds / ROWS * 1e6:>6.1f} µs a row  table x {grown:.2f}",
                 flush=True,
             )
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,15 +7,14 @@ indexes. BENCH_FILLFACTORS (default: 100 85), BENCH_STRIPES (default: 8).
 import os
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
 
+from catalog.benchmarks._servers import copy_of, postgres
 from catalog.benchmarks.load import load, write_parts
 from catalog.core.session import Connection
 from catalog.database import schema
@@ -96,13 +95,7 @@ class Measurement(NamedTuple):
 
 def measure(server: Postgres, base: str, form: Form) -> Measurement:
     """Update a new copy of the base."""
-    with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
-        admin.execute(sql.SQL("drop database if exists bench with (force)"))
-        admin.execute(
-            sql.SQL("create database bench template {} strategy file_copy").format(sql.Identifier(base))
-        )
-        admin.execute("checkpoint")
-    with psycopg.connect(server.dsn("bench"), autocommit=True) as connection:
+    with copy_of(server, base) as connection:
         size = "select pg_relation_size('image')"
         before = connection.execute(size).fetchone()
         began = time.perf_counter()
@@ -120,11 +113,7 @@ def measure(server: Postgres, base: str, form: Form) -> Measurement:
 
 
 def main() -> None:
-    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    folder.chmod(0o755)
-    server = Postgres(folder / "pg", "bench", durable=False)
-    try:
-        server.start(("base_100",))
+    with postgres("base_100") as (server, folder):
         schema.upgrade(server.dsn("base_100"))
         with psycopg.connect(server.dsn("base_100"), autocommit=True) as connection:
             load(connection, write_parts(folder / "parts", ROWS), ROWS)
@@ -140,9 +129,6 @@ def main() -> None:
         )
         for fill in FILLFACTORS:
             compare(server, fill)
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def compare(server: Postgres, fill: int) -> None:
@@ -167,7 +153,3 @@ def compare(server: Postgres, fill: int) -> None:
             f"{fill:>10}  {name:18} {rate:>9,.0f} {one:>13.2f} {uuid:>10.2f} {hot:>5.0%} {growth:>7.2f}",
             flush=True,
         )
-
-
-if __name__ == "__main__":
-    main()

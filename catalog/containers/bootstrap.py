@@ -20,7 +20,7 @@ from catalog.cli import program
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES
-from catalog.core.settings import SETTINGS
+from catalog.core.settings import SETTINGS, airflow_variable
 from catalog.data_refresh.search.client import ask, connect
 from catalog.database import schema
 
@@ -36,7 +36,7 @@ def defaults() -> Iterator[tuple[str, str, str]]:
     """Return name, value and meaning of each Variable whose default is a string, number or boolean."""
     for setting in SETTINGS:
         plain = isinstance(setting.value, str | int | float)
-        if setting.kind.startswith("Variable") and plain and f"AIRFLOW_VAR_{setting.name}" not in os.environ:
+        if setting.kind.startswith("Variable") and plain and airflow_variable(setting.name) not in os.environ:
             yield setting.name, setting.encode(setting.value), setting.plain_meaning.replace("`", "")
 
 
@@ -106,9 +106,8 @@ def show_variables() -> None:
         described = dict(session.execute(select(Variable.key, Variable.description)).tuples().all())
     for name, value, meaning in defaults():
         text = f"{meaning}; empty: {value}"
-        found = Variable.get(
-            name, default_var=None
-        )  # also from a secrets backend; None if not to be decrypted
+        # Also from a secrets backend; None if it cannot be decrypted.
+        found = Variable.get(name, default_var=None)
         if name in described:
             ours = found == "" or (found, described[name]) == (value, meaning)
         else:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from catalog.cli import program
 from catalog.core.files import write_atomically
-from catalog.core.settings import SETTINGS
+from catalog.core.settings import SETTINGS, airflow_variable
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,7 +61,7 @@ _SECRET_VARIABLES = {
     "STAGING_DEPLOY",
 }
 _PLAIN = {s.name for s in SETTINGS if s.kind == "environment"} | {
-    f"AIRFLOW_VAR_{s.name}"
+    airflow_variable(s.name)
     for s in SETTINGS
     if s.kind.startswith("Variable") and s.name not in _SECRET_VARIABLES
 }
@@ -70,7 +70,7 @@ _ENTRY = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*",
 _ESCAPED = re.compile(r"\\(.)")
 
 
-class MalformedError(Exception):
+class Unusable(Exception):
     """An entry of `.env`, or a file of `.secrets`, cannot be used; the message names it and the remedy."""
 
 
@@ -92,7 +92,7 @@ def parse_env(content: str) -> Iterator[Entry]:
         content: Content of the file.
 
     Raises:
-        MalformedError: A quote is not closed, or something follows it.
+        Unusable: A quote is not closed, or something follows it.
     """
     for number, line in enumerate(content.splitlines(), 1):
         match = _ENTRY.fullmatch(line)
@@ -109,7 +109,7 @@ def _unquote(number: int, name: str, value: str) -> str:
     inner = r"[^']*" if quote == "'" else r"(?:[^\"\\]|\\.)*"
     match = re.fullmatch(rf"{quote}({inner}){quote}(?:\s+#.*)?", value)
     if not match:
-        raise MalformedError(
+        raise Unusable(
             f".env, line {number}: {name} has a quote that is not closed, or characters after it. "
             "Put the value between single quotes; if it has single quotes itself, between double quotes, "
             'with \\ before each " and \\ in it'
@@ -148,7 +148,7 @@ def prepare(root: Path) -> Iterator[str]:
         Messages about what was changed.
 
     Raises:
-        MalformedError: An entry or a file cannot be used, or a secret of `.env` differs from the one below
+        Unusable: An entry or a file cannot be used, or a secret of `.env` differs from the one below
             `.secrets`. Nothing has been changed.
     """
     # The target of a symbolic link is changed, not the link.
@@ -177,20 +177,20 @@ def _read_env(env: Path) -> str:
     if not env.exists():
         return ""
     if not env.is_file():
-        raise MalformedError(f"{env} should be a file; move it away")
+        raise Unusable(f"{env} should be a file; move it away")
     try:
         return env.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise MalformedError(f"{env} is not UTF-8 (byte {error.start}); save it in that encoding") from None
+        raise Unusable(f"{env} is not UTF-8 (byte {error.start}); save it in that encoding") from None
 
 
 def _check_secrets(content: str, folder: Path) -> None:
     """Refuse secrets that would be lost: those whose value in `.env` differs, and empty files."""
     if folder.exists() and not folder.is_dir():
-        raise MalformedError(f"{folder} should be a folder; move the file away")
+        raise Unusable(f"{folder} should be a folder; move the file away")
     for name in GENERATORS:
         if (folder / name).exists() and not (folder / name).read_text(encoding="utf-8").strip():
-            raise MalformedError(
+            raise Unusable(
                 f"{folder / name} is empty; put the secret there, or delete the file to generate a new one"
             )
     files = {entry: folder / name for name, entry in _EARLIER_ENTRIES.items()}
@@ -199,10 +199,10 @@ def _check_secrets(content: str, folder: Path) -> None:
         if name not in files or not value:
             continue
         if seen.setdefault(name, value) != value:
-            raise MalformedError(f".env, line {number}: {name} has two values; keep the right one")
+            raise Unusable(f".env, line {number}: {name} has two values; keep the right one")
         file = files[name]
         if file.exists() and file.read_text(encoding="utf-8").rstrip("\n") != value:
-            raise MalformedError(
+            raise Unusable(
                 f".env, line {number}: {name} differs from {file}. Keep the secret that the databases were "
                 "created with: delete the line from .env, or copy its value to the file"
             )
@@ -238,4 +238,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    program.run(main, "just compose", MalformedError)
+    program.run(main, "just compose", Unusable)

@@ -26,7 +26,7 @@ _ENCODERS: dict[str | None, Callable[[str], str]] = {
 }
 
 
-class MissingSecretError(Exception):
+class MissingSecret(Exception):
     """A template names a file that this container lacks."""
 
 
@@ -38,7 +38,7 @@ def resolve(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
         folder: Folder of its secrets.
 
     Raises:
-        MissingSecretError: A file is missing; the message names it and the variable that needs it.
+        MissingSecret: A file is missing; the message names it and the variable that needs it.
     """
     if _DONE in environment:
         return dict(environment)
@@ -58,7 +58,7 @@ def _fill(template: str, name: str, folder: Path) -> str:
         try:
             content = (folder / file).read_text(encoding="utf-8").rstrip("\r\n")
         except OSError as error:
-            raise MissingSecretError(
+            raise MissingSecret(
                 f"{name} needs the secret {file}, which cannot be read ({error.strerror}); "
                 f"`./just compose` makes .secrets/{file}, and compose.yml says which containers get it"
             ) from None
@@ -70,7 +70,7 @@ def _fill(template: str, name: str, folder: Path) -> str:
 def main(arguments: list[str], folder: Path) -> None:
     try:
         environment = resolve(os.environ, folder)
-    except MissingSecretError as problem:
+    except MissingSecret as problem:
         sys.exit(f"entrypoint: {problem}")
     try:
         os.execvpe(arguments[0], arguments, environment)  # noqa: S606 - the container's own program

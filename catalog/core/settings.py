@@ -22,6 +22,13 @@ from catalog.core.setting_values import (
 )
 
 T = TypeVar("T")
+
+
+def airflow_variable(name: str) -> str:
+    """Return the name of the environment variable that sets a Variable of Airflow."""
+    return f"AIRFLOW_VAR_{name}"
+
+
 _all: list[Setting[Any]] = []
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 

@@ -25,7 +25,7 @@ Every workflow of the catalog, first in a table for each type, then with its doc
 - [Shared configuration](#shared-configuration)
 """
 BY_TYPE = """\
-## DAGs by Type
+## DAGs by type
 
 The type of a DAG is its first tag.
 """
@@ -46,10 +46,6 @@ def type_name(kind: str) -> str:
     return re.sub("[_-]", " ", kind).title()
 
 
-def anchor(kind: str) -> str:
-    return kind.replace("_", "-")
-
-
 def anchor_of(title: str) -> str:
     """Return the anchor that GitHub gives a heading."""
     return title.lower().replace(" ", "-").replace("`", "")
@@ -63,7 +59,7 @@ def render(specs: Iterable[DagSpec]) -> str:
     blocks = [
         _format(PREAMBLE),
         _format(BY_TYPE),
-        _ordered([f"[{type_name(k)}](#{anchor(k)})" for k in kinds]),
+        _ordered([f"[{type_name(k)}](#{anchor_of(type_name(k))})" for k in kinds]),
     ]
     blocks += [
         f"### {type_name(kind)}\n\n{_table(kind, [s for s in specs if s.kind == kind])}" for kind in kinds

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import requests
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from catalog.cli import program
 from catalog.core.airflow_ui import dag_path, run_path
@@ -25,10 +25,11 @@ from catalog.local.runs import Run, check_conf, outcome, watch
 from catalog.local.schedules import unpaused
 from catalog.local.stack import API_DB, CATALOG_DB, COMPONENTS, STAGING_DB, Stack
 from catalog.local.trace import trace_record
+from catalog.local.variables import stored_variables
 from catalog.local.views import (
+    checks_table,
     colored,
     console,
-    findings_table,
     live_view,
     notify,
     outcome_table,
@@ -54,7 +55,7 @@ def up_(
     was_running = stack.running()
     seconds = up(stack, notify)
     outcome = "already running" if was_running else f"ready in {seconds:.1f} s"
-    console.print(f"{outcome}: [bold]{stack.ui}[/]   (stop with ./just down)")
+    console.print(Text.assemble(f"{outcome}: ", (stack.ui, "bold"), "   (stop with ./just down)"))
     if foreground:
         _until_interrupted(stack)
 
@@ -99,7 +100,7 @@ def status() -> None:
         raise typer.Exit(1)
     pending = not_ready(stack)
     health = f"waiting for {pending}" if pending else "healthy"
-    console.print(f"{state.get('phase')}, {health}: {stack.ui}", highlight=False)
+    console.print(f"{state.get('phase')}, {health}: {stack.ui}")
     table = Table("part", "pid")
     for name, pid in {
         "supervisor": state.get("supervisor"),
@@ -114,7 +115,7 @@ def status() -> None:
         f"PostgreSQL: port {settings.postgres_port}, databases {CATALOG_DB}, {API_DB}, {STAGING_DB}; "
         f"OpenSearch: port {settings.search_port}"
     )
-    console.print(f"state in {stack.folder}", highlight=False)
+    console.print(f"state in {stack.folder}")
 
 
 @app.command()
@@ -188,12 +189,11 @@ def trigger(
     for task, state in run.tasks.items():
         if task in said or state not in ("success", "skipped", "removed"):
             about = f": {said[task][:SHOWN]}" if said.get(task) else ""
-            console.print(f"  {colored(state, 16)} {task}{escape(about)}", soft_wrap=True, highlight=False)
+            console.print(Text.assemble("  ", colored(state, 16), f" {task}{about}"), soft_wrap=True)
     if reports[dag_id]:
         console.print(outcome_table([run], reports))
-    console.print(
-        f"{colored(run.state)} after {run.seconds:.1f} s ({run.progress()}): {address}", soft_wrap=True
-    )
+    ended = f"after {run.seconds:.1f} s ({run.progress()}): {address}"
+    console.print(colored(run.state), ended, soft_wrap=True)
     raise typer.Exit(0 if run.state == "success" else 1)
 
 
@@ -204,9 +204,9 @@ def doctor(
     ] = False,
 ) -> None:
     """Diagnose the stack and suggest fixes; exit 1 when something is wrong."""
-    findings = list(examine(Stack(), ask_keys=keys))
-    console.print(findings_table(findings))
-    raise typer.Exit(1 if any(finding.grade == "wrong" for finding in findings) else 0)
+    checks = list(examine(Stack(), ask_keys=keys))
+    console.print(checks_table(checks))
+    raise typer.Exit(1 if any(check.grade == "wrong" for check in checks) else 0)
 
 
 @app.command()
@@ -225,7 +225,9 @@ def demo(
         if live
         else "the recordings in catalog/providers/*/recording (made up)"
     )
-    names = demonstration.select_providers(everything, live)
+    names = demonstration.select_providers(everything)
+    if live:
+        names = demonstration.with_access(names, stored_variables(stack))
     notify(f"triggering the DAGs of {len(names)} providers on {source}")
     runs = _run(stack, demonstration.provider_dags(names, live))
     console.print(outcome_table(runs, demonstration.reports(stack, runs)))
@@ -238,7 +240,8 @@ def demo(
     if not (failed := _any_failed(stack, runs)):
         _show_search(stack, names, live)
         _show_next_steps(stack, live)
-    console.print(f"The UI is at [bold]{stack.ui}[/] (no login, this machine only). Stop with ./just down.")
+    where = Text.assemble("The UI is at ", (stack.ui, "bold"), " (no login, this machine only).")
+    console.print(where, "Stop with ./just down.")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -252,7 +255,8 @@ def _any_failed(stack: Stack, runs: list[Run]) -> bool:
     failed = [run for run in runs if run.state != "success"]
     for run in failed:
         tasks = ", ".join(t for t, s in run.tasks.items() if s == "failed")
-        console.print(f"[red]{run.dag_id} failed[/]: {tasks}; see {stack.ui}{dag_path(run.dag_id)}")
+        address = f"{stack.ui}{dag_path(run.dag_id)}"
+        console.print(Text.assemble((f"{run.dag_id} failed", "red"), f": {tasks}; see {address}"))
     return bool(failed)
 
 
@@ -261,17 +265,16 @@ def _show_search(stack: Stack, names: list[str], live: bool) -> None:
     client = connect(stack.search(stack.settings()).url, engine="opensearch")
     console.print(search_table(client, demonstration.WORDS))
     traces = (trace_record(stack, client, name, live) for name in ("stocksnap", *names) if name in names)
-    console.print(trace_table(next((steps for steps in traces if steps), [])))
-    console.print('Search it yourself: [bold]./just catalog search "words" --media image[/]')
+    console.print(trace_table(next((places for places in traces if places), [])))
+    console.print("Search it yourself:", Text('./just catalog search "words" --media image', "bold"))
 
 
 def _show_next_steps(stack: Stack, live: bool) -> None:
     console.print("What to do next:")
     for number, step in enumerate(demonstration.next_steps(stack.ui), 1):
-        console.print(
-            f"  {number}. {step.what}\n     [bold]{step.address}[/]", soft_wrap=True, highlight=False
-        )
-    console.print(f"     [bold]{demonstration.example_command(live)}[/]", soft_wrap=True, highlight=False)
+        console.print(f"  {number}. {step.what}", soft_wrap=True)
+        console.print(f"     {step.address}", style="bold", soft_wrap=True)
+    console.print(f"     {demonstration.example_command(live)}", style="bold", soft_wrap=True)
     console.print("docs/tour.md explains each, and goes on to a provider of your own.")
 
 

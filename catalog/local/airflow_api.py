@@ -36,8 +36,13 @@ def may_pass(error: Exception) -> bool:
     return isinstance(error, requests.RequestException)
 
 
-def _run_path(task: JsonObject) -> str:
-    return f"/api/v2/dags/{task['dag_id']}/dagRuns/{quote(task['dag_run_id'])}"
+def api_path(dag_id: str, run_id: str) -> str:
+    """Return the path of a run in the API."""
+    return f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id)}"
+
+
+def _task_path(task: JsonObject) -> str:
+    return f"{api_path(task['dag_id'], task['dag_run_id'])}/taskInstances/{task['task_id']}"
 
 
 def _all_pages(page_at: Callable[[int], JsonObject], name: str) -> list[JsonObject]:
@@ -137,7 +142,7 @@ class AirflowApi:
         return str(self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)["dag_run_id"])
 
     def run(self, dag_id: str, run_id: str) -> JsonObject:
-        found: JsonObject = self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id)}")
+        found: JsonObject = self.call("GET", api_path(dag_id, run_id))
         return found
 
     def tasks(self, dag_id: str, run_id: str) -> list[JsonObject]:
@@ -169,7 +174,7 @@ class AirflowApi:
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
         """Return the log of one attempt of a task."""
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task_id}/logs/{try_number}"
+        path = f"{api_path(dag_id, run_id)}/taskInstances/{task_id}/logs/{try_number}"
         content = self.call("GET", path, map_index=map_index)["content"]
         return "\n".join(
             str(line.get("event", line)) + str(line.get("error_detail") or "") for line in content
@@ -181,7 +186,7 @@ class AirflowApi:
         What libraries log when the process ends, such as metrics that could not be sent, comes after the
         exception and is not why. The result is "" if there is no error.
         """
-        path = f"{_run_path(task)}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
+        path = f"{_task_path(task)}/logs/{task['try_number']}"
         lines = self.call("GET", path, map_index=task["map_index"])["content"][::-1]
         for line in lines:
             for error in line.get("error_detail") or []:  # followed by what it came from
@@ -190,7 +195,7 @@ class AirflowApi:
 
     def result(self, task: JsonObject) -> Any:
         """Return what a task instance returned; None if it returned nothing."""
-        path = f"{_run_path(task)}/taskInstances/{task['task_id']}/xcomEntries/return_value"
+        path = f"{_task_path(task)}/xcomEntries/return_value"
         try:
             return self.call("GET", path, map_index=task["map_index"])["value"]
         except ApiError:
@@ -201,34 +206,34 @@ class AirflowApi:
         found: JsonObject = self.call("GET", f"/api/v2/dags/{dag_id}/details")["params"] or {}
         return found
 
-    def clear(self, dag_id: str, run_id: str, task_ids: list[str], downstream: bool = True) -> None:
-        """Clear tasks of a run, so that they run again."""
+    def clear(
+        self, dag_id: str, run_id: str, task_ids: Sequence[str | list[str | int]], downstream: bool = True
+    ) -> None:
+        """Clear tasks of a run, so that they run again.
+
+        Args:
+            dag_id: DAG of the run.
+            run_id: The run.
+            task_ids: Ids of the tasks; of one instance of a mapped task, a list of id and map index.
+            downstream: Clear all tasks after them, too.
+        """
         body = {
             "dry_run": False,
             "dag_run_id": run_id,
-            "task_ids": task_ids,
+            "task_ids": list(task_ids),
             "include_downstream": downstream,
             "only_failed": False,
             "reset_dag_runs": True,
         }
         self.call("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", body)
 
-    def wait(
-        self,
-        dag_id: str,
-        run_id: str,
-        timeout: float = 600,
-        each: Callable[[JsonObject], None] = lambda _: None,
-        interval: float = 0.25,
-    ) -> str:
+    def wait(self, dag_id: str, run_id: str, timeout: float = 600) -> str:
         """Wait until a run has finished.
 
         Args:
             dag_id: DAG of the run.
             run_id: Run to wait for.
             timeout: Seconds.
-            each: Called with the run at each poll.
-            interval: Seconds between polls.
 
         Returns:
             The final state of the run.
@@ -239,9 +244,8 @@ class AirflowApi:
         deadline = time.monotonic() + timeout
         while True:
             run = self.run(dag_id, run_id)
-            each(run)
             if run["state"] in FINISHED:
                 return str(run["state"])
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{dag_id} {run_id} is {run['state']} after {timeout:.0f} s")
-            time.sleep(interval)
+            time.sleep(0.25)

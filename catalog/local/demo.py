@@ -1,8 +1,7 @@
 """`./just demo`: run providers, popularity and data refresh through the real scheduler."""
 
 import json
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from catalog.local.airflow_api import AirflowApi
 from catalog.local.runs import Run, watch
 from catalog.local.schedules import unpaused
 from catalog.local.stack import ROOT, Stack
+from catalog.local.variables import value_of
 
 Conf = dict[str, object]
 Dags = dict[str, Conf]  # by DAG id
@@ -56,15 +56,20 @@ def conf_for(provider: str, live: bool) -> Conf:
     return {"replay": str(FOLDER), "accept_shortfall": True, **({"date": date} if date else {})}
 
 
-def select_providers(everything: bool, live: bool) -> list[str]:
-    """Return the names of the providers to run; with `live`, only those that need no key or have one."""
-    names = provider_names() if everything else SHOWN
-    return [n for n in names if not live or not (provider_class(n).dump or _lacks_key(n))]
+def select_providers(everything: bool) -> list[str]:
+    """Return the names of the providers to run."""
+    return list(provider_names() if everything else SHOWN)
 
 
-def _lacks_key(provider: str) -> bool:
-    key = provider_class(provider).key
-    return key is not None and f"AIRFLOW_VAR_{key.variable}" not in os.environ
+def with_access(names: Iterable[str], stored: Mapping[str, str]) -> list[str]:
+    """Choose the providers whose real API can be used: those that need no key, or whose key is set.
+
+    Args:
+        names: Names of providers.
+        stored: The stored Variables by name; see `value_of`.
+    """
+    classes = map(provider_class, names)
+    return [c.name for c in classes if not c.dump and (c.key is None or value_of(c.key.variable, stored))]
 
 
 def provider_dags(names: Iterable[str], live: bool) -> Dags:

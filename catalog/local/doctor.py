@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 import psycopg
@@ -16,21 +16,21 @@ from catalog.local.airflow_api import AirflowApi, ApiError
 from catalog.local.keys import answers
 from catalog.local.lifecycle import StackError
 from catalog.local.stack import COMPONENTS, Stack
-from catalog.local.variables import stored_variables
+from catalog.local.variables import stored_variables, value_of
 
 Grade = Literal["ok", "note", "wrong"]
 
 
-class Finding(NamedTuple):
-    """Result of one check."""
+class Check(NamedTuple):
+    """One check and its result."""
 
-    check: str
+    name: str
     grade: Grade
     message: str  # what was found, and how to fix it
 
 
-def examine(stack: Stack, *, ask_keys: bool = False) -> Iterator[Finding]:
-    """Run all checks; those that pass are findings as well.
+def examine(stack: Stack, *, ask_keys: bool = False) -> Iterator[Check]:
+    """Run all checks.
 
     Args:
         stack: A stack, running or not.
@@ -38,39 +38,39 @@ def examine(stack: Stack, *, ask_keys: bool = False) -> Iterator[Finding]:
     """
     free = shutil.disk_usage(stack.folder if stack.folder.exists() else stack.folder.parent).free / 2**30
     if free > 2:
-        yield Finding("disk", "ok", f"{free:.0f} GiB free")
+        yield Check("disk", "ok", f"{free:.0f} GiB free")
     else:
-        yield Finding("disk", "wrong", f"{free:.0f} GiB free; delete files, PostgreSQL stops on a full disk")
+        yield Check("disk", "wrong", f"{free:.0f} GiB free; delete files, PostgreSQL stops on a full disk")
     for name, error in broken_providers().items():
-        yield Finding(f"provider {name}", "wrong", f"{error}; its DAG is missing until that is corrected")
+        yield Check(f"provider {name}", "wrong", f"{error}; its DAG is missing until that is corrected")
     if not stack.running():
         state = stack.state()
         why = f" (it ended: {state['error']})" if state.get("error") else ""
-        yield Finding("stack", "wrong", f"not running{why}; start it with ./just up")
+        yield Check("stack", "wrong", f"not running{why}; start it with ./just up")
         yield from _keys({})
         if ask_keys:
             yield from _answers({})
         return
-    yield Finding("stack", "ok", f"running, UI {stack.ui}")
+    yield Check("stack", "ok", f"running, UI {stack.ui}")
     yield from _database(stack)
     yield from _airflow(stack)
     if ask_keys:
         yield from _asked(stack)
 
 
-def _database(stack: Stack) -> Iterator[Finding]:
+def _database(stack: Stack) -> Iterator[Check]:
     try:
         status = schema.status(stack.dsn())
     except psycopg.OperationalError as error:
         message = f"not reachable: {str(error).splitlines()[0]}; see ./just logs supervisor"
-        yield Finding("catalog database", "wrong", message)
+        yield Check("catalog database", "wrong", message)
         return
     fix = "; run ./just catalog db upgrade" if status.pending else ""
     grade: Grade = "wrong" if status.pending else "note" if status.newer else "ok"
-    yield Finding("catalog schema", grade, f"{status}{fix}")
+    yield Check("catalog schema", grade, f"{status}{fix}")
 
 
-def _airflow(stack: Stack) -> Iterator[Finding]:
+def _airflow(stack: Stack) -> Iterator[Check]:
     api = AirflowApi(stack.ui)
     try:
         health = api.call("GET", "/api/v2/monitor/health")
@@ -80,104 +80,99 @@ def _airflow(stack: Stack) -> Iterator[Finding]:
         connections = {c["connection_id"] for c in api.all("/api/v2/connections", "connections")}
     except (requests.RequestException, ApiError) as error:
         message = f"its API does not answer ({type(error).__name__}); see ./just logs api-server"
-        yield Finding("Airflow", "wrong", message)
+        yield Check("Airflow", "wrong", message)
         return
     yield _components(health)
     for broken in errors:
         last_line = broken["stack_trace"].strip().splitlines()[-1]
-        yield Finding("DAG file", "wrong", f"{broken['filename']}: {last_line}")
+        yield Check("DAG file", "wrong", f"{broken['filename']}: {last_line}")
     unread = f", {len(errors)} files that cannot be imported" if errors else ""
-    yield Finding("DAGs", "wrong" if errors else "ok", f"{len(dags)} DAGs{unread}")
+    yield Check("DAGs", "wrong" if errors else "ok", f"{len(dags)} DAGs{unread}")
     paused = sorted(d for d, dag in dags.items() if dag["is_paused"])
     if paused:
         message = f"{len(paused)} DAGs are paused and do not run on schedule: {', '.join(paused)}"
-        yield Finding("schedules", "note", message)
+        yield Check("schedules", "note", message)
     if "HELD_SCHEDULES" in variables:
         held = variables["HELD_SCHEDULES"]["value"]
         advice = (
             "if no ./just trigger or demo is running, one was killed: pause these DAGs "
             "(./just airflow dags pause ID), then ./just airflow variables delete HELD_SCHEDULES"
         )
-        yield Finding("schedules", "note", f"held: {held}; {advice}")
-    yield from _malformed({name: str(found["value"]) for name, found in variables.items()})
+        yield Check("schedules", "note", f"held: {held}; {advice}")
+    stored = {name: str(found["value"]) for name, found in variables.items()}
+    yield from _malformed(stored)
     for connection, use in ((SLACK_NOTIFICATIONS, "reports"), (SLACK_ALERTS, "alerts")):
         if connection not in connections and f"AIRFLOW_CONN_{connection.upper()}" not in os.environ:
-            yield Finding(f"connection {connection}", "note", f"not set; {use} go to the task logs only")
-    yield from _keys(variables)
+            yield Check(f"connection {connection}", "note", f"not set; {use} go to the task logs only")
+    yield from _keys(stored)
 
 
-def _components(health: Mapping[str, Mapping[str, object] | None]) -> Finding:
+def _components(health: Mapping[str, Mapping[str, object] | None]) -> Check:
     unhealthy = [
         p
         for p in ("scheduler", "triggerer", "dag_processor")
         if (health.get(p) or {}).get("status") != "healthy"
     ]
     if unhealthy:
-        return Finding("Airflow", "wrong", f"not healthy: {', '.join(unhealthy)}; see ./just logs")
-    return Finding("Airflow", "ok", ", ".join(COMPONENTS))
+        return Check("Airflow", "wrong", f"not healthy: {', '.join(unhealthy)}; see ./just logs")
+    return Check("Airflow", "ok", ", ".join(COMPONENTS))
 
 
-def _malformed(variables: Mapping[str, str]) -> Iterator[Finding]:
+def _malformed(stored: Mapping[str, str]) -> Iterator[Check]:
     """Check the settings.
 
     Args:
-        variables: Values in Airflow's database by name; the environment takes precedence.
+        stored: The stored Variables by name; see `value_of`.
     """
     for setting in SETTINGS:
-        value = os.environ.get(
-            setting.name if setting.kind == "environment" else f"AIRFLOW_VAR_{setting.name}",
-            variables.get(setting.name),
-        )
+        name = setting.name
+        value = os.environ.get(name) if setting.kind == "environment" else value_of(name, stored)
         try:
             _, problem = setting.decode(value)
         except Malformed as error:
             problem = f"{error} What needs it does not work."
         if problem:
-            yield Finding(f"{setting.kind} {setting.name}", "wrong", problem)
+            yield Check(f"{setting.kind} {setting.name}", "wrong", problem)
 
 
-def _keys(variables: Container[str]) -> Iterator[Finding]:
-    def is_set(variable: str) -> bool:
-        """Return whether it has a value; the environment takes precedence, even if it is empty there."""
-        return bool(os.environ.get(f"AIRFLOW_VAR_{variable}", variable in variables))
-
+def _keys(stored: Mapping[str, str]) -> Iterator[Check]:
     for cls in provider_classes():
         key = cls.key
-        if key and not is_set(key.variable):
+        if key and not value_of(key.variable, stored):
             message = (
                 f"not set; {cls.name} runs on recordings only. Get one at {key.get_at}, set the Variable"
             )
-            yield Finding(f"key {key.variable}", "note", message)
-    if not is_set("CONTACT_EMAIL"):
+            yield Check(f"key {key.variable}", "note", message)
+    if not value_of("CONTACT_EMAIL", stored):
         asking = ", ".join(cls.name for cls in provider_classes() if cls.needs_contact)
         message = f"not set; {asking} requires the operator's address in each request"
-        yield Finding("CONTACT_EMAIL", "note", message)
+        yield Check("CONTACT_EMAIL", "note", message)
 
 
-def _asked(stack: Stack) -> Iterator[Finding]:
+def _asked(stack: Stack) -> Iterator[Check]:
     try:
-        variables = stored_variables(stack)
+        stored = stored_variables(stack)
     except StackError as error:
-        yield Finding("keys", "wrong", f"{error}; only keys of the environment are tried")
-        variables = {}
-    yield from _answers(variables)
+        yield Check("keys", "wrong", f"{error}; only keys of the environment are tried")
+        stored = {}
+    yield from _answers(stored)
 
 
-def _answers(variables: Mapping[str, str]) -> Iterator[Finding]:
+def _answers(stored: Mapping[str, str]) -> Iterator[Check]:
     """Say what the API of each provider whose key is set answers.
 
     Args:
-        variables: Values in Airflow's database by name.
+        stored: The stored Variables by name; see `value_of`.
     """
-    for key, cls, answer in answers(variables):
-        check = f"key {key.variable}"
+    for key, cls, answer in answers(stored):
+        name = f"key {key.variable}"
         match answer.verdict:
             case "accepted":
-                yield Finding(check, "ok", f"accepted by {cls.name}")
+                yield Check(name, "ok", f"accepted by {cls.name}")
             case "refused":
                 fix = f"get another one at {key.get_at}, set the Variable"
-                yield Finding(check, "wrong", f"refused by {cls.name}; {fix}. {answer.reason}")
+                yield Check(name, "wrong", f"refused by {cls.name}; {fix}. {answer.reason}")
             case "not asked":
-                yield Finding(check, "note", f"{cls.name} could not be asked: {answer.reason}")
+                yield Check(name, "note", f"{cls.name} could not be asked: {answer.reason}")
             case "unclear":
-                yield Finding(check, "note", f"{cls.name} says neither yes nor no: {answer.reason}")
+                yield Check(name, "note", f"{cls.name} says neither yes nor no: {answer.reason}")

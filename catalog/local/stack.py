@@ -6,16 +6,15 @@ import hashlib
 import json
 import os
 import secrets
-import stat
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from catalog.core.files import write_atomically
-from catalog.local.demote import demotion, free_port, reachable
+from catalog.local.demote import demotion, reachable
+from catalog.local.ports import Reservations
 from catalog.local.postgres import SUPERUSER, Postgres
 from catalog.local.search import SearchEngine
 
@@ -25,8 +24,6 @@ COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 AIRFLOW_DB, CATALOG_DB, API_DB, STAGING_DB = "airflow", "catalog", "api", "api_staging"
 # The owner of each database has no other rights; see Grants in docs/running_in_production.md.
 OWNERS = {AIRFLOW_DB: "airflow", CATALOG_DB: "catalog", API_DB: "api", STAGING_DB: "api_staging"}
-# Locks on ports are shared by all stacks of the machine, in a private subfolder.
-_SHARED = Path("/tmp")  # noqa: S108
 
 
 class Settings(msgspec.Struct):
@@ -63,7 +60,7 @@ class Stack:
         self._settings_file = self.folder / "settings.json"
         self.state_file = self.folder / "state.json"
         self.lock_file = self.folder / "supervisor.lock"
-        self._port_locks: list[int] = []  # file descriptors
+        self._ports = Reservations(self.folder)
         # The supervisor that this process has started. A tied one ends when its standard input is closed,
         # which the kernel does when this process ends.
         self.supervisor: subprocess.Popen[bytes] | None = None
@@ -95,47 +92,12 @@ class Stack:
     def choose_ports(self) -> Settings:
         """Choose free ports for this start, and lock them against other stacks until this process ends."""
         settings = self.settings()
-        settings.ui_port = (
-            self._reserve(settings.ui_port or UI_PORT) or self._reserve(UI_PORT) or self._reserve(0)
-        )
-        settings.postgres_port = self._reserve(settings.postgres_port) or self._reserve(0)
-        settings.search_port = self._reserve(settings.search_port) or self._reserve(0)
+        reserve = self._ports.reserve
+        settings.ui_port = reserve(settings.ui_port or UI_PORT) or reserve(UI_PORT) or reserve(0)
+        settings.postgres_port = reserve(settings.postgres_port) or reserve(0)
+        settings.search_port = reserve(settings.search_port) or reserve(0)
         self.save(settings)
         return settings
-
-    def _reserve(self, wanted: int) -> int:
-        """Lock a port if it is free and not locked by another stack.
-
-        Args:
-            wanted: Port; 0 for any.
-
-        Returns:
-            The port; 0 if it is taken.
-        """
-        for _ in range(20):
-            port = free_port(wanted)
-            if wanted and port != wanted:
-                return 0
-            path = self._lock_folder() / f"port-{port}.lock"
-            with suppress(OSError):
-                handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    os.close(handle)
-                    continue
-                self._port_locks.append(handle)
-                return port
-        return 0
-
-    def _lock_folder(self) -> Path:
-        """Return this user's private folder in /tmp; the state folder if somebody else owns that name."""
-        folder = _SHARED / f"media-catalog-{os.geteuid()}"
-        with suppress(FileExistsError):
-            folder.mkdir(0o700)
-        found = folder.lstat()
-        private = stat.S_ISDIR(found.st_mode) and not stat.S_IMODE(found.st_mode) & 0o077
-        return folder if private and found.st_uid == os.geteuid() else self.folder
 
     # servers
 

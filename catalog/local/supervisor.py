@@ -26,15 +26,24 @@ import psycopg
 from catalog.core.files import write_atomically
 from catalog.database import schema
 from catalog.local.components import become_component, warm_airflow
-from catalog.local.demote import dies_with_parent
 from catalog.local.postgres import Postgres
-from catalog.local.processes import become_subreaper, descendants, kill_descendants, kill_group
+from catalog.local.processes import (
+    become_subreaper,
+    descendants,
+    dies_with_parent,
+    kill_descendants,
+    kill_group,
+)
 from catalog.local.restarts import CrashLoop, Restarts
 from catalog.local.search import SearchEngine
 from catalog.local.stack import AIRFLOW_DB, API_DB, CATALOG_DB, COMPONENTS, STAGING_DB, Stack
 
 STOP_SECONDS = 30
 POSTGRES, SEARCH = "PostgreSQL", "OpenSearch"
+
+
+class Stopped(Exception):
+    """The supervisor was asked to stop while starting."""
 
 
 class Supervisor:
@@ -263,10 +272,6 @@ class Supervisor:
             if self._pids.pop(pid, None):
                 _log(f"pid {pid} did not stop within {STOP_SECONDS} s; killed")
                 kill_group(pid)
-
-
-class Stopped(Exception):
-    """The supervisor was asked to stop while starting."""
 
 
 def _log(message: str) -> None:

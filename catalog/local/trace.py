@@ -18,14 +18,14 @@ select * from image where provider = %s and title is not null
 """
 
 
-class Step(NamedTuple):
-    """One place and what is stored there."""
+class Place(NamedTuple):
+    """A place that a record passes through, and what is stored there."""
 
-    place: str
+    name: str
     record: str
 
 
-def trace_record(stack: Stack, client: Elasticsearch, provider: str, live: bool) -> list[Step]:
+def trace_record(stack: Stack, client: Elasticsearch, provider: str, live: bool) -> list[Place]:
     """Find the most popular image of a provider in each place it passes through.
 
     Args:
@@ -35,30 +35,30 @@ def trace_record(stack: Stack, client: Elasticsearch, provider: str, live: bool)
         live: The records come from the real API, so there is no recording to search.
 
     Returns:
-        The steps in order; [] if the provider has no image with a title.
+        The places in order; [] if the provider has no image with a title.
     """
     record = _one(stack, CATALOG_DB, _MOST_POPULAR, provider)
     if not record:
         return []
     key, identifier = str(record["foreign_identifier"]), str(record["identifier"])
-    steps = []
+    places = []
     if not live:
         recording = FOLDER / provider / "recording"
-        steps.append(Step("provider response", _find_line(recording, "*.json", key)))
-    steps.append(Step("TSV part", _find_line(stack.storage, "*.tsv", key)))
+        places.append(Place("provider response", _find_line(recording, "*.json", key)))
+    places.append(Place("TSV part", _find_line(stack.storage, "*.tsv", key)))
     license_ = f"{record['license']} {record['license_version']}"
     score = record["standardized_popularity"] or "none"
     stored = f"image {identifier}: {record['title']!r}, license {license_}, popularity {score}"
-    steps.append(Step("catalog database", stored))
+    places.append(Place("catalog database", stored))
     row = _one(stack, API_DB, "select id from image where identifier = %s", record["identifier"])
-    steps.append(Step("API database", f"image row {row['id']}" if row else "not there"))
+    places.append(Place("API database", f"image row {row['id']}" if row else "not there"))
     hits = search(Indexes(client, patience=0), "image", record["title"], 100)
     policy = Indexes(client).meta("image").get("tag_policy_digest")
-    steps.append(Step("search index", f"document {identifier} in {hits.index}, tag policy {policy}"))
+    places.append(Place("search index", f"document {identifier} in {hits.index}, tag policy {policy}"))
     rank = next((n for n, hit in enumerate(hits.first, 1) if hit.identifier == identifier), None)
     hit = f"number {rank} of {hits.total} for {record['title']!r}" if rank else "not among the first hundred"
-    steps.append(Step("search hit", hit))
-    return steps
+    places.append(Place("search hit", hit))
+    return places
 
 
 def _one(stack: Stack, database: str, query: str, value: object) -> dict[str, Any] | None:

@@ -1,17 +1,31 @@
-"""The Variables of the local stack, as they are stored."""
+"""The Variables of the local stack, as its tasks read them."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from catalog.core.settings import airflow_variable
 from catalog.local.lifecycle import StackError
 from catalog.local.stack import Stack
 
 SECONDS = 120  # for Airflow's command line to start, on a busy machine
+
+
+def value_of(name: str, stored: Mapping[str, str]) -> str | None:
+    """Return the value of a Variable; None if it is not set.
+
+    Args:
+        name: Its name.
+        stored: Values in Airflow's database by name. The environment takes precedence, even if the value is
+            empty there.
+    """
+    return os.environ.get(airflow_variable(name), stored.get(name))
 
 
 def stored_variables(stack: Stack) -> dict[str, str]:

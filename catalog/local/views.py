@@ -15,13 +15,13 @@ from catalog.cli.program import Terminal
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.queries import search
 from catalog.local import demo
-from catalog.local.doctor import Finding
+from catalog.local.doctor import Check, Grade
 from catalog.local.runs import Run
 from catalog.local.stack import Stack
-from catalog.local.trace import Step
+from catalog.local.trace import Place
 
-# A log file has room for whole tables.
-console = Terminal() if sys.stdout.isatty() else Terminal(width=170)
+# A log file has room for whole tables. Brackets in what is printed are data, not Rich's markup.
+console = Terminal(width=None if sys.stdout.isatty() else 170, markup=False, highlight=False)
 COLORS = {
     "success": "green",
     "failed": "red",
@@ -29,17 +29,17 @@ COLORS = {
     "running": "cyan",
     "up_for_retry": "yellow",
 }
-GRADES = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}
+GRADE_COLORS: dict[Grade, str] = {"ok": "green", "note": "yellow", "wrong": "red"}
 
 
 def notify(message: str) -> None:
     """Print a message with the time of day."""
-    console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {message}", highlight=False)
+    console.print(Text(time.strftime("%H:%M:%S"), "dim"), message)
 
 
-def colored(state: str, width: int = 0) -> str:
+def colored(state: str, width: int = 0) -> Text:
     """Return the state of a run or task in its color, padded to a width in characters."""
-    return f"[{COLORS.get(state, 'dim')}]{state:<{width}}[/]"
+    return Text(f"{state:<{width}}", COLORS.get(state, "dim"))
 
 
 class View(Protocol):
@@ -77,10 +77,10 @@ def _print_changes() -> View:
     return show
 
 
-def findings_table(findings: list[Finding]) -> Table:
+def checks_table(checks: list[Check]) -> Table:
     table = Table("check", "", "result and fix")
-    for finding in findings:
-        table.add_row(finding.check, GRADES[finding.grade], Text(finding.message))
+    for check in checks:
+        table.add_row(check.name, Text(check.grade, GRADE_COLORS[check.grade]), check.message)
     return table
 
 
@@ -88,7 +88,7 @@ def outcome_table(runs: list[Run], reports: dict[str, list[demo.Row]]) -> Table:
     """Return a table of the ingestion reports of runs, one row per DAG and media type."""
     table = Table("DAG", "state", "s", "media", *demo.OUTCOMES, title="Outcome of the runs")
     for run in runs:
-        head = [run.dag_id, colored(run.state), f"{run.seconds:.1f}"]
+        head: list[str | Text] = [run.dag_id, colored(run.state), f"{run.seconds:.1f}"]
         for report in reports[run.dag_id]:
             counts = (f"{report[outcome]:,}" for outcome in demo.OUTCOMES)
             table.add_row(*head, str(report["media_type"]), *counts)
@@ -102,23 +102,22 @@ def sample_table(stack: Stack) -> Table:
     columns = ("provider", "title", "creator", "license", "landing URL")
     table = Table(*columns, title="One row of each provider in the catalog")
     for row in demo.samples(stack):
-        table.add_row(*(Text(str(value or "")) for value in row.values()))
+        table.add_row(*(str(value or "") for value in row.values()))
     return table
 
 
 def search_table(client: Elasticsearch, words: str) -> Table:
     """Search the live image index, and return a table of the first hits."""
     found = search(Indexes(client, patience=0), "image", words, 5)
-    title = Text(f"{found.total:,} images for {words!r}")
+    title = f"{found.total:,} images for {words!r}"
     table = Table("score", "title", "source", "license", "tags", title=title)
     for hit in found.first:
-        shown = (*map(hit.text, ("title", "source", "license")), hit.tags(8))
-        table.add_row(f"{hit.score:.2f}", *map(Text, shown))
+        table.add_row(f"{hit.score:.2f}", *map(hit.text, ("title", "source", "license")), hit.tags(8))
     return table
 
 
-def trace_table(steps: list[Step]) -> Table:
+def trace_table(places: list[Place]) -> Table:
     table = Table("place", "record", title="One record from API response to search hit")
-    for step in steps:
-        table.add_row(*map(Text, step))
+    for place in places:
+        table.add_row(*place)
     return table

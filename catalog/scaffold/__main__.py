@@ -9,16 +9,17 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from catalog.cli import program
+from catalog.cli.program import err
 from catalog.core.errors import CatalogError, Refused
 from catalog.core.jsontypes import JsonObject, keys_in
 from catalog.core.media import MediaType
@@ -32,7 +33,7 @@ from catalog.scaffold.recorded import Shape, read_pages, requests_of, shape_of, 
 from catalog.scaffold.rows import expect, outcomes
 from catalog.scaffold.source import TEMPLATES, source
 
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+say = partial(err.print, soft_wrap=True)
 
 
 def write(
@@ -180,7 +181,7 @@ def main(
         _refuse(f"{error}".rstrip("."))
     if shape.fields.license is None:
         for line in guesses(shape, new.media):
-            err.print(line, markup=False)
+            say(line)
         raise CatalogError(
             f"{folder} is made, but no value of an item is the address or the name of a license, and none is "
             "guessed: "
@@ -196,15 +197,15 @@ def main(
             f"./just expect {new.name}. At present, {error}"
         ) from None
     for path in sorted(p for p in folder.rglob("*") if p.suffix != ".pyc" and p.is_file()):
-        err.print(f"  {path.relative_to(FOLDER.parent.parent)}")
+        say(f"  {path.relative_to(FOLDER.parent.parent)}")
     for line in lines:
-        err.print(line, markup=False)
+        say(line)
     steps = "guessed_steps.template" if recorded else "next_steps.template"
-    err.print((TEMPLATES / steps).read_text(encoding="utf-8").replace("$name", new.name))
+    say((TEMPLATES / steps).read_text(encoding="utf-8").replace("$name", new.name))
 
 
 def _refuse(problem: str) -> None:
-    err.print(f"[bold red]add-provider:[/] {escape(problem)}.")
+    say(Text("add-provider:", "bold red"), f"{problem}.")
     sys.exit(2)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from rich.console import Console
 from upath import UPath
 
 from catalog.cli import program
 from catalog.cli.ingest import RECORDED, mapping_tracebacks, show_rejects
+from catalog.cli.program import err
 from catalog.core.columns import COLUMNS
 from catalog.core.errors import CatalogError
 from catalog.core.jsontypes import JsonObject
@@ -143,11 +143,10 @@ def main(names: list[str]) -> None:
     Raises:
         CatalogError: Something is left to be decided. The rows are written nevertheless, for comparison.
     """
-    console = Console(stderr=True, soft_wrap=True)
     left: list[str] = []
     for name in names or api_names():
         for line in outcomes(expect(name)):
-            console.print(line, highlight=False)
+            err.print(line, soft_wrap=True)
         left += [f"{name}/{line}" for line in undecided(name)]
     if left:
         raise CatalogError(

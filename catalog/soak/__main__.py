@@ -6,17 +6,18 @@ import sys
 import tempfile
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from catalog.cli import program
+from catalog.cli.program import out
 from catalog.local.lifecycle import StackError
 from catalog.soak.soak import Soak
 
-out = Console(soft_wrap=True)
+say = partial(out.print, soft_wrap=True)
 
 
 def main(
@@ -32,24 +33,24 @@ def main(
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     folder = Path(tempfile.mkdtemp(prefix="catalog-soak-"))
     folder.chmod(0o755)
-    out.print(f"seed {seed}, {minutes:g} minutes, in {folder}")
+    say(f"seed {seed}, {minutes:g} minutes, in {folder}")
     began = time.monotonic()
-    soak = Soak(folder, seed, minutes, lambda message: out.print(message, highlight=False))
+    soak = Soak(folder, seed, minutes, say)
     failed = True
     try:
         soak.run()
         failed = bool(soak.journal.violations)
     except (Exception, KeyboardInterrupt) as error:
-        out.print(f"ended early: {type(error).__name__}: {error}", style="bold red", markup=False)
+        say(f"ended early: {type(error).__name__}: {error}", style="bold red")
         if not isinstance(error, (StackError, KeyboardInterrupt)):
-            out.print("".join(traceback.format_exception(error)), markup=False, highlight=False)
+            say("".join(traceback.format_exception(error)))
     finally:
         soak.close(keep=keep or failed)
     soak.report(out)
     outcome, elapsed = "FAILED" if failed else "clean", (time.monotonic() - began) / 60
-    out.print(f"seed {seed}: {outcome} after {elapsed:.1f} minutes")
+    say(f"seed {seed}: {outcome} after {elapsed:.1f} minutes")
     if failed or keep:
-        out.print(f"logs and data are in {folder}; repeat with --seed {seed} --minutes {minutes:g}")
+        say(f"logs and data are in {folder}; repeat with --seed {seed} --minutes {minutes:g}", soft_wrap=True)
     else:
         shutil.rmtree(folder, ignore_errors=True)
     sys.exit(1 if failed else 0)

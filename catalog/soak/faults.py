@@ -65,8 +65,23 @@ class Faults:
     def _part(self, name: str) -> int:
         return int(self._world.stack.state()["parts"][name])
 
-    def _kill(self, pid: int, name: str) -> str:
-        os.kill(pid, signal.SIGKILL)
+    def _kill(self, pid: int, name: str, number: signal.Signals = signal.SIGKILL) -> str:
+        """Send a signal to a part.
+
+        Args:
+            pid: Its PID; 0 while it is being restarted. A signal to 0 would reach this process's whole group.
+            name: Its name.
+            number: The signal.
+
+        Returns:
+            What was killed.
+
+        Raises:
+            ProcessLookupError: It does not run.
+        """
+        if not pid:
+            raise ProcessLookupError(f"{name} does not run")
+        os.kill(pid, number)
         return f"{name} (pid {pid})"
 
     def tasks(self) -> list[psutil.Process]:
@@ -101,8 +116,7 @@ class Faults:
     def _stop_database(self, _: float) -> str:
         """Stop the whole server like `pg_ctl stop -m immediate`; it recovers when it is restarted."""
         pid = int(self._world.stack.state()["postgres"])
-        os.kill(pid, signal.SIGQUIT)
-        return f"immediate stop of PostgreSQL (pid {pid})"
+        return f"immediate stop of {self._kill(pid, 'PostgreSQL', signal.SIGQUIT)}"
 
     def _end_session(self, pick: float) -> str:
         with self._world.connect("postgres") as connection:

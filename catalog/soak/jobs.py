@@ -4,12 +4,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Literal
-from urllib.parse import quote
 
 import msgspec
 
 from catalog.core.media import MediaType
-from catalog.local.airflow_api import FINISHED, ApiError, JsonObject
+from catalog.local.airflow_api import FINISHED, ApiError, JsonObject, api_path
+from catalog.local.runs import name_of
 from catalog.soak.advice import NEW_RUN, REFUSED, accepting_key, words_after_clear
 from catalog.soak.journal import Journal
 from catalog.soak.world import World, is_passing
@@ -95,7 +95,7 @@ class Job(msgspec.Struct, eq=False):
 
     @property
     def path(self) -> str:
-        return f"/api/v2/dags/{self.dag_id}/dagRuns/{quote(self.name)}"
+        return api_path(self.dag_id, self.name)
 
 
 class Jobs:
@@ -169,8 +169,10 @@ class Jobs:
     def _succeed(self, job: Job) -> None:
         failed = [t for t in self.tasks(job) if t["state"] in FAILED]
         if failed:
-            names = ", ".join(_name(t) for t in failed)
-            self._journal.violate("states", f"{job.name} has succeeded although tasks failed: {names}")
+            names = ", ".join(name_of(t) for t in failed)
+            self._journal.record_violation(
+                "states", f"{job.name} has succeeded although tasks failed: {names}"
+            )
         job.successes += 1
         job.state = "settled"
         seconds = time.monotonic() - job.opened
@@ -203,7 +205,7 @@ class Jobs:
 
     def _record_failure(self, job: Job) -> None:
         failed = _failed_tasks(self.tasks(job))
-        job.message = "; ".join(f"{_name(t)}: {self.reason(job, t)}" for t in failed[:3])
+        job.message = "; ".join(f"{name_of(t)}: {self.reason(job, t)}" for t in failed[:3])
         self._journal.note("failed", f"{job.name}: {job.message}")
         if any(t["task_id"] in GUARD_TASKS for t in failed) and REFUSED.search(job.message):
             self._end(job, "refused")
@@ -215,7 +217,7 @@ class Jobs:
             message = (
                 f"{job.name} ({job.dag_id} {job.conf}) does not succeed whatever is cleared: {job.message}"
             )
-            self._journal.violate("states", message)
+            self._journal.record_violation("states", message)
         else:
             self.again.append(job)
         self._ended(job, state)
@@ -241,17 +243,9 @@ class Jobs:
         chosen = self._tasks_to_clear(job, what, pick, among)
         job.redone.update(t["task_id"] for t in chosen if t["state"] == "success")
         ids = [[t["task_id"], t["map_index"]] if t["map_index"] >= 0 else t["task_id"] for t in chosen]
-        body = {
-            "dry_run": False,
-            "dag_run_id": job.name,
-            "task_ids": ids,
-            "include_downstream": True,
-            "only_failed": False,
-            "reset_dag_runs": True,
-        }
-        shown = "all" if what == "run" else ", ".join(_name(t) for t in chosen)
+        shown = "all" if what == "run" else ", ".join(name_of(t) for t in chosen)
         self._journal.note("clear", f"{job.name}: {shown}")
-        self._world.call("POST", f"/api/v2/dags/{job.dag_id}/clearTaskInstances", body)
+        self._world.clear(job.dag_id, job.name, ids)
         job.state, job.failed, job.opened = "open", 0.0, time.monotonic()
         self._wait_until_open(job)
 
@@ -304,7 +298,3 @@ class Jobs:
 
 def _failed_tasks(tasks: list[JsonObject]) -> list[JsonObject]:
     return [t for t in tasks if t["state"] == "failed" and t["task_id"] != WATCHER]
-
-
-def _name(task: JsonObject) -> str:
-    return str(task["task_id"]) + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "")

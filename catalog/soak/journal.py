@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from catalog.soak.findings import Oracle
+from catalog.soak.violations import Oracle
 
 EVENTS_BEFORE = 25  # that are printed with a violation
 
@@ -30,8 +30,8 @@ class Event(msgspec.Struct, frozen=True):
         return f"{int(minutes):3}:{seconds:04.1f}  {self.kind:11} {self.message}"
 
 
-class Violation(msgspec.Struct, frozen=True):
-    """Something that must not be.
+class RecordedViolation(msgspec.Struct, frozen=True):
+    """A violation, when it was found and what happened before it.
 
     Attributes:
         oracle: Oracle that found it.
@@ -57,7 +57,7 @@ class Journal:
         """
         self.began = time.monotonic()
         self.events: list[Event] = []
-        self.violations: list[Violation] = []
+        self.violations: list[RecordedViolation] = []
         self.kinds: Counter[str] = Counter()
         self._known: set[tuple[Oracle, str]] = set()
         self._lock = threading.Lock()
@@ -79,13 +79,13 @@ class Journal:
         if self._file:
             self._file.write(f"{event}\n")
 
-    def violate(self, oracle: Oracle, message: str) -> bool:
+    def record_violation(self, oracle: Oracle, message: str) -> bool:
         """Record a violation, unless it is recorded already; return True if it is new."""
         with self._lock:
             if (oracle, message) in self._known:
                 return False
             self._known.add((oracle, message))
             before = tuple(self.events[-EVENTS_BEFORE:])
-            self.violations.append(Violation(oracle, message, self.now(), before))
+            self.violations.append(RecordedViolation(oracle, message, self.now(), before))
             self._note("VIOLATION", f"{oracle}: {message}")
             return True

@@ -89,7 +89,7 @@ class Readers:
                 except Exception as error:
                     if not is_passing(error):
                         name = f"{type(reader).__name__} of {reader.media_type}"
-                        self._journal.violate(
+                        self._journal.record_violation(
                             "readers", f"{name}: {type(error).__name__}: {str(error)[:300]}"
                         )
 
@@ -146,7 +146,7 @@ class TableReader:
         lost, added = self._seen.keys() - rows.keys() - deleted.keys(), rows.keys() - self._seen.keys()
         if lost or added:
             counts = f"{len(lost):,} rows left the live table {self.media_type} and {len(added):,} came"
-            self._journal.violate("readers", f"{counts}: {join_first(sorted(lost | added))}")
+            self._journal.record_violation("readers", f"{counts}: {join_first(sorted(lost | added))}")
 
     def _check_new_table(self, rows: dict[str, Key], live: set[Key] | None) -> None:
         deleted = self._model.moderated(self.media_type)
@@ -155,14 +155,14 @@ class TableReader:
         now = time.monotonic()
         if back := [i for i in rows if deleted.get(i, now) < now]:
             message = f"the new table {self.media_type} holds moderated media: {join_first(sorted(back))}"
-            self._journal.violate("readers", message)
+            self._journal.record_violation("readers", message)
         if not self._seen or live is None:
             return
         moderated = {key for identifier, key in self._all.items() if identifier in deleted}
         missing = self._model.keys(self.media_type, live) - set(rows.values()) - moderated
         if missing:
             message = f"the new table {self.media_type} lacks {len(missing):,} of {len(rows):,} records"
-            self._journal.violate(
+            self._journal.record_violation(
                 "readers", f"{message}: {join_first(sorted(f'{p} {f}' for p, f in missing))}"
             )
 
@@ -189,12 +189,14 @@ class AliasReader:
                 self._read(alias)
             except NotFoundError:
                 if self._counts:
-                    self._journal.violate("readers", f"a search of {alias} finds no such alias")
+                    self._journal.record_violation("readers", f"a search of {alias} finds no such alias")
                 return
             except ApiError as error:
                 if error.meta.status != 400:
                     raise
-                self._journal.violate("readers", f"a search of {alias} answers 400: {str(error)[:300]}")
+                self._journal.record_violation(
+                    "readers", f"a search of {alias} answers 400: {str(error)[:300]}"
+                )
         self.reads += 1
 
     def _read(self, alias: str) -> None:
@@ -206,7 +208,7 @@ class AliasReader:
         )
         buckets = response["aggregations"]["indexes"]["buckets"]
         if len(buckets) > 1:
-            self._journal.violate("readers", f"a search of {alias} reads {len(buckets)} indexes")
+            self._journal.record_violation("readers", f"a search of {alias} reads {len(buckets)} indexes")
         for bucket in buckets:
             self._check_count(alias, bucket["key"], bucket["doc_count"], len(deleted))
         client.search(index=alias, size=5, query=words_query("made"), aggs=_BY_SOURCE)
@@ -214,7 +216,7 @@ class AliasReader:
         if alias != self.media_type and (
             shown := client.count(index=alias, query=sensitive(self._terms))["count"]
         ):
-            self._journal.violate("readers", f"{alias} shows {shown:,} sensitive documents")
+            self._journal.record_violation("readers", f"{alias} shows {shown:,} sensitive documents")
 
     def _check_count(self, alias: str, index: str, number: int, deleted: int) -> None:
         """Check that a live index gets no documents, and loses only those that moderators delete."""
@@ -225,7 +227,7 @@ class AliasReader:
         least = first - (deleted - deleted_then) - RACING
         if not least <= number <= first:
             message = f"{alias} ({index}) had {first:,} documents and has {number:,}"
-            self._journal.violate("readers", message)
+            self._journal.record_violation("readers", message)
             self._counts[index] = (number, deleted)
 
     def _check_moderated(self, client: Elasticsearch, alias: str, deleted: dict[str, float]) -> None:
@@ -243,4 +245,4 @@ class AliasReader:
                 self._reported.add(key)
                 seconds = now - deleted[identifier]
                 message = f"{alias} shows {identifier}, which was deleted by a moderator {seconds:.0f} s ago"
-                self._journal.violate("readers", message)
+                self._journal.record_violation("readers", message)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from catalog.soak.findings import ORACLES
 from catalog.soak.jobs import Job
 from catalog.soak.journal import Journal
+from catalog.soak.violations import ORACLES
 
 Counts = Mapping[str, int]
 
@@ -42,11 +42,10 @@ def summary(
         console.print(
             f"\n{violation.oracle} at {violation.at:.0f} s: {violation.message}",
             style="bold red",
-            highlight=False,
-            markup=False,
+            soft_wrap=True,
         )
         for event in violation.events:
-            console.print(f"    {event}", highlight=False, soft_wrap=True, markup=False)
+            console.print(f"    {event}", soft_wrap=True)
 
 
 def _counts(console: Console, title: str, counts: Counts) -> None:

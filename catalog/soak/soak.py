@@ -13,7 +13,6 @@ from catalog.data_refresh.search.sensitive import parse_terms
 from catalog.local.schedules import unpaused
 from catalog.local.stack import AIRFLOW_DB, API_DB, CATALOG_DB, ROOT
 from catalog.soak import report
-from catalog.soak.findings import Finding, Findings
 from catalog.soak.jobs import Subject
 from catalog.soak.journal import Journal
 from catalog.soak.made_up import SOURCES
@@ -21,6 +20,7 @@ from catalog.soak.model import Model
 from catalog.soak.oracles import content, published, remains
 from catalog.soak.plan import make_plan
 from catalog.soak.readers import Readers
+from catalog.soak.violations import Violation, Violations
 from catalog.soak.visitors import Visitors
 from catalog.soak.workload import DAGS, Workload
 from catalog.soak.world import CANARY, World, is_passing, persist, relations
@@ -125,7 +125,7 @@ class Soak:
             self._poll()
             if time.monotonic() > deadline:
                 jobs = ", ".join(f"{job.name} ({job.state}: {job.message})" for job in self._work.jobs.open())
-                self.journal.violate("states", f"not settled after {timeout:.0f} s: {jobs}")
+                self.journal.record_violation("states", f"not settled after {timeout:.0f} s: {jobs}")
                 return
 
     def _poll(self) -> None:
@@ -155,7 +155,9 @@ class Soak:
         if self._world.stack.running():
             return
         error = self._world.stack.state().get("error")
-        self.journal.violate("stack", f"the local stack ended after {self.journal.now():.0f} s: {error}")
+        self.journal.record_violation(
+            "stack", f"the local stack ended after {self.journal.now():.0f} s: {error}"
+        )
         self._world.start(self._notify)
 
     # judgement
@@ -167,53 +169,57 @@ class Soak:
             self._world.connect(API_DB) as api,
             self._world.connect(AIRFLOW_DB) as airflow,
         ):
-            findings = [
-                *self._catalog_findings(catalog),
-                *self._api_findings(catalog, api),
+            violations = [
+                *self._catalog_violations(catalog),
+                *self._api_violations(catalog, api),
                 *self._remains(catalog, api, airflow),
             ]
-            for oracle, message in findings:
-                self.journal.violate(oracle, message)
+            for oracle, message in violations:
+                self.journal.record_violation(oracle, message)
             for table in ("image", "audio", "deleted_image", "deleted_audio", "ingestion_report"):
                 [(number,)] = catalog.execute(f"select count(*) from {table}".encode()).fetchall()
                 self._rows[f"catalog {table}"] = number
 
-    def _catalog_findings(self, catalog: Connection) -> Findings:
-        findings: Findings = []
+    def _catalog_violations(self, catalog: Connection) -> Violations:
+        violations: Violations = []
         for source in SOURCES.values():
-            findings += content.records_are_right(catalog, source, self._model)
+            violations += content.check_records(catalog, source, self._model)
         for query_id, update in self._model.updates.items():
             if update.settled:
-                findings += content.update_is_complete(catalog, query_id, update)
-        findings += content.scores_are_right(catalog)
-        findings += content.no_key_twice(catalog, is_catalog=True)
-        findings += content.accounts_add_up(catalog)
-        return findings
+                violations += content.check_update(catalog, query_id, update)
+        violations += content.check_scores(catalog)
+        violations += content.check_keys(catalog, is_catalog=True)
+        violations += content.check_accounts(catalog)
+        return violations
 
-    def _api_findings(self, catalog: Connection, api: Connection) -> Findings:
+    def _api_violations(self, catalog: Connection, api: Connection) -> Violations:
         indexes, model = self._world.search(), self._model
-        findings = content.no_key_twice(api, is_catalog=False)
+        violations = content.check_keys(api, is_catalog=False)
         for media_type in MEDIA_TYPES:
             deleted, marked = model.moderated(media_type), model.marked[media_type]
-            findings += published.api_is_the_catalog(catalog, api, media_type, deleted)
+            violations += published.check_api_table(catalog, api, media_type, deleted)
             visits, listed = self._visitors.visits[media_type], self._visitors.listed[media_type]
-            findings += published.visits_are_kept(api, media_type, visits, listed, deleted)
-            check = partial(published.index_is_the_table, api, indexes, media_type, marked, self._terms)
-            findings += persist(check)
-        return findings
+            violations += published.check_visits(api, media_type, visits, listed, deleted)
+            check = partial(published.check_indexes, api, indexes, media_type, marked, self._terms)
+            violations += persist(check)
+        return violations
 
-    def _remains(self, catalog: Connection, api: Connection, airflow: Connection) -> Findings:
-        findings = [
-            *remains.no_index_left(self._world.search()),
-            *remains.no_partial_file(self._world.stack.storage),
-            *remains.states_are_true(airflow),
+    def _remains(self, catalog: Connection, api: Connection, airflow: Connection) -> Violations:
+        violations = [
+            *remains.check_left_indexes(self._world.search()),
+            *remains.check_partial_files(self._world.stack.storage),
+            *remains.check_states(airflow),
         ]
         for name, connection in ((CATALOG_DB, catalog), (API_DB, api)):
-            findings += remains.nothing_left(connection, name, self._relations[name], relations(connection))
+            violations += remains.check_leftovers(
+                connection, name, self._relations[name], relations(connection)
+            )
         files = [p for p in self._world.stack.folder.rglob("*") if p.suffix in _WRITTEN and p.is_file()]
         messages = [str(message) for message in self._world.apis.slack]
         databases = [(CATALOG_DB, catalog), (API_DB, api), (AIRFLOW_DB, airflow)]
-        findings += remains.canary_is_nowhere(CANARY, files, databases, messages)
+        violations += remains.check_canary(CANARY, files, databases, messages)
         if CANARY not in self._world.apis.content.keys:
-            findings.append(Finding("secrets", "no request had the canary, so its absence proves nothing"))
-        return findings
+            violations.append(
+                Violation("secrets", "no request had the canary, so its absence proves nothing")
+            )
+        return violations

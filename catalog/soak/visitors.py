@@ -62,7 +62,7 @@ class Visitors:
             except Exception as error:
                 if not is_passing(error):
                     message = f"a view of {media_type} fails: {type(error).__name__}: {str(error)[:300]}"
-                    self._journal.violate("readers", message)
+                    self._journal.record_violation("readers", message)
 
     def _view(self, media_type: MediaType, identifier: str) -> None:
         if self._connection is None or self._connection.closed:

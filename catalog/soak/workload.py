@@ -8,7 +8,6 @@ from typing import ParamSpec
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.soak import made_up
 from catalog.soak.faults import Faults
-from catalog.soak.findings import Findings
 from catalog.soak.jobs import Cleared, Conf, Job, Jobs, State, Subject
 from catalog.soak.journal import Journal
 from catalog.soak.made_up import SOURCES, Source
@@ -17,6 +16,7 @@ from catalog.soak.moderators import Moderators
 from catalog.soak.oracles import content
 from catalog.soak.plan import Step
 from catalog.soak.restores import restore
+from catalog.soak.violations import Violations
 from catalog.soak.world import World, persist
 
 P = ParamSpec("P")
@@ -37,8 +37,7 @@ PULL = {"image": "ingest_data.pull_image_data", "audio": "ingest_data.pull_audio
 class Workload:
     """Executes the steps of the plan, and updates the model.
 
-    An action `name` of the plan is the method `_name`; the method `_name_settled` is called when the run that
-    it triggered has succeeded.
+    An action `name` of the plan is the method `_name`.
     """
 
     def __init__(self, world: World, journal: Journal, model: Model, calm: Callable[[], bool]) -> None:
@@ -138,9 +137,9 @@ class Workload:
             self._model.pull_ends(source, made_up.groups(subject.pulled), subject.pulled)
         tries = self._tries(job, task)
         wanted = made_up.pages(source.name, subject.pulled) * passes
-        self._report(content.requested_again(job.name, delivered, wanted, tries - subject.tries - passes))
+        self._report(content.check_requests(job.name, delivered, wanted, tries - subject.tries - passes))
         subject.tries = tries
-        self._check(content.pull_is_complete, job.name, source, subject.pulled, self._model)
+        self._check(content.check_pull, job.name, source, subject.pulled, self._model)
 
     def _tries(self, job: Job, task_id: str) -> int:
         """Return the number of all attempts of a task."""
@@ -169,7 +168,7 @@ class Workload:
     def _update_settled(self, job: Job) -> None:
         update = self._model.updates[job.subject.query_id]
         update.settled = True
-        self._check(content.update_is_complete, job.subject.query_id, update)
+        self._check(content.check_update, job.subject.query_id, update)
 
     # deletions and restores
 
@@ -201,7 +200,7 @@ class Workload:
             return
         job.subject.settled = True
         self._model.change_ends(source, group, live=False)
-        self._check(content.group_is_deleted, source, group)
+        self._check(content.check_deletion, source, group)
 
     def _start_restore(self, source: Source, group: str) -> None:
         self._start(self._restore_group, source, group)
@@ -209,7 +208,7 @@ class Workload:
     def _restore_group(self, source: Source, group: str) -> None:
         restore(self._world, self._journal, source, group)
         self._model.change_ends(source, group, live=True)
-        self._check(content.group_is_restored, source, group)
+        self._check(content.check_restoration, source, group)
 
     # refreshes
 
@@ -239,12 +238,7 @@ class Workload:
         meta = persist(lambda: self._world.search().meta(media_type))
         if meta.get("run_id") != job.name:
             message = f"{job.name} has succeeded, but the alias {media_type} is that of {meta.get('run_id')}"
-            self._journal.violate("states", message)
-
-    def _popularity_settled(self, job: Job) -> None:
-        pass
-
-    _filtered_settled = _popularity_settled
+            self._journal.record_violation("states", message)
 
     # moderators
 
@@ -288,7 +282,15 @@ class Workload:
     # ends
 
     def _settled(self, job: Job) -> None:
-        getattr(self, f"_{job.kind}_settled")(job)
+        match job.kind:
+            case "pull":
+                self._pull_settled(job)
+            case "update":
+                self._update_settled(job)
+            case "delete":
+                self._delete_settled(job)
+            case "refresh":
+                self._refresh_settled(job)
 
     def _ended(self, job: Job, state: State) -> None:
         """Update the model after a run that was refused, is replaced or is stuck."""
@@ -315,14 +317,14 @@ class Workload:
             self.jobs.trigger(job.kind, job.dag_id, job.conf, job.subject)
         return True
 
-    def _report(self, findings: Findings) -> None:
-        for oracle, message in findings:
-            self._journal.violate(oracle, message)
+    def _report(self, violations: Violations) -> None:
+        for oracle, message in violations:
+            self._journal.record_violation(oracle, message)
 
-    def _check(self, oracle: Callable[..., Findings], *args: object) -> None:
+    def _check(self, oracle: Callable[..., Violations], *args: object) -> None:
         """Run an oracle on the catalog database."""
 
-        def check() -> Findings:
+        def check() -> Violations:
             with self._world.connect() as connection:
                 return oracle(connection, *args)
 

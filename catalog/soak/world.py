@@ -152,6 +152,10 @@ class World:
         """Call Airflow's REST API, repeatedly while it is unavailable, and return the decoded response."""
         return persist(lambda: self.api.call(method, path, body, **params), AIRFLOW_OUTAGE_SECONDS)
 
+    def clear(self, dag_id: str, run_id: str, task_ids: Sequence[str | list[str | int]]) -> None:
+        """Clear tasks of a run and all tasks after them, as `AirflowApi.clear`; repeated like `call`."""
+        persist(lambda: self.api.clear(dag_id, run_id, task_ids), AIRFLOW_OUTAGE_SECONDS)
+
     def call_list(self, path: str, name: str) -> list[JsonObject]:
         """Return all items of a list of Airflow's REST API, asked for repeatedly while it is unavailable."""
         return persist(lambda: self.api.all(path, name), AIRFLOW_OUTAGE_SECONDS)

@@ -34,8 +34,8 @@ GUARDS = (
         holds="A container that lacks a secret names it.",
         row=33,
         file=WITH_SECRETS,
-        find="        except OSError as error:\n            raise MissingSecretError(",
-        replace="        except ZeroDivisionError as error:\n            raise MissingSecretError(",
+        find="        except OSError as error:\n            raise MissingSecret(",
+        replace="        except ZeroDivisionError as error:\n            raise MissingSecret(",
         tests=(f"{CONTAINERS}::test_the_entrypoint_names_a_secret_that_is_missing",),
     ),
     Guard(

@@ -8,10 +8,10 @@ VALUES, VARIABLES, SLACK = (
     "catalog/dags/operators/slack.py",
 )
 CONNECTIONS, LEASE = "catalog/core/connections.py", "catalog/ingestion/lease.py"
-SUPERVISOR, RESTARTS, STACK = (
+SUPERVISOR, RESTARTS, PORTS = (
     "catalog/local/supervisor.py",
     "catalog/local/restarts.py",
-    "catalog/local/stack.py",
+    "catalog/local/ports.py",
 )
 REVIEWS, LOGS = "catalog/maintenance/reviews.py", "catalog/maintenance/logs.py"
 STAGING, TEST_STAGING = "catalog/maintenance/staging.py", "maintenance/test_staging.py"
@@ -204,7 +204,7 @@ GUARDS = (
         name="locks-follow-no-link",
         holds="The lock of a port is not opened through a symbolic link.",
         row=43,
-        file=STACK,
+        file=PORTS,
         find=" | os.O_NOFOLLOW",
         replace="",
         tests=("local/test_restarts.py::test_locks_of_ports_follow_no_link",),
@@ -213,8 +213,8 @@ GUARDS = (
         name="locks-in-a-private-folder",
         holds="Locks are not created in a folder that others can write.",
         row=43,
-        file=STACK,
-        find="return folder if private and found.st_uid == os.geteuid() else self.folder",
+        file=PORTS,
+        find="return folder if private and found.st_uid == os.geteuid() else self._folder",
         replace="return folder",
         tests=("local/test_restarts.py::test_locks_of_ports_follow_no_link",),
     ),

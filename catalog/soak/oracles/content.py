@@ -6,22 +6,22 @@ from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
 from catalog.core.wording import join_first
 from catalog.soak import made_up
-from catalog.soak.findings import Finding, Findings
 from catalog.soak.made_up import Source, group_of
 from catalog.soak.model import Model, Update
 from catalog.soak.oracles.rows import first_keys, rows
+from catalog.soak.violations import Violation, Violations
 
 _METRICS = "{}_popularity_metrics"
 
 
-def pull_is_complete(
+def check_pull(
     connection: Connection, run_id: str, source: Source, generation: int, model: Model
-) -> Findings:
+) -> Violations:
     """After a successful pull: its report adds up, and all records that are not deleted are there."""
-    return _report(connection, run_id, source, generation) + records_are_right(connection, source, model)
+    return _report(connection, run_id, source, generation) + check_records(connection, source, model)
 
 
-def records_are_right(connection: Connection, source: Source, model: Model) -> Findings:
+def check_records(connection: Connection, source: Source, model: Model) -> Violations:
     """A provider's records are those of the certain groups, each of a possible generation."""
     stored = rows(
         connection,
@@ -42,10 +42,10 @@ def records_are_right(connection: Connection, source: Source, model: Model) -> F
     known = [row for row in stored if (row[0], group_of(row[1])) in certain]
     if wrong := model.wrong_titles(known):
         problems.append(f"has {len(wrong):,} wrong titles: {'; '.join(wrong[:3])}")
-    return [Finding("content", f"{source.catalog_name} {problem}") for problem in problems]
+    return [Violation("content", f"{source.catalog_name} {problem}") for problem in problems]
 
 
-def update_is_complete(connection: Connection, query_id: str, update: Update) -> Findings:
+def check_update(connection: Connection, query_id: str, update: Update) -> Violations:
     """A batched update has changed each of its rows once, whatever was cleared, and no other row."""
     source = update.source
     counts = rows(
@@ -58,32 +58,32 @@ def update_is_complete(connection: Connection, query_id: str, update: Update) ->
     )
     wanted = {i for i in source.identifiers("core") if i.endswith(str(update.digit))}
     changes = Counter(int(number) for identifier, number in counts if identifier in wanted)
-    findings: Findings = []
+    violations: Violations = []
     allowed = range(update.passes, update.passes + update.again + 1)
     if not changes.keys() <= {*allowed} or changes.total() != len(wanted):
         message = (
             f"{query_id} must change each of {len(wanted):,} rows {update.passes} times; "
             f"rows by number of changes: {dict(changes)}"
         )
-        findings.append(Finding("content", message))
+        violations.append(Violation("content", message))
     if others := {identifier for identifier, _ in counts} - wanted:
         message = f"{query_id} changed {len(others):,} rows outside its query: {join_first(sorted(others))}"
-        findings.append(Finding("content", message))
-    return findings
+        violations.append(Violation("content", message))
+    return violations
 
 
-def group_is_deleted(connection: Connection, source: Source, group: str) -> Findings:
+def check_deletion(connection: Connection, source: Source, group: str) -> Violations:
     """After a successful deletion: all records of a group are in the table of deleted ones only."""
     return _moved(connection, source, group, gone_from=source.media_type, to=f"deleted_{source.media_type}")
 
 
-def group_is_restored(connection: Connection, source: Source, group: str) -> Findings:
+def check_restoration(connection: Connection, source: Source, group: str) -> Violations:
     """After a restore: all records of a group are in the catalog table only."""
     return _moved(connection, source, group, gone_from=f"deleted_{source.media_type}", to=source.media_type)
 
 
-def _moved(connection: Connection, source: Source, group: str, *, gone_from: str, to: str) -> Findings:
-    wanted, findings = set(source.identifiers(group)), Findings()
+def _moved(connection: Connection, source: Source, group: str, *, gone_from: str, to: str) -> Violations:
+    wanted, violations = set(source.identifiers(group)), Violations()
     for table, expected in ((gone_from, set[str]()), (to, wanted)):
         stored = rows(
             connection,
@@ -98,11 +98,11 @@ def _moved(connection: Connection, source: Source, group: str, *, gone_from: str
                 f"{source.catalog_name} {group}: {len(have):,} of its records are in {table} "
                 f"instead of {len(expected):,}"
             )
-            findings.append(Finding("content", message))
-    return findings
+            violations.append(Violation("content", message))
+    return violations
 
 
-def scores_are_right(connection: Connection) -> Findings:
+def check_scores(connection: Connection) -> Violations:
     """Scores are between 0 and 1, and are those of the constant that they count as computed with."""
     messages: list[str] = []
     for media_type in MEDIA_TYPES:
@@ -130,10 +130,10 @@ def scores_are_right(connection: Connection) -> Findings:
             f"{number:,} scores of {provider} differ from those of its constant, which counts as applied"
             for provider, number in outdated
         ]
-    return [Finding("content", message) for message in messages]
+    return [Violation("content", message) for message in messages]
 
 
-def no_key_twice(connection: Connection, *, is_catalog: bool) -> Findings:
+def check_keys(connection: Connection, *, is_catalog: bool) -> Violations:
     """No identifier and no pair of provider and foreign identifier occurs twice.
 
     Args:
@@ -163,10 +163,10 @@ def no_key_twice(connection: Connection, *, is_catalog: bool) -> Findings:
             )
             if number:
                 messages.append(f"{number:,} records are both in {media_type} and in deleted_{media_type}")
-    return [Finding("keys", message) for message in messages]
+    return [Violation("keys", message) for message in messages]
 
 
-def _report(connection: Connection, run_id: str, source: Source, generation: int) -> Findings:
+def _report(connection: Connection, run_id: str, source: Source, generation: int) -> Violations:
     reports = rows(
         connection,
         "select fetched, inserted + updated + unchanged, skipped, rejected, complete, whole"
@@ -174,23 +174,23 @@ def _report(connection: Connection, run_id: str, source: Source, generation: int
         run_id,
     )
     if len(reports) != 1:
-        return [Finding("accounts", f"{run_id} has succeeded and has {len(reports)} reports")]
+        return [Violation("accounts", f"{run_id} has succeeded and has {len(reports)} reports")]
     fetched, kept, skipped, rejected, complete, whole = reports[0]
     listed, odd = len(made_up.items(source.name, generation)), made_up.odd(source.name, generation)
-    findings: Findings = []
+    violations: Violations = []
     if fetched != listed:
         message = f"{run_id}: {fetched:,} items are reported, the API listed {listed:,}"
-        findings.append(Finding("accounts", message))
+        violations.append(Violation("accounts", message))
     if skipped < odd or rejected or kept + skipped != listed:
         counts = f"{kept:,} kept, {skipped:,} skipped (at least {odd} must be), {rejected:,} rejected"
-        findings.append(Finding("accounts", f"{run_id}: of {listed:,} items, {counts}"))
+        violations.append(Violation("accounts", f"{run_id}: of {listed:,} items, {counts}"))
     if not (complete and whole):
         message = f"{run_id} has succeeded, but its report says complete {complete}, whole {whole}"
-        findings.append(Finding("states", message))
-    return findings
+        violations.append(Violation("states", message))
+    return violations
 
 
-def accounts_add_up(connection: Connection) -> Findings:
+def check_accounts(connection: Connection) -> Violations:
     """The counts of every report add up, as a constraint of the table says as well."""
     reports = rows(
         connection,
@@ -198,11 +198,12 @@ def accounts_add_up(connection: Connection) -> Findings:
         " where fetched <> inserted + updated + unchanged + skipped + rejected",
     )
     return [
-        Finding("accounts", f"the report of {dag_id} {run_id} does not add up") for dag_id, run_id in reports
+        Violation("accounts", f"the report of {dag_id} {run_id} does not add up")
+        for dag_id, run_id in reports
     ]
 
 
-def requested_again(run_id: str, delivered: int, wanted: int, more_tries: int) -> Findings:
+def check_requests(run_id: str, delivered: int, wanted: int, more_tries: int) -> Violations:
     """An attempt of a pull requests at most one page that an earlier attempt has had.
 
     Args:
@@ -215,5 +216,7 @@ def requested_again(run_id: str, delivered: int, wanted: int, more_tries: int) -
     if again <= max(more_tries, 0):
         return []
     return [
-        Finding("requests", f"{run_id}: {again} pages were delivered again, with {more_tries} more attempts")
+        Violation(
+            "requests", f"{run_id}: {again} pages were delivered again, with {more_tries} more attempts"
+        )
     ]

@@ -9,14 +9,14 @@ from catalog.core.wording import join_first
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.sensitive import sensitive
-from catalog.soak.findings import Finding, Findings
 from catalog.soak.oracles.rows import rows
+from catalog.soak.violations import Violation, Violations
 from catalog.soak.visitors import Visits, on_lists, views
 
 
-def api_is_the_catalog(
+def check_api_table(
     catalog: Connection, api: Connection, media_type: MediaType, deleted: Iterable[str]
-) -> Findings:
+) -> Violations:
     """After an undisturbed refresh: the API's table has the catalog's records, except moderated ones.
 
     Args:
@@ -36,12 +36,12 @@ def api_is_the_catalog(
     other = [i for i in wanted.keys() & have.keys() if wanted[i] != have[i]]
     counts = f"{len(missing):,} are missing, {len(extra):,} too many, {len(other):,} have another title"
     message = f"the API's table {media_type} differs from the catalog's: {counts}"
-    return [Finding("content", f"{message} ({join_first(sorted(missing | extra))})")]
+    return [Violation("content", f"{message} ({join_first(sorted(missing | extra))})")]
 
 
-def visits_are_kept(
+def check_visits(
     api: Connection, media_type: MediaType, visits: Visits, listed: list[str], deleted: Iterable[str]
-) -> Findings:
+) -> Violations:
     """Data that only the API has survive every refresh: views and lists, except of moderated media.
 
     Args:
@@ -51,7 +51,7 @@ def visits_are_kept(
         listed: Identifiers that were put on a list.
         deleted: Identifiers that moderators have deleted.
     """
-    findings, ignored = Findings(), set(deleted)
+    violations, ignored = Violations(), set(deleted)
     have = views(api, media_type)
     wrong = {
         identifier: (have.get(identifier), sure)
@@ -62,16 +62,16 @@ def visits_are_kept(
     if wrong:
         few = ", ".join(f"{i}: {count} instead of {sure}" for i, (count, sure) in list(wrong.items())[:3])
         message = f"{len(wrong):,} media of the table {media_type} have another number of views ({few})"
-        findings.append(Finding("content", message))
+        violations.append(Violation("content", message))
     if lost := set(listed) - ignored - on_lists(api, media_type):
         message = f"{len(lost):,} media left the list of {media_type}: {join_first(sorted(lost))}"
-        findings.append(Finding("content", message))
-    return findings
+        violations.append(Violation("content", message))
+    return violations
 
 
-def index_is_the_table(
+def check_indexes(
     api: Connection, indexes: Indexes, media_type: MediaType, marked: Iterable[str], terms: list[str]
-) -> Findings:
+) -> Violations:
     """Documents are the rows; the filtered index has all but the sensitive ones; marks are in both.
 
     Args:
@@ -81,37 +81,37 @@ def index_is_the_table(
         marked: Identifiers that moderators have marked as mature.
         terms: Sensitive terms.
     """
-    findings: Findings = []
+    violations: Violations = []
     stored = rows(api, "select identifier::text from {t} where not removed_from_source", t=media_type)
     identifiers = {identifier for (identifier,) in stored}
     for alias in (media_type, filtered_name(media_type)):
         index = indexes.resolve_alias(alias)
         if index is None:
-            findings.append(Finding("readers", f"there is no alias {alias}"))
+            violations.append(Violation("readers", f"there is no alias {alias}"))
             continue
         indexes.refresh(index)
         if indexes.meta(index).get("dag_id") is None:
-            findings.append(Finding("readers", f"{index} of the alias {alias} does not have our mapping"))
+            violations.append(Violation("readers", f"{index} of the alias {alias} does not have our mapping"))
         is_filtered = alias != media_type
         hidden = {i for i, _ in _documents(indexes, media_type, sensitive(terms))} if is_filtered else set()
         documents = dict(_documents(indexes, alias))
-        findings += _compare(alias, documents, identifiers, hidden)
+        violations += _compare(alias, documents, identifiers, hidden)
         if bare := [i for i in marked if i in documents and not documents[i]]:
             message = f"{alias}: {len(bare):,} media are marked as mature, their documents are not"
-            findings.append(Finding("content", message))
-    return findings
+            violations.append(Violation("content", message))
+    return violations
 
 
-def _compare(alias: str, documents: dict[str, bool], identifiers: set[str], hidden: set[str]) -> Findings:
-    findings: Findings = []
+def _compare(alias: str, documents: dict[str, bool], identifiers: set[str], hidden: set[str]) -> Violations:
+    violations: Violations = []
     expected = identifiers - hidden
     if documents.keys() != expected:
         missing, extra = expected - documents.keys(), documents.keys() - expected
         message = f"{alias} lacks {len(missing):,} documents and has {len(extra):,} too many"
-        findings.append(Finding("content", f"{message} ({join_first(sorted(missing | extra))})"))
+        violations.append(Violation("content", f"{message} ({join_first(sorted(missing | extra))})"))
     if shown := documents.keys() & hidden:
-        findings.append(Finding("content", f"{alias} shows {len(shown):,} sensitive documents"))
-    return findings
+        violations.append(Violation("content", f"{alias} shows {len(shown):,} sensitive documents"))
+    return violations
 
 
 def _documents(

@@ -11,11 +11,11 @@ from elasticsearch.exceptions import GeneralAvailabilityWarning
 from catalog.core.session import Connection
 from catalog.core.wording import join_first
 from catalog.data_refresh.search.indexes import Indexes
-from catalog.soak.findings import Finding, Findings
 from catalog.soak.oracles.rows import rows
+from catalog.soak.violations import Violation, Violations
 
 
-def nothing_left(connection: Connection, database: str, before: set[str], now: set[str]) -> Findings:
+def check_leftovers(connection: Connection, database: str, before: set[str], now: set[str]) -> Violations:
     """No relation was added or lost, no advisory lock is held, and no statement is running.
 
     Args:
@@ -43,10 +43,10 @@ def nothing_left(connection: Connection, database: str, before: set[str], now: s
         " and backend_type = 'client backend' and datname = current_database()",
     )
     messages += [f"still running in {database}: {query}" for (query,) in running]
-    return [Finding("leftovers", message) for message in messages]
+    return [Violation("leftovers", message) for message in messages]
 
 
-def no_index_left(indexes: Indexes) -> Findings:
+def check_left_indexes(indexes: Indexes) -> Violations:
     """Every index of media has an alias, and no reindex task is running."""
     messages: list[str] = []
     about = indexes.client.indices.get(index="image-*,audio-*", expand_wildcards="all").body
@@ -57,22 +57,22 @@ def no_index_left(indexes: Indexes) -> Findings:
         nodes = indexes.client.tasks.list(actions="*reindex").get("nodes", {})
     if nodes:
         messages.append("a reindex task is still running")
-    return [Finding("leftovers", message) for message in messages]
+    return [Violation("leftovers", message) for message in messages]
 
 
-def no_partial_file(storage: Path) -> Findings:
+def check_partial_files(storage: Path) -> Violations:
     """No temporary file is left in the object storage."""
     left = [
         p.name
         for p in storage.rglob("*")
         if p.is_file() and (".partial" in p.name or p.name.endswith(".tmp"))
     ]
-    return [Finding("leftovers", f"partial files: {join_first(sorted(left))}")] if left else []
+    return [Violation("leftovers", f"partial files: {join_first(sorted(left))}")] if left else []
 
 
-def canary_is_nowhere(
+def check_canary(
     canary: str, files: Iterable[Path], connections: Iterable[tuple[str, Connection]], messages: Iterable[str]
-) -> Findings:
+) -> Violations:
     """The canary is in no file, row or message, in any encoding.
 
     Args:
@@ -91,7 +91,7 @@ def canary_is_nowhere(
                 paths.append(f"the table {table} of {name}")
     if any(_contains(message.encode("utf-8", "replace"), forms) for message in messages):
         paths.append("a message")
-    return [Finding("secrets", f"the canary is in {place}") for place in paths]
+    return [Violation("secrets", f"the canary is in {place}") for place in paths]
 
 
 def _forms(canary: str) -> list[bytes]:
@@ -115,7 +115,7 @@ def _contains(data: bytes, forms: list[bytes]) -> bool:
     return any(form in data for form in forms)
 
 
-def states_are_true(airflow: Connection) -> Findings:
+def check_states(airflow: Connection) -> Violations:
     """No run has succeeded with a failed task, and no run is active.
 
     Args:
@@ -130,8 +130,8 @@ def states_are_true(airflow: Connection) -> Findings:
     active = rows(airflow, "select dag_id, run_id, state from dag_run where state in ('running', 'queued')")
     return [
         *(
-            Finding("states", f"{dag} {run} has succeeded although tasks failed: {names}")
+            Violation("states", f"{dag} {run} has succeeded although tasks failed: {names}")
             for dag, run, names in failed
         ),
-        *(Finding("states", f"{dag} {run} is still {state}") for dag, run, state in active),
+        *(Violation("states", f"{dag} {run} is still {state}") for dag, run, state in active),
     ]

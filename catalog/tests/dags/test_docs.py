@@ -40,7 +40,7 @@ def text(specs):
 def test_layout(text):
     lines = text.splitlines()
     assert lines[0] == "# DAGs"
-    assert {"## DAGs by Type", "## DAG documentation", "### `a_workflow`", "### Data Refresh"} <= set(lines)
+    assert {"## DAGs by type", "## DAG documentation", "### `a_workflow`", "### Data Refresh"} <= set(lines)
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
     assert "\n\n\n" not in text

@@ -23,7 +23,7 @@ from catalog.ingestion.recorder import RecordingAdapter
 from catalog.ingestion.recording import find_recording, is_recorded
 from catalog.ingestion.registry import api_names, provider_class
 from catalog.ingestion.replay import ReplayAdapter
-from catalog.local.demote import free_port
+from catalog.local.ports import free_port
 from catalog.provider_api import CC0, Image, items_at
 
 URL = "https://api.example.org/items"

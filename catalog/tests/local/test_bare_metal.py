@@ -25,7 +25,7 @@ import psycopg
 import pytest
 import requests
 
-from catalog.local.demote import free_port
+from catalog.local.ports import free_port
 from catalog.local.postgres import Postgres
 from catalog.local.stack import COMPONENTS, ROOT
 from catalog.tests.folders import folder_for_servers

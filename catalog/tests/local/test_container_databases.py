@@ -16,8 +16,10 @@ from psycopg import sql
 from catalog.containers import bootstrap, secrets
 from catalog.core.errors import Fatal
 from catalog.database import schema
-from catalog.local.demote import demotion, dies_with_parent, free_port, give
+from catalog.local.demote import demotion, make_folders
+from catalog.local.ports import free_port
 from catalog.local.postgres import Postgres
+from catalog.local.processes import dies_with_parent
 from catalog.local.stack import ROOT
 from catalog.tests.values import present
 
@@ -34,7 +36,7 @@ class Volume:
     def __init__(self, folder: Path, superuser: str) -> None:
         self.folder, self.port, self.demoted = folder, free_port(), demotion()
         self.secrets, self.data = folder / "secrets", folder / "data"
-        give(self.demoted, folder, self.data)
+        make_folders(self.demoted, folder, self.data)
         self.data.chmod(0o700)
         self.secrets.mkdir()
         for number, name in enumerate(n for n in secrets.GENERATORS if n.endswith("password")):

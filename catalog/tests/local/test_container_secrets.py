@@ -123,7 +123,7 @@ def test_any_value_can_be_written(value):
 def test_a_quote_that_is_not_closed_is_named_and_nothing_is_changed(tmp_path, line, monkeypatch, capsys):
     (tmp_path / ".env").write_text(f"POSTGRES_PASSWORD=old\n{line}\n")
     monkeypatch.setattr(secrets, "ROOT", tmp_path)
-    with pytest.raises(secrets.MalformedError, match=r"^\.env, line 2: NAME has a quote"):
+    with pytest.raises(secrets.Unusable, match=r"^\.env, line 2: NAME has a quote"):
         secrets.main()
     assert capsys.readouterr().err == ""
     assert not (tmp_path / ".secrets").exists()
@@ -139,7 +139,7 @@ def test_no_secret_is_lost(tmp_path, env, words):
     list(secrets.prepare(tmp_path))
     before = {path.name: path.read_bytes() for path in (tmp_path / ".secrets").iterdir()}
     (tmp_path / ".env").write_bytes(env)
-    with pytest.raises(secrets.MalformedError, match=words):
+    with pytest.raises(secrets.Unusable, match=words):
         list(secrets.prepare(tmp_path))
     assert {path.name: path.read_bytes() for path in (tmp_path / ".secrets").iterdir()} == before
     assert (tmp_path / ".env").read_bytes() == env
@@ -147,7 +147,7 @@ def test_no_secret_is_lost(tmp_path, env, words):
 
 def test_two_values_of_one_secret_are_refused(tmp_path):
     (tmp_path / ".env").write_text("FERNET_KEY=one\nFERNET_KEY=two\n")
-    with pytest.raises(secrets.MalformedError, match="line 2: FERNET_KEY has two values"):
+    with pytest.raises(secrets.Unusable, match="line 2: FERNET_KEY has two values"):
         list(secrets.prepare(tmp_path))
     assert not (tmp_path / ".secrets").exists()
 
@@ -166,7 +166,7 @@ def test_an_empty_secret_is_refused(tmp_path):
     path = tmp_path / ".secrets" / "fernet_key"
     path.chmod(0o600)
     path.write_text("")
-    with pytest.raises(secrets.MalformedError, match="fernet_key is empty"):
+    with pytest.raises(secrets.Unusable, match="fernet_key is empty"):
         list(secrets.prepare(tmp_path))
 
 

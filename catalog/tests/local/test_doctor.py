@@ -9,10 +9,17 @@ from catalog.ingestion.counted import Counted
 from catalog.ingestion.credentials import ApiKey
 from catalog.ingestion.provider import Provider
 from catalog.local import __main__ as local
-from catalog.local import doctor, keys
+from catalog.local import demo, doctor, keys
 from catalog.local.stack import Stack
 
 KEY = "k3y/with+odd=chars"
+
+
+def test_a_demo_with_real_apis_runs_providers_that_need_no_key_or_have_one(monkeypatch):
+    monkeypatch.setenv("AIRFLOW_VAR_API_KEY_JAMENDO", "")
+    stored = {"API_KEY_JAMENDO": KEY, "API_KEY_FLICKR": KEY, "API_KEY_NYPL": ""}
+    names = ["flickr", "inaturalist", "jamendo", "nypl", "stocksnap"]
+    assert demo.with_access(names, stored) == ["flickr", "stocksnap"]
 
 
 @pytest.fixture

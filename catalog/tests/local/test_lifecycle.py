@@ -1,5 +1,6 @@
 """Conditions under which a stack is ready."""
 
+import json
 import sys
 
 import pytest
@@ -69,3 +70,16 @@ def test_a_command_that_finds_something_wrong_has_a_status(tmp_path, monkeypatch
     with pytest.raises(SystemExit) as ended:
         local.main()
     assert ended.value.code == 1
+
+
+def test_brackets_of_an_error_are_printed(tmp_path, monkeypatch, capsys):
+    """The library of the terminal would take them for markup: it drops some, and refuses others."""
+    stack = Stack(tmp_path / "state")
+    stack.folder.mkdir()
+    error = "RuntimeError: [data] is missing [/opt/y]"
+    stack.state_file.write_text(json.dumps({"phase": "ended", "error": error}))
+    monkeypatch.setattr(local, "Stack", lambda: stack)
+    monkeypatch.setattr(sys, "argv", ["just", "status"])
+    with pytest.raises(SystemExit):
+        local.main()
+    assert error in " ".join(capsys.readouterr().out.split())

@@ -9,7 +9,7 @@ import psutil
 import psycopg
 import pytest
 
-from catalog.local import stack as stacks
+from catalog.local import ports
 from catalog.local.restarts import (
     FIRST_PAUSE,
     LIMIT,
@@ -89,20 +89,21 @@ def test_locks_of_ports_follow_no_link(tmp_path, monkeypatch, trap):
         folder.chmod(0o777)
     elif trap == "file":
         folder.touch()
-    monkeypatch.setattr(stacks, "_SHARED", shared)
-    stack = Stack(tmp_path / "state")
-    stack.settings()
-    port = stack._reserve(0)
+    monkeypatch.setattr(ports, "_SHARED", shared)
+    own = tmp_path / "state"
+    own.mkdir()
+    reservations = ports.Reservations(own)
+    port = reservations.reserve(0)
     assert port
     assert list(victim.iterdir()) == []
-    place = folder if trap == "none" else stack.folder
+    place = folder if trap == "none" else own
     lock = place / f"port-{port}.lock"
     assert lock.stat().st_mode & 0o077 == 0
     lock.unlink()
     lock.symlink_to(victim / "made")
-    assert Stack(tmp_path / "state")._reserve(port) in (0, port)
+    assert ports.Reservations(own).reserve(port) in (0, port)
     assert list(victim.iterdir()) == []
-    for handle in stack._port_locks:
+    for handle in reservations.handles:
         os.close(handle)
 
 

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from catalog.local.airflow_api import AirflowApi
-from catalog.local.lifecycle import StackError, down, ready, reset, up
+from catalog.local.lifecycle import StackError, down, not_ready, reset, up
 from catalog.local.stack import COMPONENTS, Stack
 from catalog.tests.folders import folder_for_servers
 from catalog.tests.values import present
@@ -122,8 +122,8 @@ def test_parts_and_supervisors_that_are_killed_beside_another_stack(stack):
     try:
         up(other, tied=True)
         assert stack.ui != other.ui
-        assert ready(stack)
-        assert ready(other)
+        assert not not_ready(stack)
+        assert not not_ready(other)
         assert down(other)
         assert not processes_of(other)
         assert not down(other)
@@ -131,19 +131,19 @@ def test_parts_and_supervisors_that_are_killed_beside_another_stack(stack):
     finally:
         reset(other)
     assert list(other.folder.iterdir()) == [other.recordings]
-    assert ready(stack)
+    assert not not_ready(stack)
     assert stack.state() == first
 
     # A crash of one component: it is restarted, and its workers have ended.
     os.kill(first["parts"]["scheduler"], signal.SIGKILL)
     until(lambda: stack.state()["parts"].get("scheduler") not in (None, first["parts"]["scheduler"]))
-    until(lambda: ready(stack), 60)
+    until(lambda: not not_ready(stack), 60)
     assert stack.state()["parts"]["api-server"] == first["parts"]["api-server"]
 
     # A crash of the database, and of the components that need it.
     os.kill(first["postgres"], signal.SIGKILL)
     until(lambda: stack.state()["postgres"] not in (0, first["postgres"]))
-    until(lambda: ready(stack), 120)
+    until(lambda: not not_ready(stack), 120)
     assert stack.running()
 
     # A crash of the supervisor: the kernel ends the parts, and these end their children.

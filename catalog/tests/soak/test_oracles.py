@@ -85,7 +85,7 @@ def pulled(catalog, model):
 
 
 def whole(catalog, model):
-    return content.pull_is_complete(catalog, RUN, NAPPY, 0, model)
+    return content.check_pull(catalog, RUN, NAPPY, 0, model)
 
 
 def named(found):
@@ -132,26 +132,26 @@ def test_a_pull_that_is_not_whole(pulled, model, statement, oracle, text):
 
 
 def test_an_account_that_does_not_add_up(pulled):
-    assert content.accounts_add_up(pulled) == []
+    assert content.check_accounts(pulled) == []
     pulled.execute("alter table ingestion_report drop constraint everything_accounted_for")
     pulled.execute("update ingestion_report set inserted = inserted - 1")
-    assert named(content.accounts_add_up(pulled)) == ["accounts"]
+    assert named(content.check_accounts(pulled)) == ["accounts"]
 
 
 def test_a_deletion_and_a_restore(pulled, model):
     model.change_begins(NAPPY, "deletable1")
-    assert content.records_are_right(pulled, NAPPY, model) == []  # uncertain, so not judged
+    assert content.check_records(pulled, NAPPY, model) == []  # uncertain, so not judged
     model.change_ends(NAPPY, "deletable1", live=False)
-    assert named(content.records_are_right(pulled, NAPPY, model)) == ["content"]
-    assert named(content.group_is_deleted(pulled, NAPPY, "deletable1")) == ["content", "content"]
+    assert named(content.check_records(pulled, NAPPY, model)) == ["content"]
+    assert named(content.check_deletion(pulled, NAPPY, "deletable1")) == ["content", "content"]
     pulled.execute("delete from image where foreign_identifier like 'deletable1x%'")
     insert(pulled, NAPPY, ["deletable1"], table="deleted_image")
-    assert content.records_are_right(pulled, NAPPY, model) == []
-    assert content.group_is_deleted(pulled, NAPPY, "deletable1") == []
+    assert content.check_records(pulled, NAPPY, model) == []
+    assert content.check_deletion(pulled, NAPPY, "deletable1") == []
     # One record is in neither table.
     pulled.execute("delete from deleted_image where foreign_identifier = 'deletable1x00000'")
-    assert named(content.group_is_deleted(pulled, NAPPY, "deletable1")) == ["content"]
-    assert named(content.group_is_restored(pulled, NAPPY, "deletable1")) == ["content", "content"]
+    assert named(content.check_deletion(pulled, NAPPY, "deletable1")) == ["content"]
+    assert named(content.check_restoration(pulled, NAPPY, "deletable1")) == ["content", "content"]
 
 
 def test_a_restored_group_may_have_the_generation_of_its_deletion_until_the_next_pull(pulled, model):
@@ -183,12 +183,12 @@ def test_an_update(pulled, statement, right):
         " where (foreign_identifier like 'corex%%3' and "
         f"{statement.partition(' or ')[0]}) or {statement.partition(' or ')[2] or 'false'}"
     )
-    found = content.update_is_complete(pulled, "q", Update(NAPPY, 3))
+    found = content.check_update(pulled, "q", Update(NAPPY, 3))
     assert named(found) == ([] if right else ["content"])
     pulled.execute(
         "update image set meta_data = jsonb_build_object('q', 2) where foreign_identifier = 'corex00003'"
     )
-    assert "content" in named(content.update_is_complete(pulled, "q", Update(NAPPY, 3)))  # changed twice
+    assert "content" in named(content.check_update(pulled, "q", Update(NAPPY, 3)))  # changed twice
 
 
 def test_scores(pulled):
@@ -196,23 +196,23 @@ def test_scores(pulled):
         update image_popularity_metrics set constant = 10, refreshed_constant = 10 where provider = 'nappy';
         update image set meta_data = '{"downloads": 30}', standardized_popularity = 0.75
     """)
-    assert content.scores_are_right(pulled) == []
+    assert content.check_scores(pulled) == []
     pulled.execute("update image set standardized_popularity = 0.5 where foreign_identifier = 'corex00003'")
-    assert named(content.scores_are_right(pulled)) == ["content"]
+    assert named(content.check_scores(pulled)) == ["content"]
     pulled.execute("update image set standardized_popularity = 1.5 where foreign_identifier = 'corex00003'")
-    assert named(content.scores_are_right(pulled)) == ["content", "content"]
+    assert named(content.check_scores(pulled)) == ["content", "content"]
 
 
 def test_a_key_twice(pulled):
-    assert content.no_key_twice(pulled, is_catalog=True) == []
+    assert content.check_keys(pulled, is_catalog=True) == []
     insert(pulled, NAPPY, ["deletable0"], table="deleted_image")
-    assert named(content.no_key_twice(pulled, is_catalog=True)) == ["keys"]
+    assert named(content.check_keys(pulled, is_catalog=True)) == ["keys"]
     pulled.execute(
         "alter table image drop constraint image_identifier_key;"
         " drop index image_provider_fid_idx, image_url_key"
     )
     pulled.execute("insert into image select * from image where foreign_identifier = 'corex00003'")
-    assert named(content.no_key_twice(pulled, is_catalog=False)) == ["keys", "keys"]
+    assert named(content.check_keys(pulled, is_catalog=False)) == ["keys", "keys"]
 
 
 @pytest.mark.parametrize(
@@ -220,35 +220,35 @@ def test_a_key_twice(pulled):
     [(20, 0, True), (21, 0, False), (21, 1, True), (22, 1, False), (19, 0, True)],
 )
 def test_pages_that_are_requested_again(delivered, retries, right):
-    assert named(content.requested_again(RUN, delivered, 20, retries)) == ([] if right else ["requests"])
+    assert named(content.check_requests(RUN, delivered, 20, retries)) == ([] if right else ["requests"])
 
 
 def test_what_is_left_over(pulled):
     before = relations(pulled)
-    assert remains.nothing_left(pulled, "catalog", before, relations(pulled)) == []
+    assert remains.check_leftovers(pulled, "catalog", before, relations(pulled)) == []
     pulled.execute("create table q_rows_to_update (); select pg_advisory_lock(7)")
-    found = remains.nothing_left(pulled, "catalog", before, relations(pulled))
+    found = remains.check_leftovers(pulled, "catalog", before, relations(pulled))
     assert [text for _, text in found] == [
         "left over in catalog: q_rows_to_update",
         "1 advisory locks are held in catalog",
     ]
     pulled.execute("drop table q_rows_to_update; drop view whole_pull; select pg_advisory_unlock_all()")
-    [(oracle, text)] = remains.nothing_left(pulled, "catalog", before, relations(pulled))
+    [(oracle, text)] = remains.check_leftovers(pulled, "catalog", before, relations(pulled))
     assert (oracle, text) == ("leftovers", "missing from catalog: whole_pull")
 
 
 def test_a_statement_that_still_runs(pulled, dsn):
     with psycopg.connect(dsn, application_name="catalog") as other:
         other.execute("select 1 as left_open")  # in a transaction
-        [(oracle, text)] = remains.nothing_left(pulled, "catalog", set(), set())
+        [(oracle, text)] = remains.check_leftovers(pulled, "catalog", set(), set())
     assert (oracle, text) == ("leftovers", "still running in catalog: select 1 as left_open")
 
 
 def test_a_partial_file(tmp_path):
     (tmp_path / "part_1.tsv").touch()
-    assert remains.no_partial_file(tmp_path) == []
+    assert remains.check_partial_files(tmp_path) == []
     (tmp_path / "part_2.tsv.partial").touch()
-    assert named(remains.no_partial_file(tmp_path)) == ["leftovers"]
+    assert named(remains.check_partial_files(tmp_path)) == ["leftovers"]
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_the_canary(catalog, tmp_path, text, right):
     canary = "songbird/Key+9"
 
     def found(files=(), connections=(), texts=()):
-        return named(remains.canary_is_nowhere(canary, files, connections, texts))
+        return named(remains.check_canary(canary, files, connections, texts))
 
     (tmp_path / "a.log").write_text(f"GET https://api.example.org/?{text} failed")
     assert found(files=[tmp_path / "a.log"]) == ([] if right else ["secrets"])
@@ -281,11 +281,11 @@ def test_states(catalog):
         insert into dag_run values ('d', 'r', 'success');
         insert into task_instance values ('d', 'r', 'pull', 'success'), ('d', 'r', 'load', 'skipped')
     """)
-    assert remains.states_are_true(catalog) == []
+    assert remains.check_states(catalog) == []
     catalog.execute("update task_instance set state = 'failed' where task_id = 'pull'")
-    assert named(remains.states_are_true(catalog)) == ["states"]
+    assert named(remains.check_states(catalog)) == ["states"]
     catalog.execute("insert into dag_run values ('d', 'r2', 'running')")
-    assert named(remains.states_are_true(catalog)) == ["states", "states"]
+    assert named(remains.check_states(catalog)) == ["states", "states"]
 
 
 # the API and the engine
@@ -307,16 +307,16 @@ def refreshed(pulled, api):
     ],
 )
 def test_an_api_table_that_is_not_the_catalog(pulled, refreshed, statement):
-    assert published.api_is_the_catalog(pulled, refreshed, "image", []) == []
+    assert published.check_api_table(pulled, refreshed, "image", []) == []
     refreshed.execute(statement)
-    assert named(published.api_is_the_catalog(pulled, refreshed, "image", [])) == ["content"]
+    assert named(published.check_api_table(pulled, refreshed, "image", [])) == ["content"]
 
 
 def test_a_moderated_medium_must_be_deleted(pulled, refreshed):
     [(deleted,)] = refreshed.execute("select identifier::text from image limit 1").fetchall()
-    assert named(published.api_is_the_catalog(pulled, refreshed, "image", [deleted])) == ["content"]
+    assert named(published.check_api_table(pulled, refreshed, "image", [deleted])) == ["content"]
     refreshed.execute("delete from image where identifier = %s", [deleted])
-    assert published.api_is_the_catalog(pulled, refreshed, "image", [deleted]) == []
+    assert published.check_api_table(pulled, refreshed, "image", [deleted]) == []
 
 
 @pytest.fixture
@@ -341,12 +341,12 @@ def indexed(refreshed, search):
 
 
 def judge_index(refreshed, indexed, marked=()):
-    return published.index_is_the_table(refreshed, indexed, "image", marked, TERMS)
+    return published.check_indexes(refreshed, indexed, "image", marked, TERMS)
 
 
 def test_an_index_that_is_not_the_table(refreshed, indexed):
     assert judge_index(refreshed, indexed) == []
-    assert remains.no_index_left(indexed) == []
+    assert remains.check_left_indexes(indexed) == []
     [(water,)] = refreshed.execute(
         "select identifier::text from image where title like 'Water%' limit 1"
     ).fetchall()
@@ -363,7 +363,7 @@ def test_an_index_that_is_not_the_table(refreshed, indexed):
     indexed.client.delete(index="image", id=made, refresh=True)
     assert named(judge_index(refreshed, indexed)) == ["content"]
     indexed.client.indices.create(index="image-orphan")
-    assert named(remains.no_index_left(indexed)) == ["leftovers"]
+    assert named(remains.check_left_indexes(indexed)) == ["leftovers"]
 
 
 def test_an_index_that_the_engine_has_created(refreshed, indexed):
@@ -511,7 +511,7 @@ def test_views_and_lists(refreshed):
     visits.unsure[listed[0]] = 1
 
     def found(*deleted):
-        return named(published.visits_are_kept(refreshed, "image", visits, listed, deleted))
+        return named(published.check_visits(refreshed, "image", visits, listed, deleted))
 
     assert found() == ["content"]  # no view was counted
     refreshed.execute("update image set view_count = 1 where identifier = any(%s::uuid[])", [listed])

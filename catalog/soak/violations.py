@@ -18,11 +18,11 @@ ORACLES: dict[Oracle, str] = {
 }
 
 
-class Finding(NamedTuple):
-    """A violation."""
+class Violation(NamedTuple):
+    """Something that must not be."""
 
     oracle: Oracle
     message: str
 
 
-Findings = list[Finding]
+Violations = list[Violation]
