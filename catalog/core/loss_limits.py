@@ -9,7 +9,7 @@ SOURCE = 0.5  # share of a source's records that may be missing
 SOURCE_SIZE = 1000  # records from which a source is checked
 HIDDEN = 0.5  # share of the sensitive records that may be shown again
 HIDDEN_SIZE = 100  # sensitive records from which their number is checked
-FEW = 10  # sensitive or moderated records from which it matters if none is left
+FEW = 10  # sensitive records from which it matters if none is left; decisions from which their loss matters
 REJECTS = 0.01  # share of records that may be rejected
 FEW_REJECTS = 10  # rejected records that are always accepted
 ORPHANS = 0.01  # share of the entries of lists that may refer to missing media
@@ -41,10 +41,10 @@ def lost_decisions(before: int, now: int) -> bool:
     """Return whether many decisions of moderators are gone, without which records would be shown again.
 
     Args:
-        before: Their number before, of all or of a sample.
-        now: Their number now.
+        before: How many of them are looked for.
+        now: How many are found.
     """
-    return before >= FEW and lost_too_many(before, now, TOTAL)
+    return before - now >= FEW and lost_too_many(before, now, TOTAL)
 
 
 def allowed_rejects(records: int) -> int:

@@ -33,7 +33,7 @@ from catalog.dags.groups.indexing import (
     rehearse,
     tag_policy,
 )
-from catalog.dags.groups.refreshes import begin_refresh, current_refresh, note_index
+from catalog.dags.groups.refreshes import begin_refresh, current_refresh, note_index, refuse_lost_decisions
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
 from catalog.data_refresh.refresh import EVER, Plan
@@ -51,10 +51,10 @@ refused: its copy would be live at once, with records that the refresh has delet
 been counted, the alias `{media_type}-filtered` is moved, and the index behind it is deleted.
 
 The terms come from the HTTP connection `sensitive_terms` or the Variable `SENSITIVE_TERMS_URL`. An empty list
-is refused, and so is one that hides far fewer documents than are hidden now, unless `accept_shrinkage`. Signs
-within a term only separate words: `c++` also hides `c`. While a data refresh of {media_type} runs, this DAG
-fails at once, because the refresh deletes the index to copy from; also while another DAG creates an index or
-moves an alias.
+is refused, and so is one that hides far fewer documents than are hidden now, unless `accept_shrinkage`. So is
+the run if many decisions of moderators are gone since the last data refresh. Signs within a term only
+separate words: `c++` also hides `c`. While a data refresh of {media_type} runs, this DAG fails at once,
+because the refresh deletes the index to copy from; also while another DAG creates an index or moves an alias.
 """
 
 
@@ -63,6 +63,8 @@ def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
     """Record which index is copied into which, once; nothing is created yet."""
     rehearse(media_type, [filtered_name(media_type)])
     refresh = begin_refresh(partial(_plan, media_type, params))
+    with api_connection(autocommit=True) as api:  # make_live asks again, hours later
+        refuse_lost_decisions(refresh, api)
     if not (found := indexes().identity(refresh.plan.index)):
         raise Fatal(f"the index {refresh.plan.index} is missing; trigger a new run.")
     if refresh.plan.index not in refresh.indexes:
@@ -164,8 +166,8 @@ def filtered_dag(media_type: MediaType) -> None:
                 False,
                 type="boolean",
                 title="Accept far fewer documents",
-                description_md="Promote even if far fewer documents than are live would be shown, or hidden; "
-                "otherwise it fails.",
+                description_md="Promote even if far fewer documents than are live would be shown, or hidden, "
+                "or if many decisions of moderators are gone; otherwise it fails.",
             ),
         },
         example={"destination_index_suffix": "with-new-terms"},

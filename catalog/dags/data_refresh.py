@@ -277,7 +277,7 @@ def refresh_dag(media_type: MediaType) -> None:
                 type="boolean",
                 title="Accept far fewer records",
                 description_md="Promote even if far fewer records than before would be live, or hidden as "
-                "sensitive.",
+                "sensitive, or if many decisions of moderators are gone.",
             ),
         },
         example={"index_only": True},

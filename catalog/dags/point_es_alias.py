@@ -12,7 +12,7 @@ from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES
 from catalog.dags.common.assets import FILTERED, INDEX
 from catalog.dags.common.conf import END
-from catalog.dags.common.connections import catalog_connection
+from catalog.dags.common.connections import catalog_connection, database_connection
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
 from catalog.dags.common.retries import hint
@@ -20,7 +20,13 @@ from catalog.dags.common.sensitive_terms import sensitive_terms
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.index_checks import recounted, refuse_foreign_alias, refuse_outdated
 from catalog.dags.groups.indexing import delete_old_index, indexes, make_live, open_for_search
-from catalog.dags.groups.refreshes import begin_refresh, current_refresh, is_complete, note_index
+from catalog.dags.groups.refreshes import (
+    begin_refresh,
+    current_refresh,
+    is_complete,
+    note_index,
+    refuse_lost_decisions,
+)
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
 from catalog.data_refresh.refresh import EVER, Plan
@@ -46,9 +52,10 @@ has made, or to go back to the index before. The first task refuses an index
   alias can be set again;
 - with more documents than when it was last counted, or with fewer, apart from those that moderators have
   deleted since;
-- with far fewer documents, of all or of one source, or far fewer hidden ones, than are behind the alias.
+- with far fewer documents, of all or of one source, or far fewer hidden ones, than are behind the alias;
 
-The conf `accept_shrinkage` accepts fewer documents. Nothing has been changed then.
+and any index, if many decisions of moderators are gone since the last data refresh. The conf
+`accept_shrinkage` accepts that, and fewer documents. Nothing has been changed then.
 
 Before the alias is moved, the index gets its replicas, and all decisions that moderators have ever made are
 applied to it. The alias is moved in one atomic step; nothing else is. With `delete_old_index`, the index
@@ -126,8 +133,11 @@ def check_target(environment: str, params: Params = GIVEN) -> None:
         )
 
     refresh = begin_refresh(plan)
-    if refresh.stage == "working" and refresh.plan.live == refresh.plan.aliases:
-        raise AirflowSkipException(f"{alias} points at {index} already; nothing to do.")
+    if refresh.stage == "working":
+        if refresh.plan.live == refresh.plan.aliases:
+            raise AirflowSkipException(f"{alias} points at {index} already; nothing to do.")
+        with hint("Nothing was changed."), database_connection(where.api, autocommit=True) as api:
+            refuse_lost_decisions(refresh, api)  # make_live asks again
     if index not in refresh.indexes:
         note_index(refresh, index, engine.require(index).uuid, engine.count(index))
 
@@ -192,7 +202,8 @@ def alias_dag(environment: Environment) -> None:
                 type="boolean",
                 title="Accept far fewer documents",
                 description_md="Move the alias even if far fewer documents than before would be found, or "
-                "hidden as sensitive, or if the index has lost some since it was counted.",
+                "hidden as sensitive, if the index has lost some since it was counted, or if many decisions "
+                "of moderators are gone.",
             ),
         },
         example={"alias": "image-filtered", "index": "image-with-new-terms-filtered"},

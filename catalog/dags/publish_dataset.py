@@ -80,7 +80,7 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
     with catalog_connection(autocommit=True) as catalog, first_time as first:
         if settings[versions.MODERATED]:
             if not params["accept_shrinkage"]:
-                _refuse_lost_decisions(versions.newest_settings(catalog, root))
+                _refuse_lost_decisions(versions.newest_settings(catalog, root), _kinds(settings))
             settings |= _remembered(settings, catalog)
         version = versions.begin(
             catalog,
@@ -110,14 +110,23 @@ def _remembered(settings: dict[str, Any], catalog: Connection) -> dict[str, Any]
     }
 
 
-def _refuse_lost_decisions(settings: Mapping[str, Any]) -> None:
-    """Refuse to publish without many of the decisions that were made before a version. Raises Fatal."""
+def _refuse_lost_decisions(
+    settings: Mapping[str, Any], kinds: Sequence[Decision], *, newest: bool = True
+) -> None:
+    """Refuse to publish without many of the decisions that were made before a version. Raises Fatal.
+
+    Args:
+        settings: Settings of that version.
+        kinds: The kinds of decisions that apply.
+        newest: As of `refuse_lost`.
+    """
     from catalog.publishing import versions
 
     known = msgspec.convert(settings.get(versions.DECISIONS, {}), dict[MediaType, dict[Decision, Remembered]])
     with api_connection(autocommit=True) as api:
-        for media_type, before in known.items():
-            refuse_lost(api, media_type, before, "publish_dataset")
+        for media_type, remembered in known.items():
+            before = {kind: remembered[kind] for kind in kinds if kind in remembered}
+            refuse_lost(api, media_type, before, "publish_dataset", newest=newest)
 
 
 @task(map_index_template="session {{ task.op_kwargs.session }}")
@@ -186,15 +195,21 @@ def compare_versions(dag_run: DagRun = GIVEN) -> dict[str, Any] | None:
     return msgspec.to_builtins(found) if found else None
 
 
-def _require_current(version: "Version") -> None:
-    """Refuse a version whose parts were written by another list of terms, or long before decisions."""
+def _require_current(version: "Version", *, accept_lost: bool) -> None:
+    """Refuse a version whose parts were written by another list of terms, or long before decisions.
+
+    Args:
+        version: The version.
+        accept_lost: Whether many decisions may be gone since it was begun.
+    """
     from catalog.publishing import versions
 
     if not version.settings["include_sensitive"]:
         unchanged_terms(version.settings[_TERMS])
     if not version.settings.get(versions.MODERATED):
         return
-    _refuse_lost_decisions(version.settings)
+    if not accept_lost:
+        _refuse_lost_decisions(version.settings, _kinds(version.settings), newest=False)
     if datetime.now(UTC) - version.begun_on <= RECENT:
         return
     if any(_moderated(_kinds(version.settings), version.begun_on).values()):
@@ -214,7 +229,7 @@ def publish_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> dict[str
         version = versions.working(catalog, root, dag_run.run_id)
         versions.require_sensitive(version, value_of(DATASET_INCLUDE_SENSITIVE))
         if version.stage != "published":
-            _require_current(version)
+            _require_current(version, accept_lost=params["accept_shrinkage"])
         summary = release.publish(
             catalog, root, version, accept_shrinkage=params["accept_shrinkage"], successor=params["successor"]
         )
@@ -276,7 +291,8 @@ with catalog_dag(
             type="boolean",
             title="Accept far fewer records",
             description_md="Publish even if far fewer records than in the version before are left, or left "
-            "out as sensitive, or if `latest.json`, which names it, was deleted.",
+            "out as sensitive, if many decisions of moderators are gone, or if `latest.json`, which names "
+            "it, was deleted.",
         ),
         "successor": Param(
             False,

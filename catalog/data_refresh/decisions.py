@@ -2,7 +2,7 @@
 
 What moderators have deleted, or marked as mature, would be shown again after their table was emptied,
 restored from an older backup, or exchanged with that of another database. Their number tells only the first
-of these, so the keys of a sample and of the newest decisions are remembered, too.
+of these, and new decisions hide even that, so keys are remembered: of a sample, and of the newest ones.
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,15 @@ from psycopg import sql
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
+from catalog.core.queries import value
 from catalog.core.session import Connection
 
 Decision = Literal["deleted", "mature"]
 KINDS: tuple[Decision, ...] = ("deleted", "mature")
-SAMPLE = 100  # keys; of 5 % of all, more than 10 % of the sample are lost once in a hundred times
+# The kinds of decisions by which a record stays hidden: one that is marked may be deleted later.
+_HIDING: Mapping[Decision, tuple[Decision, ...]] = {"deleted": ("deleted",), "mature": ("mature", "deleted")}
+SAMPLE = 200  # keys; of 5 % of all, more than 10 % of the sample are lost once in a thousand times
+NEWEST = 2 * loss_limits.FEW  # half of them are missed; some may have been made again, or taken back
 
 
 class Remembered(msgspec.Struct, frozen=True):
@@ -27,7 +31,7 @@ class Remembered(msgspec.Struct, frozen=True):
     Attributes:
         number: Their number.
         sample: Keys of SAMPLE records, those with the lowest hashes.
-        newest: Keys of the newest ones. If none of them is left, the table is an older one.
+        newest: Keys of the newest ones. If half of them are gone, the table is an older one.
     """
 
     number: int
@@ -45,15 +49,17 @@ def remember(api: Connection, media_type: MediaType) -> dict[Decision, Remembere
         api: Connection to the API database.
         media_type: Media type of the records.
     """
+    # A decision of a clock that was wrong would be the newest one for years.
     query = """
         select (select count(*) from {table}),
                array(select identifier::text from {table} order by md5(identifier::text) limit {sample}),
-               array(select identifier::text from {table} order by created_on desc, identifier limit {newest})
+               array(select identifier::text from {table}
+                      where created_on <= now() order by created_on desc, identifier limit {newest})
     """
     found = {}
     for kind in KINDS:
         statement = sql.SQL(query).format(
-            table=_table(kind, media_type), sample=sql.Literal(SAMPLE), newest=sql.Literal(loss_limits.FEW)
+            table=_table(kind, media_type), sample=sql.Literal(SAMPLE), newest=sql.Literal(NEWEST)
         )
         [row] = api.execute(statement).fetchall()
         found[kind] = Remembered(*row)
@@ -70,41 +76,48 @@ def refuse_lost(
         media_type: Media type of the records.
         before: What is remembered of them; empty if nothing is.
         dag_id: The DAG of which a run accepts that they are gone.
-        newest: Refuse if all of the newest ones are gone. Within a run, moderators may have undone them.
+        newest: Refuse if half of the newest ones are gone. Within a run, moderators may have undone them.
 
     Raises:
         Fatal: Many are gone.
     """
     if not newest:
         before = {kind: msgspec.structs.replace(known, newest=[]) for kind, known in before.items()}
-    findings = [text for kind, known in before.items() for text in _lost(api, kind, media_type, known)]
+    findings = [text for kind, known in before.items() if (text := _lost(api, kind, media_type, known))]
     if findings:
         raise Fatal(
             f"{'; '.join(findings)}: what moderators have deleted or marked as mature would be shown again. "
-            f"Restore the table; if its records were taken back on purpose, trigger {dag_id} with the conf "
-            '{"accept_shrinkage": true}.'
+            f"Restore the table; if its records were taken back on purpose, trigger {dag_id} again, with "
+            '"accept_shrinkage": true in its conf.'
         )
 
 
-def _lost(api: Connection, kind: Decision, media_type: MediaType, before: Remembered) -> list[str]:
-    """Describe what a table lacks; return no more than one sentence."""
-    table = _table(kind, media_type)
-    query = """
-        select (select count(*) from {table}),
-               (select count(*) from {table} where identifier = any(%(sample)s::uuid[])),
-               (select count(*) from {table} where identifier = any(%(newest)s::uuid[]))
-    """
-    keys = {"sample": before.sample, "newest": before.newest}
-    [(number, sampled, newest)] = api.execute(sql.SQL(query).format(table=table), keys).fetchall()
-    name = f"the API's table api_{kind}{media_type}"
-    if loss_limits.lost_decisions(before.number, number):
-        return [f"{name} has {number:,} records, it had {before.number:,}"]
+def _lost(api: Connection, kind: Decision, media_type: MediaType, before: Remembered) -> str:
+    """Describe what a table lacks in one sentence; return "" if it lacks little."""
+    table, name = _table(kind, media_type), f"the API's table api_{kind}{media_type}"
+    number = value(api, sql.SQL("select count(*) from {}").format(table))
+    found = sql.SQL(" union ").join(
+        sql.SQL("select identifier from {} where identifier = any(%(keys)s::uuid[])").format(
+            _table(hiding, media_type)
+        )
+        for hiding in _HIDING[kind]
+    )
+    query = sql.SQL("select count(*) from ({}) found").format(found)
+    sampled = value(api, query, {"keys": before.sample})
     if loss_limits.lost_decisions(len(before.sample), sampled):
         missing = len(before.sample) - sampled
-        return [f"{name} lacks {missing} of {len(before.sample)} sampled records that it had"]
-    if len(before.newest) >= loss_limits.FEW and not newest:
-        return [f"{name} lacks the {len(before.newest)} newest records that it had, as an older backup does"]
-    return []
+        return (
+            f"{name} has {number:,} records, it had {before.number:,}, and lacks {missing} of "
+            f"{len(before.sample)} sampled ones"
+        )
+    newest = value(api, query, {"keys": before.newest})
+    if loss_limits.lost_decisions(len(before.newest), newest):
+        missing = len(before.newest) - newest
+        return (
+            f"{name} lacks {missing} of the {len(before.newest)} newest records that it had, as an older "
+            "backup does"
+        )
+    return ""
 
 
 def _table(kind: Decision, media_type: MediaType) -> sql.Identifier:

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Callable
 
+from airflow.sdk import get_current_context
+
 from catalog.core.errors import Refused
 from catalog.core.session import Connection
 from catalog.dags.common.connections import catalog_connection
@@ -65,12 +67,14 @@ def refuse_lost_decisions(refresh: Refresh, api: Connection) -> None:
 
     Raises:
         Fatal: Many are gone since it began; or since the last data refresh, if it has not noted them itself.
+            Its conf does not accept that.
     """
+    if get_current_context()["params"].get("accept_shrinkage"):
+        return
     plan = refresh.plan
     with catalog_connection(autocommit=True) as catalog:
         before = plan.remembered or refresh_history.last_decisions(catalog, plan.media_type, plan.api)
-    dag_id = f"{plan.media_type}_data_refresh"
-    refuse_lost(api, plan.media_type, before, dag_id, newest=not plan.remembered)
+    refuse_lost(api, plan.media_type, before, refresh.dag_id, newest=not plan.remembered)
 
 
 def is_complete(uuid: str) -> bool | None:

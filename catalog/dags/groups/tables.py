@@ -214,8 +214,7 @@ def _apply(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dict[s
     if refresh.stage == "working":  # before the live tables change, whose documents need the list
         unchanged_terms(refresh.plan.terms)
     with api_connection(autocommit=True) as api, hint("The tables were not changed."), holding_turn():
-        if not accepted:
-            refuse_lost_decisions(refresh, api)
+        refuse_lost_decisions(refresh, api)
         own = {table: progress.own_columns(api, table) for table in TABLES[media_type]}
         applied = apply_changes(
             api,
@@ -242,8 +241,7 @@ def _exchange(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dic
     with api_connection(autocommit=True) as api, hint("The old tables are still live."):
         require_complete(refresh)
         with holding_turn():
-            if not accepted:
-                refuse_lost_decisions(refresh, api)
+            refuse_lost_decisions(refresh, api)
             promoted = promote(
                 api,
                 TABLES[media_type],

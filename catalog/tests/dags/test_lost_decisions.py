@@ -1,20 +1,24 @@
 """No step shows records that moderators had deleted when the run began, or before the last one."""
 
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh.decisions import remember
+from catalog.data_refresh.decisions import KINDS, remember
 from catalog.data_refresh.refresh import begin, reach
-from catalog.tests.data_refresh.test_decisions import decide
+from catalog.publishing import versions
+from catalog.tests.data_refresh.test_decisions import decide, forget
 from catalog.tests.data_refresh.test_refresh import plan, turn
 
 pytestmark = [pytest.mark.airflow, pytest.mark.database]
 GONE = "the API's table api_matureimage has 0 records, it had 20"
+MODERATED = {versions.MODERATED: True, "sensitive_terms": ""}
 
 
 @pytest.fixture
@@ -28,8 +32,18 @@ def emptied(api, api_dsn, dsn, monkeypatch):
     return known
 
 
+@pytest.fixture
+def conf(monkeypatch):
+    """The conf of the run."""
+    from catalog.dags.groups import refreshes
+
+    given = {"index_only": False, "accept_shrinkage": False}
+    monkeypatch.setattr(refreshes, "get_current_context", lambda: {"params": given})
+    return given
+
+
 @pytest.mark.parametrize("mode", ["full", "incremental"])
-def test_tables_are_not_promoted(catalog, emptied, monkeypatch, mode):
+def test_tables_are_not_promoted(catalog, emptied, conf, monkeypatch, mode):
     from catalog.dags.groups import tables
 
     refresh = begin(catalog, turn(catalog), plan(mode=mode, remembered=emptied))
@@ -38,12 +52,12 @@ def test_tables_are_not_promoted(catalog, emptied, monkeypatch, mode):
     monkeypatch.setattr(tables, "require_complete", lambda refresh: None)
     monkeypatch.setattr(tables, "holding_turn", nullcontext)
     with pytest.raises(Fatal, match=GONE):
-        tables.promote_tables.function("image", {"index_only": False, "accept_shrinkage": False})
+        tables.promote_tables.function("image", conf)
 
 
 @pytest.mark.parametrize("step", ["make_live", "update_live_indexes"])
 @pytest.mark.parametrize("own", [True, False], ids=["of this run", "of the last refresh"])
-def test_indexes_do_not_become_live(catalog, api_dsn, emptied, monkeypatch, step, own):
+def test_indexes_do_not_become_live(catalog, api_dsn, emptied, conf, monkeypatch, step, own):
     from catalog.dags.groups import indexing
 
     last = begin(catalog, turn(catalog, "last"), plan(remembered=emptied))
@@ -60,15 +74,73 @@ def test_indexes_do_not_become_live(catalog, api_dsn, emptied, monkeypatch, step
         getattr(indexing, step)(refresh)
 
 
-def test_a_version_is_not_published(catalog, api, emptied):
+@pytest.mark.parametrize("own", [True, False], ids=["of this run", "of the last refresh"])
+def test_the_conf_of_a_run_accepts_them(catalog, api, emptied, conf, own):
+    """Whatever the run makes live: its message names the field of its own form."""
+    from catalog.dags.groups.refreshes import refuse_lost_decisions
+
+    reach(catalog, begin(catalog, turn(catalog, "last"), plan(remembered=emptied)), "promoted")
+    refresh = begin(catalog, turn(catalog), plan(remembered=emptied if own else None))
+    refresh = msgspec.structs.replace(refresh, dag_id="create_filtered_image_index")
+    with pytest.raises(Fatal, match=rf"{GONE}.* trigger create_filtered_image_index again, with"):
+        refuse_lost_decisions(refresh, api)
+    conf["accept_shrinkage"] = True
+    refuse_lost_decisions(refresh, api)
+
+
+def test_runs_that_are_to_replace_an_index_are_refused_before_their_work(catalog, emptied, conf, monkeypatch):
+    from catalog.dags import create_filtered_index, point_es_alias
+
+    reach(catalog, begin(catalog, turn(catalog, "last"), plan(remembered=emptied)), "promoted")
+    refresh = begin(catalog, turn(catalog), plan())
+    engine = SimpleNamespace(resolve_alias=lambda alias: "image-0")
+    for dag in (create_filtered_index, point_es_alias):
+        monkeypatch.setattr(dag, "begin_refresh", lambda plan: refresh)
+        monkeypatch.setattr(dag, "indexes", lambda *conn_id: engine)
+    monkeypatch.setattr(create_filtered_index, "rehearse", lambda *values: None)
+    with pytest.raises(Fatal, match=GONE):
+        create_filtered_index.plan_filtered_index.function("image", conf)
+    with pytest.raises(Fatal, match=rf"{GONE}.*Nothing was changed\.$"):
+        point_es_alias.check_target.function("production", conf | {"alias": "image", "index": "image-1"})
+
+
+def test_a_version_is_not_published(catalog, api, emptied, monkeypatch):
     from catalog.dags import publish_dataset
 
+    monkeypatch.setattr(publish_dataset, "unchanged_terms", lambda digest: [])
     settings: dict[str, Any] = {"include_sensitive": False}
     decide(api, "mature", 20)
     settings |= publish_dataset._remembered(settings, catalog)
-    publish_dataset._refuse_lost_decisions(settings)
+    publish_dataset._refuse_lost_decisions(settings, KINDS)
+    version: Any = SimpleNamespace(settings=settings | MODERATED, begun_on=datetime.now(UTC))
     api.execute("delete from api_matureimage")
-    with pytest.raises(Fatal, match=f"{GONE}.* trigger publish_dataset with the conf"):
-        publish_dataset._refuse_lost_decisions(settings)
-    publish_dataset._refuse_lost_decisions({"decisions": {"image": 410}})  # of an earlier release
-    publish_dataset._refuse_lost_decisions({})
+    with pytest.raises(Fatal, match=f"{GONE}.* trigger publish_dataset again"):
+        publish_dataset._refuse_lost_decisions(settings, KINDS)
+    with pytest.raises(Fatal, match=GONE):
+        publish_dataset._require_current(version, accept_lost=False)
+    publish_dataset._require_current(version, accept_lost=True)
+    publish_dataset._refuse_lost_decisions({"decisions": {"image": 410}}, KINDS)  # of an earlier release
+    publish_dataset._refuse_lost_decisions({}, KINDS)
+
+
+def test_marks_that_leave_nothing_out_are_not_missed(api, emptied):
+    from catalog.dags import publish_dataset
+
+    known = {versions.DECISIONS: msgspec.to_builtins({"image": emptied})}
+    with pytest.raises(Fatal, match=GONE):
+        publish_dataset._refuse_lost_decisions(known, publish_dataset._kinds({"include_sensitive": False}))
+    publish_dataset._refuse_lost_decisions(known, publish_dataset._kinds({"include_sensitive": True}))
+
+
+def test_the_newest_decisions_may_be_undone_while_a_version_is_written(catalog, api, emptied, monkeypatch):
+    from catalog.dags import publish_dataset
+
+    monkeypatch.setattr(publish_dataset, "unchanged_terms", lambda digest: [])
+    decide(api, "mature", 300)
+    settings: dict[str, Any] = {"include_sensitive": False}
+    settings |= publish_dataset._remembered(settings, catalog)
+    version: Any = SimpleNamespace(settings=settings | MODERATED, begun_on=datetime.now(UTC))
+    forget(api, "mature", "created_on desc", 20)
+    publish_dataset._require_current(version, accept_lost=False)
+    with pytest.raises(Fatal, match="lacks 20 of the 20 newest"):  # the next run
+        publish_dataset._refuse_lost_decisions(settings, KINDS)

@@ -6,13 +6,16 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh.decisions import Decision, refuse_lost, remember
+from catalog.data_refresh.decisions import Decision, Remembered, refuse_lost, remember
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 COLUMNS = {"deleted": "created_on, updated_on, identifier", "mature": "created_on, identifier"}
 
 
-def decide(api: psycopg.Connection[Any], kind: Decision, number: int, first: str = "now()") -> None:
+LAST_MONTH = "now() - interval '30 days'"
+
+
+def decide(api: psycopg.Connection[Any], kind: Decision, number: int, first: str = LAST_MONTH) -> None:
     """Let moderators decide about a number of records, one each second."""
     moment = f"{first} + n * interval '1 second'"
     values = f"{moment}, {moment}" if kind == "deleted" else moment
@@ -42,8 +45,9 @@ def test_the_number(api, kind):
     refuse_lost(api, "image", before, "image_data_refresh")
     api.execute(f"delete from api_{kind}image")
     message = (
-        rf"^the API's table api_{kind}image has 0 records, it had 410: .*would be shown again\. Restore the "
-        r'table.*trigger image_data_refresh with the conf {"accept_shrinkage": true}\.$'
+        rf"^the API's table api_{kind}image has 0 records, it had 410, and lacks 200 of 200 sampled ones: .*"
+        r"would be shown again\. Restore the table.*trigger image_data_refresh again, with "
+        r'"accept_shrinkage": true in its conf\.$'
     )
     with pytest.raises(Fatal, match=message):
         refuse_lost(api, "image", before, "image_data_refresh")
@@ -55,32 +59,94 @@ def test_others_in_their_place(api, kind):
     before = remember(api, "image")
     api.execute(f"delete from api_{kind}image")
     decide(api, kind, 260, "timestamptz '2020-01-01'")
-    with pytest.raises(Fatal, match=f"api_{kind}image lacks 100 of 100 sampled records that it had"):
+    with pytest.raises(Fatal, match=f"api_{kind}image has 260 .* had 250, and lacks 200 of 200 sampled"):
         refuse_lost(api, "image", before, "image_data_refresh")
 
 
 def test_an_older_backup(api, kind):
-    decide(api, kind, 400)
-    decide(api, kind, 20, "now() + interval '1 day'")
+    decide(api, kind, 420)
     before = remember(api, "image")
     forget(api, kind, "created_on desc", 20)
-    with pytest.raises(Fatal, match=f"api_{kind}image lacks the 10 newest records that it had, as an older"):
+    lacks = f"api_{kind}image lacks 20 of the 20 newest records that it had, as an older backup does"
+    with pytest.raises(Fatal, match=lacks):
         refuse_lost(api, "image", before, "image_data_refresh")
     refuse_lost(api, "image", before, "image_data_refresh", newest=False)  # within a run, somebody undid them
 
 
-@pytest.mark.parametrize("number", [0, 1, 9])
-def test_few_decisions_may_be_taken_back(api, kind, number):
+def test_an_older_backup_after_which_some_are_decided_again(api, kind):
+    decide(api, kind, 420)
+    before = remember(api, "image")
+    forget(api, kind, "created_on desc", 19)
+    values = "now(), now()" if kind == "deleted" else "now()"
+    api.execute(
+        f"insert into api_{kind}image ({COLUMNS[kind]}) select {values}, unnest(%s::uuid[])",
+        [before[kind].newest[:5]],
+    )
+    with pytest.raises(Fatal, match=f"api_{kind}image lacks 14 of the 20 newest"):
+        refuse_lost(api, "image", before, "image_data_refresh")
+
+
+def test_decisions_of_a_clock_that_was_wrong_are_not_the_newest(api, kind):
+    decide(api, kind, 400)
+    decide(api, kind, 30, "now() + interval '1 year'")
+    before = remember(api, "image")
+    forget(api, kind, "created_on > now(), created_on desc", 20)
+    with pytest.raises(Fatal, match=f"api_{kind}image lacks 20 of the 20 newest"):
+        refuse_lost(api, "image", before, "image_data_refresh")
+
+
+@pytest.mark.parametrize(("number", "gone"), [(0, 0), (1, 1), (9, 9), (12, 2), (12, 9), (50, 9)])
+def test_few_decisions_may_be_taken_back(api, kind, number, gone):
     decide(api, kind, number)
     before = remember(api, "image")
-    api.execute(f"delete from api_{kind}image")
+    forget(api, kind, "created_on desc", gone)
     refuse_lost(api, "image", before, "image_data_refresh")
+
+
+def test_ten_decisions_are_missed(api, kind):
+    decide(api, kind, 12)
+    before = remember(api, "image")
+    forget(api, kind, "created_on desc", 10)
+    with pytest.raises(Fatal, match=f"api_{kind}image has 2 records, it had 12, and lacks 10 of 12 sampled"):
+        refuse_lost(api, "image", before, "image_data_refresh")
+
+
+@pytest.mark.parametrize("number", [20, 500])
+def test_marked_records_may_be_deleted(api, number):
+    """They stay hidden; the other way round, they do not."""
+    decide(api, "mature", number)
+    before = remember(api, "image")
+    api.execute(
+        "with marked as (delete from api_matureimage returning identifier)"
+        " insert into api_deletedimage (created_on, updated_on, identifier)"
+        " select now(), now(), identifier from marked"
+    )
+    refuse_lost(api, "image", before, "image_data_refresh")
+    before = remember(api, "image")
+    api.execute(
+        "with deleted as (delete from api_deletedimage returning identifier)"
+        " insert into api_matureimage (created_on, identifier) select now(), identifier from deleted"
+    )
+    with pytest.raises(Fatal, match=f"api_deletedimage has 0 records, it had {number}"):
+        refuse_lost(api, "image", before, "image_data_refresh")
+
+
+def test_what_an_earlier_release_remembers(api, kind):
+    """It is the same with fewer keys: 100 of a sample, and the 10 newest ones."""
+    decide(api, kind, 400)
+    known = remember(api, "image")[kind]
+    before = {kind: Remembered(400, known.sample[:100], known.newest[:10])}
+    forget(api, kind, "created_on desc", 9)
+    refuse_lost(api, "image", before, "image_data_refresh")
+    forget(api, kind, "created_on desc", 1)
+    with pytest.raises(Fatal, match="lacks 10 of the 10 newest"):
+        refuse_lost(api, "image", before, "image_data_refresh")
 
 
 def test_some_of_many_may_be_taken_back_and_new_ones_made(api, kind):
     decide(api, kind, 400)
     before = remember(api, "image")
     forget(api, kind, "created_on desc", 9)
-    forget(api, kind, "md5(identifier::text)", 2)
+    forget(api, kind, "created_on", 8)
     decide(api, kind, 300)
     refuse_lost(api, "image", before, "image_data_refresh")
