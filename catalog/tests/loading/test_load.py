@@ -732,10 +732,30 @@ def test_what_a_later_whole_pull_found_to_be_right_stays(load, catalog, later, o
     now = datetime.now(UTC)
     load([image(1, title="right")], started=now - timedelta(days=9))
     catalog.execute("update image set last_synced_with_source = now() - interval '9 days'")
-    load([image(1, title="right")], started=now - timedelta(days=1), window=later, whole=whole)
+    both = [image(1, title="right"), image(3)]
+    load(both, started=now - timedelta(days=1), window=later, whole=whole)
     late = load([image(1, title="old"), image(2)], started=now - timedelta(days=5), window=own)
     assert outcome(late) == ((1, 0, 1, 0, 0) if stays else (1, 1, 0, 0, 0))
     assert row(catalog, 1)["title"] == ("right" if stays else "old")
+
+
+@pytest.mark.parametrize(
+    ("fields", "stays"), [({}, True), ({"fetched": 1}, False), ({"shortfalls": '["half of it"]'}, False)]
+)
+def test_what_a_later_pull_may_not_have_read_is_loaded(load, catalog, fields, stays):
+    """The later pull brought fewer records, or fewer than it announced, and somebody has accepted that."""
+    now = datetime.now(UTC)
+    load([image(1, title="stored")], started=now - timedelta(days=9))
+    catalog.execute("update image set last_synced_with_source = now() - interval '9 days'")
+    load([image(3), image(4)], started=now - timedelta(days=1), whole=True, run_id="later")
+    for name, value in fields.items():
+        catalog.execute(
+            f"update ingestion_report set {name} = %s, inserted = %s, accepted = true where run_id = 'later'",
+            [value, fields.get("fetched", 2)],
+        )
+    late = load([image(1, title="newer"), image(2)], started=now - timedelta(days=5))
+    assert outcome(late) == ((1, 0, 1, 0, 0) if stays else (1, 1, 0, 0, 0))
+    assert row(catalog, 1)["title"] == ("stored" if stays else "newer")
 
 
 def test_loads_that_were_late_together_end_with_the_newest_version(load, catalog):
