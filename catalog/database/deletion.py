@@ -203,6 +203,11 @@ class Deletion(_Move):
         options: See `Selection`.
     """
 
+    exists_message = (
+        "an earlier run with this id has selected rows by another condition, and did not finish: they are "
+        "in the table {table}. Give up those that are left: DROP TABLE {table}; then clear this task. If "
+        "they are to be deleted, too, trigger a run of its own with the earlier condition."
+    )
     _change = "delete"
     _MOVE = "delete"
     _MISPLACED = (

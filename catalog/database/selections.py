@@ -145,6 +145,10 @@ class Selection:
     condition_field = SELECT  # where the user gave the condition
     timeout_advice = "lower batch_size"
     busy_message = "query_id: another run of {} is at work; wait for it, or choose another query_id."
+    exists_message = (
+        "query_id: the table {table} of an earlier run exists. Either continue with it (resume_update), "
+        "or give it up: DROP TABLE {table}; then run again."
+    )
     _change: Change = "update"  # what happens to the rows
 
     def __init__(
@@ -264,10 +268,7 @@ class Selection:
 
     def _rows_exist(self) -> Refused:
         table = f"{self._query_id}_rows_to_update"
-        return Refused(
-            f"query_id: the table {table} of an earlier run exists. Either continue with it (resume_update), "
-            f"or give it up: DROP TABLE {table}; then run again."
-        )
+        return Refused(self.exists_message.format(table=table))
 
     # progress
 

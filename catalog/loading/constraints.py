@@ -23,7 +23,7 @@ def refuse_rows(statements: Statements, media_type: MediaType, error: Violation)
         error: What the insert or the update of the rows ended with.
 
     Returns:
-        The number of rows that are marked; 0 if they cannot be told.
+        The number of rows that are marked; 0 if they cannot be told. A row that stays deleted is not marked.
     """
     found = _condition(statements, media_type, error)
     if found is None:
@@ -31,17 +31,47 @@ def refuse_rows(statements: Statements, media_type: MediaType, error: Violation)
     condition, reason = found
     with statements.connection.transaction():
         statements.run("classify")
-        # A copy of the new and the changed rows, as they would be, in a table without constraints.
-        statements.execute("create temp table would_be on commit drop as select * from {table} with no data")
+        statements.run("urls", moves=sql.SQL("false"))
+        # Which rows get a URL depends on those that are refused here, so only deleted ones are left out.
+        statements.execute(
+            "update verdict set outcome = case when identifier is null then 'new' else 'changed' end"
+            " where outcome = 'url taken'"
+        )
+        stored = _create_copy(statements)
         statements.run("insert", table=_TABLE)
         statements.execute(
-            "insert into would_be select old.* from {table} old"
-            " join verdict on verdict.identifier = old.identifier and verdict.outcome = 'changed'"
+            "insert into would_be ({stored}) overriding system value select {stored} from {table}"
+            " where identifier in (select identifier from verdict where outcome = 'changed')",
+            stored=stored,
         )
         statements.run("update", table=_TABLE)
         marked = statements.run("refused", condition=condition, reason=sql.Literal(reason)).rowcount
         statements.execute("drop table would_be, verdict")
     return marked
+
+
+def _create_copy(statements: Statements) -> sql.Composable:
+    """Create a table for the new and the changed rows as they would be, without constraints.
+
+    Columns that no load fills have the values there that an insert gives them.
+
+    Returns:
+        The columns of a stored row; those that are generated follow from the others.
+    """
+    statements.execute(
+        "create temp table would_be (like {table} including defaults including generated including identity)"
+        " on commit drop"
+    )
+    columns = statements.execute(
+        "select attname, attgenerated = '', attnotnull and attidentity = '' from pg_attribute"
+        " where attrelid = 'pg_temp.would_be'::regclass and attnum > 0"
+    ).fetchall()
+    for name, _, is_required in columns:
+        if is_required:
+            statements.execute(
+                "alter table would_be alter {column} drop not null", column=sql.Identifier(name)
+            )
+    return sql.SQL(", ").join(sql.Identifier(name) for name, is_stored, _ in columns if is_stored)
 
 
 def _condition(

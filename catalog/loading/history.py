@@ -15,7 +15,7 @@ from catalog.core.dates import utc
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.ingestion.completeness import Outcome
-from catalog.ingestion.parts import Manifest
+from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.report import LoadKey
 
 PULLS = 5  # pulls of everything to compare with
@@ -86,8 +86,9 @@ def later_loads(
 
     Usually there is none. A load sets `last_synced_with_source` of the rows that it writes to the moment of
     its report. A whole pull of everything, or of the same time, has read the rows that it left unchanged,
-    too. Pulls are compared by their start. A load is not compared with an earlier one of the same pull, nor
-    with replays.
+    too; not if it has fetched less than this one, or lacks what somebody has accepted, because what it has
+    not read may be older than this pull. Pulls are compared by their start. A load is not compared with an
+    earlier one of the same pull, nor with replays.
 
     Args:
         connection: Connection to the catalog database, in the transaction of the load.
@@ -97,13 +98,19 @@ def later_loads(
     """
     query = """
         select coalesce(array_agg(finished_on), '{}'),
-               coalesce(bool_or(complete and whole and (window_start is null
-                   or window_start <= %(start)s::timestamptz and window_end >= %(end)s::timestamptz)), false)
-          from ingestion_report
-         where provider = %(provider)s and media_type = %(media_type)s and not replayed
-           and manifest_token <> %(token)s
-           and pull_began > %(began)s and finished_on > %(began)s  -- by the index
-           and pull_began <= finished_on and finished_on <= now() + %(skew)s  -- else the clock was wrong
+               coalesce(bool_or(complete and whole and shortfalls = '[]' and in_all >= %(fetched)s
+                   and (window_start is null
+                        or window_start <= %(start)s::timestamptz and window_end >= %(end)s::timestamptz)
+               ), false)
+          from (select *, sum(fetched) over (partition by dag_id, run_id, manifest_token)
+                           as in_all  -- a dump has several loads
+                  from ingestion_report
+                 where provider = %(provider)s and media_type = %(media_type)s and not replayed
+                   and manifest_token <> %(token)s
+                   and pull_began > %(began)s and finished_on > %(began)s  -- by the index
+                   -- else the clock was wrong
+                   and pull_began <= finished_on and finished_on <= now() + %(skew)s
+               ) later
     """
     start, end = manifest.window or (None, None)
     values = {
@@ -111,6 +118,7 @@ def later_loads(
         "media_type": media_type,
         "token": manifest.token,
         "began": manifest.started,
+        "fetched": manifest.counts.get(media_type, Counts()).fetched,
         "start": start,
         "end": end,
         "skew": SKEW,

@@ -100,7 +100,7 @@ class Writing:
         if newer := counted.pop("newer", 0):
             self._progress(
                 f"{self._media_type}: {newer:,} rows stay as they are, because a pull that began later "
-                "than this one has read them."
+                "than this one has written them, or is whole and has read no fewer records."
             )
             counted["unchanged"] += newer
         self._insert(counted)

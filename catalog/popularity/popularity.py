@@ -18,6 +18,7 @@ from catalog.core.queries import value
 from catalog.core.session import Connection, limit_statements
 from catalog.core.sql_files import read_sql
 from catalog.database.names import query_id
+from catalog.ingestion.completeness import NOTICEABLE
 from catalog.ingestion.registry import provider_classes
 from catalog.loading.load import lock_provider
 
@@ -42,6 +43,7 @@ class Metric(msgspec.Struct, frozen=True):
         constant: The current constant; None if there is no value.
         refreshed: The constant that all rows are scored with; None if some may have scores of another one.
         records: Number of records with a metric above 0 when `value` was determined; None if unknown.
+        others: Number of records without one then; None if unknown.
     """
 
     provider: str
@@ -51,6 +53,7 @@ class Metric(msgspec.Struct, frozen=True):
     constant: float | None
     refreshed: float | None
     records: int | None
+    others: int | None
 
     @property
     def is_due(self) -> bool:
@@ -101,6 +104,7 @@ def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
                        val = case when (m.metric, m.percentile) = (excluded.metric, excluded.percentile)
                                   then m.val end,
                        records = case when m.metric = excluded.metric then m.records end,
+                       others = case when m.metric = excluded.metric then m.others end,
                        refreshed_constant = case when m.metric = excluded.metric then m.refreshed_constant end
                     """,
                     media_type,
@@ -137,7 +141,7 @@ def refresh_constant(
         The stored metric.
 
     Raises:
-        Fatal: More than MAX_LOST of the records that had a metric above 0 have lost it.
+        Fatal: More than MAX_LOST of the records that had a metric above 0, and not just a few, have lost it.
     """
     before = metric_of(connection, media_type, provider)
     with connection.transaction():
@@ -157,7 +161,8 @@ def refresh_constant(
     if at_percentile is None:
         if accept_lost:
             connection.execute(
-                _sql("update {metrics} set records = %s where provider = %s", media_type), [records, provider]
+                _sql("update {metrics} set (records, others) = (%s, %s) where provider = %s", media_type),
+                [records, others, provider],
             )
         return metric_of(connection, media_type, provider)
     constant = min((1 - before.percentile) / before.percentile * (at_percentile or 1), MAX_CONSTANT)
@@ -172,13 +177,19 @@ def refresh_constant(
             _sql(
                 """
                 update {metrics}
-                   set val = %(value)s, constant = %(constant)s, records = %(records)s,
+                   set val = %(value)s, constant = %(constant)s, records = %(records)s, others = %(others)s,
                        refreshed_constant = case when constant = %(constant)s then refreshed_constant end
                  where provider = %(provider)s
                 """,
                 media_type,
             ),
-            {"value": at_percentile, "constant": constant, "records": records, "provider": provider},
+            {
+                "value": at_percentile,
+                "constant": constant,
+                "records": records,
+                "others": others,
+                "provider": provider,
+            },
         )
     return metric_of(connection, media_type, provider)
 
@@ -186,7 +197,8 @@ def refresh_constant(
 def _lost(before: Metric, records: int, others: int) -> str | None:
     """Describe how many records have lost their metric, if they are too many.
 
-    Records that were deleted have lost nothing, and new ones without a metric do not count.
+    Records that were deleted have lost nothing: who loses a metric is one more of the others. New records
+    without a metric do not count, and a few records are no finding.
 
     Args:
         before: The stored metric.
@@ -194,10 +206,10 @@ def _lost(before: Metric, records: int, others: int) -> str | None:
         others: Number of records without one.
     """
     if before.records is None:  # an earlier release has determined the value, or an adopted catalog has one
-        is_lost = before.refreshed is not None and before.value and not records and others
+        is_lost = before.refreshed is not None and before.value and not records and others >= NOTICEABLE
         return f"no record has {before.metric} above 0 any more" if is_lost else None
-    lost = min(before.records - records, others)
-    if lost <= MAX_LOST * before.records:
+    lost = min(before.records - records, others - (before.others or 0))
+    if lost < NOTICEABLE or lost <= MAX_LOST * before.records:
         return None
     return f"of {before.records:,} records with {before.metric} above 0, {lost:,} have lost them"
 
@@ -223,7 +235,7 @@ def metric_of(connection: Connection, media_type: MediaType, provider: str) -> M
     """Return the stored metric of a provider. Raises LookupError if there is none."""
     row = connection.execute(
         _sql(
-            "select provider, metric, percentile, val, constant, refreshed_constant, records"
+            "select provider, metric, percentile, val, constant, refreshed_constant, records, others"
             " from {metrics} where provider = %s",
             media_type,
         ),

@@ -13,4 +13,4 @@ select expression from violated
        select from pg_trigger join pg_proc on pg_proc.oid = tgfoid
               join pg_attribute on attrelid = relation and attnum = any(columns)
         where tgrelid = relation and not tgisinternal and tgenabled in ('O', 'A') and tgtype & 3 = 3
-          and prosrc ~* ('\mnew\."?' || attname || '\M'))
+          and prosrc ~* ('\mnew(\."?' || attname || '\M|\s*:=)|\minto\s+new\M'))

@@ -16,6 +16,15 @@ GUARDS = (
         tests=(f"{TEST}::test_a_metric_that_all_records_have_lost_is_no_truth",),
     ),
     Guard(
+        name="deleted-records-lost-no-metric",
+        holds="Records that were deleted have not lost their metric.",
+        row=45,
+        file=POPULARITY,
+        find="others - (before.others or 0))\n",
+        replace="others)\n",
+        tests=(f"{TEST}::test_deleted_records_have_lost_nothing_beside_others_that_never_had_a_metric",),
+    ),
+    Guard(
         name="scores-without-a-constant",
         holds="Without a constant there is no score.",
         row=45,

@@ -1,5 +1,6 @@
 """Deleting and restoring on a real PostgreSQL."""
 
+import re
 import signal
 
 import psycopg
@@ -7,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from catalog.cli.app import app
-from catalog.core.errors import Fatal, Interrupted, Retry
+from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.database.deletion import Deletion, preview, restore
 from catalog.database.statements import parse_condition
 from catalog.database.suppression import refusing_indexes
@@ -402,3 +403,19 @@ def test_killed_again_and_again(catalog, dsn, how):
 
     assert killed_until_done(WORKER, dsn, how, none_is_lost) >= 2
     assert (count(catalog, "image"), count(catalog, "deleted_image")) == (1000, 2000)
+
+
+def test_a_run_with_the_id_of_an_unfinished_one_and_another_condition(catalog):
+    """It does not continue with the other's rows; when they are dropped, it selects its own."""
+    fill(catalog, 8)
+    Deletion(catalog, "run-1", "image", WHERE, "r").select()
+    other = parse_condition("image", "WHERE foreign_identifier = 'none'")
+    again = Deletion(catalog, "run-1", "image", other, "r")
+    with pytest.raises(Refused, match="by another condition") as raised:
+        again.claim(first=True)
+    assert "resume_update" not in str(raised.value)
+    found = re.search(r"DROP TABLE \w+;", str(raised.value))
+    assert found is not None
+    catalog.execute(found[0])
+    assert again.claim(first=True) is None
+    assert again.select().total == 0

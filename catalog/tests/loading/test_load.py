@@ -591,10 +591,51 @@ def test_rows_that_a_constraint_refuses_are_rejected_and_the_rest_is_loaded(
     assert row(catalog, 1)["title"] == "uno"
 
 
-def test_a_load_ends_if_the_rows_that_a_constraint_refuses_cannot_be_told(load, catalog):
+@pytest.mark.parametrize(
+    ("column", "condition"),
+    [
+        ("theirs text default 'new'", "theirs is not null and {}"),
+        ("theirs timestamptz default now()", "theirs is not null and {}"),
+        ("theirs bigserial", "coalesce(theirs, 0) > 0 and {}"),
+        ("theirs bigint generated always as identity", "coalesce(theirs, 0) > 0 and {}"),
+        ("theirs text generated always as (left(url, 6)) stored", "theirs is not null and {}"),
+        ("theirs boolean not null default true", "case when theirs then {} else true end"),
+    ],
+)
+def test_a_constraint_on_a_column_that_no_load_fills_costs_only_the_rows_that_violate_it(
+    load, catalog, column, condition
+):
+    """2 would be changed, 3 would be new."""
+    load([image(1), image(2)])
+    catalog.execute(f"alter table image add {column}")
+    condition = condition.format("url like 'https:%'")
+    catalog.execute(f"alter table image add constraint https check ({condition})")
+    bad = [image(n, url=jpg(n).replace("https:", "http:")) for n in (2, 3)]
+    report = load([image(1, title="one"), *bad, *(image(n) for n in range(4, 10))])
+    assert outcome(report) == (6, 1, 0, 0, 2)
+    assert report.rejected == {"violates the check constraint https": 2}
+    assert {line["record"]["foreign_identifier"] for line in load.rejects()} == {"id2", "id3"}
+
+
+def test_a_record_that_stays_deleted_violates_nothing(load, catalog):
+    """4 and 5 bring one URL, and both violate the constraint. 7 keeps its URL, so that 8 cannot have it."""
+    load([image(1), image(2), image(7, height=11)])
+    delete(catalog, 2)
+    catalog.execute("alter table image add constraint tall check (height > 10)")
+    low = [image(n, url=jpg(url), height=9) for n, url in ((3, 2), (4, 4), (5, 4), (7, 8))]
+    report = load([image(1, url=jpg(6)), image(6, url=jpg(1)), image(8, url=jpg(7)), *low])
+    assert report.skipped == {DELETED: 1}
+    assert report.rejected == {"violates the check constraint tall": 3, URL_TAKEN: 1}
+    assert urls(catalog) == {"id1": jpg(6), "id6": jpg(1), "id7": jpg(7)}
+
+
+@pytest.mark.parametrize(
+    "repair", ["new.height := 20", "new := jsonb_populate_record(new, '{\"height\": 20}')"]
+)
+def test_a_load_ends_if_the_rows_that_a_constraint_refuses_cannot_be_told(load, catalog, repair):
     """A trigger may repair what a row's source sent; only the server knows which rows are refused."""
     catalog.execute("alter table image add constraint tall check (height > 10)")
-    change_back(catalog, "if new.title = 'repair' then new.height := 20; end if;", "insert")
+    change_back(catalog, f"if new.title = 'repair' then {repair}; end if;", "insert")
     with pytest.raises(psycopg.errors.CheckViolation):
         load([image(1, title="repair", height=1), image(2, height=1)])
     assert load([image(1, title="repair", height=1)]).inserted == 1
@@ -691,10 +732,30 @@ def test_what_a_later_whole_pull_found_to_be_right_stays(load, catalog, later, o
     now = datetime.now(UTC)
     load([image(1, title="right")], started=now - timedelta(days=9))
     catalog.execute("update image set last_synced_with_source = now() - interval '9 days'")
-    load([image(1, title="right")], started=now - timedelta(days=1), window=later, whole=whole)
+    both = [image(1, title="right"), image(3)]
+    load(both, started=now - timedelta(days=1), window=later, whole=whole)
     late = load([image(1, title="old"), image(2)], started=now - timedelta(days=5), window=own)
     assert outcome(late) == ((1, 0, 1, 0, 0) if stays else (1, 1, 0, 0, 0))
     assert row(catalog, 1)["title"] == ("right" if stays else "old")
+
+
+@pytest.mark.parametrize(
+    ("fields", "stays"), [({}, True), ({"fetched": 1}, False), ({"shortfalls": '["half of it"]'}, False)]
+)
+def test_what_a_later_pull_may_not_have_read_is_loaded(load, catalog, fields, stays):
+    """The later pull brought fewer records, or fewer than it announced, and somebody has accepted that."""
+    now = datetime.now(UTC)
+    load([image(1, title="stored")], started=now - timedelta(days=9))
+    catalog.execute("update image set last_synced_with_source = now() - interval '9 days'")
+    load([image(3), image(4)], started=now - timedelta(days=1), whole=True, run_id="later")
+    for name, value in fields.items():
+        catalog.execute(
+            f"update ingestion_report set {name} = %s, inserted = %s, accepted = true where run_id = 'later'",
+            [value, fields.get("fetched", 2)],
+        )
+    late = load([image(1, title="newer"), image(2)], started=now - timedelta(days=5))
+    assert outcome(late) == ((1, 0, 1, 0, 0) if stays else (1, 1, 0, 0, 0))
+    assert row(catalog, 1)["title"] == ("stored" if stays else "newer")
 
 
 def test_loads_that_were_late_together_end_with_the_newest_version(load, catalog):

@@ -6,6 +6,7 @@ import random
 import re
 import threading
 import uuid
+from contextlib import nullcontext
 
 import psycopg
 import pytest
@@ -75,7 +76,7 @@ def test_a_metric_that_most_records_have_lost_is_no_truth(catalog, now):
 
     lose(50)
     popularity.refresh_constant(catalog, "image", "flickr", 60)
-    catalog.execute("update image_popularity_metrics set (val, constant, records) = (85, 15, 100)")
+    catalog.execute("update image_popularity_metrics set (val, constant, records, others) = (85, 15, 100, 1)")
     before = popularity.metric_of(catalog, "image", "flickr")
     lose(51)
     message = "flickr: of 100 records with views above 0, 51 have lost them; does its API still send them?"
@@ -97,6 +98,27 @@ def test_new_records_without_a_metric_and_deleted_ones_have_lost_nothing(catalog
     assert popularity.refresh_constant(catalog, "image", "flickr", 60).value == 0
     catalog.execute("delete from image where foreign_identifier not like '_00'")
     assert popularity.refresh_constant(catalog, "image", "flickr", 60).records == 0
+
+
+def test_deleted_records_have_lost_nothing_beside_others_that_never_had_a_metric(catalog):
+    popularity.update_metrics(catalog, "image")
+    store(catalog, "flickr", ["0"] * 900 + ["5"] * 100)
+    refresh(catalog)
+    catalog.execute("delete from image where foreign_identifier::int >= 940")
+    assert popularity.refresh_constant(catalog, "image", "flickr", 60).records == 40
+    catalog.execute("update image set meta_data = '{}' where foreign_identifier::int >= 919")
+    with pytest.raises(Fatal, match="of 40 records with views above 0, 21 have lost them"):
+        popularity.refresh_constant(catalog, "image", "flickr", 60)
+
+
+@pytest.mark.parametrize("lost", [4, 5])
+def test_a_few_records_that_lose_their_metric_are_no_finding(catalog, lost):
+    popularity.update_metrics(catalog, "image")
+    store(catalog, "flickr", ["5"] * lost + ["0"] * 9)
+    refresh(catalog)
+    catalog.execute("update image set meta_data = '{}'")
+    with nullcontext() if lost == 4 else pytest.raises(Fatal, match="5 have lost them"):
+        popularity.refresh_constant(catalog, "image", "flickr", 60)
 
 
 @pytest.mark.parametrize("known", [True, False])
