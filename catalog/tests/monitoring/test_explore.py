@@ -175,7 +175,7 @@ def test_an_alias_on_two_indexes_is_not_searched(filled, search):
         with pytest.raises(SeveralIndexes):
             explore.find(search.client, Search("image"))
         with pytest.raises(SeveralIndexes):
-            queries.search(search.client, "image", "bridge")
+            queries.search(search, "image", "bridge")
         with pytest.raises(SeveralIndexes):
             search.live_meta("image")
         assert "image" not in refreshes.live(search.client).documents
