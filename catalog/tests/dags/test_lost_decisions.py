@@ -62,10 +62,11 @@ def test_indexes_do_not_become_live(catalog, api_dsn, emptied, monkeypatch, step
 
 def test_a_version_is_not_published(catalog, api, emptied):
     from catalog.dags import publish_dataset
+    from catalog.publishing import versions
 
     settings: dict[str, Any] = {"include_sensitive": False}
     decide(api, "mature", 20)
-    settings |= publish_dataset._remembered(settings, catalog)
+    settings[versions.DECISIONS] = publish_dataset._remembered()
     publish_dataset._refuse_lost_decisions(settings)
     api.execute("delete from api_matureimage")
     with pytest.raises(Fatal, match=f"{GONE}.* trigger publish_dataset with the conf"):
