@@ -13,9 +13,9 @@ that the Variable `DATASET_STORAGE` names:
    it is missing or altered.
 4. The version gets its manifest, [Croissant](https://docs.mlcommons.org/croissant/) metadata and a card with
    numbers by source and license. `latest.json` names the newest version and is written last. A version
-   without records, with far fewer than the one before, without many of its records, or with far fewer
-   sensitive ones left out, is refused, and so is one where `latest.json` is gone, or names a version of
-   another catalog.
+   without records, with far fewer than the one before, or without many of its records, is refused. So is one
+   whose list of sensitive terms is another one and finds far fewer records, and one where `latest.json` is
+   gone, or names a version of another catalog.
 5. All but the newest `DATASET_VERSIONS` versions are deleted, except those of another catalog.
 
 Records are left out if they were deleted from the catalog or by moderators, if their source has removed them,
@@ -37,7 +37,6 @@ from airflow.sdk import Param, chain, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from catalog.core.media import MEDIA_TYPES, MediaType
-from catalog.core.session import Connection
 from catalog.core.settings import API_DB, DATASET_INCLUDE_SENSITIVE, DATASET_TASKS, DATASET_VERSIONS
 from catalog.dags.common.assets import CATALOG, DATASET, POPULARITY, note_written
 from catalog.dags.common.connections import api_connection, catalog_connection, is_configured
@@ -59,7 +58,6 @@ log = logging.getLogger(__name__)
 SENDER = "Dataset"
 MAX_DURATION = timedelta(days=3)
 RECENT = timedelta(days=1)  # within which a version that was begun need not follow decisions of moderators
-_TERMS = "sensitive_terms"  # in the settings of a version: digest of the list
 
 
 @task
@@ -76,12 +74,12 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
         versions.MODERATED: is_configured(API_DB),
     }
     if not settings["include_sensitive"]:
-        settings[_TERMS] = digest_of(sensitive_terms())
+        settings[versions.TERMS] = digest_of(sensitive_terms())
     with catalog_connection(autocommit=True) as catalog, first_time as first:
         if settings[versions.MODERATED]:
             if not params["accept_shrinkage"]:
                 _refuse_lost_decisions(versions.newest_settings(catalog, root), _kinds(settings))
-            settings |= _remembered(settings, catalog)
+            settings[versions.DECISIONS] = _remembered()
         version = versions.begin(
             catalog,
             root,
@@ -97,17 +95,10 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
     return list(range(1, max(1, min(value_of(DATASET_TASKS), len(planned))) + 1))
 
 
-def _remembered(settings: dict[str, Any], catalog: Connection) -> dict[str, Any]:
-    """Return the settings of a version about decisions of moderators, and how many records they leave out."""
-    from catalog.publishing import parts, versions
-
+def _remembered() -> Any:
+    """Return what the settings of a version keep of decisions of moderators."""
     with api_connection(autocommit=True) as api:
-        decisions = {m: remember(api, m) for m in MEDIA_TYPES}
-    moderated = _moderated(_kinds(settings))
-    return {
-        versions.DECISIONS: msgspec.to_builtins(decisions),
-        versions.MODERATED_RECORDS: {m: parts.number_of(catalog, m, moderated[m]) for m in MEDIA_TYPES},
-    }
+        return msgspec.to_builtins({m: remember(api, m) for m in MEDIA_TYPES})
 
 
 def _refuse_lost_decisions(
@@ -145,7 +136,7 @@ def write_parts(session: int, dag_run: DagRun = GIVEN) -> int:
         versions.require_moderated(version)
         sensitive = None
         if not version.settings["include_sensitive"]:
-            sensitive = Sensitive(unchanged_terms(version.settings[_TERMS]), normal_form)
+            sensitive = Sensitive(unchanged_terms(version.settings[versions.TERMS]), normal_form)
         applies = version.settings[versions.MODERATED]
         rows = writing.write_parts(
             catalog,
@@ -205,7 +196,7 @@ def _require_current(version: "Version", *, accept_lost: bool) -> None:
     from catalog.publishing import versions
 
     if not version.settings["include_sensitive"]:
-        unchanged_terms(version.settings[_TERMS])
+        unchanged_terms(version.settings[versions.TERMS])
     if not version.settings.get(versions.MODERATED):
         return
     if not accept_lost:
@@ -290,9 +281,9 @@ with catalog_dag(
             False,
             type="boolean",
             title="Accept far fewer records",
-            description_md="Publish even if far fewer records than in the version before are left, or left "
-            "out as sensitive, if many decisions of moderators are gone, or if `latest.json`, which names "
-            "it, was deleted.",
+            description_md="Publish even if far fewer records than in the version before are left, or "
+            "contain a sensitive term, if many decisions of moderators are gone, or if `latest.json`, which "
+            "names it, was deleted.",
         ),
         "successor": Param(
             False,

@@ -41,7 +41,9 @@ class Written(NamedTuple):
     Attributes:
         files: Its files.
         rows_read: Rows that meet the part's condition, with those that are left out.
+        with_term: Those of them that contain a sensitive term; None if terms are not looked for.
     """
 
     files: list[File]
     rows_read: int
+    with_term: int | None = None

@@ -53,7 +53,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
     def _unknown_terms(self) -> Iterator[str]:
         """Yield a finding if nothing tells whether the list of sensitive terms is the right one."""
-        if self.left_out is not None or any(map(_includes_sensitive, (self.before, self.now))):
+        if self.left_out is not None or not self._may_reveal():
             return
         numbers = ", ".join(f"{number:,} {media_type}" for media_type, number in self.now.left_out.items())
         yield (
@@ -92,20 +92,27 @@ class Comparison(msgspec.Struct, frozen=True):
             )
 
     def _shown_again(self) -> Iterator[str]:
-        """Yield the media types of which far fewer records are left out because of sensitive terms."""
-        if _includes_sensitive(self.now):
+        """Yield the media types of which another list of terms finds far fewer records."""
+        if not self._may_reveal():
             return
-        for media_type, before in sorted((self.left_out or {}).items()):
-            now = self.now.left_out.get(media_type, 0)
-            if versions.MODERATED_RECORDS in self.before.settings:  # not of an earlier release
-                before -= _moderated(self.before, media_type)
-                now -= _moderated(self.now, media_type)
+        for media_type in sorted(self.left_out or {}):
+            before = _with_term(self.before, self.left_out or {}, media_type)
+            now = _with_term(self.now, self.now.left_out, media_type)
             if loss_limits.hides_too_few(before, now):
                 yield (
-                    f"{media_type}: {now:,} sensitive records are left out besides those that moderators "
-                    f"have decided about, {before:,} in the version before, so the list of terms may be a "
-                    "wrong one"
+                    f"{media_type}: {now:,} records contain a sensitive term, {before:,} in the version "
+                    "before, so the list of terms may be a wrong one"
                 )
+
+    def _may_reveal(self) -> bool:
+        """Return whether another list of terms than before decides which records are left out.
+
+        By the same list, fewer are left out because their texts have changed, or because they are gone.
+        """
+        if _includes_sensitive(self.before) or _includes_sensitive(self.now):
+            return False
+        before, now = (version.settings.get(versions.TERMS) for version in (self.before, self.now))
+        return before is None or before != now
 
     def _of_providers(self) -> Iterator[str]:
         """Yield the providers that have lost most of their records."""
@@ -124,6 +131,12 @@ def _includes_sensitive(version: Manifest) -> bool:
     return bool(version.settings.get("include_sensitive"))
 
 
-def _moderated(version: Manifest, media_type: str) -> int:
-    """Return how many records a version leaves out because of moderators; 0 if it does not say so."""
-    return int(version.settings.get(versions.MODERATED_RECORDS, {}).get(media_type, 0))
+def _with_term(version: Manifest, left_out: Mapping[str, int], media_type: str) -> int:
+    """Return how many records contain a sensitive term.
+
+    Earlier releases did not count them: then, those that are left out, but not because of moderators.
+    """
+    if media_type in version.with_term:
+        return version.with_term[media_type]
+    moderated = version.settings.get(versions.MODERATED_RECORDS, {}).get(media_type, 0)
+    return left_out.get(media_type, 0) - int(moderated)

@@ -91,6 +91,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         left_out: Media type → number of records that are sensitive, or that moderators have deleted. Versions
             of earlier releases do not have it.
+        with_term: Media type → number of records that contain a sensitive term, also of those that are left
+            out for another reason as well. Empty if terms were not looked for, or by an earlier release.
     """
 
     format: str
@@ -109,6 +111,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     changes: Changes | None = None
     documents: list[Stored] = []
     left_out: dict[str, int] = {}
+    with_term: dict[str, int] = {}
 
     @property
     def stored(self) -> list[Stored | File]:
@@ -123,6 +126,7 @@ def make(
     changes: Changes | None,
     published_on: str,
     rows_read: Mapping[MediaType, int],
+    with_term: Mapping[MediaType, int],
 ) -> Manifest:
     """Return the manifest of a version whose files are complete; documents are added later.
 
@@ -132,6 +136,7 @@ def make(
         changes: Its change set; None if there is no version before.
         published_on: Time in UTC, ISO 8601.
         rows_read: Media type → rows that were read, with those that are left out.
+        with_term: Media type → those of them that contain a sensitive term.
     """
     rows: dict[str, int] = {m: sum(file.rows for file in files if file.media_type == m) for m in MEDIA_TYPES}
     assert version.taken_on is not None
@@ -154,6 +159,7 @@ def make(
         files=[msgspec.structs.replace(file, licenses=[]) for file in files],
         changes=changes,
         left_out={m: rows_read.get(m, 0) - rows[m] for m in MEDIA_TYPES},
+        with_term={m: with_term[m] for m in MEDIA_TYPES if m in with_term},
     )
 
 

@@ -41,7 +41,7 @@ def _forget_parts(connection: Connection, number: int, condition: sql.Composable
     """Let the parts of a version that meet a condition count as not written."""
     connection.execute(
         sql.SQL(
-            "update dataset_part set state = null, rows_read = null, files = '[]'"
+            "update dataset_part set state = null, rows_read = null, with_term = null, files = '[]'"
             " where version = %(version)s and {}"
         ).format(condition),
         {"version": number, **values},
@@ -105,11 +105,25 @@ def rows_read(connection: Connection, token: str) -> dict[MediaType, int]:
     Returns:
         The numbers; without any if this database does not know the version.
     """
-    query = """
-        select p.media_type, sum(p.rows_read)::bigint
-          from dataset_part p join dataset_version v on v.number = p.version
-         where v.token::text = %s group by 1 having bool_and(p.rows_read is not null)
+    return _sums(connection, token, sql.Identifier("rows_read"))
+
+
+def with_term(connection: Connection, token: str) -> dict[MediaType, int]:
+    """Return how many rows of a version contain a sensitive term; arguments as of `rows_read`.
+
+    Returns:
+        The numbers; without media types of which an earlier release has written a part.
     """
+    return _sums(connection, token, sql.Identifier("with_term"))
+
+
+def _sums(connection: Connection, token: str, column: sql.Identifier) -> dict[MediaType, int]:
+    """Return the sum of a column over all parts of a version, by media type, unless one part has none."""
+    query = sql.SQL("""
+        select p.media_type, sum(p.{column})::bigint
+          from dataset_part p join dataset_version v on v.number = p.version
+         where v.token::text = %s group by 1 having bool_and(p.{column} is not null)
+    """).format(column=column)
     return dict(connection.execute(query, [token]).fetchall())
 
 
@@ -250,7 +264,7 @@ def record(control: Connection, number: int, snapshot_number: int, part: Part, w
              where number = %(version)s and state = %(state)s and stage = 'writing' for share
         )
         update dataset_part p
-           set state = %(state)s, rows_read = %(rows)s, files = %(files)s,
+           set state = %(state)s, rows_read = %(rows)s, with_term = %(with_term)s, files = %(files)s,
                file_node = pg_relation_filenode(to_regclass(%(table)s)),
                transaction = {}
           from version where p.version = version.number and p.number = %(part)s
@@ -262,6 +276,7 @@ def record(control: Connection, number: int, snapshot_number: int, part: Part, w
             "state": snapshot_number,
             "part": part.number,
             "rows": written.rows_read,
+            "with_term": written.with_term,
             "files": Jsonb(msgspec.to_builtins(written.files)),
             "table": f"public.{part.media_type}",
         },

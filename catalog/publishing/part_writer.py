@@ -92,6 +92,7 @@ class PartWriter:
         self._unfinished: list[Future[None]] = []
         self._stored: list[Future[File]] = []
         self._numbers, self._read = count(), 0
+        self._with_term: list[int] = []  # of each batch; several threads append
 
     def read(
         self, connection: Any, condition: sql.Composable, check: Callable[[], None] = lambda: None
@@ -122,7 +123,8 @@ class PartWriter:
         """Wait until all files are stored, and return what was written."""
         for one in self._unfinished:
             one.result()
-        return Written([one.result() for one in self._stored], self._read)
+        with_term = sum(self._with_term) if self._sensitive else None
+        return Written([one.result() for one in self._stored], self._read, with_term)
 
     def _add(self, provider: str | None) -> None:
         """Write the held rows of a provider as a row group."""
@@ -170,6 +172,7 @@ class PartWriter:
         if self._sensitive:
             description, mature = batch.columns[len(of_columns) :]
             found = self._sensitive(rows.column("title"), description, rows.column("tags"))
+            self._with_term.append(pc.sum(found).as_py() or 0)
             left_out += [found, mature]
         if self._moderated:
             keys = rows.column("identifier").to_pylist()

@@ -4,19 +4,17 @@ A table is read by ranges of pages, so that each page is read once, in order. A 
 get a tiny file from each range; such a provider is a part of its own, which an index finds.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from psycopg import sql
 
 from catalog.core.media import MEDIA_TYPES, MediaType
-from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.database.pages import pages_of, reads_ranges
 
 PAGES = 131_072  # heap pages of a range, 1 GB
 MIN_ROWS = 10_000  # rows that a provider should have in each range on average, so that it is read by ranges
-_KEYS = 10_000  # that are looked up in one statement
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -61,24 +59,6 @@ class Part(msgspec.Struct, frozen=True):
         if self.upper is not None:
             tests.append(sql.SQL("ctid < {}::tid").format(sql.Literal(f"({self.upper},0)")))
         return sql.SQL(" and ").join(tests)
-
-
-def number_of(connection: Connection, media_type: MediaType, keys: Collection[str]) -> int:
-    """Return how many of these records the parts of a version would have.
-
-    Args:
-        connection: Connection to the catalog.
-        media_type: The table.
-        keys: Identifiers of records.
-    """
-    query = sql.SQL(
-        "select count(*) from {} where identifier = any(%s::uuid[]) and not removed_from_source"
-    ).format(sql.Identifier("public", media_type))
-    number = 0
-    ordered = sorted(keys)
-    for first in range(0, len(ordered), _KEYS):
-        number += value(connection, query, [ordered[first : first + _KEYS]])
-    return number
 
 
 def plan(

@@ -155,7 +155,8 @@ def _write_release(
         raise Retry("the change set is of another state or version; clear compare_versions, then this task.")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     read = part_states.rows_read(connection, version.token)
-    made = manifest.make(version, files, compared, now, read)
+    with_term = part_states.with_term(connection, version.token)
+    made = manifest.make(version, files, compared, now, read, with_term)
     if not sum(made.rows.values()):
         raise Fatal(
             f"the catalog has no records to publish: is {CATALOG_DB} the right database? The "

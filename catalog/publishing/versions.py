@@ -27,9 +27,10 @@ from catalog.publishing.storage import delete_version, mark_of, name_of, read_po
 
 log = logging.getLogger(__name__)
 _LOCK = "publish_dataset"
-# In the settings of a version: whether decisions of moderators apply; what is remembered of them, which is
-# not in the manifest, because everybody can read that; media type → number of records that they leave out.
-MODERATED, DECISIONS, MODERATED_RECORDS = "moderated", "remembered", "moderated_records"
+# In the settings of a version: digest of the list of sensitive terms; whether decisions of moderators apply;
+# what is remembered of them, which is not in the manifest, because everybody can read that.
+TERMS, MODERATED, DECISIONS = "sensitive_terms", "moderated", "remembered"
+MODERATED_RECORDS = "moderated_records"  # of earlier releases: media type → number that decisions leave out
 AGAIN = "trigger a new run; it takes the next number."
 
 

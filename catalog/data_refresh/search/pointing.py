@@ -9,12 +9,13 @@ from catalog.core import loss_limits
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.data_refresh.search.client import ask
+from catalog.data_refresh.search.hidden import revealed
 from catalog.data_refresh.search.identity import FILTERED_SUFFIX, IndexIdentity, is_filtered, is_private
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.mapping import TERMS
 from catalog.data_refresh.search.preflight import alias_problems, index_problems
 from catalog.data_refresh.search.sensitive import digest_of, sensitive_groups
-from catalog.data_refresh.tables.shrinkage import FILTERED, revealing_alias, shrunken_alias
+from catalog.data_refresh.tables.shrinkage import FILTERED, shrunken_alias
 
 
 def media_type_of(alias: str) -> MediaType:
@@ -129,5 +130,7 @@ def losses(engine: Indexes, alias: str, index: str) -> list[str]:
         return shrunken_alias(alias, before, now, loss_limits.TOTAL)
     everything = sum(engine.sources(alias.removesuffix(FILTERED_SUFFIX)).values())
     hidden, hidden_then = (everything - sum(shown.values()) for shown in (before, now))
-    revealed = revealing_alias(alias, hidden, hidden_then) if before else []
-    return shrunken_alias(alias, before, now, FILTERED) + revealed
+    found = shrunken_alias(alias, before, now, FILTERED)
+    if before:
+        found += revealed(engine, alias, alias, hidden, index, hidden_then)
+    return found

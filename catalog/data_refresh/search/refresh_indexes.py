@@ -16,6 +16,7 @@ from catalog.core.session import Connection
 from catalog.core.wording import join_first
 from catalog.data_refresh.refresh import Refresh
 from catalog.data_refresh.search.customizing import customized
+from catalog.data_refresh.search.hidden import revealed
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.index_writes import Contents, contents_of
 from catalog.data_refresh.search.indexes import Indexes
@@ -24,7 +25,7 @@ from catalog.data_refresh.search.moderation import follow, number_deleted
 from catalog.data_refresh.search.readiness import finalize
 from catalog.data_refresh.search.recount import Recount, recount
 from catalog.data_refresh.search.tag_policy import policy_from
-from catalog.data_refresh.tables.shrinkage import FILTERED, revealing_alias, shrunken_alias, shrunken_index
+from catalog.data_refresh.tables.shrinkage import FILTERED, shrunken_alias, shrunken_index
 
 if TYPE_CHECKING:
     from catalog.data_refresh.search.changed_documents import Updated
@@ -96,7 +97,8 @@ class RefreshIndexes:
     ) -> None:
         """Compare the numbers of documents, of all and of each source, with those of the live index.
 
-        Of a filtered index, the number of documents that it hides is compared as well.
+        Of a filtered index, the number of documents that it hides is compared as well, if it was made with
+        another list of terms.
 
         Args:
             name: Name of the new index.
@@ -116,7 +118,8 @@ class RefreshIndexes:
             # An earlier release may have recorded the plan, without the documents of the main index.
             everything = plan.documents.get(plan.media_type) or self.engine.sources(plan.media_type)
             hidden = sum(everything.values()) - sum(before.values())
-            problems += revealing_alias(alias, hidden, self.engine.count(plan.index) - sum(now.values()))
+            hidden_now = self.engine.count(plan.index) - sum(now.values())
+            problems += revealed(self.engine, alias, plan.live.get(alias) or alias, hidden, name, hidden_now)
         if problems:
             if not accepted:
                 counted = ", ".join(

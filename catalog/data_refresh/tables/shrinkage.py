@@ -210,20 +210,6 @@ def shrunken_alias(alias: str, before: Mapping[str, int], now: Mapping[str, int]
     ]
 
 
-def revealing_alias(alias: str, before: int, now: int) -> list[str]:
-    """Return a finding if another filtered index behind an alias hides suspiciously few documents.
-
-    Args:
-        alias: Name of the alias.
-        before: Number of sensitive documents that the alias hides.
-        now: Number of those that the other index hides.
-    """
-    if not loss_limits.hides_too_few(before, now):
-        return []
-    numbers = f"{now:,} instead of {before:,} that are hidden now"
-    return [f"documents that {alias} hides as sensitive: {numbers}, so the list of terms may be a wrong one"]
-
-
 def shrunken_index(findings: Iterable[str]) -> str:
     """Return the refusal of an index, from the findings about its alias."""
     return (

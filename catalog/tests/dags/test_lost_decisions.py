@@ -106,11 +106,12 @@ def test_runs_that_are_to_replace_an_index_are_refused_before_their_work(catalog
 
 def test_a_version_is_not_published(catalog, api, emptied, monkeypatch):
     from catalog.dags import publish_dataset
+    from catalog.publishing import versions
 
     monkeypatch.setattr(publish_dataset, "unchanged_terms", lambda digest: [])
     settings: dict[str, Any] = {"include_sensitive": False}
     decide(api, "mature", 20)
-    settings |= publish_dataset._remembered(settings, catalog)
+    settings[versions.DECISIONS] = publish_dataset._remembered()
     publish_dataset._refuse_lost_decisions(settings, KINDS)
     version: Any = SimpleNamespace(settings=settings | MODERATED, begun_on=datetime.now(UTC))
     api.execute("delete from api_matureimage")
@@ -138,7 +139,7 @@ def test_the_newest_decisions_may_be_undone_while_a_version_is_written(catalog, 
     monkeypatch.setattr(publish_dataset, "unchanged_terms", lambda digest: [])
     decide(api, "mature", 300)
     settings: dict[str, Any] = {"include_sensitive": False}
-    settings |= publish_dataset._remembered(settings, catalog)
+    settings[versions.DECISIONS] = publish_dataset._remembered()
     version: Any = SimpleNamespace(settings=settings | MODERATED, begun_on=datetime.now(UTC))
     forget(api, "mature", "created_on desc", 20)
     publish_dataset._require_current(version, accept_lost=False)

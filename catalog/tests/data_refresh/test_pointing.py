@@ -17,6 +17,7 @@ from catalog.data_refresh.refresh_history import (
     last_decisions,
     made_before,
 )
+from catalog.data_refresh.search.mapping import TERMS
 from catalog.data_refresh.search.pointing import losses, media_type_of, require_hidden, require_target
 from catalog.data_refresh.search.proportions import select
 from catalog.data_refresh.search.recount import recount
@@ -141,6 +142,33 @@ def test_an_index_that_hides_far_less(search):
     assert finding.startswith("documents that image-filtered hides as sensitive: 0 instead of 20")
     titled(search, [f"t{n}" for n in range(39)], "image-b-filtered")  # so few may have other texts now
     assert losses(search, "image-filtered", "image-b-filtered") == []
+
+
+@pytest.mark.parametrize("terms", ["the same", "other ones", ""])
+def test_an_index_that_hides_far_less_by_the_same_list(catalog, search, terms):
+    """The records with a term have other texts, or are gone."""
+    numbers = {"image-a": 40, "image-a-filtered": 20, "image-b": 40, "image-b-filtered": 40}
+    for name, number in numbers.items():
+        titled(search, [f"t{n}" for n in range(number)], name)
+    search.swap_aliases({"image": "image-a", "image-filtered": "image-a-filtered"})
+    for name, noted in {"image-a-filtered": terms, "image-b-filtered": "the same"}.items():
+        mapping = {"_meta": {**search.meta(name), TERMS: noted}}
+        search.client.indices.put_mapping(index=name, body=mapping)
+    planned = msgspec.structs.replace(
+        plan("image-b"),
+        live={alias: search.resolve_alias(alias) for alias in ("image", "image-filtered")},
+        documents={alias: search.sources(alias) for alias in ("image", "image-filtered")},
+    )
+    own = RefreshIndexes(begin(catalog, turn(catalog), planned), search)
+    if terms == "the same":
+        own.refuse_shrinkage("image-b-filtered", accepted=False)
+        assert losses(search, "image-filtered", "image-b-filtered") == []
+    else:
+        said = "hides as sensitive: 0 instead of 20 that are hidden now"
+        with pytest.raises(Refused, match=said):
+            own.refuse_shrinkage("image-b-filtered", accepted=False)
+        [finding] = losses(search, "image-filtered", "image-b-filtered")
+        assert said in finding
 
 
 def test_an_index_that_was_made_before_a_refresh(catalog):

@@ -90,7 +90,8 @@ def test_a_filtered_index_that_hides_far_less_is_refused(catalog):
     documents = {"image": {"met": 1000}, "image-filtered": {"met": 900}}
     now = refresh(catalog, "now", documents=documents, index="image-a", filtered="image-a-filtered", **plan)
     shown = {"image-a": 1010, "image-a-filtered": 1000}
-    own = RefreshIndexes(now, Mock(sources=lambda name: {"met": shown[name]}, count=shown.get))
+    engine = Mock(sources=lambda name: {"met": shown[name]}, count=shown.get, meta=lambda _: {})
+    own = RefreshIndexes(now, engine)
     match = r"^documents that image-filtered hides as sensitive: 10 instead of 100 that are hidden now"
     with pytest.raises(Refused, match=match):
         own.refuse_shrinkage("image-a-filtered", accepted=False)

@@ -1,0 +1,27 @@
+"""Whether another filtered index would show what the one behind its alias hides."""
+
+from catalog.core import loss_limits
+from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.mapping import TERMS
+
+
+def revealed(engine: Indexes, alias: str, live: str, before: int, index: str, now: int) -> list[str]:
+    """Return a finding if a filtered index was made with another list of terms and hides far fewer documents.
+
+    By the same list, fewer are hidden because their texts have changed, or because they are gone.
+
+    Args:
+        engine: Operations on indexes.
+        alias: Name of the alias.
+        live: The filtered index behind it, or the alias itself.
+        before: Number of sensitive documents that the alias hides.
+        index: The other index.
+        now: Number of those that it hides.
+    """
+    if not loss_limits.hides_too_few(before, now):
+        return []
+    terms, others = (engine.meta(name).get(TERMS) for name in (live, index))
+    if terms and terms == others:  # earlier releases did not note them
+        return []
+    numbers = f"{now:,} instead of {before:,} that are hidden now"
+    return [f"documents that {alias} hides as sensitive: {numbers}, so the list of terms may be a wrong one"]
