@@ -128,6 +128,7 @@ def measure(connection: Connection, root: UPath) -> None:
     for name in FILES:
         total += timed(f"load {name}", lambda name=name: dump_files.load_file(connection, root, name, token))  # type: ignore[misc]
     total += timed("name taxa", lambda: taxa.name_taxa(connection, token))
+    total += timed("check", lambda: dump.check(connection, root, token, ("bench", "first")))
 
     def progress(batch: photo_batches.Batch, of: int, report: object) -> None:
         server = backend.memory_full_info().uss / 2**20
