@@ -22,8 +22,8 @@ FINDINGS = """
 from pathlib import Path
 from catalog.local.doctor import examine
 from catalog.local.stack import Stack
-for finding in examine(Stack()):
-    print(finding.check, finding.grade, finding.message)
+for check in examine(Stack()):
+    print(check.name, check.grade, check.message)
 """
 
 
