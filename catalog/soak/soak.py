@@ -22,7 +22,7 @@ from catalog.soak.plan import make_plan
 from catalog.soak.readers import Readers
 from catalog.soak.violations import Violation, Violations
 from catalog.soak.visitors import Visitors
-from catalog.soak.workload import DAGS, Workload
+from catalog.soak.workload import DAGS, FULL, Workload
 from catalog.soak.world import CANARY, World, is_passing, persist, relations
 
 SETTLE_SECONDS = 600.0  # within which everything must have ended
@@ -97,7 +97,7 @@ class Soak:
     def _refresh_all(self) -> None:
         for media_type in MEDIA_TYPES:
             dag_id = f"{media_type}_data_refresh"
-            self._work.jobs.trigger("refresh", dag_id, {}, Subject(media_type=media_type))
+            self._work.jobs.trigger("refresh", dag_id, FULL, Subject(media_type=media_type))
         self._until_settled(SETTLE_SECONDS)
 
     def _disturb(self) -> None:

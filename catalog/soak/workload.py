@@ -31,6 +31,7 @@ DAGS = (
     "batched_update",
     "delete_records",
 )
+FULL: Conf = {"mode": "full"}  # the oracles expect new tables and indexes of each refresh
 PULL = {"image": "ingest_data.pull_image_data", "audio": "ingest_data.pull_audio_data"}
 
 
@@ -213,7 +214,7 @@ class Workload:
     # refreshes
 
     def _refresh(self, media_type: MediaType, index_only: bool) -> None:
-        conf: Conf = {"index_only": True} if index_only else {}
+        conf: Conf = {"index_only": True} if index_only else FULL
         self._trigger_once("refresh", f"{media_type}_data_refresh", conf, media_type)
 
     def _popularity(self, media_type: MediaType) -> None:
