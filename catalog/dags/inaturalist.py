@@ -21,7 +21,7 @@ from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.tasks.reports import report_load_completion
 from catalog.ingestion.recording import candidate_folders
-from catalog.ingestion.registry import documentation, provider_class
+from catalog.ingestion.registry import dag_id_of, documentation, provider_class
 from catalog.loading.history import reports_of
 from catalog.loading.report import LoadReport
 from catalog.providers.inaturalist import dump, dump_files, photo_batches, taxa
@@ -221,7 +221,7 @@ def ingest_data() -> None:
 
 cls = provider_class(NAME)
 with catalog_dag(
-    f"{NAME}_workflow",
+    dag_id_of(NAME),
     "provider",
     schedule=cls.schedule,
     doc=documentation(cls),

@@ -4,13 +4,13 @@ from catalog.dags.common.params import provider_params
 from catalog.dags.dag_factory import catalog_dag, is_parsed_for
 from catalog.dags.groups.ingestion import ingest
 from catalog.dags.tasks.reports import report_load_completion
-from catalog.ingestion.registry import api_names, documentation, provider_class, provider_names
+from catalog.ingestion.registry import api_names, dag_id_of, documentation, provider_class, provider_names
 
 
 def provider_workflow(name: str) -> None:
     cls = provider_class(name)
     with catalog_dag(
-        f"{name}_workflow",
+        dag_id_of(name),
         "provider",
         schedule=cls.schedule,
         doc=documentation(cls),
@@ -30,5 +30,5 @@ def provider_workflow(name: str) -> None:
 
 
 # Dumps have a graph of their own; broken_providers.py names what is left out.
-for provider in api_names(n for n in provider_names() if is_parsed_for(f"{n}_workflow")):
+for provider in api_names(n for n in provider_names() if is_parsed_for(dag_id_of(n))):
     provider_workflow(provider)

@@ -16,6 +16,7 @@ from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.queries import value
 from catalog.core.session import Connection
+from catalog.data_refresh.tables.columns import moderated_name
 
 Decision = Literal["deleted", "mature"]
 KINDS: tuple[Decision, ...] = ("deleted", "mature")
@@ -121,4 +122,4 @@ def _lost(api: Connection, kind: Decision, media_type: MediaType, before: Rememb
 
 
 def _table(kind: Decision, media_type: MediaType) -> sql.Identifier:
-    return sql.Identifier("public", f"api_{kind}{media_type}")
+    return sql.Identifier("public", moderated_name(kind, media_type))

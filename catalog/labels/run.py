@@ -200,18 +200,17 @@ class LabelRun:
         return self.connection.execute(sql.SQL(statement).format(table=self.table, **parts))
 
 
-def drop_abandoned(connection: Connection, days: float = KEPT) -> list[str]:
+def drop_abandoned(connection: Connection) -> list[str]:
     """Drop the labels of runs that nobody has resumed; their rows in `label_run` stay.
 
     Args:
         connection: Connection to the catalog database, in autocommit.
-        days: Days without progress after which a run counts as abandoned.
 
     Returns:
         The names of the tables.
     """
     old = connection.execute(
-        "select run_id from label_run where renewed_on < now() - make_interval(secs => %s)", [days * 86_400]
+        "select run_id from label_run where renewed_on < now() - make_interval(secs => %s)", [KEPT * 86_400]
     ).fetchall()
     tables = [staging_table(run_id) for (run_id,) in old]
     existing = connection.execute(

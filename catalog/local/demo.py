@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 
 from catalog.core.airflow_ui import dag_path
 from catalog.core.media import MEDIA_TYPES
-from catalog.ingestion.registry import FOLDER, provider_class, provider_classes, provider_names
+from catalog.ingestion.registry import FOLDER, dag_id_of, provider_class, provider_classes, provider_names
 from catalog.local.airflow_api import AirflowApi
 from catalog.local.runs import Run, watch
 from catalog.local.schedules import unpaused
@@ -73,7 +73,7 @@ def with_access(names: Iterable[str], stored: Mapping[str, str]) -> list[str]:
 
 
 def provider_dags(names: Iterable[str], live: bool) -> Dags:
-    return {f"{name}_workflow": conf_for(name, live) for name in names}
+    return {dag_id_of(name): conf_for(name, live) for name in names}
 
 
 def run_dags(

@@ -14,7 +14,7 @@ import psutil
 import requests
 
 from catalog.core.wording import join_first
-from catalog.ingestion.registry import provider_classes
+from catalog.ingestion.registry import dag_id_of, provider_classes
 from catalog.local.airflow_api import AirflowApi, ApiError, JsonObject
 from catalog.local.stack import ROOT, Stack
 
@@ -178,7 +178,7 @@ def _unparsed(found: Mapping[str, JsonObject]) -> list[str]:
     files = {path.name for path in (ROOT / "catalog" / "dags").glob("*.py")}
     files -= {"__init__.py", "dag_factory.py", "broken_providers.py"}
     parsed = {Path(dag["fileloc"]).name for dag in found.values()}
-    workflows = {f"{cls.name}_workflow" for cls in provider_classes()}
+    workflows = {dag_id_of(cls.name) for cls in provider_classes()}
     return sorted(files - parsed) or sorted(workflows - found.keys())
 
 

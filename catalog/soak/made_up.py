@@ -13,6 +13,7 @@ import msgspec
 import orjson
 
 from catalog.core.media import MediaType
+from catalog.ingestion.registry import dag_id_of
 from catalog.local.airflow_api import JsonObject
 
 CC0 = "https://creativecommons.org/publicdomain/zero/1.0/"
@@ -47,7 +48,7 @@ class Source(msgspec.Struct, frozen=True):
 
     @property
     def dag_id(self) -> str:
-        return f"{self.name}_workflow"
+        return dag_id_of(self.name)
 
     def size(self, group: str) -> int:
         """Return the number of records of a group."""

@@ -17,6 +17,7 @@ from catalog.core.session import Connection
 from catalog.data_refresh.search.bulk import Rejection, delete_action, index_action
 from catalog.data_refresh.search.documents import COLUMNS, MediaRow, Unreadable, document
 from catalog.data_refresh.search.tag_policy import TagFilter, TagPolicy
+from catalog.data_refresh.tables.columns import moderated_name
 
 CHUNK = 2_000  # rows per query, and documents per bulk call
 
@@ -62,7 +63,7 @@ class DocumentRows:
         set_json_loads(_json, api)
         parts = {
             "table": sql.Identifier("public", table),
-            "mature": sql.Identifier("public", f"api_mature{media_type}"),
+            "mature": sql.Identifier("public", moderated_name("mature", media_type)),
             "columns": sql.SQL(", ").join(sql.SQL(c) for c in COLUMNS[media_type]),
             "chunk": sql.Literal(CHUNK),
         }

@@ -20,6 +20,7 @@ from catalog.data_refresh.search.client import complete_answer
 from catalog.data_refresh.search.document_rows import CHUNK, DocumentRows
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.tag_policy import TagPolicy
+from catalog.data_refresh.tables.columns import moderated_name
 
 MOST = 100_000  # documents that are compared; moderators write fewer between two refreshes
 # The engine does not return the first; moderators change the second, and `moderation.follow` verifies it.
@@ -143,7 +144,7 @@ def _different(
     keys = {key: parsed for key in documents if (parsed := _uuid(key))}
     expected = rows.of_keys(list(keys.values())).written
     query = sql.SQL("select identifier::text from {} where identifier = any(%s)").format(
-        sql.Identifier("public", f"api_deleted{media_type}")
+        sql.Identifier("public", moderated_name("deleted", media_type))
     )
     # A moderator deletes the row before its document.
     deleted = {key for (key,) in api.execute(query, [list(keys.values())])}

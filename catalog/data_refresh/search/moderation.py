@@ -18,6 +18,7 @@ from catalog.data_refresh.decisions import Decision
 from catalog.data_refresh.search.bulk import BulkSender, delete_action, update_action
 from catalog.data_refresh.search.documents import says_mature
 from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.tables.columns import moderated_name
 
 log = logging.getLogger(__name__)
 MARGIN = timedelta(hours=1)
@@ -56,7 +57,7 @@ def decided(
     query = sql.SQL(
         "select identifier from {} where created_on >= coalesce(%s, '-infinity'::timestamptz) "
         "and (%s::uuid is null or identifier > %s) order by identifier limit %s"
-    ).format(sql.Identifier("public", f"api_{kind}{media_type}"))
+    ).format(sql.Identifier("public", moderated_name(kind, media_type)))
     last = None
     while batch := [row[0] for row in api.execute(query, [since, last, last, BATCH])]:
         yield [str(key) for key in batch]
@@ -66,7 +67,7 @@ def decided(
 def number_deleted(api: Connection, media_type: MediaType, since: datetime | None = None) -> int:
     """Return how many records moderators have deleted; see `decided`."""
     query = sql.SQL("select count(*) from {} where created_on >= coalesce(%s, '-infinity'::timestamptz)")
-    table = sql.Identifier("public", f"api_deleted{media_type}")
+    table = sql.Identifier("public", moderated_name("deleted", media_type))
     return int(value(api, query.format(table), [since]))
 
 
@@ -135,7 +136,8 @@ def taken_back(api: Connection, engine: Indexes, index: str, media_type: MediaTy
          where m.identifier = any(%s::uuid[])
            and not exists (select from {marks} x where x.identifier = m.identifier)
     """).format(
-        table=sql.Identifier("public", media_type), marks=sql.Identifier("public", f"api_mature{media_type}")
+        table=sql.Identifier("public", media_type),
+        marks=sql.Identifier("public", moderated_name("mature", media_type)),
     )
     for batch in engine.found(index, _MATURE, BATCH):
         if harmless := [key for key, own in api.execute(query, [batch]) if not says_mature(own)]:

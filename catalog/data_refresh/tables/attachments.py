@@ -8,8 +8,9 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.queries import value
 from catalog.core.session import Connection
+from catalog.core.sql_files import trusted
 from catalog.data_refresh.tables.building import revoke_all
-from catalog.data_refresh.tables.ddl import execute, generated
+from catalog.data_refresh.tables.ddl import execute
 from catalog.data_refresh.tables.shape import Facts, Shape, shape
 
 _STATES: dict[str, LiteralString] = {"D": "disable", "R": "enable replica", "A": "enable always"}
@@ -38,7 +39,7 @@ def attach(
                 "alter table {on} add constraint {name} {what}",
                 on=on,
                 name=sql.Identifier(name),
-                what=generated(facts["definition"]),
+                what=trusted(facts["definition"]),
             )
     _attach_triggers(api, table, live, target)
     for name, facts in live.get("policy", {}).items():
@@ -60,9 +61,7 @@ def _attach_triggers(api: Connection, table: str, live: Shape, target: str) -> N
             execute(
                 api,
                 "{definition}",
-                definition=generated(
-                    _moved(facts["definition"], name, before, before.replace(table, target))
-                ),
+                definition=trusted(_moved(facts["definition"], name, before, before.replace(table, target))),
             )
             if state := _STATES.get(facts["enabled"]):
                 execute(
@@ -70,7 +69,7 @@ def _attach_triggers(api: Connection, table: str, live: Shape, target: str) -> N
                     "alter table {on} {state} {kind} {name}",
                     on=on,
                     state=sql.SQL(state),
-                    kind=generated(kind),
+                    kind=trusted(kind),
                     name=sql.Identifier(name),
                 )
 
@@ -129,7 +128,7 @@ def _grant(api: Connection, kind: LiteralString, target: sql.Composable, owner: 
     execute(
         api,
         "grant {privilege}{column} on {kind} {target} to {grantee}{option}",
-        privilege=generated(facts["privilege"]),
+        privilege=trusted(facts["privilege"]),
         column=column,
         kind=sql.SQL(kind),
         target=target,
@@ -142,12 +141,10 @@ def _grant(api: Connection, kind: LiteralString, target: sql.Composable, owner: 
 
 def _policy(api: Connection, on: sql.Composable, name: str, facts: Facts) -> None:
     using = (
-        sql.SQL(" using ({})").format(generated(facts["using"]))
-        if facts["using"] is not None
-        else sql.SQL("")
+        sql.SQL(" using ({})").format(trusted(facts["using"])) if facts["using"] is not None else sql.SQL("")
     )
     check = (
-        sql.SQL(" with check ({})").format(generated(facts["check"]))
+        sql.SQL(" with check ({})").format(trusted(facts["check"]))
         if facts["check"] is not None
         else sql.SQL("")
     )
@@ -158,7 +155,7 @@ def _policy(api: Connection, on: sql.Composable, name: str, facts: Facts) -> Non
         on=on,
         manner=sql.SQL("permissive" if facts["permissive"] else "restrictive"),
         command=sql.SQL(_COMMANDS[facts["command"]]),
-        roles=sql.SQL(", ").join(map(generated, facts["roles"])),
+        roles=sql.SQL(", ").join(map(trusted, facts["roles"])),
         using=using,
         check=check,
     )
@@ -169,7 +166,7 @@ def _publish(api: Connection, on: sql.Composable, name: str, facts: Facts) -> No
     if facts["columns"] is not None:
         columns = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, facts["columns"])))
     where: sql.Composable = (
-        sql.SQL(" where ({})").format(generated(facts["where"])) if facts["where"] else sql.SQL("")
+        sql.SQL(" where ({})").format(trusted(facts["where"])) if facts["where"] else sql.SQL("")
     )
     execute(
         api,

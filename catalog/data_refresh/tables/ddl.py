@@ -1,6 +1,6 @@
 """Statements composed of quoted parts."""
 
-from typing import Any, LiteralString
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -15,8 +15,3 @@ def compose(statement: LiteralString, **parts: sql.Composable) -> sql.Composed:
 def execute(connection: Connection, statement: LiteralString, **parts: sql.Composable) -> int:
     """Execute a statement, and return the number of rows that it affected."""
     return connection.execute(compose(statement, **parts)).rowcount
-
-
-def generated(definition: Any) -> sql.SQL:
-    """Return a part of a definition that the server itself has generated, which needs no quotes."""
-    return sql.SQL(definition)

@@ -7,11 +7,12 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.queries import value
 from catalog.core.session import Connection
+from catalog.core.sql_files import trusted
 from catalog.data_refresh.tables.attachments import attach, grant
 from catalog.data_refresh.tables.building import built_name
 from catalog.data_refresh.tables.catch_up import leave_out_deleted
 from catalog.data_refresh.tables.columns import equal_columns, set_to_null, temp_name
-from catalog.data_refresh.tables.ddl import compose, execute, generated
+from catalog.data_refresh.tables.ddl import compose, execute
 from catalog.data_refresh.tables.shape import Facts, Shape, differences, shape
 
 
@@ -52,7 +53,7 @@ def exchange(api: Connection, table: str, now: Shape) -> dict[str, int]:
         execute(
             api,
             "alter table {child} add constraint {name} {definition}",
-            definition=generated(key["definition"]),
+            definition=trusted(key["definition"]),
             **_reference(key),
         )
     for name, facts in now.get("foreign key", {}).items():
@@ -61,7 +62,7 @@ def exchange(api: Connection, table: str, now: Shape) -> dict[str, int]:
             "alter table {live} add constraint {name} {definition}",
             live=parts["live"],
             name=sql.Identifier(name),
-            definition=generated(facts["definition"]),
+            definition=trusted(facts["definition"]),
         )
     attach(api, table, now)
     _describe(api, now)
@@ -93,14 +94,14 @@ def _describe(api: Connection, now: Shape) -> None:
         execute(
             api,
             "comment on {target} is {comment}",
-            target=generated(target),
+            target=trusted(target),
             comment=sql.Literal(facts["text"]),
         )
     for facts in now.get("extension", {}).values():
         execute(
             api,
             "alter {target} depends on extension {name}",
-            target=generated(facts["target"]),
+            target=trusted(facts["target"]),
             name=sql.Identifier(facts["name"]),
         )
 
@@ -164,7 +165,7 @@ def _replace_sequence(
         api,
         "alter sequence {new} as {type} minvalue {least} maxvalue {most}",
         new=new,
-        type=generated(facts["type"]),  # LIKE creates a bigint
+        type=trusted(facts["type"]),  # LIKE creates a bigint
         least=sql.Literal(facts["least"]),
         most=sql.Literal(facts["most"]),
     )

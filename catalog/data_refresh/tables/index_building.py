@@ -12,9 +12,10 @@ from psycopg import sql
 
 from catalog.core.queries import value
 from catalog.core.session import Connection, raise_memory, settle
+from catalog.core.sql_files import trusted
 from catalog.data_refresh.tables.building import built_name
 from catalog.data_refresh.tables.columns import qualified_name, temp_name
-from catalog.data_refresh.tables.ddl import compose, execute, generated
+from catalog.data_refresh.tables.ddl import compose, execute
 from catalog.data_refresh.tables.duplicates import make_unique
 from catalog.data_refresh.tables.shape import Shape, check_shape, shape
 
@@ -97,14 +98,14 @@ def _create_index(api: Connection, temp: str, built: str, facts: Facts) -> None:
     if _is_made_by_constraint(facts):
         api.execute(
             compose("alter table {table} add constraint {index} ", table=table, index=index)
-            + generated(facts["constraint"]["definition"])
+            + trusted(facts["constraint"]["definition"])
         )
     else:
         unique = sql.SQL("unique" if facts["unique"] else "")
         statement = compose(
             "create {unique} index {index} on {table} using ", unique=unique, index=index, table=table
         )
-        api.execute(statement + generated(facts["using"]))
+        api.execute(statement + trusted(facts["using"]))
     for number, target in (facts["statistics targets"] or {}).items():
         execute(
             api,
@@ -156,7 +157,7 @@ def _attach(
 def _build_statistics(api: Connection, temp: sql.Composable, name: str, facts: Mapping[str, Any]) -> None:
     ours = sql.Identifier(facts["schema"], name)
     execute(
-        api, "create statistics {name}{what} from {temp}", name=ours, what=generated(facts["what"]), temp=temp
+        api, "create statistics {name}{what} from {temp}", name=ours, what=trusted(facts["what"]), temp=temp
     )
     if facts["target"] is not None:
         target = sql.Literal(facts["target"])

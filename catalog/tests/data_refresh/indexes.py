@@ -3,8 +3,10 @@
 from typing import Any, TypedDict
 
 from catalog.core.media import MediaType
+from catalog.core.session import Connection
 from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.indexing import IdRange, RangeIndexer
 from catalog.data_refresh.search.mapping import index_body, index_meta
 from catalog.data_refresh.search.tag_policy import DEFAULT, TagPolicy
 
@@ -15,6 +17,11 @@ def make(
     """Create an index and return its UUID."""
     meta = index_meta(media_type, dag_id or f"{media_type}_data_refresh", "run", policy)
     return search.create(name, index_body(media_type, meta, shards=1))
+
+
+def image_indexer(api: Connection, engine: Indexes, **options: Any) -> RangeIndexer:
+    """Return the task that fills `image-a` with all documents of the tests' table."""
+    return RangeIndexer(api, engine, "image-a", "image", "image", DEFAULT, IdRange(1, 500), **options)
 
 
 Progress = dict[str, dict[str, Any]]

@@ -6,10 +6,9 @@ from catalog.core.errors import Fatal
 from catalog.data_refresh.search import document_rows
 from catalog.data_refresh.search.documents import document
 from catalog.data_refresh.search.indexes import Indexes
-from catalog.data_refresh.search.indexing import IdRange, RangeIndexer, find_count_mismatches
-from catalog.data_refresh.search.tag_policy import DEFAULT
+from catalog.data_refresh.search.indexing import IdRange, find_count_mismatches
 from catalog.database import sample_data
-from catalog.tests.data_refresh.indexes import make
+from catalog.tests.data_refresh.indexes import image_indexer, make
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 
@@ -23,7 +22,7 @@ def filled(api):
 @pytest.fixture
 def indexer(filled, search):
     make(search, "image-a")
-    return RangeIndexer(filled, search, "image-a", "image", "image", DEFAULT, IdRange(1, 500))
+    return image_indexer(filled, search)
 
 
 def test_a_row_that_cannot_be_read(filled, indexer, search):
@@ -97,15 +96,7 @@ def test_a_document_that_the_engine_refuses(filled, search, faulty):
     proxy.items(99, lambda found: found == key, 400, "mapper_parsing_exception")
     make(search, "image-a")
     waits: list[float] = []
-    indexer = RangeIndexer(
-        filled,
-        Indexes(indexes.client, pause=waits.append),
-        "image-a",
-        "image",
-        "image",
-        DEFAULT,
-        IdRange(1, 500),
-    )
+    indexer = image_indexer(filled, Indexes(indexes.client, pause=waits.append))
     done = indexer.run()
     assert done.rejected == {"mapper_parsing_exception": 1}
     assert (done.documents, set(waits)) == (498, {1.0})  # to learn which it is, and for its deletion

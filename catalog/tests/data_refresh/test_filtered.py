@@ -12,12 +12,11 @@ from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.bulk import BulkSender, index_action
 from catalog.data_refresh.search.documents import document
 from catalog.data_refresh.search.filtered import FilteredIndex
-from catalog.data_refresh.search.indexing import IdRange, RangeIndexer
 from catalog.data_refresh.search.normal_form import normal_form
 from catalog.data_refresh.search.sensitive import parse_terms, sensitive_groups
 from catalog.data_refresh.search.tag_policy import DEFAULT, TagFilter
 from catalog.database import sample_data
-from catalog.tests.data_refresh.indexes import Progress, keep, make
+from catalog.tests.data_refresh.indexes import Progress, image_indexer, keep, make
 from catalog.tests.data_refresh.test_documents import BASE
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
@@ -60,7 +59,7 @@ def test_the_filtered_index(api, search):
     }.items():
         api.execute(f"update image set {change} where id = {number}")
     make(search, "image-a")
-    RangeIndexer(api, search, "image-a", "image", "image", DEFAULT, IdRange(1, 500)).run()
+    image_indexer(api, search).run()
     search.refresh("image-a")
     terms = parse_terms("water\n# a note\n\n  Fire   Brigade \nrunning\nmother-in-law\n")
     assert job(search, terms).run()[:2] == (499 - 6, 6)

@@ -14,7 +14,7 @@ from catalog.data_refresh.search.indexing import IdRange, RangeIndexer, find_cou
 from catalog.data_refresh.search.tag_policy import DEFAULT
 from catalog.database import sample_data
 from catalog.tests.data_refresh.engine_proxy import answer
-from catalog.tests.data_refresh.indexes import Progress, keep, make
+from catalog.tests.data_refresh.indexes import Progress, image_indexer, keep, make
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 
@@ -149,15 +149,7 @@ def test_documents_that_are_refused_for_now(filled, search, faulty, status, time
     proxy.items(times, odd, status, "made_up")
     make(search, "image-a")
     waits: list[float] = []
-    indexer = RangeIndexer(
-        filled,
-        Indexes(indexes.client, pause=waits.append),
-        "image-a",
-        "image",
-        "image",
-        DEFAULT,
-        IdRange(1, 500),
-    )
+    indexer = image_indexer(filled, Indexes(indexes.client, pause=waits.append))
     if outcome:
         with pytest.raises(outcome, match="no room"):
             indexer.run()
@@ -179,7 +171,7 @@ def test_requests_that_are_refused_for_now(filled, search, faulty, status, times
     proxy, indexes = faulty
     proxy.times("/_bulk", times, status)
     make(search, "image-a")
-    indexer = RangeIndexer(filled, indexes, "image-a", "image", "image", DEFAULT, IdRange(1, 500))
+    indexer = image_indexer(filled, indexes)
     if outcome:
         with pytest.raises(outcome, match=str(status) if outcome is Retry else "refused"):
             indexer.run()
@@ -195,7 +187,7 @@ def test_an_engine_that_closes_the_connection(filled, search, faulty):
         lambda request, forward: forward(request) and None if proxy.count("_bulk") < 4 else forward(request),
     )
     make(search, "image-a")
-    done = RangeIndexer(filled, indexes, "image-a", "image", "image", DEFAULT, IdRange(1, 500)).run()
+    done = image_indexer(filled, indexes).run()
     search.refresh("image-a")
     assert done.documents == search.count("image-a") == 499
 
@@ -206,15 +198,7 @@ def test_an_engine_that_is_away(filled, search, faulty):
     make(search, "image-a")
     waits: list[float] = []
     with pytest.raises(Retry, match="does not answer"):
-        RangeIndexer(
-            filled,
-            Indexes(indexes.client, pause=waits.append),
-            "image-a",
-            "image",
-            "image",
-            DEFAULT,
-            IdRange(1, 500),
-        ).run()
+        image_indexer(filled, Indexes(indexes.client, pause=waits.append)).run()
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0]
 
 
@@ -231,7 +215,7 @@ def test_a_request_that_is_too_large_is_halved(filled, search, faulty):
         "from generate_series(1, 2000) n) where id = 7"
     )
     make(search, "image-a")
-    done = RangeIndexer(filled, indexes, "image-a", "image", "image", DEFAULT, IdRange(1, 500)).run()
+    done = image_indexer(filled, indexes).run()
     assert done.rejected == {"too large": 1}
     search.refresh("image-a")
     assert done.documents == search.count("image-a") == 498
@@ -241,16 +225,7 @@ def test_a_request_that_is_too_large_is_halved(filled, search, faulty):
 
 def stopped(api, search, state):
     with pytest.raises(Interrupted, match="row id"):
-        RangeIndexer(
-            api,
-            search,
-            "image-a",
-            "image",
-            "image",
-            DEFAULT,
-            IdRange(1, 500),
-            **keep(state, should_stop=lambda: True),
-        ).run()
+        image_indexer(api, search, **keep(state, should_stop=lambda: True)).run()
 
 
 @pytest.mark.parametrize("change", ["index", "range", "table", "shape"])
@@ -283,7 +258,7 @@ def test_a_missing_index_is_an_error(filled, search):
     uuid = make(search, "image-a")
     search.delete(["image-a"])
     with pytest.raises(Fatal, match="image-a is missing: clear create_index"):
-        RangeIndexer(filled, search, "image-a", "image", "image", DEFAULT, IdRange(1, 500), uuid=uuid).run()
+        image_indexer(filled, search, uuid=uuid).run()
     assert not search.exists("image-a")
 
 
@@ -435,9 +410,7 @@ def test_many_bad_records_fail_the_task(filled, search, bad, stops):
     state: Progress = {}
 
     def run():
-        return RangeIndexer(
-            filled, search, "image-a", "image", "image", DEFAULT, IdRange(1, 500), **keep(state)
-        ).run()
+        return image_indexer(filled, search, **keep(state)).run()
 
     if not stops:
         assert run().rejected == {"the row cannot be read": 10}
