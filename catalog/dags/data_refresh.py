@@ -198,8 +198,8 @@ def report_record_counts(
         report = _report_incremental(refresh.plan, copies, promoted, updated)
     else:
         report = _report_full(refresh.plan, copies, promoted, checked, filtered)
-    lines = [escaped(line) for line in report.lines]
-    lines += [f"  - {escaped(text)}" for text in _gone_decisions(refresh.plan)]
+    gone = [f"  - {text}" for text in _gone_decisions(refresh.plan)]
+    lines = [escaped(line) for line in (*gone, *report.lines)]
     if refresh.plan.mixed:
         lines.append("  - another release has begun this refresh, so the next one is a full one")
     return notify(
