@@ -99,7 +99,9 @@ def odd(server, engine, tmp_path_factory) -> Iterator[Odd]:
             "date": None,
         }
         unlimited = run("smk_workflow", "unlimited", "success", later, now) | {"conf": conf}
-        cleared = run("wordpress_workflow", "cleared", "failed", earlier, now, pull_image_data="failed")
+        why = "refused; trigger it again"
+        about = ("wordpress_workflow", "cleared", "failed", earlier, now)
+        cleared = run(*about, failure=why, pull_image_data="failed")
         newer = run("wordpress_workflow", "newer", "success", earlier, later)
         folder = tmp_path_factory.mktemp("odd")
         try:
@@ -338,7 +340,9 @@ def test_a_schedule_that_is_held_is_a_finding_unless_a_run_is_active(odd):
 
 
 def test_an_older_run_that_was_cleared_and_failed_again_is_a_finding(odd):
-    assert "wordpress_workflow : the newest run failed in pull_image_data" in odd.text("/")
+    shown = odd.text("/")
+    assert "wordpress_workflow : the newest run failed in pull_image_data on 2" in shown
+    assert ": refused; trigger it again" in shown
 
 
 def test_a_failure_is_shown_until_a_newer_run_has_ended(odd):
