@@ -91,6 +91,8 @@ def odd(server, engine, tmp_path_factory) -> Iterator[Odd]:
                 ("query_params_list", [{"page": 3}]),
             )
         ]
+        tried = run("stocksnap_workflow", "tried", "failed", later, now, pull_image_data="failed")
+        tried |= {"conf": {"replay": "no folder"}}
         smk = run("smk_workflow", "failed", "failed", earlier, later, pull_image_data="failed")
         conf: dict[str, Any] = {
             "limit": 0,
@@ -106,7 +108,7 @@ def odd(server, engine, tmp_path_factory) -> Iterator[Odd]:
         folder = tmp_path_factory.mktemp("odd")
         try:
             variables = {"HIDDEN_DAGS": hidden, "AIRFLOW_VAR_HELD_SCHEDULES": HELD}
-            runs = [failed, ended, queued, replay, *narrowed, smk, unlimited, cleared, newer]
+            runs = [failed, ended, queued, replay, *narrowed, tried, smk, unlimited, cleared, newer]
             with website(folder, connections, dags, runs, variables) as site:
                 yield Odd(site, catalog, search, keys)
         finally:
