@@ -629,48 +629,6 @@ def test_a_record_that_stays_deleted_violates_nothing(load, catalog):
     assert urls(catalog) == {"id1": jpg(6), "id6": jpg(1), "id7": jpg(7)}
 
 
-@pytest.mark.parametrize(
-    "repair", ["new.height := 20", "new := jsonb_populate_record(new, '{\"height\": 20}')"]
-)
-def test_a_load_ends_if_the_rows_that_a_constraint_refuses_cannot_be_told(load, catalog, repair):
-    """A trigger may repair what a row's source sent; only the server knows which rows are refused."""
-    catalog.execute("alter table image add constraint tall check (height > 10)")
-    change_back(catalog, f"if new.title = 'repair' then {repair}; end if;", "insert")
-    with pytest.raises(psycopg.errors.CheckViolation):
-        load([image(1, title="repair", height=1), image(2, height=1)])
-    assert load([image(1, title="repair", height=1)]).inserted == 1
-
-
-OTHER_VIOLATIONS = {
-    "of a domain": """
-        create domain short as text check (length(value) < 4);
-        alter table image alter title type short using title::short
-    """,
-    "of another table": """
-        create table audit (title text check (length(title) < 4));
-        create function audited() returns trigger language plpgsql as
-            'begin insert into audit values (new.title); return new; end';
-        create trigger audited after insert on image for each row execute function audited()
-    """,
-    "of what a trigger fills": """
-        update image set creator = 'a';
-        alter table image alter creator set not null;
-        create function named() returns trigger language plpgsql as
-            'begin if new.title = ''x'' then new.creator := ''b''; end if; return new; end';
-        create trigger named before insert on image for each row execute function named()
-    """,
-}
-
-
-@pytest.mark.parametrize("violation", OTHER_VIOLATIONS)
-def test_what_the_rows_did_not_violate_ends_a_load_with_the_servers_own_error(load, catalog, violation):
-    load([image(1)])
-    catalog.execute(OTHER_VIOLATIONS[violation])
-    with pytest.raises((psycopg.errors.CheckViolation, psycopg.errors.NotNullViolation)):
-        load([image(2, title="too long"), image(3, title="x")])
-    assert list(urls(catalog)) == ["id1"]
-
-
 def test_a_row_that_is_deleted_during_the_load_is_not_counted_as_updated(load, catalog):
     load([image(1), image(2), image(3)])
 
