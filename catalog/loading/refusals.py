@@ -27,6 +27,7 @@ _KINDS: dict[type[psycopg.Error], str] = {
     psycopg.errors.UniqueViolation: "unique index",
     psycopg.errors.ExclusionViolation: "exclusion constraint",
 }
+_BLOCK = 1000  # rows that are written at once; with fewer, good rows cost more, and bad ones less
 _LIMIT = 10_000  # refused rows of a load; more say something about the table
 _MAX_REASONS = 50  # distinct ones of a load; messages may quote values
 _SHOWN = 200  # characters of a message
@@ -65,14 +66,24 @@ class Refusals:
         statements.execute("create index on verdict (n)")
         statements.execute("analyze verdict")
 
-    def write(self, name: str) -> int:
-        """Execute the insert or the update; return the number of written rows.
+    def write(self, name: str, outcome: str) -> int:
+        """Write the rows, block by block; return their number.
+
+        Args:
+            name: The statement, "insert" or "update".
+            outcome: Which rows it writes.
 
         Raises:
             Fatal: The table refuses too many rows.
         """
-        [(first, last)] = self._statements.execute("select min(n), max(n) from verdict").fetchall()
-        written = 0 if first is None else self._write(name, first, last + 1)
+        blocks = self._statements.execute(
+            "select min(n), max(n) + 1"
+            "  from (select n, (row_number() over (order by n) - 1) / %s as block"
+            "          from verdict where outcome = %s) v"
+            " group by block order by block",
+            [_BLOCK, outcome],
+        ).fetchall()
+        written = sum(self._write(name, first, end) for first, end in blocks)
         mark_refused(self._statements, self.refused)
         self._statements.execute(
             "update verdict set outcome = 'refused' where n = any(%s)", [list(self.refused)]

@@ -154,15 +154,15 @@ class Writing:
             raise _UrlsKept(stays)
         return int(makes_way)
 
-    def _execute(self, name: str, refusals: Refusals | None) -> tuple[int, int]:
+    def _execute(self, name: str, outcome: str, refusals: Refusals | None) -> tuple[int, int]:
         """Execute the insert or the update; return the numbers of written and of refused rows."""
         if refusals is None:
             return self._statements.run(name).rowcount, 0
         before = len(refusals.refused)
-        return refusals.write(name), len(refusals.refused) - before
+        return refusals.write(name, outcome), len(refusals.refused) - before
 
     def _insert(self, counted: Counter[str], refusals: Refusals | None) -> None:
-        inserted, refused = self._execute("insert", refusals)
+        inserted, refused = self._execute("insert", "new", refusals)
         counted["new"] -= refused
         if inserted < counted["new"]:
             [inserted] = self._statements.row("inserted")
@@ -174,7 +174,7 @@ class Writing:
 
     def _update(self, counted: Counter[str], refusals: Refusals | None) -> None:
         """Update, and look at the rows again if there is anything that can leave them, or keep old values."""
-        updated, refused = self._execute("update", refusals)
+        updated, refused = self._execute("update", "changed", refusals)
         counted["changed"] -= refused
         names = suppressors(self._connection, self._media_type, "update")
         if updated == counted["changed"] and not names:

@@ -104,6 +104,16 @@ def test_a_constraint_whose_values_vary_refuses_what_it_refuses(load, catalog):
     assert stored == report.inserted
 
 
+def test_rows_of_several_blocks(load, catalog, monkeypatch):
+    monkeypatch.setattr(refusals, "_BLOCK", 7)
+    load([image(n) for n in range(2, 61, 2)])
+    catalog.execute("alter table image add constraint lot check (height % 5 > 0)")
+    report = load([image(n, height=n) for n in range(1, 61)])
+    assert (report.inserted, report.updated) == (24, 24)
+    assert report.rejected == {"violates the check constraint lot": 12}
+    assert {line["record"]["height"] for line in load.rejects()} == {*range(5, 61, 5)}
+
+
 def test_two_rows_of_a_load_that_exclude_each_other(load, catalog):
     """The first one is kept."""
     catalog.execute("alter table image add constraint theirs exclude (title with =)")
