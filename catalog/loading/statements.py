@@ -92,7 +92,7 @@ def placeholders(media_type: MediaType, provider: str, include_deleted: bool) ->
     - `url_taken`: the reason of rows whose URL belongs to another record
     - `among`: which of the new or the changed rows are written
 
-    `Load` adds `later_loads` and `read_since`, and `Writing` adds `staying`.
+    `Load` adds `superseded`, whether a later pull has brought what `old` holds, and `Writing` adds `staying`.
 
     Args:
         media_type: Media type of the rows.

@@ -121,12 +121,11 @@ class Writing:
             f"{counted['unchanged']:,} unchanged, "
             f"{counted['url taken'] + counted['deleted']:,} not kept"
         )
-        if newer := counted.pop("newer", 0):
+        if superseded := counted["superseded"]:
             self._progress(
-                f"{self._media_type}: {newer:,} rows stay as they are, because a pull that began later "
-                "than this one has written them, or is whole and has read no fewer records."
+                f"{self._media_type}: {superseded:,} rows are superseded and stay as they are: a pull that "
+                "began after they were read has written them, or is whole and has read about as many records."
             )
-            counted["unchanged"] += newer
         refusals = Refusals(self._statements, self._media_type) if self._refusing else None
         self._insert(counted, refusals)
         self._update(counted, refusals)
