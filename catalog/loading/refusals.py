@@ -21,11 +21,11 @@ REFUSALS = (
     psycopg.errors.RaiseException,  # by a trigger
     psycopg.errors.ProgramLimitExceeded,  # a value is too long for an index
 )
-_KINDS: dict[type[psycopg.Error], str] = {
-    psycopg.errors.CheckViolation: "check constraint",
-    psycopg.errors.ForeignKeyViolation: "foreign key",
-    psycopg.errors.UniqueViolation: "unique index",
-    psycopg.errors.ExclusionViolation: "exclusion constraint",
+_VIOLATES: dict[type[psycopg.Error], str] = {
+    psycopg.errors.CheckViolation: "violates the check constraint",
+    psycopg.errors.ForeignKeyViolation: "violates the foreign key",
+    psycopg.errors.UniqueViolation: "violates the unique index",
+    psycopg.errors.ExclusionViolation: "violates the exclusion constraint",
 }
 _BLOCK = 1000  # rows that are written at once; with fewer, good rows cost more, and bad ones less
 _LIMIT = 10_000  # refused rows of a load; more say something about the table
@@ -120,11 +120,10 @@ class Refusals:
 
     def _reason(self, error: psycopg.Error) -> str:
         """Return the reason of a reject, which names the constraint."""
-        name, kind = error.diag.constraint_name, _KINDS.get(type(error))
         if isinstance(error, psycopg.errors.NotNullViolation) and error.diag.column_name:
             return f"no {error.diag.column_name}, which the table requires"
-        if name:
-            return f"violates the {kind or 'constraint'} {name}"
+        if name := error.diag.constraint_name:
+            return f"{_VIOLATES.get(type(error), 'violates the constraint')} {name}"
         reason = f"refused by PostgreSQL: {error.diag.message_primary}"[:_SHOWN]
         known = set(self.refused.values())
         return reason if reason in known or len(known) < _MAX_REASONS else f"refused by PostgreSQL: {OTHER}"
