@@ -81,6 +81,11 @@ def test_names_of_mapped_tasks_use_arguments_that_the_tasks_have(tasks):
     assert used > 20
 
 
+def test_a_result_is_stored_once(tasks):
+    """Of a dictionary, Airflow would store each key again, as an XCom of its own, by a request of its own."""
+    assert {task.multiple_outputs for task in tasks if hasattr(task, "python_callable")} == {False}
+
+
 def declared():
     from catalog.dags.common.assets import API, CATALOG, DATASET, FILTERED, INDEX, POPULARITY
 
