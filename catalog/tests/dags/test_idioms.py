@@ -19,13 +19,6 @@ def tasks(dagbag):
     return [task for dag in dagbag.dags.values() for task in dag.tasks]
 
 
-@pytest.fixture(scope="session")
-def registry(dagbag):
-    from catalog.dags.dag_factory import REGISTRY
-
-    return REGISTRY
-
-
 def test_each_dag_has_the_owner_of_its_family(dagbag, registry):
     from catalog.dags.dag_factory import OWNERS
 
