@@ -235,7 +235,7 @@ def _lost(connection: Connection, before: Metric, media_type: MediaType, now: _C
 
 
 def _with_metric(connection: Connection, metric: Metric, media_type: MediaType, timeout: float) -> _Counted:
-    """Count a provider's records, and those with a metric above 0, and choose some of these by their hashes."""
+    """Count a provider's records, and those with a metric above 0; choose some of these by their hashes."""
     values = {"metric": metric.metric, "provider": metric.provider, "sample": SAMPLE}
     with connection.transaction():
         limit_statements(connection, timeout)
