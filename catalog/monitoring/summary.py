@@ -11,12 +11,12 @@ import msgspec
 from elasticsearch import Elasticsearch
 
 from catalog.core.session import Connection
-from catalog.monitoring import catalog_health, cluster, counts, dataset, engine_health, loads, refreshes
+from catalog.monitoring import aliases, catalog_health, cluster, counts, dataset, engine_health, loads
+from catalog.monitoring.aliases import Live
 from catalog.monitoring.counts import Records
 from catalog.monitoring.dataset import Published
 from catalog.monitoring.finding import Finding, unknown
 from catalog.monitoring.loads import Load
-from catalog.monitoring.refreshes import Live
 from catalog.monitoring.sources import Source
 
 Explain = Callable[[str, Exception], str]  # part, error → what users may see of it
@@ -86,7 +86,7 @@ def summarize(
         for finding in engine_health.engine_findings(cluster.examine(engine(), nodes)):
             (known.unread if finding.runbook == "unknown" else known.findings).append(finding)
     with known.part("the live indexes", explain):
-        known.live = refreshes.live(engine())
+        known.live = aliases.live(engine())
         with database() as connection:
             known.findings += engine_health.index_findings(known.live, connection, now)
     return known

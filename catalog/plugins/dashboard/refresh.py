@@ -14,9 +14,10 @@ from catalog.core.settings import API_DB, CATALOG_DB, TAG_POLICY
 from catalog.data_refresh.search import policy_diff
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.tag_policy import DEFAULT, RULES, built_with, policy_from
-from catalog.monitoring import popularity, refreshes
+from catalog.monitoring import aliases, popularity, refreshes
+from catalog.monitoring.aliases import Live
 from catalog.monitoring.popularity import Popularity
-from catalog.monitoring.refreshes import Live, Refreshed
+from catalog.monitoring.refreshes import Refreshed
 from catalog.plugins.dashboard import airflow_state, sources
 from catalog.plugins.dashboard.access import HiddenDags
 from catalog.plugins.dashboard.airflow_state import Run, Step
@@ -65,7 +66,7 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
         steps = {key: airflow_state.steps(session, runs[key]) for key in keys[:TIMELINES] if key in runs}
     live: Live | None = None
     with sources.part(page.problems, "the search engine"):
-        live = refreshes.live(sources.engine(), [media])
+        live = aliases.live(sources.engine(), [media])
     policy = None
     with sources.part(page.problems, TAG_POLICY.name):
         policy = policy_from(sources.value_of(TAG_POLICY, page.problems))
