@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from psycopg import sql
 
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.core.settings import STAGING_SEARCH
-from catalog.monitoring.rows import numbers, rows
+from catalog.monitoring.rows import numbers, rows, statement
 
 
 class Refreshed(msgspec.Struct, frozen=True):
@@ -39,36 +40,24 @@ class Refreshed(msgspec.Struct, frozen=True):
     documents: dict[str, int] | None
 
 
-_REFRESHES = """
-    select number, t.dag_id, t.run_id, plan ->> 'media_type' as media_type,
-           coalesce(plan ->> 'mode', 'full') as mode, coalesce(plan ->> 'reason', '') as reason,
-           stage, begun_on, t.given_up_for as ended_for,
-           plan -> 'documents' -> (plan ->> 'media_type') as documents
-      from refresh r join turn t using (number)
-     where plan ->> 'media_type' = %(media_type)s
-       and plan ->> 'search' is distinct from %(staging)s
-       and coalesce(plan ->> 'mode', 'full') not in ('copy', 'alias')
-"""
-
-
 def refreshes(connection: Connection, media_type: MediaType, limit: int) -> list[Refreshed]:
     """Return the newest refreshes of production of a media type, newest first."""
-    query = f"{_REFRESHES} order by number desc limit %(limit)s"
+    query = sql.SQL("{} order by number desc limit %(limit)s").format(statement("refreshes"))
     return _refreshed(connection, query, {"media_type": media_type, "limit": limit})
 
 
 def promoted(connection: Connection, media_type: MediaType, since: datetime) -> list[Refreshed]:
     """Return the promoted refreshes of a media type since a moment, or else the last one; newest first."""
-    query = f"""
-        with promoted as ({_REFRESHES} and stage = 'promoted')
+    query = sql.SQL("""
+        with promoted as ({} and stage = 'promoted')
         select * from promoted
          where begun_on >= %(since)s or number = (select max(number) from promoted)
          order by number desc
-    """  # noqa: S608 - a literal of this module
+    """).format(statement("refreshes"))
     return _refreshed(connection, query, {"media_type": media_type, "since": since})
 
 
-def _refreshed(connection: Connection, query: str, values: dict[str, Any]) -> list[Refreshed]:
+def _refreshed(connection: Connection, query: sql.Composed, values: dict[str, Any]) -> list[Refreshed]:
     found = []
     for row in rows(connection, query, {**values, "staging": STAGING_SEARCH}):
         before = row.pop("documents")
