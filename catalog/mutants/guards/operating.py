@@ -14,7 +14,7 @@ SUPERVISOR, RESTARTS, PORTS = (
     "catalog/local/ports.py",
 )
 REVIEWS, LOGS = "catalog/maintenance/reviews.py", "catalog/maintenance/logs.py"
-STAGING, TEST_STAGING = "catalog/maintenance/staging.py", "maintenance/test_staging.py"
+RESTORE, TEST_STAGING = "catalog/maintenance/rds_restore.py", "maintenance/test_staging.py"
 MALFORMED = "dags/test_malformed_settings.py"
 
 GUARDS = (
@@ -253,7 +253,7 @@ GUARDS = (
         name="staging-without-a-successor",
         holds="Staging is not renamed before the database that replaces it exists.",
         row=44,
-        file=STAGING,
+        file=RESTORE,
         find=(
             "        if not self._is_own(restored):\n"
             '            raise Fatal(f"{self._names.temporary} is not what this run restored, so'
@@ -269,7 +269,7 @@ GUARDS = (
         name="old-staging-database",
         holds="The old staging database is deleted only when the restored one has replaced it.",
         row=44,
-        file=STAGING,
+        file=RESTORE,
         find="        if not self._is_own(staging) or self._is_own(old):\n",
         replace="        if staging is self:\n",
         tests=(f"{TEST_STAGING}::test_a_step_is_repeated_at_any_moment",),
@@ -390,7 +390,7 @@ GUARDS = (
         name="backups-that-have-stopped",
         holds="An old snapshot of production does not pass for a backup.",
         row=55,
-        file=STAGING,
+        file=RESTORE,
         find="        if datetime.now(UTC) - taken > OLDEST:\n",
         replace="        if False:\n",
         tests=(f"{TEST_STAGING}::test_a_snapshot_that_is_old_is_no_backup",),
@@ -408,8 +408,8 @@ GUARDS = (
         name="snapshot-that-failed",
         holds="Staging is not restored from a snapshot that failed.",
         row=48,
-        file="catalog/maintenance/staging.py",
-        find=' and snapshot.get("Status") != FAILED',
+        file=RESTORE,
+        find='            if snapshot.get("Status") != FAILED\n',
         replace="",
         tests=("maintenance/test_staging.py::test_a_snapshot_that_failed_is_not_waited_for",),
     ),
@@ -417,7 +417,7 @@ GUARDS = (
         name="staging-of-this-run",
         holds="A run with the id of an earlier one restores the staging database again.",
         row=44,
-        file=STAGING,
+        file=RESTORE,
         find='                tag = {"Key": RUN_TAG, "Value": earlier_name(self._run)}\n',
         replace='                tag = {"Key": RUN_TAG, "Value": self._run}\n',
         tests=(f"{TEST_STAGING}::test_a_new_run_with_the_id_of_an_earlier_one_restores_again",),
