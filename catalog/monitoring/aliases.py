@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from elasticsearch import Elasticsearch, NotFoundError
 
-from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.media import SHOWN, MediaType
 from catalog.data_refresh.search.client import ask
 from catalog.data_refresh.search.identity import filtered_name, is_filtered
 from catalog.data_refresh.search.indexes import Indexes, SeveralIndexes
@@ -62,7 +62,7 @@ class Live(msgspec.Struct, frozen=True):
     documents: dict[MediaType, dict[str, int]]
 
 
-def live(client: Elasticsearch, media_types: Sequence[MediaType] = MEDIA_TYPES) -> Live:
+def live(client: Elasticsearch, media_types: Sequence[MediaType] = SHOWN) -> Live:
     """Return what the engine serves.
 
     Args:
@@ -74,11 +74,11 @@ def live(client: Elasticsearch, media_types: Sequence[MediaType] = MEDIA_TYPES) 
     """
     search, found = Indexes(client, patience=0), read_aliases(client, media_types, measured=True)
     lost = {alias.name for alias in found if alias.problem and not alias.index}
-    return Live(found, {m: search.sources(m) for m in reversed(media_types) if m not in lost})
+    return Live(found, {m: search.sources(m) for m in media_types if m not in lost})
 
 
 def read_aliases(
-    client: Elasticsearch, media_types: Sequence[MediaType] = MEDIA_TYPES, *, measured: bool = False
+    client: Elasticsearch, media_types: Sequence[MediaType] = SHOWN, *, measured: bool = False
 ) -> list[Alias]:
     """Return the aliases of media types: those of the API, and those of full staging indexes that exist.
 
@@ -91,7 +91,7 @@ def read_aliases(
         Retry: The engine does not answer.
     """
     search, found = Indexes(client, patience=0), list[Alias]()
-    for media_type in reversed(media_types):
+    for media_type in media_types:
         for name in (media_type, filtered_name(media_type), f"{media_type}-full"):
             alias = _alias(search, name, media_type, measured=measured)
             if alias.index or alias.problem or not name.endswith("-full"):

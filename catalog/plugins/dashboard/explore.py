@@ -42,8 +42,7 @@ def index(
             rows = explore.of_identifiers(c, media, list(found.documents))
     return shown.render(
         "explore.html",
-        pictures=(pictures := shown.value_of(DASHBOARD_THUMBNAILS)),
-        thumbnails=pictures,
+        pictures=shown.value_of(DASHBOARD_THUMBNAILS),
         wanted=wanted,
         found=found,
         rows=rows,
@@ -71,8 +70,7 @@ def record(media: MediaType, key: UUID, hidden: HiddenDags) -> HTMLResponse:
         indexed = explore.documents(sources.engine(), media, key)
     return page.render(
         "record.html",
-        pictures=(pictures := page.value_of(DASHBOARD_THUMBNAILS)),
-        thumbnails=pictures,
+        pictures=page.value_of(DASHBOARD_THUMBNAILS),
         record=found,
         loads=[load for load in found.loads if load.dag_id not in hidden],
         hides=any(load.dag_id in hidden for load in found.loads),

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from catalog.core.airflow_ui import dag_path, run_path
 from catalog.core.dashboard_paths import record_page, refresh_page
 from catalog.core.dates import utc
+from catalog.core.media import SHOWN, MediaType
 from catalog.core.setting import Setting
 from catalog.plugins.dashboard import sources
 from catalog.plugins.dashboard.charts import bars, span
@@ -78,6 +79,7 @@ class Page:
         html = templates.get_template(template).render(
             problems=self.problems,
             now=self.now,
+            pictures=pictures,
             airflow=airflow,
             home=f"{airflow}/catalog",
             elapsed=lambda: round((time.perf_counter() - self._began) * 1000),
@@ -85,6 +87,11 @@ class Page:
         )
         policy = f"{POLICY}; img-src 'self'{' https:' if pictures else ''}"
         return HTMLResponse(html, status, {"Content-Security-Policy": policy, **HEADERS})
+
+
+def refresh_dag(media_type: MediaType) -> str:
+    """Return the id of the DAG that makes records of a media type searchable."""
+    return f"{media_type}_data_refresh"
 
 
 def ago(moment: datetime, now: datetime) -> str:
@@ -161,6 +168,8 @@ templates.globals |= {
     "run_path": run_path,
     "record_page": record_page,
     "refresh_page": refresh_page,
+    "refresh_dag": refresh_dag,
+    "media_types": SHOWN,
     "when": when,
     "bars": bars,
     "span": span,
