@@ -13,7 +13,8 @@ import msgspec
 
 from catalog.core.errors import HttpStatus, UnexpectedResponse, UnrecordedRequest
 from catalog.core.jsontypes import Json, JsonObject, Params
-from catalog.ingestion.client import Check, Client, Decoded
+from catalog.ingestion.client import Check, Client
+from catalog.ingestion.http_response import Decoded
 from catalog.ingestion.records import Raw
 from catalog.ingestion.responses import count_at, describe, has, items_at, total_of, value_at
 

@@ -9,7 +9,7 @@ import psycopg
 import requests
 
 from catalog.core.setting import Malformed
-from catalog.core.settings import SETTINGS, SLACK_ALERTS, SLACK_NOTIFICATIONS
+from catalog.core.settings import SETTINGS, SLACK_ALERTS, SLACK_NOTIFICATIONS, connection_variable
 from catalog.database import schema
 from catalog.ingestion.registry import broken_providers, provider_classes
 from catalog.local.airflow_api import AirflowApi, ApiError
@@ -102,7 +102,7 @@ def _airflow(stack: Stack) -> Iterator[Check]:
     stored = {name: str(found["value"]) for name, found in variables.items()}
     yield from _malformed(stored)
     for connection, use in ((SLACK_NOTIFICATIONS, "reports"), (SLACK_ALERTS, "alerts")):
-        if connection not in connections and f"AIRFLOW_CONN_{connection.upper()}" not in os.environ:
+        if connection not in connections and connection_variable(connection) not in os.environ:
             yield Check(f"connection {connection}", "note", f"not set; {use} go to the task logs only")
     yield from _keys(stored)
 

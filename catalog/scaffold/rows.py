@@ -11,8 +11,9 @@ import orjson
 from upath import UPath
 
 from catalog.cli import program
-from catalog.cli.ingest import RECORDED, mapping_tracebacks, show_rejects
 from catalog.cli.program import err
+from catalog.cli.pull_output import mapping_tracebacks, show_rejects
+from catalog.cli.pulling import RECORDED
 from catalog.core.columns import COLUMNS
 from catalog.core.errors import CatalogError
 from catalog.core.jsontypes import JsonObject

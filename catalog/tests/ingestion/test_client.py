@@ -13,14 +13,16 @@ from werkzeug import Response
 from catalog.core.errors import Fatal, HttpStatus, Retry, StopsPull, UnexpectedResponse
 from catalog.core.secrets import Secret
 from catalog.ingestion.assemble import api_hosts, client_for
-from catalog.ingestion.client import Client, FileFacts, Limits
+from catalog.ingestion.client import Client
 from catalog.ingestion.counted import Counted
 from catalog.ingestion.credentials import ApiKey, KeyCredentials
+from catalog.ingestion.file_facts import FileFacts
 from catalog.ingestion.pagination import Paginator
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import NoThrottle
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.responses import items_at
+from catalog.ingestion.sender import Limits
 from catalog.tests.ingestion.raw_server import raw_server, request
 from catalog.tests.providers.fake_api import FakeApi
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
 from catalog.core.errors import Fatal, Interrupted, Refused
-from catalog.database.batched_update import QUERY_ID, STRIPES, BatchedUpdate
+from catalog.database.batched_update import STRIPES, BatchedUpdate
 from catalog.database.names import digest, query_id
+from catalog.database.selection_lock import QUERY_ID
 from catalog.database.statements import parse_update, verify
 from catalog.loading.load import lock_provider
 from catalog.popularity import popularity
