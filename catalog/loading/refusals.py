@@ -61,8 +61,6 @@ class Refusals:
     def __init__(self, statements: Statements, media_type: MediaType) -> None:
         self._statements, self._media_type = statements, media_type
         self.refused: dict[int, str] = {}
-        # What is deferred to the end of a transaction would be refused without a row.
-        statements.execute("set constraints all immediate")
         statements.execute("create index on verdict (n)")
         statements.execute("analyze verdict")
 

@@ -98,8 +98,9 @@ class Writing:
                 # Not another writer's row twice, but an index that only an adopted table has.
                 self._refusing |= conflicts > 1 and isinstance(error, psycopg.errors.UniqueViolation)
                 log.info(
-                    "A concurrent writer inserted the same row (%s); classifying again.",
+                    "Another writer may have been faster (%s); classifying again%s.",
                     error.diag.constraint_name or error.diag.message_primary,
+                    ", and looking for rows that the table refuses" if self._refusing else "",
                 )
             except REFUSALS as error:
                 if self._refusing:
@@ -110,6 +111,8 @@ class Writing:
                 )
 
     def _write(self) -> Counter[str]:
+        if self._refusing:  # what is deferred to the end of the transaction would be refused without a row
+            self._statements.execute("set constraints all immediate")
         if self._refused:
             mark_refused(self._statements, self._refused)
         self._statements.run("classify")

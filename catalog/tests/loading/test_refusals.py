@@ -207,3 +207,22 @@ def test_an_error_that_no_row_causes_ends_a_load(load, catalog):
     change_back(catalog, "perform 1 from no_such_table;", "insert")
     with pytest.raises(psycopg.errors.UndefinedTable):
         load([image(1)])
+
+
+def test_a_url_that_a_trigger_defends_at_the_commit_stays(load, catalog):
+    """Beside a row that the table refuses, which is looked for with immediate triggers."""
+    load([image(1), image(2)])
+    catalog.execute("""
+        create function defend() returns trigger language plpgsql as
+            $$ begin
+                if new.url <> old.url and old.title is null then raise exception 'no'; end if;
+                return null;
+            end $$;
+        create constraint trigger defend after update on image deferrable initially deferred
+            for each row execute function defend();
+    """)
+    report = load([image(1, url=jpg(2)), image(2, url=jpg(1)), image(3)])
+    assert (report.inserted, report.rejected) == (1, {URL_TAKEN: 2})
+    assert dict(catalog.execute("select foreign_identifier, url from image").fetchall()) == {
+        f"id{n}": jpg(n) for n in (1, 2, 3)
+    }
