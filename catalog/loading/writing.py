@@ -135,12 +135,12 @@ class Writing:
         self._statements.execute("set constraints all immediate")  # those that wait for the commit
         if makes_way and (stays := [name for (name,) in self._statements.run("without_url")]):
             raise _UrlsKept(stays)
-        if refusals and refusals.refused:
-            if self._statements.row("freed")[0]:
-                raise _UrlsFree(refusals.refused)
-            log.warning("%s rows are rejected, which the table refuses.", f"{len(refusals.refused):,}")
-            counted["refused"] = len(refusals.refused)
-        counted["refused"] += len(self._refused)
+        refused = refusals.refused if refusals else {}
+        if refused and self._statements.row("freed")[0]:
+            raise _UrlsFree(refused)
+        if number := len(self._refused) + len(refused):
+            log.warning("%s rows are rejected, which the table refuses.", f"{number:,}")
+        counted["refused"] = number
         return counted
 
     def _make_way(self) -> int:

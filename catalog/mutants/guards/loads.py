@@ -371,8 +371,8 @@ GUARDS = (
         holds="A row that a table refuses does not keep its URL from another row of the load.",
         row=56,
         file="catalog/loading/writing.py",
-        find='            if self._statements.row("freed")[0]:\n',
-        replace="            if False:\n",
+        find='        if refused and self._statements.row("freed")[0]:\n',
+        replace="        if False:\n",
         tests=(f"{REFUSALS}::test_a_url_that_a_refused_row_brought_first_goes_to_the_next_one",),
     ),
     Guard(

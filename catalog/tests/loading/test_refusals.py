@@ -151,7 +151,7 @@ def test_messages_that_quote_values_are_counted_together_from_some_number_on(loa
     assert report.rejected[f"refused by PostgreSQL: {OTHER}"] == 10
 
 
-def test_a_url_that_a_refused_row_brought_first_goes_to_the_next_one(load, catalog):
+def test_a_url_that_a_refused_row_brought_first_goes_to_the_next_one(load, catalog, caplog):
     """Of 5, 6, 7 and 8, which bring one URL, the table refuses two; 1 and 2 exchange theirs."""
     load([image(1), image(2), image(3)])
     delete(catalog, 3)
@@ -160,6 +160,7 @@ def test_a_url_that_a_refused_row_brought_first_goes_to_the_next_one(load, catal
     good = [image(n, url=jpg(5)) for n in (7, 8)]
     report = load([image(1, url=jpg(2)), image(2, url=jpg(1)), image(3, height=9), *bad, *good])
     assert outcome(report) == (1, 2, 0, 1, 3)
+    assert "2 rows are rejected, which the table refuses." in caplog.text
     assert report.rejected == {"violates the check constraint tall": 2, URL_TAKEN: 1}
     found = dict(catalog.execute("select foreign_identifier, url from image").fetchall())
     assert found == {"id1": jpg(2), "id2": jpg(1), "id7": jpg(5)}
