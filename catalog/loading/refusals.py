@@ -73,7 +73,9 @@ class Refusals:
 
         Raises:
             Fatal: The table refuses too many rows.
+            psycopg.Error: It refuses the statement, whatever its rows are.
         """
+        self._statements.run(name, among=sql.SQL("false"))  # raises what no row causes
         blocks = self._statements.execute(
             "select min(n), max(n) + 1"
             "  from (select n, (row_number() over (order by n) - 1) / %s as block"

@@ -150,6 +150,8 @@ class Writing:
                 makes_way, stays = self._statements.row("urls")
         except REFUSALS as error:  # nobody can tell which records it is about
             holders = [name for (name,) in self._statements.run("holders")]
+            if not set(holders).difference(self._staying):
+                raise  # none of them makes way, so it is about none of them
             name, said = error.diag.constraint_name, error.diag.message_primary
             raise _UrlsKept(holders, f"the constraint {name}" if name else f"the error {said!r}") from None
         if stays:

@@ -227,3 +227,17 @@ def test_a_url_that_a_trigger_defends_at_the_commit_stays(load, catalog):
     assert dict(catalog.execute("select foreign_identifier, url from image").fetchall()) == {
         f"id{n}": jpg(n) for n in (1, 2, 3)
     }
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("event", ["insert", "update"])
+def test_a_table_whose_changes_are_forbidden_ends_a_load(load, catalog, event):
+    """No row causes that: a trigger of the statement is called even if the statement changes nothing."""
+    load([image(1), image(2)])
+    catalog.execute(f"""
+        create function forbid() returns trigger language plpgsql as
+            $$ begin raise exception 'frozen'; end $$;
+        create trigger forbid before {event} on image for each statement execute function forbid();
+    """)
+    with pytest.raises(psycopg.errors.RaiseException, match="frozen"):
+        load([image(1, url=jpg(2)), image(2, url=jpg(3)), image(4)])
