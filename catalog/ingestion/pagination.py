@@ -222,10 +222,11 @@ class Listing(Paginator):
             param: Key of that in the cursor.
         """
         answer = ask()
-        after, earlier = following(answer), []
+        after, earlier, other = following(answer), [], True
         if not after and not self.total and (again := once_more(ask)):
-            earlier = lacking(self.listed(answer.body), self.listed(again.body))
+            first, second = self.listed(answer.body), self.listed(again.body)
+            earlier, other = lacking(first, second), bool(lacking(second, first))
             answer, after = again, following(again)
         total = count_at(answer.body, self.total) if self.total else None
         items = [*self.listed(answer.body), *earlier]
-        return Page(items, {param: after} if after else None, total, earlier=len(earlier))
+        return Page(items, {param: after} if after else None, total, earlier=len(earlier) if other else 0)
