@@ -85,7 +85,7 @@ def end_after(folder, attempts):
             after which it is stopped.
     """
     checkpoint = MemoryCheckpoint()
-    undisturbed: Attempt = (False, set(), None)
+    undisturbed: tuple[bool, set[int], int | None] = (False, set(), None)
     for short, failing, stop in [*attempts, *[undisturbed] * 3]:
         calls = count(1)
         pulled = pull(
