@@ -293,7 +293,8 @@ class State(msgspec.Struct, kw_only=True):
     def add_page(self, page: Page, new_items: int, known_items: int, *, reread: bool) -> None:
         """Count a page that was written: its items and its announced total.
 
-        Items without a record, such as those that the provider skips, cannot be recognised. On a page that is
+        Items without a record, such as those that the provider skips, cannot be recognised; `Tally` says how
+        they are counted. On a page that is
         read again they do not count: there are at most as many new ones as items were deleted, which count
         although they are gone.
 

@@ -13,7 +13,7 @@ from catalog.ingestion.reasons import SEEN
 from catalog.ingestion.state import MemoryCheckpoint, restored
 from catalog.provider_api import Skip, Tokens
 from catalog.tests.ingestion.test_pull import accounted, image, provider, pull, rows
-from catalog.tests.ingestion.test_shifts import List, names, read
+from catalog.tests.ingestion.test_shifts import FORMS, List, deletions, names, read
 from catalog.tests.ingestion.test_whole import DOWN, Announced, Builds
 from catalog.tests.providers.fake_api import client
 
@@ -130,6 +130,29 @@ def test_pages_that_are_read_again_count_their_items_once(tmp_path, form):
     assert error is None
     assert counts.fetched - counts.skipped[SEEN] in (1999, 2000)
     assert counts.skipped["not wanted"] in (999, 1000)
+
+
+@settings(max_examples=60, deadline=None)
+@given(form=st.sampled_from(sorted(FORMS)), deleted=deletions, stops=st.sets(st.integers(1, 9), max_size=2))
+def test_whatever_is_deleted_no_item_counts_twice(tmp_path_factory, form, deleted, stops):
+    """Also when the pull is stopped in between; a third of the items is skipped, another one rejected."""
+    folder, checkpoint, items = tmp_path_factory.mktemp("pull"), MemoryCheckpoint(), names(60)
+    api = List(form, items, {number: {items[n] for n in gone} for number, gone in deleted.items()})
+    pages = count(1)
+    for _ in range(len(stops) + 1):
+        with contextlib.suppress(Interrupted):
+            found, counts, _ = read(
+                folder,
+                api,
+                checkpoint,
+                skipped=set(items[::3]),
+                unlicensed=set(items[1::3]),
+                should_stop=lambda: next(pages) in stops,
+            )
+            assert len(found) == len(set(found)) == counts.written
+            assert counts.skipped.get("not wanted", 0) <= 20
+            assert counts.rejected.get("missing license", 0) <= 20
+            break
 
 
 def test_what_is_new_on_a_page_that_is_read_again_counts_for_its_reason(tmp_path):
