@@ -80,7 +80,7 @@ add-provider *args:
 expect *names:
     @{{ python }} -m catalog.scaffold.rows "$@"
 
-# regenerate DAGs.md and the tables in docs (--check: only report drift)
+# regenerate DAGs.md, the tables in docs and the numbers in the README (--check: only report drift)
 [no-exit-message]
 dag-docs *args:
     @{{ python }} -m catalog.dag_docs "$@"
