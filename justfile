@@ -65,7 +65,7 @@ trigger dag conf="{}":
 airflow *args:
     @{{ python }} -m catalog.local airflow "$@"
 
-# run the catalog command with the stack's environment: ingest, record, providers, search, tag-policy, sample-data, db
+# run the catalog command with the stack's environment: ingest, record, status, providers, provider, search, tag-policy, sample-data, db
 [no-exit-message]
 catalog *args:
     @{{ python }} -m catalog.local catalog "$@"

@@ -118,8 +118,8 @@ def test_it_passes_the_suite_of_all_providers_and_expect_explains_rejects(tmp_pa
     undecided = run(tmp_path, "catalog.scaffold.rows", "made_up_museum")
     assert undecided.returncode == 1
     assert "3 of 4 image items written" in undecided.stderr
-    assert "the rows are written, but these lines are to be decided" in undecided.stderr
-    assert "made_up_museum/provider.py:1: " in undecided.stderr
+    assert "the rows are written, but the lines above are to be decided" in undecided.stderr
+    assert '\ncatalog/providers/made_up_museum/provider.py:1: """Made-Up Museum' in undecided.stderr
     refused = run(tmp_path, *suite, "--deselect", "catalog/tests/providers/test_lies.py")
     assert refused.returncode == 1
     assert "decide what add-provider has left open, and delete the TODO" in refused.stdout
