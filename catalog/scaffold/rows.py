@@ -160,7 +160,7 @@ def main(names: list[str]) -> None:
         err.print(line, soft_wrap=True)
     if left:
         raise CatalogError(
-            "the rows are written, but the lines above are to be decided: the tests fail until no TODO is left."
+            "the rows are written, but the lines above are to be decided; tests fail until no TODO is left"
         )
 
 
