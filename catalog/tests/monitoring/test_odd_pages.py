@@ -301,7 +301,7 @@ def test_the_list_and_the_page_of_a_provider_agree_about_its_freshness(odd):
         rows = {row["about"]: row["state"] for row in freshness_of(odd)}
         assert (rows["stocksnap"], rows["nappy"]) == ("late", "schedule is off")
         assert "late whole pull" in odd.text("/providers/stocksnap")
-        assert "schedule is off whole pull" in odd.text("/providers/nappy")
+        assert "none yet whole pull" in odd.text("/providers/nappy")
     finally:
         odd.catalog.execute("delete from ingestion_report where provider in ('stocksnap', 'nappy')")
 
