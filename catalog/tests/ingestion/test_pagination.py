@@ -287,7 +287,7 @@ def test_an_empty_page_with_a_token_goes_on():
 )
 def test_an_empty_page_that_names_a_next_one_is_reported_without_a_total(kind, total, again, asked, reported):
     """After it was requested again; a total tells whether its items are missing."""
-    answers = [{"items": items, "total": 3, "next": "b"} for items in ([], again)]
+    answers = [{"items": none_or_one, "total": 3, "next": "b"} for none_or_one in (list[int](), again)]
     api = client(lambda *_: answers.pop(0))
     pages = (
         Tokens(URL, items="items", param="cursor", following="next", total=total)
