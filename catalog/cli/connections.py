@@ -15,6 +15,7 @@ from catalog.data_refresh.search.client import connect_to
 from catalog.database.revision import Which
 
 CATALOG = ("CATALOG_DSN", connection_variable(CATALOG_DB))  # the first one that is set counts
+AIRFLOW = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"  # Airflow's own database
 API, ENGINE = connection_variable(API_DB), connection_variable(SEARCH)
 SECONDS = 10  # for which a person waits for an answer of the engine
 NAMES: dict[Which, str] = {"catalog": "catalog", "api": "API"}

@@ -12,19 +12,18 @@ import msgspec
 import psycopg
 import typer
 
-from catalog.cli.connections import API, Dsn, connected
+from catalog.cli.connections import AIRFLOW, API, Dsn, connected
 from catalog.cli.program import Terminal
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import Refused
-from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.media import MEDIA_TYPES, SHOWN, MediaType
 from catalog.core.session import Connection
 from catalog.database.revision import require
 from catalog.ingestion.registry import broken_providers, provider_classes
 from catalog.recovery import restored
 from catalog.recovery.taken_back import take_back
 
-AIRFLOW = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
-REFRESHES = tuple(f"{media_type}_data_refresh" for media_type in sorted(MEDIA_TYPES, reverse=True))
+REFRESHES = tuple(f"{media_type}_data_refresh" for media_type in SHOWN)
 out = Terminal(width=100_000, highlight=False, markup=False)  # lines are to be copied, so none is wrapped
 
 

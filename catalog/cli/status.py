@@ -9,16 +9,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from catalog.cli.connections import ENGINE, Dsn, connected, engine
+from catalog.cli.connections import AIRFLOW, ENGINE, Dsn, connected, engine
 from catalog.cli.output import AsJson, print_json
 from catalog.cli.program import in_one_line, out
 from catalog.core.dates import utc
-from catalog.core.errors import Fatal
 from catalog.ingestion.overview import facts
-from catalog.ingestion.registry import broken_providers
+from catalog.ingestion.registry import broken_providers, unknown_provider
 from catalog.monitoring import counts, loads
 from catalog.monitoring.counts import Number
-from catalog.monitoring.finding import Finding, in_order
+from catalog.monitoring.finding import Finding
 from catalog.monitoring.loads import Freshness, Load
 from catalog.monitoring.sources import Source, all_sources
 from catalog.monitoring.summary import summarize
@@ -32,21 +31,28 @@ WAIT = 5  # seconds for a connection
 def status(dsn: Dsn, as_json: AsJson = False) -> None:
     """Show what needs a person, the newest loads, and what is live; exit with 1 if something is wrong.
 
-    Airflow is not asked: the dashboard also shows runs that failed and DAGs that were lost.
+    The dashboard also shows DAGs that were lost, and silenced messages.
     """
-    engine_checked = bool(os.environ.get(ENGINE))
+    from catalog.monitoring import failed_runs  # SQLAlchemy takes long to import
+
+    engine_checked, airflow = bool(os.environ.get(ENGINE)), os.environ.get(AIRFLOW)
     known = summarize(
         lambda: connected(dsn, connect_timeout=WAIT),
         engine if engine_checked else None,
         lambda _, error: in_one_line(error),
         datetime.now(UTC),
     )
-    findings = in_order([*known.findings, *known.unread])
+    failed: dict[tuple[str, str], Finding] = {}
+    if airflow:
+        with known.part("Airflow's database", lambda _, error: type(error).__name__):
+            failed = failed_runs.of_database(airflow, WAIT)
+    findings = failed_runs.merged([*known.findings, *known.unread], failed)
     aliases, last = known.live.aliases if known.live else [], known.newest and known.newest[:NEWEST]
     if as_json:
         print_json(
             {
                 "engine_checked": engine_checked,
+                "airflow_checked": bool(airflow),
                 "findings": msgspec.to_builtins(findings),
                 "records": [
                     {"media_type": media_type, "provider": provider, **_number_json(number)}
@@ -62,7 +68,7 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
             }
         )
     else:
-        _show_findings(findings, engine_checked)
+        _show_findings(findings, engine_checked=engine_checked, airflow_checked=bool(airflow))
         if last is not None:
             _show_loads(last)
         if known.dataset:
@@ -78,12 +84,15 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
     raise typer.Exit(1 if any(one.severity == "error" for one in findings) else 0)
 
 
-def _show_findings(found: list[Finding], engine_checked: bool) -> None:
+def _show_findings(found: list[Finding], *, engine_checked: bool, airflow_checked: bool) -> None:
     if not engine_checked:
         out.print(f"The search engine was not checked: {ENGINE} is not set.", style="yellow")
+    if not airflow_checked:
+        out.print(f"Failed runs were not looked for: {AIRFLOW} is not set.", style="yellow")
     if not found:
         checked = "databases and the search engine" if engine_checked else "databases"
-        out.print(f"Nothing in the {checked} needs you. Failed runs are on the dashboard.", style="green")
+        failed = ", and no DAG's newest run has failed" if airflow_checked else ""
+        out.print(f"Nothing in the {checked} needs you{failed}.", style="green")
         return
     table = Table("", "about", "what", "in docs/runbook.md")
     for one in found:
@@ -113,17 +122,18 @@ def _load_json(source: Source, load: Load) -> dict[str, Any]:
 
 
 def provider(
-    name: Annotated[str, typer.Argument(help="Name of the provider's folder, such as flickr.")],
+    name: Annotated[str, typer.Argument(help="Name of the provider: of its folder, or in the catalog.")],
     dsn: Dsn,
     as_json: AsJson = False,
 ) -> None:
     """Show a provider: its declaration, freshness, last loads, and why records were rejected or skipped."""
-    own = [source for source in all_sources() if source.provider == name]
+    sources = all_sources()
+    names = {name, *(source.provider for source in sources if source.name == name)}
+    own = [source for source in sources if source.provider in names]
     if not own:
         if broken := broken_providers().get(name):
             raise broken
-        known = ", ".join(sorted({source.provider for source in all_sources()}))
-        raise Fatal(f"there is no provider {name!r}; there are {known}.")
+        raise unknown_provider(name)
     now, about = datetime.now(UTC), facts(own[0].declaration)
     with connected(dsn, connect_timeout=WAIT) as connection:
         fresh, records = loads.freshness(connection, own, now), counts.records(connection)

@@ -36,7 +36,8 @@ from catalog.dags.groups.indexing import (
 from catalog.dags.groups.refreshes import begin_refresh, current_refresh, note_index, refuse_lost_decisions
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
-from catalog.data_refresh.refresh import EVER, Plan
+from catalog.data_refresh.decisions import EVER
+from catalog.data_refresh.refresh import Plan
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.sensitive import digest_of
 
@@ -65,7 +66,7 @@ def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
     rehearse(media_type, [filtered_name(media_type)])
     refresh = begin_refresh(partial(_plan, media_type, params))
     with api_connection(autocommit=True) as api:  # make_live asks again, hours later
-        refuse_lost_decisions(refresh, api)
+        refuse_lost_decisions(refresh, api, begins=True)
     if not (found := indexes().identity(refresh.plan.index)):
         raise Fatal(f"the index {refresh.plan.index} is missing; trigger a new run.")
     if refresh.plan.index not in refresh.indexes:

@@ -23,6 +23,7 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # the stub lacks three 
 )
 from airflow.sdk.exceptions import AirflowSkipException
 
+from catalog.core.airflow_names import HELD
 from catalog.core.settings import (
     CATCHUP_ENABLED,
     CONFIGURATION_OVERRIDES,
@@ -34,7 +35,7 @@ from catalog.core.settings import (
 from catalog.dags.common.assets import begin_without_events
 from catalog.dags.common.commits import refuse_other_commit
 from catalog.dags.common.conf import check_conf
-from catalog.dags.common.context import HELD, state_of, task_states
+from catalog.dags.common.context import state_of, task_states
 from catalog.dags.common.documentation import conf_example, conf_table
 from catalog.dags.common.retries import CatalogRetryPolicy
 from catalog.dags.common.variables import complain_of_parsing, environment, value_of, when_parsed
@@ -169,6 +170,14 @@ def catalog_dag(
         yield dag
         watch(dag)
     _override_timeouts(dag)
+    _store_results_once(dag)
+
+
+def _store_results_once(dag: DAG) -> None:
+    """Keep Airflow from storing each key of a result also as an XCom of its own, each by a request."""
+    for task in dag.tasks:
+        if getattr(task, "multiple_outputs", False):  # inferred from the type that the function returns
+            task.multiple_outputs = False  # type: ignore[union-attr]
 
 
 def _default_args(owner: str) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from catalog.dags.groups.refreshes import current_refresh
 from catalog.dags.groups.tables import begin, build_indexes, copy_tables, promote_tables
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import wait_for_turn
+from catalog.data_refresh.decisions import lost
 from catalog.data_refresh.refresh import Plan
 from catalog.data_refresh.report import Checked, FilteredCounts, Report, incremental_report, refresh_report
 from catalog.data_refresh.search.identity import filtered_name
@@ -65,7 +66,8 @@ DOC = """
    another DAG creates an index or moves an alias.
 3. The plan of the refresh is recorded once: the names of its indexes, the moment from which moderation
    decisions are applied, the definition of the live tables, and what is live now. It is refused if many
-   decisions are gone since the last refresh; this is checked again before tables and indexes become live.
+   decisions are gone since the last refresh; this is checked again before the first of it becomes live. If
+   they are taken back afterwards, the run finishes, and reports it.
 4. Rows stream from the catalog into `temp_import_*` tables. Up to four mapped tasks (Variable
    `DATA_REFRESH_COPY_TASKS`) share the ranges of pages of a large table, and read one snapshot of it. Known
    records keep their row id, `view_count` and other columns that only the API has. Media that moderators
@@ -196,7 +198,8 @@ def report_record_counts(
         report = _report_incremental(refresh.plan, copies, promoted, updated)
     else:
         report = _report_full(refresh.plan, copies, promoted, checked, filtered)
-    lines = [escaped(line) for line in report.lines]
+    gone = [f"  - {text}" for text in _gone_decisions(refresh.plan)]
+    lines = [escaped(line) for line in (*gone, *report.lines)]
     if refresh.plan.mixed:
         lines.append("  - another release has begun this refresh, so the next one is a full one")
     return notify(
@@ -207,6 +210,13 @@ def report_record_counts(
         lines=lines,
         completion=True,
     )
+
+
+def _gone_decisions(plan: Plan) -> list[str]:
+    """Return sentences about decisions of moderators that are gone since a refresh began, which goes on."""
+    with api_connection(autocommit=True) as api:
+        gone = lost(api, plan.media_type, plan.remembered or {}, newest=False)
+    return [f"since the refresh began: {text}; the next one is refused without them" for text in gone]
 
 
 def _report_incremental(

@@ -29,7 +29,8 @@ from catalog.dags.groups.refreshes import (
 )
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
-from catalog.data_refresh.refresh import EVER, Plan
+from catalog.data_refresh.decisions import EVER
+from catalog.data_refresh.refresh import Plan
 from catalog.data_refresh.refresh_history import last_behind
 from catalog.data_refresh.search.identity import is_filtered
 
@@ -137,7 +138,7 @@ def check_target(environment: str, params: Params = GIVEN) -> None:
         if refresh.plan.live == refresh.plan.aliases:
             raise AirflowSkipException(f"{alias} points at {index} already; nothing to do.")
         with hint("Nothing was changed."), database_connection(where.api, autocommit=True) as api:
-            refuse_lost_decisions(refresh, api)  # make_live asks again
+            refuse_lost_decisions(refresh, api, begins=True)  # make_live asks again
     if index not in refresh.indexes:
         note_index(refresh, index, engine.require(index).uuid, engine.count(index))
 

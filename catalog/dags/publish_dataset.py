@@ -48,7 +48,7 @@ from catalog.dags.common.storage import dataset_storage
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify
-from catalog.data_refresh.decisions import KINDS, Decision, Remembered, refuse_lost, remember
+from catalog.data_refresh.decisions import EVER, KINDS, Decision, Remembered, refuse_lost, remember
 from catalog.data_refresh.search.sensitive import digest_of
 
 if TYPE_CHECKING:
@@ -111,13 +111,22 @@ def _refuse_lost_decisions(
         kinds: The kinds of decisions that apply.
         newest: As of `refuse_lost`.
     """
+    with api_connection(autocommit=True) as api:
+        for media_type, before in _decisions(settings, kinds).items():
+            refuse_lost(api, media_type, before, "publish_dataset", newest=newest)
+
+
+def _decisions(
+    settings: Mapping[str, Any], kinds: Sequence[Decision]
+) -> dict[MediaType, dict[Decision, Remembered]]:
+    """Return what the settings of a version keep of decisions of some kinds; empty if nothing."""
     from catalog.publishing import versions
 
     known = msgspec.convert(settings.get(versions.DECISIONS, {}), dict[MediaType, dict[Decision, Remembered]])
-    with api_connection(autocommit=True) as api:
-        for media_type, remembered in known.items():
-            before = {kind: remembered[kind] for kind in kinds if kind in remembered}
-            refuse_lost(api, media_type, before, "publish_dataset", newest=newest)
+    return {
+        media_type: {kind: remembered[kind] for kind in kinds if kind in remembered}
+        for media_type, remembered in known.items()
+    }
 
 
 @task(map_index_template="session {{ task.op_kwargs.session }}")
@@ -152,12 +161,12 @@ def write_parts(session: int, dag_run: DagRun = GIVEN) -> int:
     return rows
 
 
-def _moderated(kinds: Sequence[Decision], since: datetime | None = None) -> dict[MediaType, frozenset[str]]:
+def _moderated(kinds: Sequence[Decision], since: datetime = EVER) -> dict[MediaType, frozenset[str]]:
     """Return the identifiers of the records that moderators have deleted, or marked as mature.
 
     Args:
         kinds: Of decisions.
-        since: Only decisions since then; None for all.
+        since: Only decisions that were made since then.
     """
     from catalog.data_refresh.search.moderation import decided
 
@@ -203,10 +212,27 @@ def _require_current(version: "Version", *, accept_lost: bool) -> None:
         _refuse_lost_decisions(version.settings, _kinds(version.settings), newest=False)
     if datetime.now(UTC) - version.begun_on <= RECENT:
         return
-    if any(_moderated(_kinds(version.settings), version.begun_on).values()):
+    if _decided_since(version):
         raise AirflowFailException(
             f"moderators have decided about records since version {version.number} was begun, more than a "
             f"day ago, so that it may have some of them; {versions.AGAIN}"
+        )
+
+
+def _decided_since(version: "Version") -> bool:
+    """Return whether moderators have decided about records since a version was begun.
+
+    By the times of the decisions, or by their number, as the clock of the API may be wrong.
+    """
+    kinds = _kinds(version.settings)
+    if any(_moderated(kinds, version.begun_on).values()):
+        return True
+    with api_connection(autocommit=True) as api:
+        return any(
+            now[kind].number > then.number
+            for media_type, before in _decisions(version.settings, kinds).items()
+            for now in [remember(api, media_type)]
+            for kind, then in before.items()
         )
 
 

@@ -3,9 +3,19 @@
 What moderators have deleted, or marked as mature, would be shown again after their table was emptied,
 restored from an older backup, or exchanged with that of another database. Their number tells only the first
 of these, and new decisions hide even that, so keys are remembered: of a sample, and of the newest ones.
+
+A decision has the time of the API's clock. A time more than a day to come was written by a clock that was
+wrong, and does not tell when the decision was made: it is neither one of the newest, nor made since some
+moment, which it would be for years. Less than a day may be a wrong time zone.
+
+A run that makes something live asks twice: at its beginning, for what the last one has remembered; and before
+the first of it becomes live, for the sample that it has remembered itself, as moderators may have taken back
+the newest ones meanwhile. From then on it finishes, so that tables and indexes are of one state, and reports
+what is gone; the next run is refused.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import msgspec
@@ -23,6 +33,10 @@ KINDS: tuple[Decision, ...] = ("deleted", "mature")
 # The kinds of decisions by which a record stays hidden: one that is marked may be deleted later.
 _HIDING: Mapping[Decision, tuple[Decision, ...]] = {"deleted": ("deleted",), "mature": ("mature", "deleted")}
 SAMPLE = 200  # keys; of 5 % of all, more than 10 % of the sample are lost once in a thousand times
+# The time since which moderation counts for an index that may lack any decision.
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
+AHEAD = timedelta(days=1)  # of the database's clock, up to which the time of a decision may be right
+_PLAUSIBLE = sql.SQL("created_on < now() + {}").format(AHEAD)
 NEWEST = 2 * loss_limits.FEW  # half of them are missed; some may have been made again, or taken back
 
 
@@ -50,21 +64,34 @@ def remember(api: Connection, media_type: MediaType) -> dict[Decision, Remembere
         api: Connection to the API database.
         media_type: Media type of the records.
     """
-    # A decision of a clock that was wrong would be the newest one for years.
     query = """
         select (select count(*) from {table}),
                array(select identifier::text from {table} order by md5(identifier::text) limit {sample}),
                array(select identifier::text from {table}
-                      where created_on <= now() order by created_on desc, identifier limit {newest})
+                      where {dated} order by created_on desc, identifier limit {newest})
     """
     found = {}
     for kind in KINDS:
         statement = sql.SQL(query).format(
-            table=_table(kind, media_type), sample=sql.Literal(SAMPLE), newest=sql.Literal(NEWEST)
+            table=_table(kind, media_type),
+            dated=_PLAUSIBLE,
+            sample=sql.Literal(SAMPLE),
+            newest=sql.Literal(NEWEST),
         )
         [row] = api.execute(statement).fetchall()
         found[kind] = Remembered(*row)
     return found
+
+
+def made_since(moment: datetime) -> sql.Composable:
+    """Return the condition that a decision was made at a moment or later, as far as its time tells.
+
+    Args:
+        moment: The moment; EVER for all decisions, whatever their time is.
+    """
+    if moment == EVER:
+        return sql.SQL("true")
+    return sql.SQL("(created_on >= {} and {})").format(moment, _PLAUSIBLE)
 
 
 def refuse_lost(
@@ -77,20 +104,31 @@ def refuse_lost(
         media_type: Media type of the records.
         before: What is remembered of them; empty if nothing is.
         dag_id: The DAG of which a run accepts that they are gone.
-        newest: Refuse if half of the newest ones are gone. Within a run, moderators may have undone them.
+        newest: See `lost`.
 
     Raises:
         Fatal: Many are gone.
     """
-    if not newest:
-        before = {kind: msgspec.structs.replace(known, newest=[]) for kind, known in before.items()}
-    findings = [text for kind, known in before.items() if (text := _lost(api, kind, media_type, known))]
-    if findings:
+    if findings := lost(api, media_type, before, newest=newest):
         raise Fatal(
             f"{'; '.join(findings)}: what moderators have deleted or marked as mature would be shown again. "
             f"Restore the table; if its records were taken back on purpose, trigger {dag_id} again, with "
             '"accept_shrinkage": true in its conf.'
         )
+
+
+def lost(api: Connection, media_type: MediaType, before: Decisions, *, newest: bool) -> list[str]:
+    """Return what tables of decisions lack, one sentence for each that lacks many.
+
+    Args:
+        api: Connection to the API database.
+        media_type: Media type of the records.
+        before: What is remembered of them; empty if nothing is.
+        newest: Also if half of the newest ones are gone. Within a run, moderators may have undone them.
+    """
+    if not newest:
+        before = {kind: msgspec.structs.replace(known, newest=[]) for kind, known in before.items()}
+    return [text for kind, known in before.items() if (text := _lost(api, kind, media_type, known))]
 
 
 def _lost(api: Connection, kind: Decision, media_type: MediaType, before: Remembered) -> str:

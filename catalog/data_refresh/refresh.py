@@ -5,7 +5,7 @@ live tables, or refuses to work. A refresh depends neither on the dates of its r
 """
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, Self
 
 import msgspec
@@ -15,14 +15,12 @@ from catalog.core.errors import Refused
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.basis import Basis, code
-from catalog.data_refresh.decisions import Decision, Remembered
+from catalog.data_refresh.decisions import EVER, Decision, Remembered
 from catalog.data_refresh.search.identity import REMEDY
 from catalog.database.turns import Turn
 
 log = logging.getLogger(__name__)
 Stage = Literal["working", "tables", "promoted"]
-# The time since which moderation counts for an index that may lack any decision.
-EVER = datetime(1970, 1, 1, tzinfo=UTC)
 CLOCKS = timedelta(hours=1)  # by which the clocks of the databases and of the API may differ
 _MIXED = {"mixed": True}  # of a plan
 Mode = Literal["full", "incremental", "index_only", "filtered", "copy", "alias"]

@@ -13,7 +13,8 @@ import msgspec
 
 from catalog.core.errors import HttpStatus, UnexpectedResponse, UnrecordedRequest
 from catalog.core.jsontypes import Json, JsonObject, Params
-from catalog.ingestion.client import Check, Client, Decoded
+from catalog.ingestion.client import Check, Client
+from catalog.ingestion.http_response import Decoded
 from catalog.ingestion.records import Raw
 from catalog.ingestion.responses import count_at, describe, has, items_at, total_of, value_at
 
@@ -214,7 +215,10 @@ class Listing(Paginator):
             total_of(body, self.total, len(items))
 
     def page(self, ask: Callable[[], Decoded], following: Callable[[Decoded], Json], param: str) -> Page:
-        """Request a page that names the next one; twice if it names none, and no total proves the end.
+        """Request a page that names the next one.
+
+        Without a total, nothing else proves the end, or that an empty page lacks nothing: such a page is
+        requested twice, and an empty one that names a next page is reported.
 
         Args:
             ask: Sends the request.
@@ -222,11 +226,16 @@ class Listing(Paginator):
             param: Key of that in the cursor.
         """
         answer = ask()
-        after, earlier, other = following(answer), [], True
-        if not after and not self.total and (again := once_more(ask)):
+        after, earlier, other_forms = following(answer), [], True
+        doubtful = not self.total and not (after and self.listed(answer.body))
+        if doubtful and (again := once_more(ask)):
             first, second = self.listed(answer.body), self.listed(again.body)
-            earlier, other = lacking(first, second), bool(lacking(second, first))
-            answer, after = again, following(again)
+            earlier, other_forms = lacking(first, second), bool(lacking(second, first))
+            answer, after = again, following(again) or after
         total = count_at(answer.body, self.total) if self.total else None
         items = [*self.listed(answer.body), *earlier]
-        return Page(items, {param: after} if after else None, total, earlier=len(earlier) if other else 0)
+        page = Page(items, {param: after} if after else None, total)
+        page.earlier = len(earlier) if other_forms else 0  # otherwise the second response only lacks some
+        if after and not items and not self.total:
+            page.withheld = "a page in the middle holds 0 items, and no total proves that all came"
+        return page

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from catalog.cli import program
+from catalog.cli.connections import AIRFLOW
 from catalog.core.airflow_ui import dag_path, run_path
 from catalog.data_refresh.search.client import connect
 from catalog.local import demo as demonstration
@@ -116,6 +117,22 @@ def status() -> None:
         f"OpenSearch: port {settings.search_port}"
     )
     console.print(f"state in {stack.folder}")
+    _show_failed_runs(stack.environment()[AIRFLOW])
+
+
+def _show_failed_runs(airflow: str) -> None:
+    """Show the DAGs whose newest run has failed, from Airflow's database."""
+    from catalog.monitoring import failed_runs
+
+    try:
+        failed = failed_runs.of_database(airflow, seconds=5)
+    except Exception as error:
+        console.print(f"failed runs: Airflow's database could not be read ({type(error).__name__})")
+        return
+    if not failed:
+        console.print("no DAG's newest run has failed")
+    for one in failed_runs.merged([], failed):
+        console.print(Text(one.severity, "red"), f"{one.subject}: {one.text}")
 
 
 @app.command()

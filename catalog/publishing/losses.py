@@ -17,14 +17,18 @@ class Comparison(msgspec.Struct, frozen=True):
         before: The version before.
         left_out: Records that it has left out, by media type; None if that is not known.
         now: The new version.
+        decided: Number of moderators' decisions when the new version was begun, by media type.
     """
 
     before: Manifest
     left_out: Mapping[str, int] | None
     now: Manifest
+    decided: Mapping[str, int]
 
     @classmethod
-    def of(cls, connection: Connection, before: Manifest, now: Manifest) -> "Comparison":
+    def of(
+        cls, connection: Connection, before: Manifest, now: Manifest, version: versions.Version
+    ) -> "Comparison":
         """Compare two versions.
 
         Manifests of earlier releases do not say how many records are left out, but the tables have the number
@@ -34,12 +38,15 @@ class Comparison(msgspec.Struct, frozen=True):
             connection: Connection to the catalog.
             before: The version before.
             now: The new version.
+            version: The new version, as the catalog database records it.
         """
         left_out: Mapping[str, int] = before.left_out
         if not left_out:
             read = part_states.rows_read(connection, before.token)
             left_out = {m: number - before.rows.get(m, 0) for m, number in read.items()}
-        return cls(before, left_out or None, now)
+        known = version.settings.get(versions.DECISIONS, {})
+        decided = {m: sum(kind["number"] for kind in kinds.values()) for m, kinds in known.items()}
+        return cls(before, left_out or None, now, decided)
 
     def losses(self) -> list[str]:
         """Return what is beyond the usual, one sentence with both numbers per finding."""
@@ -96,13 +103,33 @@ class Comparison(msgspec.Struct, frozen=True):
         if not self._may_reveal():
             return
         for media_type in sorted(self.left_out or {}):
-            before = _with_term(self.before, self.left_out or {}, media_type)
-            now = _with_term(self.now, self.now.left_out, media_type)
-            if loss_limits.hides_too_few(before, now):
-                yield (
-                    f"{media_type}: {now:,} records contain a sensitive term, {before:,} in the version "
-                    "before, so the list of terms may be a wrong one"
-                )
+            found = self._fewer_with_term(media_type) or self._fewer_left_out(media_type)
+            if found:
+                yield f"{media_type}: {found}, so the list of terms may be a wrong one"
+
+    def _fewer_with_term(self, media_type: str) -> str:
+        then, now = (version.with_term.get(media_type) for version in (self.before, self.now))
+        if then is None or now is None or not loss_limits.hides_too_few(then, now):
+            return ""
+        return f"{now:,} records contain a sensitive term, {then:,} in the version before"
+
+    def _fewer_left_out(self, media_type: str) -> str:
+        """Compare what is left out, but not because of moderators: earlier releases did not count terms."""
+        then, now = (version.with_term.get(media_type) for version in (self.before, self.now))
+        if then is not None and now is not None:
+            return ""
+        all_then, all_now = (self.left_out or {}).get(media_type, 0), self.now.left_out.get(media_type, 0)
+        moderated = self.before.settings.get(versions.MODERATED_RECORDS, {}).get(media_type)
+        decided = self.decided.get(media_type)
+        # Decisions may be about records with a term, too.
+        if not loss_limits.hides_too_few(
+            all_then - int(moderated or 0), max(now or 0, all_now - (decided or 0))
+        ):
+            return ""
+        return (
+            f"{all_now:,} records are left out{_by_moderators(decided)}, {all_then:,} in the version before"
+            f"{_by_moderators(moderated)}, and those with a sensitive term were not counted in both"
+        )
 
     def _may_reveal(self) -> bool:
         """Return whether another list of terms than before decides which records are left out.
@@ -131,12 +158,5 @@ def _includes_sensitive(version: Manifest) -> bool:
     return bool(version.settings.get("include_sensitive"))
 
 
-def _with_term(version: Manifest, left_out: Mapping[str, int], media_type: str) -> int:
-    """Return how many records contain a sensitive term.
-
-    Earlier releases did not count them: then, those that are left out, but not because of moderators.
-    """
-    if media_type in version.with_term:
-        return version.with_term[media_type]
-    moderated = version.settings.get(versions.MODERATED_RECORDS, {}).get(media_type, 0)
-    return left_out.get(media_type, 0) - int(moderated)
+def _by_moderators(most: int | None) -> str:
+    return "" if most is None else f" (up to {most:,} by moderators)"

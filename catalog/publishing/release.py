@@ -164,7 +164,11 @@ def _write_release(
         )
     if before is None and not accept_shrinkage:
         _require_first(connection, root)
-    if before and not accept_shrinkage and (losses := Comparison.of(connection, before, made).losses()):
+    if (
+        before
+        and not accept_shrinkage
+        and (losses := Comparison.of(connection, before, made, version).losses())
+    ):
         raise Fatal(
             f"the new version is suspicious: {join_first(losses, most=20, separator='; ')}. If it is right, "
             'trigger a run with the conf {"accept_shrinkage": true}. The version before is still the newest.'

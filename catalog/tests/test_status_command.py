@@ -1,6 +1,7 @@
 """`catalog status`, `provider`, `providers` and `search`: for people, and as JSON for programs."""
 
 import json
+import os
 import re
 import sys
 from datetime import UTC, datetime, timedelta
@@ -8,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from catalog.cli import app as cli
-from catalog.cli.connections import ENGINE
+from catalog.cli.connections import AIRFLOW, ENGINE
 from catalog.cli.search import web_address
 from catalog.database import sample_data
 from catalog.ingestion import registry
 from catalog.ingestion.registry import BrokenProvider
 from catalog.tests.monitoring.reports import report
 from catalog.tests.plugins.searchable import make_searchable
+from catalog.tests.plugins.website import dag, fill_metadata, run
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 
@@ -24,6 +26,7 @@ def command(monkeypatch, capsys, dsn, engine):
     """Return a function that runs `catalog`, and returns its exit status and what it printed."""
     monkeypatch.setenv("CATALOG_DSN", dsn)
     monkeypatch.setenv(ENGINE, f"{engine.url}/?engine=opensearch")
+    monkeypatch.delenv(AIRFLOW)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["catalog", *arguments])
@@ -38,6 +41,46 @@ def test_a_new_catalog_needs_nobody(command, search, catalog):
     status, shown = command("status")
     assert (status, "Nothing in the databases and the search engine needs you" in shown) == (0, True)
     assert "image: no index yet" in shown
+    assert "Failed runs were not looked for" in shown
+
+
+@pytest.mark.airflow
+def test_runs_that_are_refused_are_named(command, search, catalog, monkeypatch, tmp_path):
+    """With the reason and the remedy, although all that is live is well."""
+    now = datetime.now(UTC)
+    why = "the new version is suspicious: … If it is right, trigger a run with the conf …"
+    failed = ("failed", now - timedelta(hours=2), now)
+    runs = [
+        run("publish_dataset", "a", *failed, failure=why, publish_version="failed", watcher="failed"),
+        run("image_data_refresh", "b", *failed, copy_tables="failed"),
+        run("audio_data_refresh", "c", *failed, copy_tables="skipped"),
+        run("add_license_url", "d", *failed, failure=why, work="failed"),
+        run("add_license_url", "e", "success", now, now + timedelta(hours=1), work="success"),
+        run("gone", "f", *failed, work="failed"),
+    ]
+    address = f"sqlite:///{tmp_path}/airflow.db"
+    dags = [dag(one["dag_id"], stale=one["dag_id"] == "gone") for one in runs if one["run_id"] != "e"]
+    fill_metadata({**os.environ, AIRFLOW: address, "AIRFLOW_HOME": str(tmp_path)}, dags, runs)
+    monkeypatch.setenv(AIRFLOW, address)
+    status, printed = command("status", "--json")
+    found, on = json.loads(printed), f"on {now:%Y-%m-%d %H:%M}"
+    assert (status, found["airflow_checked"]) == (1, True)
+    assert {one["subject"]: one["text"] for one in found["findings"]} == {
+        "publish_dataset": f"the newest run failed in publish_version {on}: {why}",
+        "image_data_refresh": f"the newest run failed in copy_tables {on}; the log of the task says why",
+        "audio_data_refresh": f"the newest run failed {on}",
+    }
+    assert "trigger a run with the conf" in re.sub(r"[\s│]+", " ", command("status")[1])
+
+
+@pytest.mark.parametrize(
+    "address", ["sqlite:////nowhere/airflow.db", "postgresql+psycopg2://u:hunter2@127.0.0.1:1/x", "nothing"]
+)
+def test_failed_runs_that_cannot_be_read_are_a_finding(command, search, catalog, monkeypatch, address):
+    monkeypatch.setenv(AIRFLOW, address)
+    status, shown = command("status")
+    assert (status, "Airflow's database" in shown, "needs you" in shown) == (1, True, False)
+    assert "hunter2" not in shown
 
 
 def test_status_names_what_is_wrong(command, search, catalog, api):
@@ -85,6 +128,7 @@ def test_a_provider(command, catalog):
     assert media["audio"]["loads"][0]["inserted"] == 4
     assert media["image"]["loads"][0]["rejected_reasons"] == {"no url": 2}
     assert command("provider", "nobody")[0] == 1
+    assert json.loads(command("provider", "wikimedia_audio", "--json")[1])["name"] == "wikimedia_commons"
 
 
 def test_a_pull_that_was_loaded_late_is_named(command, catalog, search):

@@ -6,20 +6,10 @@ from typing import Any, TypeAlias, cast
 from airflow.sdk import TaskInstance, get_current_context  # type: ignore[attr-defined]  # the stub lacks the first
 from airflow.sdk.types import DagRunProtocol
 
-__all__ = [
-    "GIVEN",
-    "HELD",
-    "DagRun",
-    "Params",
-    "TaskInstance",
-    "show_in_map_index",
-    "state_of",
-    "task_states",
-]
+__all__ = ["GIVEN", "DagRun", "Params", "TaskInstance", "show_in_map_index", "state_of", "task_states"]
 
 DagRun: TypeAlias = DagRunProtocol
 Params: TypeAlias = Mapping[str, Any]  # the conf of a run, with the defaults of what it leaves out
-HELD = "held"  # XCom of the tasks that are skipped because their schedule is held: the reason
 GIVEN: Any = None  # default of a parameter whose value Airflow passes when the task runs
 
 

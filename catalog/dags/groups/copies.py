@@ -32,7 +32,8 @@ from catalog.dags.groups.indexing import (
 )
 from catalog.dags.groups.refreshes import begin_refresh, current_refresh, is_complete, note_index, reach
 from catalog.dags.operators.slack import notify
-from catalog.data_refresh.refresh import EVER, Copy, Plan, Refresh
+from catalog.data_refresh.decisions import EVER
+from catalog.data_refresh.refresh import Copy, Plan, Refresh
 from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.identity import (
     FILTERED_SUFFIX,

@@ -40,7 +40,8 @@ from catalog.dags.groups.refreshes import (
     removed_by_checks,
 )
 from catalog.dags.operators.turns import holding_turn
-from catalog.data_refresh.refresh import EVER, Refresh
+from catalog.data_refresh.decisions import EVER
+from catalog.data_refresh.refresh import Refresh
 from catalog.data_refresh.refresh_history import promoted
 from catalog.data_refresh.report import Checked
 from catalog.data_refresh.search.attempts import Attempt
@@ -261,7 +262,6 @@ def update_live_indexes(refresh: Refresh) -> dict[str, Any]:
     plan, own = refresh.plan, indexes_of(refresh)
     state = TaskStateCheckpoint(get_current_context(), f"documents {refresh.number}")
     with database_connection(plan.api, autocommit=True) as api:
-        refuse_lost_decisions(refresh, api)
         updated = ChangedDocuments(
             api,
             own.engine,
@@ -312,7 +312,8 @@ def make_live(refresh: Refresh) -> None:
     else:
         with holding_turn():
             with database_connection(refresh.plan.api, autocommit=True) as api:
-                refuse_lost_decisions(refresh, api)
+                if refresh.stage == "working":  # otherwise its tables are live, and indexes must follow
+                    refuse_lost_decisions(refresh, api)
                 own.point_aliases(api)
             if refresh.plan.since == EVER:  # of old decisions, others do not know which were applied just now
                 for name in refresh.plan.aliases.values():

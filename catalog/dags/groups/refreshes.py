@@ -58,12 +58,15 @@ def current_refresh(*stages: Stage) -> Refresh:
     return current
 
 
-def refuse_lost_decisions(refresh: Refresh, api: Connection) -> None:
+def refuse_lost_decisions(refresh: Refresh, api: Connection, *, begins: bool = False) -> None:
     """Refuse to show rows or documents without many of the decisions that moderators had made before.
+
+    Only what has made nothing live asks; see `decisions`.
 
     Args:
         refresh: The refresh of this run.
         api: Connection to its API database.
+        begins: The run begins, so that the newest ones count, too.
 
     Raises:
         Fatal: Many are gone since it began; or since the last data refresh, if it has not noted them itself.
@@ -74,7 +77,7 @@ def refuse_lost_decisions(refresh: Refresh, api: Connection) -> None:
     plan = refresh.plan
     with catalog_connection(autocommit=True) as catalog:
         before = plan.remembered or refresh_history.last_decisions(catalog, plan.media_type, plan.api)
-    refuse_lost(api, plan.media_type, before, refresh.dag_id, newest=not plan.remembered)
+    refuse_lost(api, plan.media_type, before, refresh.dag_id, newest=begins)
 
 
 def is_complete(uuid: str) -> bool | None:

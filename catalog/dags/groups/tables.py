@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
+from catalog.core.session import Connection
 from catalog.core.settings import (
     API_DB,
     DATA_REFRESH_COPY_TASKS,
@@ -45,6 +46,7 @@ from catalog.data_refresh.tables.changes import TooManyChanges
 from catalog.data_refresh.tables.changes_copy import ChangesCopy
 from catalog.data_refresh.tables.copy import TABLES, TableCopy
 from catalog.data_refresh.tables.index_building import build_indexes as build
+from catalog.data_refresh.tables.marks import mark
 from catalog.data_refresh.tables.progress import TableProgress
 from catalog.data_refresh.tables.promotion import drop_leftovers, promote
 from catalog.data_refresh.tables.ranges import sessions
@@ -209,12 +211,19 @@ def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, i
     return _exchange(media_type, refresh, accepted=params["accept_shrinkage"])
 
 
+def _ask_for_decisions(refresh: Refresh, api: Connection) -> None:
+    """Refuse to make tables live without many of moderators' decisions, unless an attempt has done it."""
+    live = mark(api, refresh.plan.media_type)
+    if refresh.stage == "working" and (live is None or live.number != refresh.number):
+        refuse_lost_decisions(refresh, api)
+
+
 def _apply(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dict[str, Any]:
     """Change the live tables, and return the numbers of changes by table."""
     if refresh.stage == "working":  # before the live tables change, whose documents need the list
         unchanged_terms(refresh.plan.terms)
     with api_connection(autocommit=True) as api, hint("The tables were not changed."), holding_turn():
-        refuse_lost_decisions(refresh, api)
+        _ask_for_decisions(refresh, api)
         own = {table: progress.own_columns(api, table) for table in TABLES[media_type]}
         applied = apply_changes(
             api,
@@ -241,7 +250,7 @@ def _exchange(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dic
     with api_connection(autocommit=True) as api, hint("The old tables are still live."):
         require_complete(refresh)
         with holding_turn():
-            refuse_lost_decisions(refresh, api)
+            _ask_for_decisions(refresh, api)
             promoted = promote(
                 api,
                 TABLES[media_type],

@@ -8,7 +8,10 @@ import msgspec
 from airflow.sdk import Connection, conf, get_current_context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 
+from catalog.core.airflow_names import FAILURE
 from catalog.core.airflow_ui import run_path
+from catalog.core.errors import CatalogError, Refused
+from catalog.core.secrets import without_secrets
 from catalog.core.setting_values import Silencing
 from catalog.core.settings import (
     ENVIRONMENT,
@@ -28,6 +31,8 @@ from catalog.notifications.message import Message, Origin, escaped
 log = logging.getLogger(__name__)
 TIMEOUT = 20  # seconds
 DIGEST = "daily_digest"  # the DAG that sends the collected reports
+REASON = 2_000  # characters of the reason why a task failed
+_FOR_PEOPLE = (CatalogError, Refused, AirflowException)  # errors whose text says what to do
 FALLBACK = 10_000  # characters of the text for clients that show no blocks
 
 
@@ -287,6 +292,8 @@ def alert_on_failure(context: Any) -> None:
         return
     instance, run = context["ti"], context.get("dag_run")
     shown = exception if isinstance(exception, BaseException) else None
+    if shown is not None:
+        _note_reason(instance, shown)
     send(
         task_failure(
             instance.dag_id,
@@ -298,6 +305,17 @@ def alert_on_failure(context: Any) -> None:
             log_url=getattr(instance, "log_url", None),
         )
     )
+
+
+def _note_reason(instance: Any, exception: BaseException) -> None:
+    """Note why a task failed where monitoring finds it; the next attempt of the task deletes it."""
+    reason = f"{type(exception).__name__}; the log of the task says more"
+    if isinstance(exception, _FOR_PEOPLE):
+        reason = shortened(" ".join(without_secrets(str(exception)).split()), REASON)
+    try:
+        instance.xcom_push(FAILURE, reason)
+    except Exception as error:
+        log.warning("The reason could not be noted: %s", type(error).__name__)
 
 
 def alert_on_run_failure(context: Any) -> None:

@@ -10,9 +10,8 @@ import re
 from airflow.sdk import DAG, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from catalog.core.airflow_names import WATCHER
 from catalog.dags.common.context import task_states
-
-WATCHER = "watcher"
 
 
 @task(task_id=WATCHER, trigger_rule="one_failed", retries=0, on_failure_callback=[])

@@ -23,5 +23,6 @@ def revealed(engine: Indexes, alias: str, live: str, before: int, index: str, no
     terms, others = (engine.meta(name).get(TERMS) for name in (live, index))
     if terms and terms == others:  # earlier releases did not note them
         return []
-    numbers = f"{now:,} instead of {before:,} that are hidden now"
-    return [f"documents that {alias} hides as sensitive: {numbers}, so the list of terms may be a wrong one"]
+    numbers = f"{now:,} instead of {before:,} that are hidden now, so the list of terms may be a wrong one"
+    unknown = "" if terms else f", as {live} does not tell by which list it was made"
+    return [f"documents that {alias} hides as sensitive: {numbers}{unknown}"]

@@ -14,7 +14,7 @@ from catalog.core.errors import Fatal, Retry
 from catalog.core.media import MediaType
 from catalog.core.queries import value
 from catalog.core.session import Connection
-from catalog.data_refresh.decisions import Decision
+from catalog.data_refresh.decisions import EVER, Decision, made_since
 from catalog.data_refresh.search.bulk import BulkSender, delete_action, update_action
 from catalog.data_refresh.search.documents import says_mature
 from catalog.data_refresh.search.indexes import Indexes
@@ -44,7 +44,7 @@ def moderation_moment(api: Connection) -> datetime:
 
 
 def decided(
-    api: Connection, kind: Decision, media_type: MediaType, since: datetime | None = None
+    api: Connection, kind: Decision, media_type: MediaType, since: datetime = EVER
 ) -> Iterator[list[str]]:
     """Yield batches of identifiers of records that moderators have deleted, or marked as mature.
 
@@ -52,23 +52,22 @@ def decided(
         api: Connection to the API database.
         kind: Kind of the decision.
         media_type: Media type of the records.
-        since: Result of `moderation_moment`; None for all decisions.
+        since: Result of `moderation_moment`; see `made_since`.
     """
     query = sql.SQL(
-        "select identifier from {} where created_on >= coalesce(%s, '-infinity'::timestamptz) "
-        "and (%s::uuid is null or identifier > %s) order by identifier limit %s"
-    ).format(sql.Identifier("public", moderated_name(kind, media_type)))
+        "select identifier from {} where {} and (%s::uuid is null or identifier > %s) "
+        "order by identifier limit %s"
+    ).format(sql.Identifier("public", moderated_name(kind, media_type)), made_since(since))
     last = None
-    while batch := [row[0] for row in api.execute(query, [since, last, last, BATCH])]:
+    while batch := [row[0] for row in api.execute(query, [last, last, BATCH])]:
         yield [str(key) for key in batch]
         last = batch[-1]
 
 
-def number_deleted(api: Connection, media_type: MediaType, since: datetime | None = None) -> int:
+def number_deleted(api: Connection, media_type: MediaType, since: datetime) -> int:
     """Return how many records moderators have deleted; see `decided`."""
-    query = sql.SQL("select count(*) from {} where created_on >= coalesce(%s, '-infinity'::timestamptz)")
     table = sql.Identifier("public", moderated_name("deleted", media_type))
-    return int(value(api, query.format(table), [since]))
+    return int(value(api, sql.SQL("select count(*) from {} where {}").format(table, made_since(since))))
 
 
 def follow(
@@ -113,7 +112,7 @@ def follow(
         deleted, mature = unmoderated(api, engine, index, media_type)
         if not deleted and not mature:
             return changed
-        # Decisions before `since`, by a wrong clock or in a very long transaction, or of this moment.
+        # Decisions of a wrong clock, or of a very long transaction before `since`, or of this moment.
         log.info("%s: applying %s more decisions", index, len(deleted) + len(mature))
         changed += _apply(sender, deleted, mature)
     raise Retry(f"{index} still shows media as they were before moderation, such as {(deleted + mature)[0]}.")

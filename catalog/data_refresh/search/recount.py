@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
+from catalog.data_refresh.decisions import EVER
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.moderation import number_deleted
 
@@ -59,4 +60,4 @@ def recount(
         since: Time from which moderators may have deleted some of them; None for all decisions.
     """
     engine.refresh(name)
-    return Recount(name, engine.count(name), counted, number_deleted(api, media_type, since))
+    return Recount(name, engine.count(name), counted, number_deleted(api, media_type, since or EVER))

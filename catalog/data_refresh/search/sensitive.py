@@ -8,12 +8,14 @@ from it (`documents.py`).
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
 from catalog.core.errors import Fatal
+from catalog.core.wording import join_first
 from catalog.data_refresh.search.documents import LONGEST_TERM
 from catalog.data_refresh.search.normal_form import normal_form
 
@@ -36,7 +38,9 @@ def parse_terms(text: str) -> list[str]:
         The terms in their normal form, sorted.
 
     Raises:
-        Fatal: The list is empty, so the filtered index would hide nothing, or it is not a list of terms.
+        Fatal: The list is empty, so the filtered index would hide nothing, or it is not a list of terms, or
+            has entries without a word: the engine finds none in them, and the dataset would lack any record
+            with such a sign, as a dash is.
     """
     if _is_json(text):
         raise Fatal(f"the list of sensitive terms is JSON, not one term on each line: {text.strip()[:60]!r}")
@@ -48,7 +52,17 @@ def parse_terms(text: str) -> list[str]:
     # A longer term shows that the file is a wrong one.
     if long := [t for t in terms if len(t) > LONGEST_TERM or _MARKUP.search(t)]:
         raise Fatal(f"the list of sensitive terms is not a list of terms: {long[0][:60]!r}")
+    if idle := [term for term in terms if not _has_word(term)]:
+        raise Fatal(
+            "the list of sensitive terms has entries without a letter or digit, which hide nothing in the "
+            f"search index: {join_first(map(repr, idle))}. Remove them."
+        )
     return terms
+
+
+def _has_word(term: str) -> bool:
+    """Return whether there is a letter, a digit or a symbol such as an emoji, which is a word by itself."""
+    return any(char.isalnum() or unicodedata.category(char) == "So" for char in term)
 
 
 def _is_json(text: str) -> bool:

@@ -482,8 +482,8 @@ GUARDS = (
         name="late-loads-bring-nothing-later",
         holds="An older pull of everything that is loaded late does not bring what a later one lacks.",
         row=44,
-        file="catalog/monitoring/loads.py",
-        find="\n                and (window_start is not null or i.pull_began is null or fresh_on >= i.pull_began)",
+        file="catalog/monitoring/sql/later_whole_pulls.sql",
+        find="\n    and (window_start is not null or i.pull_began is null or fresh_on >= i.pull_began)",
         replace="",
         tests=(
             "monitoring/test_health.py::test_only_a_later_whole_load_of_the_window_brings_what_was_missing",

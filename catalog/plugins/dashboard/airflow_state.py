@@ -1,6 +1,6 @@
 """Runs and tasks from Airflow's metadata database, of the DAGs that a user may read."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import msgspec
@@ -8,18 +8,12 @@ from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.errors import ParseImportError
 from airflow.models.taskinstance import TaskInstance
-from airflow.models.xcom import XComModel
 from airflow.utils.state import State
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, tuple_
+from sqlalchemy import case, func, select, tuple_
 from sqlalchemy.orm import Session
 
-from catalog.dags.common.context import HELD
-from catalog.dags.operators.watcher import WATCHER
-
-FAILED = "failed"
-# Keys of a conf by which a pull asks the provider for nothing, or for a part only.
-_NARROWED = ("replay", "limit", "initial_query_params", "query_params_list")
-_NOTHING = ("", "0", "[]", "{}")  # values by which it does not
+from catalog.core.airflow_names import WATCHER
+from catalog.monitoring.failed_runs import FAILED
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -72,13 +66,6 @@ class Step(msgspec.Struct, frozen=True):
     failed: int
 
 
-class FailedTask(msgspec.Struct, frozen=True):
-    """The first task of a run that failed."""
-
-    task_id: str
-    map_index: int
-
-
 def known_dags(session: Session) -> set[str]:
     """Return the ids of all DAGs, also of those whose file no longer defines them."""
     return set(session.scalars(select(DagModel.dag_id)))
@@ -102,33 +89,6 @@ def schedules(session: Session, readable: Collection[str]) -> dict[str, Schedule
     return {dag_id: Schedule(paused, due) for dag_id, paused, due in session.execute(query)}
 
 
-def newest_runs(session: Session, dag_ids: Collection[str]) -> list[Run]:
-    """Return the run of each DAG that ended last: one that waits or runs says nothing yet.
-
-    The success of a replay does not either, because the provider was not asked, nor that of a limited pull.
-    Nor does that of a run of a held schedule, whose tasks were skipped.
-    """
-    latest = func.row_number().over(
-        partition_by=DagRun.dag_id, order_by=(DagRun.end_date.desc(), DagRun.id.desc())
-    )
-    ended = (
-        select(DagRun.id, latest.label("n"))
-        .where(DagRun.dag_id.in_(dag_ids), DagRun.state.in_(State.finished_dr_states))
-        .where(or_(DagRun.state == FAILED, and_(~_HELD, *map(_is_unset, _NARROWED))))
-        .subquery()
-    )
-    newest = select(ended.c.id).where(ended.c.n == 1)
-    return [_run(row) for row in session.execute(_RUNS.where(DagRun.id.in_(newest)))]
-
-
-_HELD = select(XComModel.key).where(XComModel.dag_run_id == DagRun.id, XComModel.key == HELD).exists()
-
-
-def _is_unset(key: str) -> ColumnElement[bool]:
-    value = DagRun.conf[key].as_string()
-    return or_(value.is_(None), value.in_(_NOTHING))
-
-
 def active_dags(session: Session, dag_ids: Collection[str]) -> set[str]:
     """Return the DAGs of which a run waits or is running."""
     unfinished = DagRun.state.in_(State.unfinished_dr_states)
@@ -141,19 +101,6 @@ def runs(session: Session, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, s
         return {}
     query = _RUNS.where(tuple_(DagRun.dag_id, DagRun.run_id).in_(keys))
     return {(run.dag_id, run.run_id): run for run in map(_run, session.execute(query))}
-
-
-def failed_tasks(session: Session, failed: Iterable[Run]) -> dict[tuple[str, str], FailedTask]:
-    """Return (DAG id, run id) → the task that failed first, without the watcher, which only follows."""
-    if not (keys := [(run.dag_id, run.run_id) for run in failed]):
-        return {}
-    of = TaskInstance
-    query = (
-        select(of.dag_id, of.run_id, of.task_id, of.map_index)
-        .where(tuple_(of.dag_id, of.run_id).in_(keys), of.state == FAILED, of.task_id != WATCHER)
-        .order_by(of.end_date.desc())
-    )
-    return {(dag, run): FailedTask(task, index) for dag, run, task, index in session.execute(query)}
 
 
 def steps(session: Session, run: Run) -> list[Step]:

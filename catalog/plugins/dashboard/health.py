@@ -20,8 +20,9 @@ from catalog.core.settings import (
 )
 from catalog.data_refresh.search.tag_policy import policy_from
 from catalog.maintenance.silenced import STALE
-from catalog.monitoring.finding import Finding, in_order, unknown
-from catalog.monitoring.summary import Summary, summarize
+from catalog.monitoring.failed_runs import Key, failed_runs, merged
+from catalog.monitoring.finding import Finding, Findings, unknown
+from catalog.monitoring.summary import summarize
 from catalog.plugins.dashboard import airflow_state, sources
 from catalog.plugins.dashboard.access import HiddenDags, ReadableDags
 from catalog.plugins.dashboard.issues import issues
@@ -55,9 +56,9 @@ class Silenced(msgspec.Struct, frozen=True):
 @router.get("/", response_class=HTMLResponse)
 def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTMLResponse:
     """Show the page. A part that cannot be read is a finding."""
-    page, airflow = Page(), Summary()
+    page, airflow = Page(), Findings()
     scheduled = None
-    failed: dict[tuple[str, str], Finding] = {}
+    failed: dict[Key, Finding] = {}
     with airflow.part("Airflow's database", sources.explained):
         schedules = airflow_state.schedules(session, readable)
         failed = failed_runs(session, list(schedules))
@@ -120,20 +121,6 @@ def held(session: Session, schedules: dict[str, Any]) -> list[Finding]:
     ]
 
 
-def failed_runs(session: Session, dag_ids: list[str]) -> dict[tuple[str, str], Finding]:
-    """Return (DAG id, run id) → finding, for DAGs whose newest run has failed."""
-    failed = [run for run in airflow_state.newest_runs(session, dag_ids) if run.state == airflow_state.FAILED]
-    tasks = airflow_state.failed_tasks(session, failed)
-    found = {}
-    for run in failed:
-        key = run.dag_id, run.run_id
-        task = tasks.get(key)
-        text = f"the newest run failed in {task.task_id}" if task else "the newest run failed"
-        about = (task.task_id, task.map_index) if task else ("", -1)
-        found[key] = Finding("error", run.dag_id, text, "failed-task", *key, *about)
-    return found
-
-
 def stale(silenced: Iterable[Silenced]) -> list[Finding]:
     """Return the entries whose issue is known not to be open."""
     text = "an entry of {} refers to no open issue ({}): {}"
@@ -150,18 +137,6 @@ def stale(silenced: Iterable[Silenced]) -> list[Finding]:
     ]
 
 
-def merged(findings: list[Finding], failed: dict[tuple[str, str], Finding]) -> list[Finding]:
-    """Add the failed runs that no other error explains, and their logs to the errors that explain them."""
-    explained = {(finding.dag_id, finding.run_id) for finding in findings if finding.severity == "error"}
-    every = [run for key, run in failed.items() if key not in explained]
-    for finding in findings:
-        run = failed.get((finding.dag_id, finding.run_id)) if finding.severity == "error" else None
-        every.append(
-            msgspec.structs.replace(finding, task_id=run.task_id, map_index=run.map_index) if run else finding
-        )
-    return in_order(every)
-
-
 def _value_of(setting: Setting[T], unread: list[Finding]) -> T:
     """Return the value of a Variable; its malformed entries are findings."""
     problems: list[str] = []
@@ -170,7 +145,7 @@ def _value_of(setting: Setting[T], unread: list[Finding]) -> T:
     return value
 
 
-def _silenced(known: Summary) -> Iterator[Silenced]:
+def _silenced(known: Findings) -> Iterator[Silenced]:
     for setting in SILENCING:
         with known.part(setting.name, sources.explained):
             for dag_id, entries in _value_of(setting, known.unread).items():

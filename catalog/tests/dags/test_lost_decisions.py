@@ -1,17 +1,19 @@
 """No step shows records that moderators had deleted when the run began, or before the last one."""
 
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import psycopg
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from catalog.core.errors import Fatal
 from catalog.data_refresh.decisions import KINDS, remember
 from catalog.data_refresh.refresh import begin, reach
+from catalog.data_refresh.tables.marks import create_marks, set_mark
 from catalog.publishing import versions
 from catalog.tests.data_refresh.test_decisions import decide, forget
 from catalog.tests.data_refresh.test_refresh import plan, turn
@@ -55,23 +57,80 @@ def test_tables_are_not_promoted(catalog, emptied, conf, monkeypatch, mode):
         tables.promote_tables.function("image", conf)
 
 
-@pytest.mark.parametrize("step", ["make_live", "update_live_indexes"])
+def test_tables_that_are_live_already_are_not_asked_about(catalog, api, emptied, conf, monkeypatch):
+    """Whether the attempt that has exchanged them could say so, or was ended before."""
+    from catalog.dags.groups import tables
+
+    refresh = begin(catalog, turn(catalog), plan(remembered=emptied))
+    with pytest.raises(Fatal, match=GONE):
+        tables._ask_for_decisions(refresh, api)
+    create_marks(api)
+    set_mark(api, "image", refresh.number - 1)
+    with pytest.raises(Fatal, match=GONE):
+        tables._ask_for_decisions(refresh, api)
+    set_mark(api, "image", refresh.number)
+    tables._ask_for_decisions(refresh, api)
+    api.execute("drop table catalog_refresh")
+    tables._ask_for_decisions(msgspec.structs.replace(refresh, stage="tables"), api)
+
+
+@pytest.fixture
+def aliases(api_dsn, monkeypatch):
+    """The aliases that a run has moved."""
+    from catalog.dags.groups import indexing
+
+    moved: list[str] = []
+    own = SimpleNamespace(point_aliases=lambda api: moved.append("image"))
+    monkeypatch.setattr(indexing, "indexes_of", lambda refresh: own)
+    monkeypatch.setattr(indexing, "holding_turn", nullcontext)
+    monkeypatch.setattr(indexing, "complete", lambda refresh: None)
+    monkeypatch.setattr(indexing, "_note_indexes", lambda refresh, documents: None)
+    monkeypatch.setattr(
+        indexing, "database_connection", lambda name, **options: psycopg.connect(api_dsn, **options)
+    )
+    return moved
+
+
 @pytest.mark.parametrize("own", [True, False], ids=["of this run", "of the last refresh"])
-def test_indexes_do_not_become_live(catalog, api_dsn, emptied, conf, monkeypatch, step, own):
+def test_indexes_do_not_become_live(catalog, emptied, conf, aliases, own):
     from catalog.dags.groups import indexing
 
     last = begin(catalog, turn(catalog, "last"), plan(remembered=emptied))
     reach(catalog, last, "promoted")
     refresh = begin(catalog, turn(catalog), plan(remembered=emptied if own else None))
-    monkeypatch.setattr(indexing, "indexes_of", lambda refresh: SimpleNamespace())
-    monkeypatch.setattr(indexing, "holding_turn", nullcontext)
-    monkeypatch.setattr(indexing, "get_current_context", SimpleNamespace)
-    monkeypatch.setattr(indexing, "TaskStateCheckpoint", lambda *values: SimpleNamespace())
-    monkeypatch.setattr(
-        indexing, "database_connection", lambda name, **options: psycopg.connect(api_dsn, **options)
-    )
     with pytest.raises(Fatal, match=GONE):
-        getattr(indexing, step)(refresh)
+        indexing.make_live(refresh)
+    assert aliases == []
+
+
+def test_the_newest_decisions_may_be_undone_while_an_index_is_filled(catalog, api, emptied, conf, aliases):
+    """A run that does not remember decisions itself asks for the newest ones at its beginning only."""
+    from catalog.dags.groups import indexing
+    from catalog.dags.groups.refreshes import refuse_lost_decisions
+
+    decide(api, "mature", 300)
+    last = begin(catalog, turn(catalog, "last"), plan(remembered=remember(api, "image")))
+    reach(catalog, last, "promoted")
+    refresh = begin(catalog, turn(catalog), plan(mode="incremental"))
+    forget(api, "mature", "created_on desc", 20)
+    with pytest.raises(Fatal, match="lacks 20 of the 20 newest"):
+        refuse_lost_decisions(refresh, api, begins=True)
+    indexing.make_live(refresh)
+    assert aliases == ["image"]
+
+
+def test_indexes_follow_tables_that_are_live(catalog, emptied, conf, aliases):
+    """Rows and documents would differ until a new run ends; the report says what is gone."""
+    from catalog.dags import data_refresh
+    from catalog.dags.groups import indexing
+
+    begun = plan(remembered=emptied, mode="incremental")
+    refresh = msgspec.structs.replace(begin(catalog, turn(catalog), begun), stage="tables")
+    indexing.make_live(refresh)
+    assert aliases == ["image"]
+    [gone] = data_refresh._gone_decisions(refresh.plan)
+    assert gone.startswith(f"since the refresh began: {GONE}")
+    assert data_refresh._gone_decisions(plan()) == []
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["of this run", "of the last refresh"])
@@ -145,3 +204,34 @@ def test_the_newest_decisions_may_be_undone_while_a_version_is_written(catalog, 
     publish_dataset._require_current(version, accept_lost=False)
     with pytest.raises(Fatal, match="lacks 20 of the 20 newest"):  # the next run
         publish_dataset._refuse_lost_decisions(settings, KINDS)
+
+
+@pytest.mark.parametrize(
+    ("when", "before", "refused"),
+    [
+        ("now()", False, True),
+        ("now() + interval '9 hours'", False, True),  # of a wrong time zone
+        ("now() + interval '1 year'", True, False),  # of a clock that was wrong once
+        ("now() + interval '1 year'", False, True),
+        ("now() - interval '1 year'", False, True),
+    ],
+)
+def test_decisions_since_a_version_was_begun(catalog, api, emptied, monkeypatch, when, before, refused):
+    from catalog.dags import publish_dataset
+
+    monkeypatch.setattr(publish_dataset, "unchanged_terms", lambda digest: [])
+    decide(api, "mature", 20)
+    if before:
+        decide(api, "deleted", 1, when)
+    settings: dict[str, Any] = {"include_sensitive": False}
+    settings[versions.DECISIONS] = publish_dataset._remembered()
+    begun = datetime.now(UTC) - timedelta(days=2)
+    version: Any = SimpleNamespace(settings=settings | MODERATED, begun_on=begun, number=7)
+    publish_dataset._require_current(version, accept_lost=False)
+    if not before:
+        decide(api, "deleted", 1, when)
+    if refused:
+        with pytest.raises(AirflowFailException, match=r"have decided about .* since version 7 was"):
+            publish_dataset._require_current(version, accept_lost=False)
+    else:
+        publish_dataset._require_current(version, accept_lost=False)

@@ -3,7 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
+from catalog.core.errors import Fatal, Refused
 from catalog.tests.values import present
 
 pytestmark = [pytest.mark.airflow, pytest.mark.enable_socket]
@@ -35,6 +37,42 @@ def failed(exception):
             logical_date=None, run_after=None, run_id="manual__1", dag_id="flickr_workflow"
         ),
     }
+
+
+@pytest.mark.parametrize(
+    ("exception", "said"),
+    [
+        (Fatal("many are gone.\nTrigger it again"), "many are gone. Trigger it again"),
+        (Refused("mode: use auto"), "mode: use auto"),
+        (AirflowFailException("no list of terms"), "no list of terms"),
+        (RuntimeError("row of somebody"), "RuntimeError; the log of the task says more"),
+        (Fatal("https://u:hunter2@h/x is missing"), "https://***@h/x is missing"),
+    ],
+)
+def test_the_reason_is_noted_for_monitoring(slack, exception, said):
+    """Errors that are not written for people may quote anything."""
+    from catalog.dags.operators.slack import UpstreamFailed, alert_on_failure
+
+    noted: list[tuple[str, str]] = []
+    context = failed(exception)
+    context["ti"].xcom_push = lambda key, value: noted.append((key, value))
+    alert_on_failure(context)
+    alert_on_failure(context | {"exception": UpstreamFailed("another task has failed")})
+    assert noted == [("failure", said)]
+    assert len(slack()) == 1
+
+
+def test_a_reason_that_cannot_be_noted_costs_no_alert(slack, caplog):
+    from catalog.dags.operators.slack import alert_on_failure
+
+    def away(key, value):
+        raise ConnectionError
+
+    context = failed(Fatal("it broke"))
+    context["ti"].xcom_push = away
+    alert_on_failure(context)
+    assert len(slack()) == 1
+    assert "The reason could not be noted: ConnectionError" in caplog.text
 
 
 def test_an_alert_says_what_and_where(slack, caplog):

@@ -95,6 +95,15 @@ def test_decisions_of_a_clock_that_was_wrong_are_not_the_newest(api, kind):
         refuse_lost(api, "image", before, "image_data_refresh")
 
 
+def test_decisions_of_another_time_zone_are_the_newest(api, kind):
+    decide(api, kind, 400)
+    decide(api, kind, 20, "now() + interval '9 hours'")
+    before = remember(api, "image")
+    forget(api, kind, "created_on desc", 20)
+    with pytest.raises(Fatal, match=f"api_{kind}image lacks 20 of the 20 newest"):
+        refuse_lost(api, "image", before, "image_data_refresh")
+
+
 @pytest.mark.parametrize(("number", "gone"), [(0, 0), (1, 1), (9, 9), (12, 2), (12, 9), (50, 9)])
 def test_few_decisions_may_be_taken_back(api, kind, number, gone):
     decide(api, kind, number)

@@ -1,7 +1,9 @@
 """The filtered index and its terms, on a real search engine with its usual limits."""
 
+import re
 import unicodedata
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,8 @@ from catalog.data_refresh.search.normal_form import normal_form
 from catalog.data_refresh.search.sensitive import parse_terms, sensitive_groups
 from catalog.data_refresh.search.tag_policy import DEFAULT, TagFilter
 from catalog.database import sample_data
+from catalog.publishing.columns import TYPES
+from catalog.publishing.sensitive import Sensitive
 from catalog.tests.data_refresh.indexes import Progress, image_indexer, keep, make
 from catalog.tests.data_refresh.test_documents import BASE
 
@@ -231,6 +235,28 @@ def test_a_file_without_terms_is_refused(search, text, message):
         parse_terms(text)
     with pytest.raises(Fatal, match="hide nothing"):
         job(search, []).run()
+
+
+@pytest.mark.parametrize("sign", ["!!!", "-", "$$$", "+ +", "…", "«»", "_", "\u0301", "→"])
+def test_entries_without_a_word_are_refused(search, sign):
+    """The engine finds nothing by them, and the dataset would lack every record with a dash."""
+    titled(search, [f"a {sign} b", sign])
+    assert [search.count("image-a", group) for group in sensitive_groups([sign])] == [0]
+    shown = re.escape(repr(normal_form(sign)))
+    with pytest.raises(Fatal, match=rf"entries without a letter or digit, .* index: {shown}\. Remove them"):
+        parse_terms(f"water\n{sign}\nfire brigade")
+
+
+@pytest.mark.parametrize("term", ["🍆", "♥", "c++", "<3", "不"])
+def test_symbols_and_signs_beside_a_word_hide_what_contains_them(search, term):
+    """In the filtered index and in the dataset."""
+    texts = [f"a {term} b", "a harmless one"]
+    titled(search, texts)
+    found = [search.count("image-a", group) for group in sensitive_groups(parse_terms(term))]
+    assert found == [1]
+    find = Sensitive(parse_terms(term), normal_form)
+    mask = find(pa.array(texts), pa.nulls(2, pa.string()), pa.nulls(2, TYPES["tags"]))
+    assert mask.to_pylist() == [True, False]
 
 
 # as it stands in the list, as it stands in the text

@@ -8,7 +8,8 @@ import pytest
 from catalog.core.errors import Refused, Retry
 from catalog.data_refresh import modes
 from catalog.data_refresh.basis import record
-from catalog.data_refresh.refresh import EVER, CreatedIndex, begin, note_index, read
+from catalog.data_refresh.decisions import EVER
+from catalog.data_refresh.refresh import CreatedIndex, begin, note_index, read
 from catalog.data_refresh.search import index_writes
 from catalog.data_refresh.search.bulk import BulkSender, update_action
 from catalog.data_refresh.search.index_writes import contents_of, last_writes

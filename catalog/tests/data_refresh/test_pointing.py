@@ -8,8 +8,8 @@ import pytest
 
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Refused
-from catalog.data_refresh.decisions import Remembered
-from catalog.data_refresh.refresh import EVER, Copy, Counted, CreatedIndex, begin, note_index, reach, read
+from catalog.data_refresh.decisions import EVER, Remembered
+from catalog.data_refresh.refresh import Copy, Counted, CreatedIndex, begin, note_index, reach, read
 from catalog.data_refresh.refresh_history import (
     is_complete,
     last_behind,

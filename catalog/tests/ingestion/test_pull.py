@@ -552,7 +552,7 @@ def test_a_page_that_repeats_with_other_values_is_caught(tmp_path, pages, asked,
     pulled = pull(tmp_path, Viewed(), client=api)
     with pytest.raises(LoopDetected, match=f"the last 17 pages, .*: 51 items had come before.*{hint}"):
         pulled.run()
-    assert len(api._transport.requests) == asked
+    assert len(api._sender.transport.requests) == asked
     assert set(rows(pulled)) == {"a", "b"}  # what came is loaded
     assert present(pulled.parts.load()).error.startswith("LoopDetected: the last 17 pages")
 

@@ -91,6 +91,8 @@ def odd(server, engine, tmp_path_factory) -> Iterator[Odd]:
                 ("query_params_list", [{"page": 3}]),
             )
         ]
+        tried = run("stocksnap_workflow", "tried", "failed", later, now, pull_image_data="failed")
+        tried |= {"conf": {"replay": "no folder"}}
         smk = run("smk_workflow", "failed", "failed", earlier, later, pull_image_data="failed")
         conf: dict[str, Any] = {
             "limit": 0,
@@ -99,12 +101,14 @@ def odd(server, engine, tmp_path_factory) -> Iterator[Odd]:
             "date": None,
         }
         unlimited = run("smk_workflow", "unlimited", "success", later, now) | {"conf": conf}
-        cleared = run("wordpress_workflow", "cleared", "failed", earlier, now, pull_image_data="failed")
+        why = "refused; trigger it again"
+        about = ("wordpress_workflow", "cleared", "failed", earlier, now)
+        cleared = run(*about, failure=why, pull_image_data="failed")
         newer = run("wordpress_workflow", "newer", "success", earlier, later)
         folder = tmp_path_factory.mktemp("odd")
         try:
             variables = {"HIDDEN_DAGS": hidden, "AIRFLOW_VAR_HELD_SCHEDULES": HELD}
-            runs = [failed, ended, queued, replay, *narrowed, smk, unlimited, cleared, newer]
+            runs = [failed, ended, queued, replay, *narrowed, tried, smk, unlimited, cleared, newer]
             with website(folder, connections, dags, runs, variables) as site:
                 yield Odd(site, catalog, search, keys)
         finally:
@@ -293,6 +297,15 @@ def test_what_may_not_be_read_is_not_called_missing(odd):
     assert "Nothing has been loaded yet" not in shown
 
 
+def test_a_provider_without_loads_says_how_to_begin_with_a_few_records(odd):
+    """A dump is loaded as a whole."""
+    advice = """./just trigger smk_workflow '{"limit": 100}'"""
+    assert advice in odd.text("/providers/smk")
+    shown = odd.text("/providers/inaturalist")
+    assert "Nothing has been loaded yet. Airflow's form also turns" in shown
+    assert "./just trigger" not in shown
+
+
 def test_the_list_and_the_page_of_a_provider_agree_about_its_freshness(odd):
     """A load that was never whole is late after a while, unless the schedule is off."""
     try:
@@ -301,7 +314,7 @@ def test_the_list_and_the_page_of_a_provider_agree_about_its_freshness(odd):
         rows = {row["about"]: row["state"] for row in freshness_of(odd)}
         assert (rows["stocksnap"], rows["nappy"]) == ("late", "schedule is off")
         assert "late whole pull" in odd.text("/providers/stocksnap")
-        assert "schedule is off whole pull" in odd.text("/providers/nappy")
+        assert "none yet whole pull" in odd.text("/providers/nappy")
     finally:
         odd.catalog.execute("delete from ingestion_report where provider in ('stocksnap', 'nappy')")
 
@@ -338,7 +351,9 @@ def test_a_schedule_that_is_held_is_a_finding_unless_a_run_is_active(odd):
 
 
 def test_an_older_run_that_was_cleared_and_failed_again_is_a_finding(odd):
-    assert "wordpress_workflow : the newest run failed in pull_image_data" in odd.text("/")
+    shown = odd.text("/")
+    assert "wordpress_workflow : the newest run failed in pull_image_data on 2" in shown
+    assert ": refused; trigger it again" in shown
 
 
 def test_a_failure_is_shown_until_a_newer_run_has_ended(odd):

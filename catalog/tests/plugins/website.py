@@ -59,6 +59,12 @@ with create_session() as session:
             session.execute(insert(XComModel).values(dag_run_id=number, task_id=run["tasks"][0][0],
                 map_index=-1, key="held", dag_id=run["dag_id"], run_id=run["run_id"], value="held",
                 timestamp=moment(run["start"])))
+        if run["failure"]:
+            number = session.scalar(select(DagRun.id).where(DagRun.run_id == run["run_id"]))
+            failed = next(task_id for task_id, state in run["tasks"] if state == "failed")
+            session.execute(insert(XComModel).values(dag_run_id=number, task_id=failed,
+                map_index=-1, key="failure", dag_id=run["dag_id"], run_id=run["run_id"],
+                value=run["failure"], timestamp=moment(run["end"])))
 """
 
 
@@ -94,12 +100,52 @@ def dag(
 
 
 def run(
-    dag_id: str, run_id: str, state: str, start: datetime, end: datetime, held: bool = False, **tasks: str
+    dag_id: str,
+    run_id: str,
+    state: str,
+    start: datetime,
+    end: datetime,
+    held: bool = False,
+    failure: str = "",
+    **tasks: str,
 ) -> dict[str, Any]:
-    """Describe a run, with the states of its tasks, which ran one after the other."""
+    """Describe a run, with the states of its tasks, which ran one after the other.
+
+    Args:
+        dag_id: Its DAG.
+        run_id: Its id.
+        state: Its state.
+        start: When it started.
+        end: When it ended.
+        held: Whether its schedule was held.
+        failure: Why its first failed task failed; "" if that is not noted.
+        **tasks: State by task.
+    """
     moments = {"start": start.astimezone(UTC).isoformat(), "end": end.astimezone(UTC).isoformat()}
     about = {"dag_id": dag_id, "run_id": run_id, "state": state, "held": held, **moments}
+    about["failure"] = failure
     return {**about, "tasks": list(tasks.items())}
+
+
+def fill_metadata(
+    environment: Mapping[str, str], dags: list[dict[str, Any]], runs: list[dict[str, Any]]
+) -> None:
+    """Create Airflow's database.
+
+    Args:
+        environment: Environment of Airflow, with the address of the database.
+        dags: DAGs, from `dag`.
+        runs: Runs, from `run`.
+    """
+    subprocess.run(
+        [sys.executable, "-c", PREPARE],
+        input=json.dumps({"dags": dags, "runs": runs}),
+        env=environment,
+        text=True,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
 
 
 @contextmanager
@@ -140,15 +186,7 @@ def website(
         **{f"AIRFLOW_CONN_{name.upper()}": value for name, value in connections.items()},
         **more,
     }
-    subprocess.run(
-        [sys.executable, "-c", PREPARE],
-        input=json.dumps({"dags": dags, "runs": runs}),
-        env=environment,
-        text=True,
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
+    fill_metadata(environment, dags, runs)
     command = [sys.executable, "-m", "airflow", "api-server", "--host", "127.0.0.1", "--port", str(port)]
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)

@@ -502,6 +502,40 @@ def test_what_moderators_had_deleted_in_a_version_of_an_earlier_release_is_no_te
 
 
 @pytest.mark.database
+@pytest.mark.parametrize(("moderated", "refused"), [(0, False), (300, True)])
+def test_a_first_version_after_an_upgrade_is_compared_by_what_is_left_out(
+    catalog, publisher, moderated, refused
+):
+    """Most of what was left out may be what providers call mature, and contain no term."""
+    fill(catalog, 400)
+    first = "identifier in (select identifier from image where not removed_from_source order by 1 limit {})"
+    for values, number in (("""meta_data = '{"mature": true}'""", 120), ("title = 'so bad'", 5)):
+        catalog.execute(f"update image set {values} where {first.format(number)}")
+
+    def written(run, term, **options):
+        publisher.begin(run)
+        publisher.write(run, sensitive=Sensitive([term], normal_form), **options)
+        publisher.compare(run)
+        publisher.publish(run)
+
+    publisher.settings = {"include_sensitive": False, versions.TERMS: "of a list"}
+    written("one", "bad")
+    assert publisher.manifest()["left_out"]["image"] == 120
+    forget(publisher, "with_term")
+    decisions = {"image": {"deleted": {"number": moderated, "sample": []}}}
+    publisher.settings |= {versions.TERMS: "of another one", versions.DECISIONS: decisions}
+    if not refused:
+        written("two", "other")
+        assert publisher.manifest()["with_term"]["image"] == 0
+        return
+    catalog.execute("update image set meta_data = null")
+    said = r"image: 300 records are left out \(up to 300 by moderators\), 120 in the version before, and"
+    shown = [str(key) for (key,) in catalog.execute("select identifier from image order by 1 limit 300")]
+    with pytest.raises(Fatal, match=said):
+        written("two", "service unavailable", moderated={"image": shown})
+
+
+@pytest.mark.database
 @pytest.mark.parametrize("known", [True, False], ids=["this catalog", "another one"])
 def test_a_manifest_of_an_earlier_release_does_not_say_that_nothing_was_hidden(catalog, publisher, known):
     fill(catalog, 40)
@@ -520,7 +554,7 @@ def test_a_manifest_of_an_earlier_release_does_not_say_that_nothing_was_hidden(c
         catalog.execute("delete from dataset_version")
     written("two", "service unavailable", successor=True)
     said = (
-        "image: 0 records contain a sensitive term, 40 in the version before"
+        "image: 0 records are left out, 40 in the version before, and those with a sensitive term were"
         if known
         else "version 1 does not say how many sensitive records .* this version has left out 0 audio, 0 image"
     )
