@@ -21,9 +21,16 @@ ITEMS = ("a", "skip", "poison", "several", "skip", "unlicensed", "b", "skip", "p
 ONE_WALK = {"not wanted": 3, "third is broken": 1, "KeyError": 2, "missing license": 1}
 
 
-def announced(total, items=ITEMS, failing=()):
+class Named(Announced):
+    """Pages of which only the one before names each."""
+
+    def skip(self, cursor):
+        return None
+
+
+def announced(total, items=ITEMS, failing=(), kind=Announced):
     pages = [(list(items[n : n + 2]), total) for n in range(0, len(items), 2)]
-    return Announced(*(DOWN if n in failing else page for n, page in enumerate(pages)))
+    return kind(*(DOWN if n in failing else page for n, page in enumerate(pages)))
 
 
 def reasons(counts):
@@ -76,13 +83,14 @@ an_attempt = st.tuples(
 )
 
 
-def end_after(folder, attempts):
+def end_after(folder, attempts, kind=Announced):
     """Pull until nothing is missing.
 
     Args:
         folder: Where the parts are written.
         attempts: For each attempt: whether the API announces too much, the pages that fail, and the page
             after which it is stopped.
+        kind: The class of the pages.
     """
     checkpoint = MemoryCheckpoint()
     undisturbed: tuple[bool, set[int], int | None] = (False, set(), None)
@@ -90,7 +98,7 @@ def end_after(folder, attempts):
         calls = count(1)
         pulled = pull(
             folder,
-            provider(announced(12 if short else 10, failing=failing)),
+            provider(announced(12 if short else 10, failing=failing, kind=kind)),
             checkpoint,
             skip_errors=True,
             should_stop=lambda c=calls, s=stop: next(c) == s,
@@ -102,10 +110,10 @@ def end_after(folder, attempts):
 
 
 @settings(max_examples=80, deadline=None)
-@given(attempts=st.lists(an_attempt, max_size=5))
-def test_whatever_interrupts_a_pull_it_ends_with_the_counts_of_one_walk(tmp_path_factory, attempts):
+@given(attempts=st.lists(an_attempt, max_size=5), kind=st.sampled_from([Announced, Named]))
+def test_whatever_interrupts_a_pull_it_ends_with_the_counts_of_one_walk(tmp_path_factory, attempts, kind):
     """Whether pages fail, the pull is stopped, or the API announces too much, and in any order."""
-    pulled = end_after(tmp_path_factory.mktemp("pull"), attempts)
+    pulled = end_after(tmp_path_factory.mktemp("pull"), attempts, kind)
     assert pulled.parts.load().complete
     assert has_counts_of_one_walk(pulled)
 
@@ -119,8 +127,9 @@ def test_whatever_interrupts_a_pull_it_ends_with_the_counts_of_one_walk(tmp_path
         [(True, set(), None), (True, set(), 2)],  # stopped in the second walk
     ],
 )
-def test_rounds_that_are_read_in_steps_count_their_items_once(tmp_path, attempts):
-    assert has_counts_of_one_walk(end_after(tmp_path, attempts))
+@pytest.mark.parametrize("kind", [Announced, Named])
+def test_rounds_that_are_read_in_steps_count_their_items_once(tmp_path, attempts, kind):
+    assert has_counts_of_one_walk(end_after(tmp_path, attempts, kind))
 
 
 @pytest.mark.parametrize("form", ["page numbers", "offsets"])
