@@ -226,14 +226,16 @@ class Listing(Paginator):
             param: Key of that in the cursor.
         """
         answer = ask()
-        after, earlier = following(answer), []
+        after, earlier, other_forms = following(answer), [], True
         doubtful = not self.total and not (after and self.listed(answer.body))
         if doubtful and (again := once_more(ask)):
-            earlier = lacking(self.listed(answer.body), self.listed(again.body))
+            first, second = self.listed(answer.body), self.listed(again.body)
+            earlier, other_forms = lacking(first, second), bool(lacking(second, first))
             answer, after = again, following(again) or after
         total = count_at(answer.body, self.total) if self.total else None
         items = [*self.listed(answer.body), *earlier]
-        page = Page(items, {param: after} if after else None, total, earlier=len(earlier))
+        page = Page(items, {param: after} if after else None, total)
+        page.earlier = len(earlier) if other_forms else 0  # otherwise the second response only lacks some
         if after and not items and not self.total:
             page.withheld = "a page in the middle holds 0 items, and no total proves that all came"
         return page
