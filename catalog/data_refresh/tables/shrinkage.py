@@ -130,7 +130,7 @@ def shrunken_sources(
                 findings.append(_finding(table, rows - less, rows, source=name))
     many = max(round(all_lost / loss_limits.TOTAL), 0)  # a table with as many rows loses no larger share
     rows = _count(api, table, counted, many)
-    if loss_limits.lost_too_many(rows, rows - all_lost, loss_limits.TOTAL):
+    if rows < many and loss_limits.lost_too_many(rows, rows - all_lost, loss_limits.TOTAL):
         findings.insert(0, _finding(table, rows - all_lost, rows))
     return findings
 
