@@ -15,11 +15,12 @@ from catalog.core.licenses import CC0, PDM, License, license_from_name, license_
 from catalog.core.media import Category, MediaType
 from catalog.core.secrets import Secret
 from catalog.ingestion.cleaning import integer
-from catalog.ingestion.client import Check, Client, Decoded
+from catalog.ingestion.client import Check, Client
 from catalog.ingestion.completeness import parts_shortfall
 from catalog.ingestion.counted import Counted
 from catalog.ingestion.credentials import ApiKey, Signed
 from catalog.ingestion.html import first_link, links, text_of
+from catalog.ingestion.http_response import Decoded
 from catalog.ingestion.links import Links, Tokens
 from catalog.ingestion.oauth2 import OAuth2
 from catalog.ingestion.pagination import (

@@ -6,8 +6,8 @@ from catalog.cleaning.rule import Rule
 from catalog.cleaning.survey import judge_all
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
+from catalog.database.batch_job import BatchOptions
 from catalog.database.computed_update import ComputedUpdate, Row
-from catalog.database.selections import SelectionOptions
 
 
 class CleaningJob(ComputedUpdate):
@@ -30,7 +30,7 @@ class CleaningJob(ComputedUpdate):
         run_id: str,
         rule: Rule,
         media: MediaType,
-        **options: Unpack[SelectionOptions],
+        **options: Unpack[BatchOptions],
     ) -> None:
         def compute(rows: list[Row]) -> list[Row]:
             return [found.changes for found in judge_all(connection, rule, media, rows)]

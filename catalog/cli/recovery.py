@@ -16,14 +16,14 @@ from catalog.cli.connections import AIRFLOW, API, Dsn
 from catalog.cli.program import Terminal, in_one_line
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import Refused
-from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.media import MEDIA_TYPES, SHOWN, MediaType
 from catalog.core.session import Connection
 from catalog.database.revision import current_revision, require
 from catalog.ingestion.registry import broken_providers, provider_classes
 from catalog.recovery import restored
 from catalog.recovery.taken_back import take_back
 
-REFRESHES = tuple(f"{media_type}_data_refresh" for media_type in sorted(MEDIA_TYPES, reverse=True))
+REFRESHES = tuple(f"{media_type}_data_refresh" for media_type in SHOWN)
 out = Terminal(width=100_000, highlight=False, markup=False)  # lines are to be copied, so none is wrapped
 
 

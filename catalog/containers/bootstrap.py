@@ -20,7 +20,14 @@ from catalog.cli import program
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES
-from catalog.core.settings import SETTINGS, airflow_variable
+from catalog.core.settings import (
+    API_DB,
+    CATALOG_DB,
+    SETTINGS,
+    STAGING_DB,
+    airflow_variable,
+    connection_variable,
+)
 from catalog.data_refresh.search.client import ask, connect
 from catalog.database import schema
 
@@ -28,7 +35,7 @@ log = logging.getLogger("bootstrap")
 POOLS = (("data_refresh", 1, "serializes the tasks that decide which of several conflicting DAGs runs"),)
 CONNECTIONS = (
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
-    *(f"AIRFLOW_CONN_POSTGRES_OPENLEDGER_{name}" for name in ("UPSTREAM", "API", "API_STAGING")),
+    *map(connection_variable, (CATALOG_DB, API_DB, STAGING_DB)),
 )
 
 
@@ -119,12 +126,12 @@ def show_variables() -> None:
 
 def upgrade_databases() -> None:
     """Upgrade the catalog's schema; with CATALOG_MAKES_API_TABLES, the API's as well."""
-    upgraded = schema.upgrade(os.environ["AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM"])
+    upgraded = schema.upgrade(os.environ[connection_variable(CATALOG_DB)])
     log.info("catalog database: %s", upgraded)
     if os.environ.get("CATALOG_MAKES_API_TABLES", "").lower() == "true":
-        for name in ("API", "API_STAGING"):
-            upgraded = schema.upgrade(os.environ[f"AIRFLOW_CONN_POSTGRES_OPENLEDGER_{name}"], "api")
-            log.info("%s database: %s", name.lower(), upgraded)
+        for name, conn_id in (("api", API_DB), ("api_staging", STAGING_DB)):
+            upgraded = schema.upgrade(os.environ[connection_variable(conn_id)], "api")
+            log.info("%s database: %s", name, upgraded)
 
 
 class SearchUsers(msgspec.Struct, frozen=True):

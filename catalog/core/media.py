@@ -4,6 +4,7 @@ from typing import Literal, get_args
 
 MediaType = Literal["image", "audio"]
 MEDIA_TYPES: tuple[MediaType, ...] = ("audio", "image")
+SHOWN: tuple[MediaType, ...] = ("image", "audio")  # in the order in which people are shown them
 
 ImageCategory = Literal["photograph", "digitized_artwork", "illustration"]
 AudioCategory = Literal["music", "sound_effect", "podcast", "audiobook", "news", "pronunciation"]

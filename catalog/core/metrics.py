@@ -50,7 +50,7 @@ FETCHED = _declare(
 INSERTED = _declare("counter", "load.inserted", "records", _SOURCE, "new in the catalog")
 UPDATED = _declare("counter", "load.updated", "records", _SOURCE, "stored with other values")
 UNCHANGED = _declare("counter", "load.unchanged", "records", _SOURCE, "the same as the stored ones")
-SKIPPED = _declare("counter", "load.skipped", "items", _SOURCE, "not wanted")
+SKIPPED = _declare("counter", "load.skipped", "items", _SOURCE, "not wanted, or superseded by a later pull")
 REJECTED = _declare("counter", "load.rejected", "items", _SOURCE, "could not be mapped or stored")
 PULL_SECONDS = _declare(
     "gauge", "pull.seconds", "seconds", _SOURCE, "that the newest pull took, all attempts"

@@ -1,4 +1,4 @@
-"""Short queries: one value, and whether a relation exists."""
+"""Short statements: one value, whether a relation exists, and the number of rows that a change affects."""
 
 from typing import Any, LiteralString
 
@@ -35,3 +35,14 @@ def relation_exists(connection: Connection, name: str, schema: str = "public") -
     """
     query = "select to_regclass(format('%%I.%%I', %s::text, %s::text)) is not null"
     return bool(value(connection, query, [schema, name]))
+
+
+def execute(connection: Connection, statement: LiteralString, **parts: sql.Composable) -> int:
+    """Execute a statement, and return the number of rows that it affected.
+
+    Args:
+        connection: To any database.
+        statement: The statement.
+        parts: Quoted parts in place of its `{name}`s.
+    """
+    return connection.execute(sql.SQL(statement).format(**parts)).rowcount

@@ -49,7 +49,7 @@ from catalog.dags.common.state import FirstTime
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify_end
-from catalog.ingestion.client import user_agent
+from catalog.ingestion.user_agent import user_agent
 from catalog.links.answers import Verdict
 from catalog.links.conclude import conclude
 from catalog.links.estimate import sample_size

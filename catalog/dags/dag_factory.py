@@ -170,6 +170,14 @@ def catalog_dag(
         yield dag
         watch(dag)
     _override_timeouts(dag)
+    _store_results_once(dag)
+
+
+def _store_results_once(dag: DAG) -> None:
+    """Keep Airflow from storing each key of a result also as an XCom of its own, each by a request."""
+    for task in dag.tasks:
+        if getattr(task, "multiple_outputs", False):  # inferred from the type that the function returns
+            task.multiple_outputs = False  # type: ignore[union-attr]
 
 
 def _default_args(owner: str) -> dict[str, Any]:

@@ -22,10 +22,11 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.refreshes import last_count
 from catalog.dags.operators.slack import try_to_send
 from catalog.monitoring.cluster_state import Cluster, Known, differs, known
+from catalog.monitoring.refreshes import promoted
 from catalog.notifications.alerts import engine_state
 
 if TYPE_CHECKING:
-    from catalog.monitoring.refreshes import Alias
+    from catalog.monitoring.aliases import Alias
 
 DOC = """
 {about}
@@ -59,20 +60,18 @@ def _reported(name: str) -> Known | None:
 
 
 def _look(environment: Environment, before: Known | None) -> Cluster:
-    from catalog.monitoring.cluster import look
+    from catalog.monitoring.cluster import Readers, look
 
     if not is_configured(environment.search):
         return Cluster("not configured")
     expected = getattr(value_of(SEARCH_ENGINE_NODES), environment.name)
     client = search_connection(environment.search).client
-    promoted = _promoted if environment == PRODUCTION else None
-    return look(client, expected, before, promoted=promoted, counted=partial(_counted, environment))
+    readers = Readers(_promoted, partial(_counted, environment)) if environment == PRODUCTION else None
+    return look(client, expected, before, readers)
 
 
 def _promoted() -> list[MediaType]:
     """Return the media types of which a refresh has been promoted: readers use their aliases."""
-    from catalog.monitoring.refreshes import promoted
-
     with catalog_connection() as connection:
         return [
             media_type for media_type in MEDIA_TYPES if promoted(connection, media_type, datetime.now(UTC))

@@ -42,7 +42,8 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.sensors import reschedule_sensor
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import require_turn, wait_for_turn
-from catalog.maintenance.staging import Restore, Role, deploy, forget_applications
+from catalog.maintenance.rds_restore import Restore, Role
+from catalog.maintenance.staging import deploy, forget_applications
 
 SENDER = "Staging Database Restore"
 

@@ -19,15 +19,14 @@ from psycopg import sql
 from catalog.core.queries import value
 from catalog.core.session import Connection, limit_statements, settle
 from catalog.core.sql_files import trusted
+from catalog.database.batch_job import BatchJob, BatchOptions, Done
 from catalog.database.pages import reads_ranges
-from catalog.database.selection_lock import QUERY_ID
-from catalog.database.selections import PASSES, Done, Progress, Selection, SelectionOptions
+from catalog.database.selection_progress import Progress
 from catalog.database.sql_files import sql_file
 from catalog.database.statements import SELECT, UPDATE, Update, row_errors
 from catalog.database.suppression import suppressors
 from catalog.database.update_trial import changed_columns, require_effect
 
-__all__ = ["PASSES", "QUERY_ID", "BatchedUpdate", "Preview", "Progress", "preview"]
 STRIPES = 8
 
 
@@ -97,8 +96,8 @@ def preview(connection: Connection, update: Update, rows: int = 5) -> Preview:
     return Preview(update.text, number, sample)
 
 
-class StripedUpdate(Selection, ABC):
-    """An update in stripes, each of which stores its progress in its own transaction; see `Selection`.
+class StripedUpdate(BatchJob, ABC):
+    """An update in stripes, each of which stores its progress in its own transaction; see `BatchJob`.
 
     Args:
         connection: Connection to the catalog database, in autocommit, used by nothing else.
@@ -108,7 +107,7 @@ class StripedUpdate(Selection, ABC):
         statement: See `Selection`.
         condition: Result of `parse_condition`.
         stripes: Number of stripes per group.
-        options: See `Selection`; `timeout` limits a stripe.
+        options: See `BatchJob`; `timeout` limits a stripe.
     """
 
     timeout_advice = "raise update_timeout or lower batch_size"
@@ -125,7 +124,7 @@ class StripedUpdate(Selection, ABC):
         condition: str,
         *,
         stripes: int = STRIPES,
-        **options: Unpack[SelectionOptions],
+        **options: Unpack[BatchOptions],
     ) -> None:
         super().__init__(connection, query_id, run_id, table, statement, condition, **options)
         self._stripes = stripes
@@ -207,7 +206,7 @@ class BatchedUpdate(StripedUpdate):
         update: Update,
         *,
         stripes: int = STRIPES,
-        **options: Unpack[SelectionOptions],
+        **options: Unpack[BatchOptions],
     ) -> None:
         super().__init__(
             connection,
@@ -236,7 +235,7 @@ class BatchedUpdate(StripedUpdate):
         with (
             self._explain_lock(consequence),
             self._connection.transaction(force_rollback=True),
-            self._explain_timeout(trial, self._timeout, "raise update_timeout"),
+            self._explain_timeout(trial, "raise update_timeout"),
         ):
             limit_statements(self._connection, self._timeout)
             self._allow_table_lock_wait()

@@ -13,8 +13,8 @@ from psycopg import errors, sql
 
 from catalog.core.session import Connection
 from catalog.core.sql_files import trusted
+from catalog.database.batch_job import BatchOptions, Done
 from catalog.database.batched_update import Attempt, Stripe, StripedUpdate
-from catalog.database.selections import Done, SelectionOptions
 from catalog.database.sql_files import sql_file
 
 _TRIES = 5  # to write a stripe while others store the same unique values
@@ -75,7 +75,7 @@ class ComputedUpdate(StripedUpdate):
         writes: Sequence[str],
         reads: Sequence[str],
         compute: Compute,
-        **options: Unpack[SelectionOptions],
+        **options: Unpack[BatchOptions],
     ) -> None:
         super().__init__(connection, query_id, run_id, table, statement, condition, **options)
         self._writes, self._reads, self._compute = tuple(writes), tuple(reads), compute

@@ -24,7 +24,9 @@ from psycopg import errors, sql
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
 from catalog.core.sql_files import trusted
-from catalog.database.selections import PASSES, Done, Progress, Selection, SelectionOptions, key_of
+from catalog.database.batch_job import PASSES, BatchJob, BatchOptions, Done
+from catalog.database.selection_progress import Progress
+from catalog.database.selections import key_of
 from catalog.database.sql_files import sql_file
 from catalog.database.statements import SELECT, row_errors
 from catalog.database.suppression import refusing_indexes, suppressors
@@ -100,7 +102,7 @@ def _preview(connection: Connection, found: sql.Composable, rows: int) -> Deleti
     return DeletionPreview(sum(n for _, n in counted), dict(counted), [row for (row,) in sample])
 
 
-class _Move(Selection, ABC):
+class _Move(BatchJob, ABC):
     """Moves the selected rows from one table to another."""
 
     busy_message = "the same deletion or restoration is running ({}); wait for it."
@@ -200,7 +202,7 @@ class Deletion(_Move):
         table: The media table.
         condition: Result of `parse_condition`.
         reason: Stored with each record; cut to 80 characters.
-        options: See `Selection`.
+        options: See `BatchJob`.
     """
 
     exists_message = (
@@ -223,7 +225,7 @@ class Deletion(_Move):
         table: str,
         condition: str,
         reason: str,
-        **options: Unpack[SelectionOptions],
+        **options: Unpack[BatchOptions],
     ) -> None:
         text = f"DELETE FROM {table} WHERE {condition}"  # noqa: S608 - written from a parse tree, and only shown
         super().__init__(connection, f"delete_{key_of(run_id)}", run_id, table, text, condition, **options)
@@ -288,7 +290,7 @@ class Restoration(_Move):
         connection: Connection to the catalog database, in autocommit, used by nothing else.
         table: The media table; the condition names `deleted_<media>` by this name.
         condition: Result of `parse_condition`.
-        options: See `Selection`.
+        options: See `BatchJob`.
     """
 
     condition_field = "--where"
@@ -299,7 +301,7 @@ class Restoration(_Move):
     )
 
     def __init__(
-        self, connection: Connection, table: str, condition: str, **options: Unpack[SelectionOptions]
+        self, connection: Connection, table: str, condition: str, **options: Unpack[BatchOptions]
     ) -> None:
         deleted = f"deleted_{table}"
         text = f"RESTORE FROM {deleted} WHERE {condition}"
@@ -347,9 +349,7 @@ class Restoration(_Move):
             return self._number("select count(*) from {from} where {where}")
 
 
-def restore(
-    connection: Connection, table: str, condition: str, **options: Unpack[SelectionOptions]
-) -> Progress:
+def restore(connection: Connection, table: str, condition: str, **options: Unpack[BatchOptions]) -> Progress:
     """Restore deleted records, or resume a restoration that was stopped. See `Restoration`."""
     job = Restoration(connection, table, condition, **options)
     progress = job.claim()

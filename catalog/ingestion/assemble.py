@@ -9,7 +9,7 @@ from requests.adapters import BaseAdapter
 from catalog.core.errors import Fatal, MissingKey
 from catalog.core.secrets import Redactor, Secret
 from catalog.ingestion.addresses import host_of
-from catalog.ingestion.client import Client, Limits, user_agent
+from catalog.ingestion.client import Client
 from catalog.ingestion.counted import Counted
 from catalog.ingestion.credentials import Credentials, KeyCredentials
 from catalog.ingestion.pagination import Paginator
@@ -19,7 +19,9 @@ from catalog.ingestion.recorder import RecordingAdapter
 from catalog.ingestion.recording import find_recording
 from catalog.ingestion.registry import provider_class
 from catalog.ingestion.replay import ReplayAdapter
+from catalog.ingestion.sender import Limits
 from catalog.ingestion.transport import BaseUrlTransport
+from catalog.ingestion.user_agent import user_agent
 from catalog.ingestion.windows import Window, day_window
 
 

@@ -5,7 +5,8 @@ from typing import Literal
 
 from catalog.core.errors import HttpStatus, UnexpectedResponse, UnrecordedRequest
 from catalog.core.jsontypes import Json, JsonObject, Params
-from catalog.ingestion.client import Check, Client, Decoded
+from catalog.ingestion.client import Check, Client
+from catalog.ingestion.http_response import Decoded
 from catalog.ingestion.pagination import PAST_THE_END, Cursor, Listing, Page
 from catalog.ingestion.records import Raw
 from catalog.ingestion.responses import as_count, count_at, has, total_of, value_at

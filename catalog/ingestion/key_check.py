@@ -7,8 +7,9 @@ from typing import Literal, NamedTuple
 from catalog.core.errors import HttpStatus, KeyRefused, Retry, StopsPull, UnexpectedResponse
 from catalog.core.secrets import Secret
 from catalog.ingestion.assemble import client_for
-from catalog.ingestion.client import Client, Limits
+from catalog.ingestion.client import Client
 from catalog.ingestion.provider import Provider
+from catalog.ingestion.sender import Limits
 from catalog.ingestion.windows import day_window
 
 REFUSALS = (401, 403)

@@ -9,7 +9,8 @@ from requests.utils import parse_header_links
 from catalog.core.errors import UnexpectedResponse
 from catalog.core.jsontypes import Json, Params
 from catalog.ingestion.addresses import host_of
-from catalog.ingestion.client import Check, Client, Decoded
+from catalog.ingestion.client import Check, Client
+from catalog.ingestion.http_response import Decoded
 from catalog.ingestion.pagination import Cursor, Listing, Page
 from catalog.ingestion.responses import value_at
 

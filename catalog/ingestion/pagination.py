@@ -13,7 +13,8 @@ import msgspec
 
 from catalog.core.errors import HttpStatus, UnexpectedResponse, UnrecordedRequest
 from catalog.core.jsontypes import Json, JsonObject, Params
-from catalog.ingestion.client import Check, Client, Decoded
+from catalog.ingestion.client import Check, Client
+from catalog.ingestion.http_response import Decoded
 from catalog.ingestion.records import Raw
 from catalog.ingestion.responses import count_at, describe, has, items_at, total_of, value_at
 
@@ -214,7 +215,10 @@ class Listing(Paginator):
             total_of(body, self.total, len(items))
 
     def page(self, ask: Callable[[], Decoded], following: Callable[[Decoded], Json], param: str) -> Page:
-        """Request a page that names the next one; twice if it names none, and no total proves the end.
+        """Request a page that names the next one.
+
+        Without a total, nothing else proves the end, or that an empty page lacks nothing: such a page is
+        requested twice, and an empty one that names a next page is reported.
 
         Args:
             ask: Sends the request.
@@ -223,9 +227,13 @@ class Listing(Paginator):
         """
         answer = ask()
         after, earlier = following(answer), []
-        if not after and not self.total and (again := once_more(ask)):
+        doubtful = not self.total and not (after and self.listed(answer.body))
+        if doubtful and (again := once_more(ask)):
             earlier = lacking(self.listed(answer.body), self.listed(again.body))
-            answer, after = again, following(again)
+            answer, after = again, following(again) or after
         total = count_at(answer.body, self.total) if self.total else None
         items = [*self.listed(answer.body), *earlier]
-        return Page(items, {param: after} if after else None, total, earlier=len(earlier))
+        page = Page(items, {param: after} if after else None, total, earlier=len(earlier))
+        if after and not items and not self.total:
+            page.withheld = "a page in the middle holds 0 items, and no total proves that all came"
+        return page

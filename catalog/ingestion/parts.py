@@ -64,6 +64,8 @@ class Manifest(msgspec.Struct):
         shortfalls: Descriptions of what is missing compared with the announced totals.
         accepted: A person has accepted the shortfalls.
         attempts: (first page, attempt) in order; if empty, attempt 0 wrote all pages.
+        times: (first page, moment) in order: the pages from it on were read at that moment or later. If
+            empty, nothing but `started` is known.
         announced: Items that the API announced for all rounds; None if it did not for each of them, or before
             the last one has ended.
     """
@@ -84,6 +86,11 @@ class Manifest(msgspec.Struct):
     accepted: bool = False
     attempts: list[tuple[int, int]] = []
     announced: int | None = None
+    times: list[tuple[int, datetime]] = []
+
+    def first_page_since(self, moment: datetime) -> int | None:
+        """Return the first page that was surely read at a moment or later; None if there is none."""
+        return next((page for page, read in self.times if read >= moment and page < self.pages), None)
 
     def attempt_of(self, page: int) -> int:
         """Return the number of the attempt that wrote a page."""
@@ -93,6 +100,12 @@ class Manifest(msgspec.Struct):
 def pull_key(dag_id: str, run_id: str, day_shift: int) -> str:
     """Return what distinguishes a pull from others of its provider and time; the same for all attempts."""
     return sha256(f"{dag_id}/{run_id}/{day_shift}".encode()).hexdigest()[:8]
+
+
+def page_of(part: UPath) -> int:
+    """Return the number of the page in the name of a part; 0 if there is none."""
+    found = _OF_A_PAGE.search(part.name)
+    return int(found[1]) if found else 0
 
 
 class _File(NamedTuple):

@@ -32,6 +32,7 @@ from catalog.ingestion.windows import Window
 
 log = logging.getLogger(__name__)
 CLOCKS = timedelta(minutes=1)  # by which the clocks of a scheduler and a worker may differ
+TIME_STEP = timedelta(hours=1)  # how exactly it is noted when pages were read
 MAX_SKIPPED_IN_A_ROW = 10
 MAX_PAGES = 200_000  # of a round
 MAX_GAPS = 1000  # gaps are part of the state, which is written after each page
@@ -109,6 +110,7 @@ class Pull:
             state = self._state = self._resume() or self._begin()
             state.attempts = [a for a in state.attempts if a.first_page < state.pages]
             state.attempts.append(Attempt(state.pages, self.parts.attempt))
+            state.note_time(datetime.now(UTC))
             self._save_manifest(state)  # first: from here on, files of older manifests may be deleted
             self.parts.discard_from(state.pages)
             self._remember(state)
@@ -255,7 +257,9 @@ class Pull:
     # Pages
 
     def _one_page(self, state: State) -> None:
-        began = time.monotonic()
+        began, now = time.monotonic(), datetime.now(UTC)
+        if now - state.times[-1][1] >= TIME_STEP:
+            state.note_time(now)
         round_ = state.rounds[state.round]
         fixed = {**self.provider.params, **round_.params, **self._options.additional_query_params}
         pages = self.provider.pages
@@ -493,6 +497,7 @@ class Pull:
             shortfalls=[self._printable(text) for text in shortfalls[: completeness.SHOWN]],
             accepted=self._options.accept_shortfall,
             attempts=[(attempt.first_page, attempt.number) for attempt in state.attempts],
+            times=state.times,
         )
 
     def _printable(self, text: str) -> str:
@@ -515,7 +520,7 @@ class Pull:
         with contextlib.suppress(ValueError):  # until a page is read, a state that is not resumed is stored
             stored = restored(self._checkpoint.load())
             state = stored if stored.token == state.token else state
-        state.attempts = self._state.attempts
+        state.attempts, state.times = self._state.attempts, self._state.times
         with contextlib.suppress(Fenced):
             self._fence()
             self._save_manifest(state, error=error)

@@ -14,6 +14,7 @@ OTHER_MEDIA_TYPE = "file of another medium"
 
 # Skips, cleaned values and rejects by the load.
 DELETED = "deleted from the catalog"
+SUPERSEDED = "superseded by a later pull"
 SUPPRESSED = "left unchanged by a trigger or rule of the table"
 ALTERED = "changed back by a trigger of the table"  # a cleaned value
 URL_TAKEN = "URL belongs to another record"  # a reject
@@ -26,7 +27,7 @@ URL_TAKEN_HINT = (
 OTHER = "other reasons"  # beyond the limit of distinct ones
 
 READ_TWICE = frozenset((OVER_LIMIT, REPEATED, SEEN))  # read again, or only to find the end
-LEFT_ALONE = frozenset((DELETED, SUPPRESSED))  # good items that the catalog's owner does not want
+LEFT_ALONE = frozenset((DELETED, SUPERSEDED, SUPPRESSED))  # good items that the load does not write
 OWN_SKIPS = READ_TWICE | LEFT_ALONE  # skips that say nothing about the API
 
 

@@ -176,6 +176,7 @@ class State(msgspec.Struct, kw_only=True):
             states of earlier versions.
         rounds: All rounds of the pull.
         attempts: The attempts that wrote pages.
+        times: (first page, moment) in order: the pages from it on were read at that moment or later.
         round: Index of the current round.
         cursor: The next page; None at the beginning of a round.
         read: Items that were read in the current round.
@@ -202,6 +203,7 @@ class State(msgspec.Struct, kw_only=True):
     identity: JsonObject | None = msgspec.field(default=None, name="of")
     rounds: list[Round]
     attempts: list[Attempt] = []
+    times: list[tuple[int, datetime]] = []
     round: int = 0
     cursor: Cursor | None = None
     read: int = 0
@@ -220,6 +222,10 @@ class State(msgspec.Struct, kw_only=True):
     total: int = 0
     counts: dict[str, Counts] = {}
     version: int = STATE_VERSION
+
+    def note_time(self, now: datetime) -> None:
+        """Note that the pages from the next one on are read from now on."""
+        self.times = [*(time for time in self.times if time[0] < self.pages), (self.pages, now)]
 
     def written(self) -> int:
         """Return the number of rows of all media types."""

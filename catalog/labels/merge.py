@@ -12,9 +12,9 @@ from psycopg import sql
 
 from catalog.core.errors import Refused
 from catalog.core.sql_files import read_sql
+from catalog.database.batch_job import BatchOptions
 from catalog.database.batched_update import BatchedUpdate, Preview
 from catalog.database.batched_update import preview as preview_update
-from catalog.database.selections import SelectionOptions
 from catalog.database.statements import Update
 from catalog.labels.run import QUERY_ID, LabelRun, Outcome, State
 
@@ -48,7 +48,7 @@ def preview(run: LabelRun) -> tuple[Outcome, Preview]:
     return msgspec.structs.replace(_outcome(run, found.rows, 0), merged=False), found
 
 
-def merge(run: LabelRun, **options: Unpack[SelectionOptions]) -> Outcome:
+def merge(run: LabelRun, **options: Unpack[BatchOptions]) -> Outcome:
     """Merge the labels, or resume that.
 
     Args:

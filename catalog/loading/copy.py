@@ -15,7 +15,8 @@ _SHOWN = 200  # characters of a message
 # Errors that a bad line causes. Any other error has another cause and is raised.
 UNREADABLE = (
     psycopg.DataError,
-    psycopg.errors.NotNullViolation,
+    psycopg.errors.NotNullViolation,  # of a domain
+    psycopg.errors.CheckViolation,
     psycopg.errors.ProgramLimitExceeded,  # a value is too long
     psycopg.errors.StatementTooComplex,  # JSON is nested too deeply
 )

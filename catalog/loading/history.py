@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 from catalog.core.dates import utc
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.ingestion.completeness import Outcome
+from catalog.ingestion.completeness import DRIFT, Outcome
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.loading.report import LoadKey
 
@@ -79,16 +79,30 @@ def comparable_loads(
     ]
 
 
+class LaterLoad(msgspec.Struct, frozen=True):
+    """A load of a pull that began later than another one.
+
+    Attributes:
+        began: When its pull began.
+        moments: `last_synced_with_source` of the rows that it has written.
+        read_all: Its pull has read about all records of the other one, also those that it left unchanged.
+    """
+
+    began: datetime
+    moments: tuple[datetime, ...]
+    read_all: bool
+
+
 def later_loads(
     connection: Connection, provider: str, media_type: MediaType, manifest: Manifest
-) -> tuple[list[datetime], bool]:
-    """Return the moments of the loads of later pulls, and whether one of them read all of this one.
+) -> list[LaterLoad]:
+    """Return the loads of pulls that began later; usually there is none.
 
-    Usually there is none. A load sets `last_synced_with_source` of the rows that it writes to the moment of
-    its report. A whole pull of everything, or of the same time, has read the rows that it left unchanged,
-    too; not if it has fetched less than this one, or lacks what somebody has accepted, because what it has
-    not read may be older than this pull. Pulls are compared by their start. A load is not compared with an
-    earlier one of the same pull, nor with replays.
+    A later pull counts by its start. What it has written is newer. What it has read and left unchanged is,
+    too, but no row tells that, because unchanged rows are not written. So a whole pull of everything, or of
+    the same time, counts as having read all records of this one, unless it has fetched fewer than totals
+    may drift while a list is read, or lacks what somebody has accepted: what it has not read may be older
+    than this pull. A load is not compared with an earlier one of the same pull, nor with replays.
 
     Args:
         connection: Connection to the catalog database, in the transaction of the load.
@@ -97,11 +111,11 @@ def later_loads(
         manifest: Manifest of the pull that is loaded.
     """
     query = """
-        select coalesce(array_agg(finished_on), '{}'),
-               coalesce(bool_or(complete and whole and shortfalls = '[]' and in_all >= %(fetched)s
+        select pull_began, loaded_before || finished_on as moments,
+               complete and whole and shortfalls = '[]' and in_all >= %(fetched)s * (1 - %(drift)s)
                    and (window_start is null
                         or window_start <= %(start)s::timestamptz and window_end >= %(end)s::timestamptz)
-               ), false)
+               is true as read_all
           from (select *, sum(fetched) over (partition by dag_id, run_id, manifest_token)
                            as in_all  -- a dump has several loads
                   from ingestion_report
@@ -119,12 +133,13 @@ def later_loads(
         "token": manifest.token,
         "began": manifest.started,
         "fetched": manifest.counts.get(media_type, Counts()).fetched,
+        "drift": DRIFT,
         "start": start,
         "end": end,
         "skew": SKEW,
     }
-    [(moments, read_all)] = connection.execute(query, values).fetchall()
-    return moments, read_all
+    found = connection.execute(query, values).fetchall()
+    return [LaterLoad(began, tuple(moments), read_all) for began, moments, read_all in found]
 
 
 def last_whole(connection: Connection, names: Mapping[MediaType, str]) -> datetime | None:

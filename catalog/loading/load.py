@@ -8,7 +8,7 @@ that is repeated does nothing. A killed load leaves nothing behind: its loading 
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from psycopg import sql
 from upath import UPath
@@ -18,10 +18,10 @@ from catalog.core.media import MediaType
 from catalog.core.session import Connection, raise_memory
 from catalog.database.estimates import correct_estimate
 from catalog.ingestion.completeness import Expectations, unusual
-from catalog.ingestion.parts import Counts, Manifest
-from catalog.ingestion.reasons import ALTERED, DELETED, SUPPRESSED
+from catalog.ingestion.parts import Counts, Manifest, page_of
+from catalog.ingestion.reasons import ALTERED, DELETED, SUPERSEDED, SUPPRESSED
 from catalog.loading.copy import LineCopy, chunks, copy_exactly, lines_of
-from catalog.loading.history import comparable_loads, later_loads
+from catalog.loading.history import LaterLoad, comparable_loads, later_loads
 from catalog.loading.lines import LineCheck
 from catalog.loading.rejects import LIMIT, Rejects
 from catalog.loading.report import LoadKey, LoadReport, find, save
@@ -91,14 +91,10 @@ class Load:
                 self._progress(f"{self._media_type}: this pull was loaded before; nothing to do.")
                 self.repeated = True
                 return done
-            moments, read_since = later_loads(
-                self._connection, self._provider, self._media_type, self._manifest
-            )
-            self._statements.set(
-                later_loads=sql.SQL("{}::timestamptz[]").format(sql.Literal(moments)),
-                read_since=sql.Literal(read_since),
-            )
-            self._copy()
+            later = later_loads(self._connection, self._provider, self._media_type, self._manifest)
+            pages = {load: self._manifest.first_page_since(load.began) for load in later}
+            ends = self._copy(sorted({page for page in pages.values() if page is not None}))
+            self._statements.set(superseded=_superseded(pages, ends))
             marked = self._clean()
             written = Writing(self._statements, self._media_type, self._progress).run()
             if marked or written["url taken"] or written["refused"]:
@@ -114,16 +110,20 @@ class Load:
 
     # copy
 
-    def _copy(self) -> None:
+    def _copy(self, pages: list[int]) -> dict[int, int]:
+        """Fill the loading table; return the number of the last row before each of some pages of the pull."""
+        ends: dict[int, int] = {}
         execute = self._statements.execute
         execute("create unlogged table {loading} as select {columns} from {table} with no data")
         # `n` is the order of the lines, which may differ from the physical order (ctid).
         execute("alter table {loading} add n bigint generated always as identity, add rejected text")
         expected = self._counts.written
         if isinstance(self._source, sql.Composable):
-            what, rows, remedy = "the query", self._select(self._source), "clear the task"
+            what, rows = "the query", self._select(self._source)
+            remedy = "clear the task"
         else:
-            what, rows = f"{len(self._source)} parts", self._copy_files(self._source, expected)
+            what = f"{len(self._source)} parts"
+            rows, ends = self._copy_files(self._source, expected, pages)
             remedy = "if files are missing or altered, clear the pull with its downstream tasks"
         if rows + self._rejects.counts.total() != expected:
             raise Fatal(
@@ -134,27 +134,33 @@ class Load:
         execute("set local default_statistics_target = 10")
         execute("analyze {loading} (provider, foreign_identifier, url, rejected)")
         self._progress(f"{self._media_type}: copied {rows:,} rows from {what}")
+        return ends
 
     def _select(self, query: sql.Composable) -> int:
         return self._statements.execute("insert into {loading} ({columns}) {query}", query=query).rowcount
 
-    def _copy_files(self, parts: list[UPath], expected: int) -> int:
+    def _copy_files(self, parts: list[UPath], expected: int, pages: list[int]) -> tuple[int, dict[int, int]]:
         """Copy all parts; they may be deleted after they were listed."""
         try:
-            return self._copy_parts(parts, expected)
+            return self._copy_parts(parts, expected, pages)
         except FileNotFoundError as error:
             raise Fatal(
                 f"{error.filename or error} was deleted; nothing was loaded: clear the pull with its "
                 "downstream tasks."
             ) from error
 
-    def _copy_parts(self, parts: list[UPath], expected: int) -> int:
-        """Copy all parts at once, or check each line if PostgreSQL does not read each line as one row."""
+    def _copy_parts(self, parts: list[UPath], expected: int, pages: list[int]) -> tuple[int, dict[int, int]]:
+        """Copy all parts at once, or check each line if PostgreSQL does not read each line as one row.
+
+        Returns:
+            The number of rows; and page → the number of the last row before it.
+        """
         statement = self._statements.compose("copy {loading} ({columns}) from stdin")
-        problem = copy_exactly(self._connection, statement, chunks(parts), lambda: expected)
-        if problem is None:
-            return expected
-        log.warning("The parts cannot be copied at once (%s); checking each line.", problem)
+        if not pages:
+            problem = copy_exactly(self._connection, statement, chunks(parts), lambda: expected)
+            if problem is None:
+                return expected, {}
+            log.warning("The parts cannot be copied at once (%s); checking each line.", problem)
         check = LineCheck(self._media_type, self._widths())
         copy = LineCopy(
             self._connection,
@@ -163,7 +169,13 @@ class Load:
             refuse=self._refuse,
             limit=_MAX_UNKNOWN_FAULTS,
         )
-        return copy.run(lines_of(parts))
+        rows = begin = 0
+        ends: dict[int, int] = {}
+        for page in pages:
+            rows += copy.run(lines_of(part for part in parts if begin <= page_of(part) < page))
+            [(ends[page],)] = self._statements.execute("select coalesce(max(n), 0) from {loading}").fetchall()
+            begin = page
+        return rows + copy.run(lines_of(part for part in parts if begin <= page_of(part))), ends
 
     def _widths(self) -> dict[str, int | None]:
         """Return the maximum number of characters of each column; None for no limit."""
@@ -209,6 +221,8 @@ class Load:
         skipped = Counter(self._counts.skipped)
         if written["deleted"]:
             skipped[DELETED] += written["deleted"]
+        if written["superseded"]:
+            skipped[SUPERSEDED] += written["superseded"]
         if written["suppressed"]:
             skipped[SUPPRESSED] += written["suppressed"]
         cleaned = Counter(self._counts.cleaned)
@@ -242,6 +256,29 @@ class Load:
             self._connection, self._provider, self._media_type, manifest.window, excluding=self._key
         )
         return unusual(report.outcome(), before, self._expected)
+
+
+def _superseded(pages: Mapping[LaterLoad, int | None], ends: Mapping[int, int]) -> sql.Composable:
+    """Return the condition that a later pull has brought what row `old` holds, after row `new` was read.
+
+    Args:
+        pages: Later load → the first page that was read after its pull began; None if no page was.
+        ends: Page → the number of the last row before it.
+    """
+    either: list[sql.Composable] = [sql.SQL("false")]
+    for page in set(pages.values()):
+        loads = [load for load, first in pages.items() if first == page]
+        moments = [moment for load in loads for moment in load.moments]
+        either.append(
+            sql.SQL(
+                "({older} and ({read_all} or old.last_synced_with_source = any({moments}::timestamptz[])))"
+            ).format(
+                older=sql.SQL("true") if page is None else sql.SQL("new.n <= {}").format(ends[page]),
+                read_all=any(load.read_all for load in loads),
+                moments=moments,
+            )
+        )
+    return sql.SQL(" or ").join(either)
 
 
 def lock_provider(connection: Connection, media_type: MediaType, provider: str) -> None:

@@ -128,7 +128,9 @@ def save(connection: Connection, key: LoadKey, manifest: Manifest, report: LoadR
     }
     statement: LiteralString = """
         insert into ingestion_report ({names}) values ({values})
-        on conflict (dag_id, run_id, day_shift, media_type) do update set {renewed}, finished_on = now()
+        on conflict (dag_id, run_id, day_shift, media_type) do update set {renewed}, finished_on = now(),
+            loaded_before = case when ingestion_report.manifest_token = excluded.manifest_token
+                then ingestion_report.loaded_before || ingestion_report.finished_on else '{{}}' end
     """
     comma = sql.SQL(", ")
     renewed = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in values]

@@ -90,9 +90,9 @@ def placeholders(media_type: MediaType, provider: str, include_deleted: bool) ->
     - `file_gone`: whether an open removal of `old` is about the file of `new`
     - `unusable`: whether a row cannot be loaded; `reason`: the branches of a `case` that tell why
     - `url_taken`: the reason of rows whose URL belongs to another record
-    - `moves`: whether records make way for others that bring their URL; false to only classify the rows
+    - `among`: which of the new or the changed rows are written
 
-    `Load` adds `later_loads` and `read_since`, and `Writing` adds `staying`.
+    `Load` adds `superseded`, whether a later pull has brought what `old` holds, and `Writing` adds `staying`.
 
     Args:
         media_type: Media type of the rows.
@@ -133,5 +133,5 @@ def placeholders(media_type: MediaType, provider: str, include_deleted: bool) ->
             sql.SQL("when {} then {}").format(test, sql.Literal(reason)) for reason, test in reasons.items()
         ),
         "url_taken": sql.Literal(URL_TAKEN),
-        "moves": sql.SQL("true"),
+        "among": sql.SQL("true"),
     }

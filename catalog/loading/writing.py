@@ -2,8 +2,8 @@
 
 An attempt may turn out to be worthless; then its savepoint is rolled back, and the rows are classified again.
 Another writer may have inserted one of the new rows. A trigger or a constraint of an adopted table may keep
-a record from giving up its URL to another record of the load, or from taking its new one. Or a constraint
-refuses rows, which are rejected then.
+a record from giving up its URL to another record of the load, or from taking its new one. Or the table
+refuses rows, which are looked for then, and rejected.
 """
 
 import logging
@@ -16,7 +16,7 @@ from psycopg import sql
 
 from catalog.core.media import MediaType
 from catalog.database.suppression import suppressors
-from catalog.loading.constraints import VIOLATIONS, refuse_rows
+from catalog.loading.refusals import REFUSALS, Refusals, mark_refused
 from catalog.loading.statements import Statements
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,18 @@ class _UrlsKept(Exception):
         self.identifiers, self.constraint = identifiers, constraint
 
 
+class _UrlsFree(Exception):
+    """Rows were rejected because refused ones bring the same URL.
+
+    Attributes:
+        refused: The refused rows, and why.
+    """
+
+    def __init__(self, refused: dict[int, str]) -> None:
+        super().__init__(refused)
+        self.refused = refused
+
+
 class Writing:
     """Writes the rows of a loading table.
 
@@ -51,19 +63,24 @@ class Writing:
         self._statements, self._connection = statements, statements.connection
         self._media_type, self._progress = media_type, progress
         self._staying: list[UUID] = []  # records that keep their URLs
+        self._refusing = False  # the table refuses rows, which are looked for
+        self._refused: dict[int, str] = {}  # those that bring a URL which another row gets, and why
 
     def run(self) -> Counter[str]:
         """Return the number of rows by outcome.
 
         `altered` is the number of those of which a trigger kept old values, and `refused` that of those which
-        a constraint refuses.
+        the table refuses.
+
+        Raises:
+            Fatal: The table refuses too many rows.
         """
-        conflicts = refused = 0
+        conflicts = 0
         while True:
             self._statements.set(staying=sql.Literal([str(name) for name in self._staying]))
             try:
                 with self._connection.transaction():
-                    return self._write() + Counter(refused=refused)
+                    return self._write()
             except _UrlsKept as found:
                 self._staying += found.identifiers  # it grows each time, so this ends
                 log.warning(
@@ -72,22 +89,29 @@ class Writing:
                     f"{len(found.identifiers):,}",
                     found.constraint or suppressors(self._connection, self._media_type, "update"),
                 )
-            except VIOLATIONS as error:
-                marked = refuse_rows(self._statements, self._media_type, error)
-                if not marked:
-                    raise
-                refused += marked
-                log.warning("%s rows are rejected: %s", f"{marked:,}", error.diag.message_primary)
+            except _UrlsFree as found:
+                self._refused |= found.refused  # it grows each time, so this ends
             except (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected) as error:
                 conflicts += 1
                 if conflicts == _ATTEMPTS:
                     raise
+                # Not another writer's row twice, but an index that only an adopted table has.
+                self._refusing |= conflicts > 1 and isinstance(error, psycopg.errors.UniqueViolation)
                 log.info(
                     "A concurrent writer inserted the same row (%s); classifying again.",
                     error.diag.constraint_name or error.diag.message_primary,
                 )
+            except REFUSALS as error:
+                if self._refusing:
+                    raise
+                self._refusing = True
+                log.warning(
+                    "The table refuses rows (%s); looking for all of them.", error.diag.message_primary
+                )
 
     def _write(self) -> Counter[str]:
+        if self._refused:
+            mark_refused(self._statements, self._refused)
         self._statements.run("classify")
         makes_way = self._make_way()
         found = self._statements.run("outcomes").fetchall()
@@ -97,16 +121,23 @@ class Writing:
             f"{counted['unchanged']:,} unchanged, "
             f"{counted['url taken'] + counted['deleted']:,} not kept"
         )
-        if newer := counted.pop("newer", 0):
+        if superseded := counted["superseded"]:
             self._progress(
-                f"{self._media_type}: {newer:,} rows stay as they are, because a pull that began later "
-                "than this one has written them, or is whole and has read no fewer records."
+                f"{self._media_type}: {superseded:,} rows are superseded and stay as they are: a pull that "
+                "began after they were read has written them, or is whole and has read about as many records."
             )
-            counted["unchanged"] += newer
-        self._insert(counted)
-        self._update(counted)
+        refusals = Refusals(self._statements, self._media_type) if self._refusing else None
+        self._insert(counted, refusals)
+        self._update(counted, refusals)
+        self._statements.execute("set constraints all immediate")  # those that wait for the commit
         if makes_way and (stays := [name for (name,) in self._statements.run("without_url")]):
             raise _UrlsKept(stays)
+        if refusals and refusals.refused:
+            if self._statements.row("freed")[0]:
+                raise _UrlsFree(refusals.refused)
+            log.warning("%s rows are rejected, which the table refuses.", f"{len(refusals.refused):,}")
+            counted["refused"] = len(refusals.refused)
+        counted["refused"] += len(self._refused)
         return counted
 
     def _make_way(self) -> int:
@@ -114,16 +145,24 @@ class Writing:
         try:
             with self._connection.transaction():
                 makes_way, stays = self._statements.row("urls")
-        except psycopg.errors.CheckViolation as error:  # nobody can tell which records it is about
+        except REFUSALS as error:  # nobody can tell which records it is about
             holders = [name for (name,) in self._statements.run("holders")]
-            cause = error.diag.constraint_name or error.diag.message_primary
-            raise _UrlsKept(holders, f"the constraint {cause}") from None
+            name, said = error.diag.constraint_name, error.diag.message_primary
+            raise _UrlsKept(holders, f"the constraint {name}" if name else f"the error {said!r}") from None
         if stays:
             raise _UrlsKept(stays)
         return int(makes_way)
 
-    def _insert(self, counted: Counter[str]) -> None:
-        inserted = self._statements.run("insert").rowcount
+    def _execute(self, name: str, outcome: str, refusals: Refusals | None) -> tuple[int, int]:
+        """Execute the insert or the update; return the numbers of written and of refused rows."""
+        if refusals is None:
+            return self._statements.run(name).rowcount, 0
+        before = len(refusals.refused)
+        return refusals.write(name, outcome), len(refusals.refused) - before
+
+    def _insert(self, counted: Counter[str], refusals: Refusals | None) -> None:
+        inserted, refused = self._execute("insert", "new", refusals)
+        counted["new"] -= refused
         if inserted < counted["new"]:
             [inserted] = self._statements.row("inserted")
         if left := counted["new"] - inserted:
@@ -132,9 +171,10 @@ class Writing:
         counted["new"] = inserted
         counted["suppressed"] += left
 
-    def _update(self, counted: Counter[str]) -> None:
+    def _update(self, counted: Counter[str], refusals: Refusals | None) -> None:
         """Update, and look at the rows again if there is anything that can leave them, or keep old values."""
-        updated = self._statements.run("update").rowcount
+        updated, refused = self._execute("update", "changed", refusals)
+        counted["changed"] -= refused
         names = suppressors(self._connection, self._media_type, "update")
         if updated == counted["changed"] and not names:
             return

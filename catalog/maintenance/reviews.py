@@ -107,7 +107,8 @@ def write(github: GitHub, reminder: Reminder) -> None:
 def weekdays_since(base: date, today: date) -> int:
     """Return the number of weekdays after `base` up to and including `today`.
 
-    On a Monday, the result is 0 if `base` is within the last three days.
+    On a Monday it is 0 if `base` is on the weekend: reminders are written as the day begins, when nobody has
+    had a weekday for a review yet.
     """
     days = (today - base).days
     if today.weekday() == 0 and days < 3:

@@ -4,7 +4,7 @@ Only snapshots whose name starts with `airflow-managed-` are ever deleted.
 """
 
 import logging
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from catalog.core.errors import Fatal
 
@@ -12,6 +12,20 @@ RDS: TypeAlias = Any  # boto3's client, which has no types
 log = logging.getLogger(__name__)
 FAILED = "failed"  # status of a snapshot
 PREFIX = "airflow-managed-"  # other snapshots belong to others
+
+
+def listed(rds: RDS, database: str, kind: Literal["automated", "manual"]) -> list[Any]:
+    """Return what AWS says of the snapshots of an instance, but for those that have no time yet.
+
+    Args:
+        rds: boto3's client.
+        database: Identifier of the RDS instance.
+        kind: Who makes the snapshots: AWS, or others.
+    """
+    pages = rds.get_paginator("describe_db_snapshots").paginate(
+        DBInstanceIdentifier=database, SnapshotType=kind
+    )
+    return [found for page in pages for found in page["DBSnapshots"] if found.get("SnapshotCreateTime")]
 
 
 def create(rds: RDS, database: str, name: str) -> str:
@@ -78,16 +92,10 @@ def delete_previous(rds: RDS, database: str, keep: int) -> list[str]:
     """
     if keep < 1:
         raise ValueError(f"at least one snapshot must be kept, not {keep}")
-    pages = rds.get_paginator("describe_db_snapshots").paginate(
-        DBInstanceIdentifier=database, SnapshotType="manual"
-    )
     managed = [
         s
-        for page in pages
-        for s in page["DBSnapshots"]
-        if str(s.get("DBSnapshotIdentifier", "")).startswith(PREFIX)
-        and s.get("Status") == "available"
-        and s.get("SnapshotCreateTime")
+        for s in listed(rds, database, "manual")
+        if str(s.get("DBSnapshotIdentifier", "")).startswith(PREFIX) and s.get("Status") == "available"
     ]
     managed.sort(key=lambda s: s["SnapshotCreateTime"], reverse=True)
     deleted, faults = [], rds.exceptions

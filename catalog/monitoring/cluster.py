@@ -7,7 +7,7 @@ they are well.
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from elasticsearch import Elasticsearch, NotFoundError
 
@@ -17,8 +17,8 @@ from catalog.core.wording import join_first
 from catalog.data_refresh.search.client import ask
 from catalog.data_refresh.search.identity import identity_of, public
 from catalog.data_refresh.search.indexes import Indexes
+from catalog.monitoring.aliases import Alias, loss, read_aliases
 from catalog.monitoring.cluster_state import Cluster, Known, Problem, State
-from catalog.monitoring.refreshes import Alias, aliases, loss
 
 WAIT = 20  # seconds for a status that is only briefly not green, as while an index is created
 PATIENCE = 30.0  # seconds for which requests are repeated if the engine does not answer
@@ -40,26 +40,33 @@ _LEVELS = {  # watermark → what the engine does there; the highest first
 }
 _WATERMARK = "cluster.routing.allocation.disk.watermark"
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)(b|kb|mb|gb|tb|pb)", re.IGNORECASE)
-Promoted = Callable[[], Collection[MediaType]]
-CountOf = Callable[[Alias], int | None]
 _UNITS = {"b": 0, "kb": 1, "mb": 2, "gb": 3, "tb": 4, "pb": 5}
+
+
+class Readers(NamedTuple):
+    """What the readers of the aliases need, as far as others than the engine know it.
+
+    Attributes:
+        promoted: Returns the media types whose aliases must exist.
+        counted: Returns the number of documents that an alias should have; None if it is unknown.
+    """
+
+    promoted: Callable[[], Collection[MediaType]]
+    counted: Callable[[Alias], int | None] = lambda _: None
 
 
 def look(
     client: Elasticsearch,
     expected: int | None,
     before: Known | None = None,
+    readers: Readers | None = None,
     *,
-    promoted: Promoted | None = None,
-    counted: CountOf = lambda _: None,
     patience: float = PATIENCE,
     wait: float = WAIT,
 ) -> Cluster:
     """Return the state of a cluster, as `examine` does, but an engine that does not answer is a state too."""
     try:
-        return examine(
-            client, expected, before, promoted=promoted, counted=counted, patience=patience, wait=wait
-        )
+        return examine(client, expected, before, readers, patience=patience, wait=wait)
     except (CatalogError, NotFoundError) as error:
         return Cluster("unreachable", (Problem("unreachable", str(error)),))
 
@@ -68,9 +75,8 @@ def examine(
     client: Elasticsearch,
     expected: int | None = None,
     before: Known | None = None,
+    readers: Readers | None = None,
     *,
-    promoted: Promoted | None = None,
-    counted: CountOf = lambda _: None,
     patience: float = 0.0,
     wait: float = 0.0,
 ) -> Cluster:
@@ -80,8 +86,7 @@ def examine(
         client: Client of the engine.
         expected: Number of nodes; None if any number is right.
         before: The state that was reported last. A disk that is about to leave a watermark stays there.
-        promoted: Returns the media types whose aliases must exist; None if aliases are not looked at.
-        counted: Returns the number of documents that an alias should have; None if it is unknown.
+        readers: What the readers of the aliases need; None if aliases are not looked at.
         patience: Seconds for which requests are repeated.
         wait: Seconds for which a status that is not green may become green.
 
@@ -94,15 +99,16 @@ def examine(
     health: dict[str, Any] = indexes.ask(
         indexes.client.cluster.health, level="indices", wait_for_status="green", timeout=f"{wait:.0f}s"
     ).body
-    found = cache(lambda: aliases(client))
+    found = cache(lambda: read_aliases(client))
     problems = [
         *_read("indexes that are being built", lambda: _of_status(indexes, health)),
         *_of_nodes(health["number_of_nodes"], expected),
         *_read("disks", lambda: _of_disks(client, before.problems if before else ())),
         *_read("blocks", lambda: _of_blocks(client)),
-        *(_read("aliases", lambda: _of_aliases(found(), promoted())) if promoted else ()),
-        *(_read("documents", lambda: _of_documents(client, found(), counted)) if promoted else ()),
     ]
+    if readers:
+        problems += _read("aliases", lambda: _of_aliases(found(), readers.promoted()))
+        problems += _read("documents", lambda: _of_documents(client, found(), readers.counted))
     state: State = "well"
     if problems:
         state = "critical" if any(problem.critical for problem in problems) else "degraded"
@@ -213,15 +219,15 @@ def _needed(settings: Mapping[str, str], level: str, total: int) -> float:
         ValueError: The engine's setting cannot be understood.
     """
     value = settings[f"{_WATERMARK}.{level}"]
-    if (size := _size(value)) is not None:
+    if (size := _bytes(value)) is not None:
         return size
     share = float(value.removesuffix("%")) / 100 if value.endswith("%") else float(value)
-    headroom = _size(settings.get(f"{_WATERMARK}.{level}.max_headroom", ""))
+    headroom = _bytes(settings.get(f"{_WATERMARK}.{level}.max_headroom", ""))
     needed = total * (1 - share)
     return needed if headroom is None else min(needed, headroom)
 
 
-def _size(text: str) -> float | None:
+def _bytes(text: str) -> float | None:
     """Return the bytes that a setting such as `50gb` means; None if it is not a size."""
     match = _BYTES.fullmatch(text.strip())
     return float(match[1]) * 1024 ** _UNITS[match[2].lower()] if match else None
@@ -234,7 +240,7 @@ def _of_blocks(client: Elasticsearch) -> Iterator[Problem]:
         text = f"the whole cluster is blocked: {block['description']}"
         yield Problem(f"block {number}", text, critical=True)
     blocked = blocks.get("indices", {})
-    aliases = _aliases(client) if blocked else {}
+    aliases = _aliases_of_indexes(client) if blocked else {}
     for name, numbers in sorted(blocked.items()):
         if what := next((what for number, what in _READ_ONLY.items() if number in numbers), None):
             yield Problem(
@@ -254,7 +260,9 @@ def _of_aliases(found: Iterable[Alias], promoted: Collection[MediaType]) -> Iter
             )
 
 
-def _of_documents(client: Elasticsearch, found: Iterable[Alias], counted: CountOf) -> Iterator[Problem]:
+def _of_documents(
+    client: Elasticsearch, found: Iterable[Alias], counted: Callable[[Alias], int | None]
+) -> Iterator[Problem]:
     """Yield the aliases of readers of which many documents are missing."""
     indexes = Indexes(client, patience=0)
     for alias in found:
@@ -264,7 +272,7 @@ def _of_documents(client: Elasticsearch, found: Iterable[Alias], counted: CountO
             yield Problem(f"documents {alias.name}", said, critical=True, runbook="shrinking")
 
 
-def _aliases(client: Elasticsearch) -> dict[str, list[str]]:
+def _aliases_of_indexes(client: Elasticsearch) -> dict[str, list[str]]:
     """Return the aliases of all indexes, from the cluster's state: an index may refuse to tell its own."""
     wanted = "metadata.indices.*.aliases"
     found = ask(client.cluster.state, metric="metadata", filter_path=wanted)["metadata"]["indices"]

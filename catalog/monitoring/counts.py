@@ -3,7 +3,7 @@
 import msgspec
 from psycopg import sql
 
-from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.media import SHOWN, MediaType
 from catalog.core.session import Connection
 from catalog.database.estimates import analyzed_rows
 
@@ -47,7 +47,7 @@ class Records(msgspec.Struct, frozen=True):
 def records(connection: Connection) -> Records:
     """Count the records of small tables, and estimate those of large ones."""
     by_provider, totals = dict[tuple[MediaType, str], Number](), dict[MediaType, Number]()
-    for media_type in reversed(MEDIA_TYPES):
+    for media_type in SHOWN:
         exact = _is_small(connection, media_type)
         found = (_counted if exact else _estimated)(connection, media_type)
         by_provider |= {(media_type, provider): Number(number, exact) for provider, number in found}

@@ -9,9 +9,10 @@ from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
 from catalog.data_refresh.refresh_history import last_count
 from catalog.data_refresh.tables.shrinkage import NO_SOURCE
+from catalog.monitoring.aliases import Alias, Live, loss, lost_many
 from catalog.monitoring.cluster_state import Cluster, Problem
 from catalog.monitoring.finding import Finding, Severity
-from catalog.monitoring.refreshes import Alias, Live, Refreshed, loss, lost_many, promoted, refreshes
+from catalog.monitoring.refreshes import Refreshed, promoted, refreshes
 
 INDEXES_OVERDUE = timedelta(days=1)  # after which a refresh with live tables should have promoted its indexes
 LOOK_BACK = timedelta(days=7)  # within which lost documents are noticed

@@ -127,9 +127,9 @@ def merged(findings: Iterable[Finding], failed: dict[Key, Finding]) -> list[Find
 def _failed(airflow: Connection | Session, dag_ids: Collection[str]) -> dict[Key, datetime]:
     """Return when the newest run of each DAG ended, if it has failed.
 
-    That is the run that ended last: one that waits or runs says nothing yet. The success of a replay does not
-    either, because the provider was not asked, nor that of a limited pull. Nor does that of a run of a held
-    schedule, whose tasks were skipped.
+    That is the run that ended last: one that waits or runs says nothing yet. A replay does not, because
+    it asks the provider for nothing, nor does a limited pull: whoever tries one sees its end. Nor does the
+    success of a run of a held schedule, whose tasks were skipped.
     """
     latest = func.row_number().over(
         partition_by=_RUN.c.dag_id, order_by=(_RUN.c.end_date.desc(), _RUN.c.id.desc())
@@ -138,7 +138,7 @@ def _failed(airflow: Connection | Session, dag_ids: Collection[str]) -> dict[Key
     ended = (
         select(_RUN.c.dag_id, _RUN.c.run_id, _RUN.c.state, _RUN.c.end_date, latest.label("n"))
         .where(_RUN.c.dag_id.in_(dag_ids), _RUN.c.state.in_(_FINISHED))
-        .where(or_(_RUN.c.state == FAILED, and_(~held, *map(_is_unset, _NARROWED))))
+        .where(or_(_RUN.c.state == FAILED, ~held), *map(_is_unset, _NARROWED))
         .subquery()
     )
     newest = select(ended.c.dag_id, ended.c.run_id, ended.c.end_date).where(

@@ -4,7 +4,8 @@ Each finding names a row of the runbook (`docs/runbook.md`) by its anchor. What 
 too: a part that nobody could look at is not well.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import msgspec
@@ -29,6 +30,7 @@ Runbook = Literal[
     "silenced",
     "unknown",
 ]  # anchors of its rows
+Explain = Callable[[str, Exception], str]  # part, error → what users may see of it
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -55,6 +57,26 @@ class Finding(msgspec.Struct, frozen=True):
     task_id: str = ""
     map_index: int = -1
     page: str = ""
+
+
+class Findings(msgspec.Struct):
+    """What was found, part by part. A part that cannot be read is a finding, and costs the others nothing.
+
+    Attributes:
+        findings: What needs a person, in no order.
+        unread: The parts that could not be read, as findings.
+    """
+
+    findings: list[Finding] = []
+    unread: list[Finding] = []
+
+    @contextmanager
+    def part(self, name: str, explain: Explain) -> Iterator[None]:
+        """Turn an error into a finding about a part."""
+        try:
+            yield
+        except Exception as error:
+            self.unread.append(unknown(name, explain(name, error)))
 
 
 def unknown(part: str, why: str) -> Finding:

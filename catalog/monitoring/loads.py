@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
+from psycopg import sql
 
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.reasons import added_up
 from catalog.ingestion.shortfalls import flags
-from catalog.monitoring.rows import numbers, rows, texts
+from catalog.monitoring.rows import numbers, rows, statement, texts
 from catalog.monitoring.sources import Source, columns_of
 
 WEEKS = 26  # of a chart of growth
@@ -20,9 +21,14 @@ RECENT = 20  # loads of a sparkline
 KEPT = timedelta(days=31)  # for which a pull that is not whole is reported at least, unless a later one is
 AHEAD = 1  # days by which a window may end in the future: today's, in any time zone
 State = Literal["fresh", "late", "never"]
-COLUMNS = """dag_id, run_id, day_shift, finished_on, window_start, window_end, complete, whole, replayed,
-    shortfalls, accepted, announced, fetched, inserted, updated, unchanged, skipped, rejected,
-    skipped_reasons, rejected_reasons, cleaned_reasons, pull_seconds, load_seconds"""
+COLUMNS = sql.SQL(
+    "dag_id, run_id, day_shift, finished_on, window_start, window_end, complete, whole, replayed,"
+    " shortfalls, accepted, announced, fetched, inserted, updated, unchanged, skipped, rejected,"
+    " skipped_reasons, rejected_reasons, cleaned_reasons, pull_seconds, load_seconds"
+)
+# Loads that lack something which the provider has or may have. Those of a recording, and those that their
+# conf limits, are not answers of the provider.
+FELL_SHORT = sql.SQL("not replayed and (not complete or (not whole and shortfalls <> '[]'))")
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -88,16 +94,16 @@ class Freshness(msgspec.Struct, frozen=True):
 
 def last_loads(connection: Connection, wanted: Sequence[Source]) -> dict[Source, list[Load]]:
     """Return the newest loads of each source, oldest first."""
-    query = f"""
+    query = sql.SQL("""
         select s.n, r.*
           from unnest(%s::text[], %s::text[]) with ordinality s (provider, media_type, n)
          cross join lateral (
-             select {COLUMNS} from ingestion_report i
+             select {columns} from ingestion_report i
               where i.provider = s.provider and i.media_type = s.media_type
               order by finished_on desc limit %s
          ) r
          order by s.n, r.finished_on
-    """  # noqa: S608 - the columns are a literal of this module
+    """).format(columns=COLUMNS)
     found: dict[Source, list[Load]] = {source: [] for source in wanted}
     for row in rows(connection, query, [*columns_of(wanted), RECENT]):
         found[wanted[row.pop("n") - 1]].append(_load(row))
@@ -106,10 +112,10 @@ def last_loads(connection: Connection, wanted: Sequence[Source]) -> dict[Source,
 
 def history(connection: Connection, source: Source, limit: int) -> list[Load]:
     """Return the newest loads of a source, newest first."""
-    query = f"""
-        select {COLUMNS} from ingestion_report where provider = %s and media_type = %s
+    query = sql.SQL("""
+        select {columns} from ingestion_report where provider = %s and media_type = %s
          order by finished_on desc limit %s
-    """  # noqa: S608 - the columns are a literal of this module
+    """).format(columns=COLUMNS)
     return [_load(row) for row in rows(connection, query, [source.name, source.media_type, limit])]
 
 
@@ -126,23 +132,11 @@ def loads_of(
         media_type: Media type.
         moments: Times of records.
     """
-    query = f"""
-        select {COLUMNS} from ingestion_report
+    query = sql.SQL("""
+        select {columns} from ingestion_report
          where provider = %s and media_type = %s and finished_on = any(%s) order by finished_on
-    """  # noqa: S608 - the columns are a literal of this module
+    """).format(columns=COLUMNS)
     return [_load(row) for row in rows(connection, query, [name, media_type, list(moments)])]
-
-
-# Loads that lack something which the provider has or may have. Those of a recording, and those that their
-# conf limits, are not answers of the provider.
-FELL_SHORT = "not replayed and (not complete or (not whole and shortfalls <> '[]'))"
-# Whole pulls that came after a load `i` of a source `s`. Together they cover its window if one of them covers
-# its beginning, and each that ends within it is continued by another one. A pull of everything that began
-# before the one that fell short was only loaded later.
-_LATER = """(select window_start, window_end from whole_pull
-              where provider = i.provider and media_type = i.media_type
-                and finished_on > i.finished_on and finished_on >= s.since
-                and (window_start is not null or i.pull_began is null or fresh_on >= i.pull_began))"""
 
 
 def not_whole(connection: Connection, wanted: Sequence[Source], now: datetime) -> dict[Source, list[Load]]:
@@ -156,27 +150,9 @@ def not_whole(connection: Connection, wanted: Sequence[Source], now: datetime) -
         wanted: The sources.
         now: The current time.
     """
-    query = f"""
-        select s.n, r.*
-          from unnest(%(names)s::text[], %(types)s::text[], %(since)s::timestamptz[])
-               with ordinality s (provider, media_type, since, n)
-         cross join lateral (
-             select distinct on (window_start, window_end) {COLUMNS} from ingestion_report i
-              where i.provider = s.provider and i.media_type = s.media_type and finished_on >= s.since
-                and {FELL_SHORT}
-                and not exists (select from {_LATER} w where w.window_start is null)
-                and not (
-                    exists (select from {_LATER} w
-                             where i.window_start between w.window_start and w.window_end)
-                    and not exists (select from {_LATER} w
-                                     where w.window_end >= i.window_start and w.window_end < i.window_end
-                                       and not exists (select from {_LATER} x
-                                                        where x.window_start <= w.window_end
-                                                          and x.window_end > w.window_end)))
-              order by window_start, window_end, finished_on desc
-         ) r
-         order by s.n, r.finished_on desc
-    """  # noqa: S608 - literals of this module
+    query = statement(
+        "not_whole", columns=COLUMNS, fell_short=FELL_SHORT, later=statement("later_whole_pulls")
+    )
     found: dict[Source, list[Load]] = {}
     names, types = columns_of(wanted)
     since = [now - max(KEPT, allowed_age(source.declaration)) for source in wanted]
@@ -195,25 +171,10 @@ def _load(row: dict[str, Any]) -> Load:
 
 def freshness(connection: Connection, wanted: Sequence[Source], now: datetime) -> dict[Source, Freshness]:
     """Compare the newest whole pull of each source with its schedule."""
-    query = """
-        select s.n, w.fresh_on, f.first_load
-          from unnest(%(names)s::text[], %(types)s::text[]) with ordinality s (provider, media_type, n)
-          left join lateral (
-              select fresh_on from whole_pull w
-               where w.provider = s.provider and w.media_type = s.media_type and w.fresh_on <= %(until)s
-               order by fresh_on desc limit 1
-          ) w on true
-          left join lateral (
-              select finished_on as first_load from ingestion_report i
-               where w.fresh_on is null and i.provider = s.provider and i.media_type = s.media_type
-                 and not i.replayed and i.finished_on <= %(until)s
-               order by finished_on limit 1
-          ) f on true
-    """
     found = {}
     names, types = columns_of(wanted)
     values = {"names": names, "types": types, "until": now + timedelta(days=AHEAD)}
-    for row in rows(connection, query, values):
+    for row in rows(connection, statement("freshness"), values):
         source, last, first = wanted[row["n"] - 1], row["fresh_on"], row["first_load"]
         due = since + allowed_age(source.declaration) if (since := last or first) else None
         late = due is not None and now > due

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from psycopg import sql
 
-from catalog.core.media import MEDIA_TYPES
+from catalog.core.media import SHOWN
 from catalog.core.session import Connection
 from catalog.monitoring.rows import rows
 from catalog.monitoring.sources import Source
@@ -44,7 +44,7 @@ class Popularity(msgspec.Struct, frozen=True):
 def metrics(connection: Connection) -> list[Popularity]:
     """Return the metrics of all providers."""
     found: list[dict[str, Any]] = []
-    for media_type in reversed(MEDIA_TYPES):
+    for media_type in SHOWN:
         query = sql.SQL(
             "select {} as media_type, provider, metric, percentile, val, constant, refreshed_constant "
             "from {} order by provider"

@@ -1,22 +1,15 @@
-"""Data refreshes: their history, and where the aliases of the search engine point."""
+"""The history of data refreshes, as the catalog database has it."""
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from elasticsearch import Elasticsearch, NotFoundError
+from psycopg import sql
 
-from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.core.settings import STAGING_SEARCH
-from catalog.data_refresh.search.client import ask
-from catalog.data_refresh.search.identity import filtered_name, is_filtered
-from catalog.data_refresh.search.indexes import Indexes, SeveralIndexes
-from catalog.monitoring.rows import numbers, rows
-
-SHRUNK = 0.2  # share of documents that disappeared
-NOTICEABLE = 100  # documents; smaller losses are not a finding, unless none is left
+from catalog.monitoring.rows import numbers, rows, statement
 
 
 class Refreshed(msgspec.Struct, frozen=True):
@@ -47,189 +40,26 @@ class Refreshed(msgspec.Struct, frozen=True):
     documents: dict[str, int] | None
 
 
-class Alias(msgspec.Struct, frozen=True):
-    """An alias of the search engine.
-
-    Attributes:
-        name: Name of the alias.
-        media_type: Media type of its documents.
-        index: Index to which it points; None if it does not exist, or points at several.
-        documents: Number of documents.
-        size: Bytes on disk, without replicas.
-        policy: Digest of the tag policy of the documents; "" if it is unknown.
-        problem: What is wrong with where it points; "" otherwise.
-        uuid: The engine's uuid of the index.
-    """
-
-    name: str
-    media_type: MediaType
-    index: str | None
-    documents: int = 0
-    size: int = 0
-    policy: str = ""
-    problem: str = ""
-    uuid: str = ""
-
-    def fault(self, *, promoted: bool) -> str:
-        """Return what is wrong with the alias; "" if nothing is.
-
-        Args:
-            promoted: A refresh of the media type has been promoted, so the alias must exist.
-        """
-        if not self.problem and self.index is None and promoted:
-            return "no index is behind it, although a refresh was promoted; nothing is found"
-        return self.problem
-
-
-class Live(msgspec.Struct, frozen=True):
-    """What the search engine serves.
-
-    Attributes:
-        aliases: Aliases of the API, and those of full staging indexes if they exist.
-        documents: Media type → source → number of documents behind the main alias; without the media types
-            whose alias points at several indexes.
-    """
-
-    aliases: list[Alias]
-    documents: dict[MediaType, dict[str, int]]
-
-
-_REFRESHES = """
-    select number, t.dag_id, t.run_id, plan ->> 'media_type' as media_type,
-           coalesce(plan ->> 'mode', 'full') as mode, coalesce(plan ->> 'reason', '') as reason,
-           stage, begun_on, t.given_up_for as ended_for,
-           plan -> 'documents' -> (plan ->> 'media_type') as documents
-      from refresh r join turn t using (number)
-     where plan ->> 'media_type' = %(media_type)s
-       and plan ->> 'search' is distinct from %(staging)s
-       and coalesce(plan ->> 'mode', 'full') not in ('copy', 'alias')
-"""
-
-
 def refreshes(connection: Connection, media_type: MediaType, limit: int) -> list[Refreshed]:
     """Return the newest refreshes of production of a media type, newest first."""
-    query = f"{_REFRESHES} order by number desc limit %(limit)s"
+    query = sql.SQL("{} order by number desc limit %(limit)s").format(statement("refreshes"))
     return _refreshed(connection, query, {"media_type": media_type, "limit": limit})
 
 
 def promoted(connection: Connection, media_type: MediaType, since: datetime) -> list[Refreshed]:
     """Return the promoted refreshes of a media type since a moment, or else the last one; newest first."""
-    query = f"""
-        with promoted as ({_REFRESHES} and stage = 'promoted')
+    query = sql.SQL("""
+        with promoted as ({} and stage = 'promoted')
         select * from promoted
          where begun_on >= %(since)s or number = (select max(number) from promoted)
          order by number desc
-    """  # noqa: S608 - a literal of this module
+    """).format(statement("refreshes"))
     return _refreshed(connection, query, {"media_type": media_type, "since": since})
 
 
-def _refreshed(connection: Connection, query: str, values: dict[str, Any]) -> list[Refreshed]:
+def _refreshed(connection: Connection, query: sql.Composed, values: dict[str, Any]) -> list[Refreshed]:
     found = []
     for row in rows(connection, query, {**values, "staging": STAGING_SEARCH}):
         before = row.pop("documents")
         found.append(Refreshed(**row, documents=numbers(before) if isinstance(before, dict) else None))
     return found
-
-
-def live(client: Elasticsearch, media_types: Sequence[MediaType] = MEDIA_TYPES) -> Live:
-    """Return what the engine serves.
-
-    Args:
-        client: Client of the engine.
-        media_types: Whose aliases and documents.
-
-    Raises:
-        Retry: The engine does not answer.
-    """
-    search, found = Indexes(client, patience=0), aliases(client, media_types, measured=True)
-    lost = {alias.name for alias in found if alias.problem and not alias.index}
-    return Live(found, {m: search.sources(m) for m in reversed(media_types) if m not in lost})
-
-
-def aliases(
-    client: Elasticsearch, media_types: Sequence[MediaType] = MEDIA_TYPES, *, measured: bool = False
-) -> list[Alias]:
-    """Return the aliases of media types: those of the API, and those of full staging indexes that exist.
-
-    Args:
-        client: Client of the engine.
-        media_types: The media types.
-        measured: With the number and the size of their documents, which a closed index does not tell.
-
-    Raises:
-        Retry: The engine does not answer.
-    """
-    search, found = Indexes(client, patience=0), list[Alias]()
-    for media_type in reversed(media_types):
-        for name in (media_type, filtered_name(media_type), f"{media_type}-full"):
-            alias = _alias(search, name, media_type, measured=measured)
-            if alias.index or alias.problem or not name.endswith("-full"):
-                found.append(alias)
-    return found
-
-
-def _alias(search: Indexes, name: str, media_type: MediaType, *, measured: bool) -> Alias:
-    try:
-        index = search.resolve_alias(name)
-    except SeveralIndexes as several:
-        return Alias(name, media_type, None, problem=str(several))
-    if index is None:
-        return Alias(name, media_type, None)
-    identity = search.identity(index)
-    meta = identity.meta if identity else {}
-    return Alias(
-        name,
-        media_type,
-        index,
-        search.count(name) if measured else 0,
-        _size(search.client, index) if measured else 0,
-        str(meta.get("tag_policy_digest", "")),
-        _misdirected(search, name, media_type, index, meta),
-        identity.uuid if identity else "",
-    )
-
-
-def lost_many(before: int, now: int) -> bool:
-    """Return whether enough documents are missing to be a finding."""
-    return before - now >= max(NOTICEABLE, SHRUNK * before)
-
-
-def loss(alias: Alias, counted: int, documents: int) -> str:
-    """Say how many documents of an alias are missing; "" if there are not many.
-
-    Args:
-        alias: The alias.
-        counted: Number of documents that was recorded when its index was counted last.
-        documents: Their number now.
-    """
-    if not lost_many(counted, documents) and (documents or not counted):
-        return ""
-    return f"{documents:,} documents are searched, {counted:,} when {alias.index} was counted"
-
-
-def _misdirected(
-    search: Indexes, name: str, media_type: MediaType, index: str, meta: Mapping[str, Any]
-) -> str:
-    """Say what is wrong with the index behind an alias; "" if nothing is."""
-    filtered = is_filtered(name)
-    if (of := meta.get("media_type", media_type)) != media_type:
-        return f"the alias points at {index}, whose documents are of {of}."
-    if filtered and media_type in search.aliases(index):
-        return f"the alias points at {index}, as {media_type} does, so sensitive media are not left out."
-    if filtered and not is_filtered(index):
-        return (
-            f"the alias points at {index}, which is not a filtered index, so that sensitive media are found."
-        )
-    if not filtered and is_filtered(index):
-        return f"the alias points at {index}, a filtered index, so that media are not found."
-    if search.hides(name):
-        return f"the alias has a filter of its own, so that not all documents of {index} are found."
-    return ""
-
-
-def _size(client: Elasticsearch, index: str) -> int:
-    try:
-        stats = ask(client.indices.stats, index=index, metric="store")
-    except NotFoundError:
-        return 0
-    return int(stats["_all"]["primaries"]["store"]["size_in_bytes"])

@@ -1,17 +1,20 @@
-"""Rows of a query as dictionaries."""
+"""Queries in files, and rows of a query as dictionaries."""
 
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.json import JsonbLoader
 
 from catalog.core.session import Connection
+from catalog.core.sql_files import read_sql
 
 MAX_NUMBER = 2**63 - 1  # of a number of things, as in the database
 EARLIEST, LATEST = (moment.replace(tzinfo=UTC) for moment in (datetime.min, datetime.max))
@@ -34,6 +37,11 @@ class _AnyJson(JsonbLoader):
         with suppress(ValueError, RecursionError):
             return super().load(data)
         return bytes(data).removeprefix(b"\x01").decode()  # the version of the binary format
+
+
+def statement(name: str, **parts: sql.Composable) -> sql.Composed:
+    """Return the query in the file `sql/<name>.sql`, with these parts in place of its placeholders."""
+    return sql.SQL(read_sql(Path(__file__).parent / "sql" / f"{name}.sql")).format(**parts)
 
 
 def rows(

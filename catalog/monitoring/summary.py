@@ -1,33 +1,25 @@
-"""What the dashboard's first page and `catalog status` show, collected part by part.
+"""What the dashboard's first page and `catalog status` show, collected part by part."""
 
-A part that cannot be read is a finding, and costs the other parts nothing.
-"""
-
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from datetime import datetime
 
-import msgspec
 from elasticsearch import Elasticsearch
 
 from catalog.core.session import Connection
-from catalog.monitoring import catalog_health, cluster, counts, dataset, engine_health, loads, refreshes
+from catalog.monitoring import aliases, catalog_health, cluster, counts, dataset, engine_health, loads
+from catalog.monitoring.aliases import Live
 from catalog.monitoring.counts import Records
 from catalog.monitoring.dataset import Published
-from catalog.monitoring.finding import Finding, unknown
+from catalog.monitoring.finding import Explain, Findings
 from catalog.monitoring.loads import Load
-from catalog.monitoring.refreshes import Live
 from catalog.monitoring.sources import Source
 
-Explain = Callable[[str, Exception], str]  # part, error → what users may see of it
 
-
-class Summary(msgspec.Struct):
-    """What is known.
+class Summary(Findings):
+    """What is known of the databases and the search engine.
 
     Attributes:
-        findings: What needs a person, in no order.
-        unread: The parts that could not be read, as findings.
         newest: The newest load of each source, newest first; None if they could not be read.
         records: Numbers of records; None if they could not be read.
         growth: Monday and the records inserted in that week, of the last half year; None if they could not be
@@ -36,21 +28,11 @@ class Summary(msgspec.Struct):
         live: What the search engine serves; None if it could not be read.
     """
 
-    findings: list[Finding] = []
-    unread: list[Finding] = []
     newest: list[tuple[Source, Load]] | None = None
     records: Records | None = None
     growth: list[tuple[datetime, int]] | None = None
     dataset: Published | None = None
     live: Live | None = None
-
-    @contextmanager
-    def part(self, name: str, explain: Explain) -> Iterator[None]:
-        """Turn an error into a finding about a part."""
-        try:
-            yield
-        except Exception as error:
-            self.unread.append(unknown(name, explain(name, error)))
 
 
 def summarize(
@@ -86,7 +68,7 @@ def summarize(
         for finding in engine_health.engine_findings(cluster.examine(engine(), nodes)):
             (known.unread if finding.runbook == "unknown" else known.findings).append(finding)
     with known.part("the live indexes", explain):
-        known.live = refreshes.live(engine())
+        known.live = aliases.live(engine())
         with database() as connection:
             known.findings += engine_health.index_findings(known.live, connection, now)
     return known

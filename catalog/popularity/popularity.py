@@ -7,7 +7,8 @@ whose score differs under the current constant. The SQL function `popularity_sco
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
+from uuid import UUID
 
 import msgspec
 from psycopg import sql
@@ -28,6 +29,7 @@ MAX_CONSTANT = 1e100  # the greatest constant that popularity_score accepts
 # then changes by the same share at most, less than the 0.4 % that a rank feature of the index distinguishes.
 PRECISION = 0.002
 MAX_LOST = 0.5  # share of the records with a metric above 0 that may have lost it since the last refresh
+SAMPLE = 1000  # records with a metric that are remembered
 _FUNCTIONS = Path(__file__).with_name("functions.sql")
 
 
@@ -43,7 +45,6 @@ class Metric(msgspec.Struct, frozen=True):
         constant: The current constant; None if there is no value.
         refreshed: The constant that all rows are scored with; None if some may have scores of another one.
         records: Number of records with a metric above 0 when `value` was determined; None if unknown.
-        others: Number of records without one then; None if unknown.
     """
 
     provider: str
@@ -53,12 +54,17 @@ class Metric(msgspec.Struct, frozen=True):
     constant: float | None
     refreshed: float | None
     records: int | None
-    others: int | None
 
     @property
     def is_due(self) -> bool:
         """True if rows may have scores of another constant."""
         return self.constant is not None and self.constant != self.refreshed
+
+
+class _Counted(NamedTuple):
+    number: int  # of a provider's records
+    records: int  # those with a metric above 0
+    sample: list[UUID]  # some of these
 
 
 def configured(media_type: MediaType) -> dict[str, str]:
@@ -104,7 +110,7 @@ def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
                        val = case when (m.metric, m.percentile) = (excluded.metric, excluded.percentile)
                                   then m.val end,
                        records = case when m.metric = excluded.metric then m.records end,
-                       others = case when m.metric = excluded.metric then m.others end,
+                       sample = case when m.metric = excluded.metric then m.sample end,
                        refreshed_constant = case when m.metric = excluded.metric then m.refreshed_constant end
                     """,
                     media_type,
@@ -141,7 +147,8 @@ def refresh_constant(
         The stored metric.
 
     Raises:
-        Fatal: More than MAX_LOST of the records that had a metric above 0, and not just a few, have lost it.
+        Fatal: More than MAX_LOST of the records that had a metric above 0 and are still in the catalog, and
+            not just a few, have lost it.
     """
     before = metric_of(connection, media_type, provider)
     with connection.transaction():
@@ -151,8 +158,8 @@ def refresh_constant(
             _sql("select {percentile}(%s, %s, %s)", media_type),
             [provider, before.metric, before.percentile],
         )
-    records, others = _with_metric(connection, before, media_type, timeout)
-    if not accept_lost and (lost := _lost(before, records, others)):
+    now = _with_metric(connection, before, media_type, timeout)
+    if not accept_lost and (lost := _lost(connection, before, media_type, now)):
         raise Fatal(
             f"{provider}: {lost}; does its API still send them? Constant and scores stay. Correct the "
             f"mapping and pull again. If it is right, trigger {media_type}_popularity_refresh with the conf "
@@ -161,8 +168,8 @@ def refresh_constant(
     if at_percentile is None:
         if accept_lost:
             connection.execute(
-                _sql("update {metrics} set (records, others) = (%s, %s) where provider = %s", media_type),
-                [records, others, provider],
+                _sql("update {metrics} set (records, sample) = (%s, %s) where provider = %s", media_type),
+                [now.records, now.sample, provider],
             )
         return metric_of(connection, media_type, provider)
     constant = min((1 - before.percentile) / before.percentile * (at_percentile or 1), MAX_CONSTANT)
@@ -177,7 +184,7 @@ def refresh_constant(
             _sql(
                 """
                 update {metrics}
-                   set val = %(value)s, constant = %(constant)s, records = %(records)s, others = %(others)s,
+                   set val = %(value)s, constant = %(constant)s, records = %(records)s, sample = %(sample)s,
                        refreshed_constant = case when constant = %(constant)s then refreshed_constant end
                  where provider = %(provider)s
                 """,
@@ -186,38 +193,50 @@ def refresh_constant(
             {
                 "value": at_percentile,
                 "constant": constant,
-                "records": records,
-                "others": others,
+                "records": now.records,
+                "sample": now.sample,
                 "provider": provider,
             },
         )
     return metric_of(connection, media_type, provider)
 
 
-def _lost(before: Metric, records: int, others: int) -> str | None:
+def _lost(connection: Connection, before: Metric, media_type: MediaType, now: _Counted) -> str | None:
     """Describe how many records have lost their metric, if they are too many.
 
-    Records that were deleted have lost nothing: who loses a metric is one more of the others. New records
-    without a metric do not count, and a few records are no finding.
+    Totals do not tell: records are deleted, and others get a metric. So those that had one are asked. A few
+    records are no finding.
 
     Args:
+        connection: Connection to the catalog database.
         before: The stored metric.
-        records: Number of records that have a metric above 0 now.
-        others: Number of records without one.
+        media_type: Media type of the records.
+        now: How many records have a metric now.
     """
-    if before.records is None:  # an earlier release has determined the value, or an adopted catalog has one
-        is_lost = before.refreshed is not None and before.value and not records and others >= NOTICEABLE
+    sample = value(
+        connection, _sql("select sample from {metrics} where provider = %s", media_type), [before.provider]
+    )
+    if sample is None:  # an earlier release has determined the value, or an adopted catalog has one
+        had_some = before.records or (before.refreshed is not None and before.value)
+        is_lost = had_some and not now.records and now.number >= NOTICEABLE
         return f"no record has {before.metric} above 0 any more" if is_lost else None
-    lost = min(before.records - records, others - (before.others or 0))
-    if lost < NOTICEABLE or lost <= MAX_LOST * before.records:
+    [(left, there)] = connection.execute(
+        _sql(
+            "select count(*) filter (where metric_value(meta_data, %s) > 0), count(*)"
+            " from {table} where identifier = any(%s)",
+            media_type,
+        ),
+        [before.metric, sample],
+    ).fetchall()
+    lost = there - left
+    if lost < NOTICEABLE or lost <= MAX_LOST * there:
         return None
-    return f"of {before.records:,} records with {before.metric} above 0, {lost:,} have lost them"
+    return f"of {there:,} sampled records that had {before.metric} above 0, {lost:,} have lost it"
 
 
-def _with_metric(
-    connection: Connection, metric: Metric, media_type: MediaType, timeout: float
-) -> tuple[int, int]:
-    """Return the number of records with a metric above 0, and of others."""
+def _with_metric(connection: Connection, metric: Metric, media_type: MediaType, timeout: float) -> _Counted:
+    """Count a provider's records, and those with a metric above 0; choose some of these by their hashes."""
+    values = {"metric": metric.metric, "provider": metric.provider, "sample": SAMPLE}
     with connection.transaction():
         limit_statements(connection, timeout)
         [(records, number)] = connection.execute(
@@ -226,16 +245,25 @@ def _with_metric(
                 " from {table} where provider = %(provider)s",
                 media_type,
             ),
-            {"metric": metric.metric, "provider": metric.provider},
+            values,
         ).fetchall()
-    return records, number - records
+        sample = connection.execute(
+            _sql(
+                "select identifier from {table}"
+                " where provider = %(provider)s and metric_value(meta_data, %(metric)s) > 0"
+                " order by md5(identifier::text) limit %(sample)s",
+                media_type,
+            ),
+            values,
+        ).fetchall()
+    return _Counted(number, records, [identifier for (identifier,) in sample])
 
 
 def metric_of(connection: Connection, media_type: MediaType, provider: str) -> Metric:
     """Return the stored metric of a provider. Raises LookupError if there is none."""
     row = connection.execute(
         _sql(
-            "select provider, metric, percentile, val, constant, refreshed_constant, records, others"
+            "select provider, metric, percentile, val, constant, refreshed_constant, records"
             " from {metrics} where provider = %s",
             media_type,
         ),

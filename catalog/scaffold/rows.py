@@ -11,8 +11,9 @@ import orjson
 from upath import UPath
 
 from catalog.cli import program
-from catalog.cli.ingest import RECORDED, mapping_tracebacks, show_rejects
 from catalog.cli.program import err
+from catalog.cli.pull_output import mapping_tracebacks, show_rejects
+from catalog.cli.pulling import RECORDED
 from catalog.core.columns import COLUMNS
 from catalog.core.errors import CatalogError
 from catalog.core.jsontypes import JsonObject
@@ -82,6 +83,11 @@ def read_rows(parts: Parts, manifest: Manifest) -> list[JsonObject]:
     return rows
 
 
+def as_lines(found: list[JsonObject]) -> bytes:
+    """Return rows as expected.jsonl holds them."""
+    return b"".join(orjson.dumps(row) + b"\n" for row in found)
+
+
 def expected_file(provider: str) -> Path:
     return FOLDER / provider / "expected.jsonl"
 
@@ -108,14 +114,17 @@ def expect(provider: str) -> Manifest:
                 said = "; ".join(outcomes(manifest))
             raise CatalogError(f"the recording of {provider} yields no rows: {said}.")
         show_rejects(parts)
-        expected_file(provider).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+        expected_file(provider).write_bytes(as_lines(rows))
     return manifest
 
 
 def undecided(provider: str) -> list[str]:
-    """Return the lines of a provider's source that add-provider left to be decided: `provider.py:12: …`."""
+    """Return the lines of a provider's source that add-provider left to be decided, each with its place.
+
+    A place is one that terminals and editors open: `catalog/providers/nappy/provider.py:12: …`.
+    """
     return [
-        f"{path.name}:{number}: {line.strip()}"
+        f"{path.relative_to(FOLDER.parent.parent)}:{number}: {line.strip()}"
         for path in sorted((FOLDER / provider).glob("*.py"))
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if re.search(r"\bTODO\b", line)
@@ -147,11 +156,12 @@ def main(names: list[str]) -> None:
     for name in names or api_names():
         for line in outcomes(expect(name)):
             err.print(line, soft_wrap=True)
-        left += [f"{name}/{line}" for line in undecided(name)]
+        left += undecided(name)
+    for line in left:
+        err.print(line, soft_wrap=True)
     if left:
         raise CatalogError(
-            "the rows are written, but these lines are to be decided, and the tests fail until no TODO is "
-            "left:\n  " + "\n  ".join(left)
+            "the rows are written, but the lines above are to be decided; tests fail until no TODO is left"
         )
 
 

@@ -12,6 +12,7 @@ from catalog.local.airflow_api import FINISHED, ApiError, JsonObject, api_path
 from catalog.local.runs import name_of
 from catalog.soak.advice import NEW_RUN, REFUSED, accepting_key, words_after_clear
 from catalog.soak.journal import Journal
+from catalog.soak.made_up import Source
 from catalog.soak.world import World, is_passing
 
 Conf = dict[str, object]
@@ -25,32 +26,53 @@ FAILED = ("failed", "upstream_failed")
 WATCHER = "watcher"  # the task that fails when any other one has failed
 
 
-class Subject(msgspec.Struct):
-    """What a run works on, and the state of the workload for it.
+class PullSubject(msgspec.Struct):
+    """What a pull works on, and how far it has come.
 
     Attributes:
-        media_type: Media type of refreshes and popularity.
-        source: Provider of pulls and deletions.
-        group: Group of records of deletions.
-        query_id: `query_id` of updates.
-        generation: Generation that a pull reads.
-        pulled: Generation that the last successful pull has read.
-        delivered: Pages that the API had delivered before the pull.
+        source: Provider.
+        generation: Generation that it reads.
+        delivered: Pages that the API had delivered before.
         passes: Times that the whole source must be read.
-        tries: Attempts of the pull task that have been judged.
-        settled: Whether a deletion has succeeded; clearing it again deletes nothing.
+        pulled: Generation that its last success has read.
+        tries: Attempts of its task that have been judged.
     """
 
-    media_type: MediaType = "image"
-    source: str = ""
-    group: str = ""
-    query_id: str = ""
-    generation: int = 0
+    source: Source
+    generation: int
+    delivered: int
+    passes: int = 1
     pulled: int = 0
-    delivered: int = 0
-    passes: int = 0
     tries: int = 0
+
+
+class UpdateSubject(msgspec.Struct, frozen=True):
+    """What an update works on: the records of its `query_id`."""
+
+    query_id: str
+
+
+class DeletionSubject(msgspec.Struct):
+    """What a deletion works on.
+
+    Attributes:
+        source: Provider of the records.
+        group: Their group.
+        settled: Whether it has succeeded; clearing it again deletes nothing.
+    """
+
+    source: Source
+    group: str
     settled: bool = False
+
+
+class MediaSubject(msgspec.Struct, frozen=True):
+    """What a refresh of data, popularity or a filtered index works on: a media type."""
+
+    media_type: MediaType
+
+
+Subject = PullSubject | UpdateSubject | DeletionSubject | MediaSubject
 
 
 class Job(msgspec.Struct, eq=False):
@@ -126,10 +148,10 @@ class Jobs:
     def open(self, kind: str | None = None) -> list[Job]:
         return [job for job in self.all if job.state == "open" and kind in (None, job.kind)]
 
-    def trigger(self, kind: str, dag_id: str, conf: Conf, subject: Subject | None = None) -> Job:
+    def trigger(self, kind: str, dag_id: str, conf: Conf, subject: Subject) -> Job:
         """Trigger a run. If Airflow is unavailable, the call is repeated later; it creates one run only."""
         now = time.monotonic()
-        job = Job(f"soak-{len(self.all) + 1}-{kind}", kind, dag_id, conf, subject or Subject(), now, now)
+        job = Job(f"soak-{len(self.all) + 1}-{kind}", kind, dag_id, conf, subject, now, now)
         self.all.append(job)
         self._journal.note("trigger", f"{job.name}: {dag_id} {conf}")
         self._post(job)

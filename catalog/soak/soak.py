@@ -13,7 +13,7 @@ from catalog.data_refresh.search.sensitive import parse_terms
 from catalog.local.schedules import unpaused
 from catalog.local.stack import AIRFLOW_DB, API_DB, CATALOG_DB, ROOT
 from catalog.soak import report
-from catalog.soak.jobs import Subject
+from catalog.soak.jobs import MediaSubject
 from catalog.soak.journal import Journal
 from catalog.soak.made_up import SOURCES
 from catalog.soak.model import Model
@@ -91,13 +91,13 @@ class Soak:
         self._until_settled(SETTLE_SECONDS)
         for media_type in MEDIA_TYPES:
             dag_id = f"{media_type}_popularity_refresh"
-            self._work.jobs.trigger("popularity", dag_id, {}, Subject(media_type=media_type))
+            self._work.jobs.trigger("popularity", dag_id, {}, MediaSubject(media_type))
         self._refresh_all()
 
     def _refresh_all(self) -> None:
         for media_type in MEDIA_TYPES:
             dag_id = f"{media_type}_data_refresh"
-            self._work.jobs.trigger("refresh", dag_id, FULL, Subject(media_type=media_type))
+            self._work.jobs.trigger("refresh", dag_id, FULL, MediaSubject(media_type))
         self._until_settled(SETTLE_SECONDS)
 
     def _disturb(self) -> None:

@@ -8,7 +8,17 @@ from typing import ParamSpec
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.soak import made_up
 from catalog.soak.faults import Faults
-from catalog.soak.jobs import Cleared, Conf, Job, Jobs, State, Subject
+from catalog.soak.jobs import (
+    Cleared,
+    Conf,
+    DeletionSubject,
+    Job,
+    Jobs,
+    MediaSubject,
+    PullSubject,
+    State,
+    UpdateSubject,
+)
 from catalog.soak.journal import Journal
 from catalog.soak.made_up import SOURCES, Source
 from catalog.soak.model import Model, Update
@@ -101,7 +111,7 @@ class Workload:
 
     def _pull(self, source: str, grows: bool) -> None:
         found = SOURCES[source]
-        if self._pulls(found):
+        if self._is_pulled(found):
             self._skip(f"pull of {source}: another one is active")
             return
         if grows:
@@ -111,13 +121,13 @@ class Workload:
     def pull(self, source: Source) -> Job:
         """Trigger a pull of what the API has now."""
         generation = self._begin_pull(source)
-        subject = Subject(
-            source=source.name, generation=generation, delivered=self._delivered(source), passes=1
-        )
+        subject = PullSubject(source, generation, self._delivered(source))
         return self.jobs.trigger("pull", source.dag_id, {}, subject)
 
-    def _pulls(self, source: Source) -> list[Job]:
-        return [job for job in self.jobs.open("pull") if job.subject.source == source.name]
+    def _is_pulled(self, source: Source) -> bool:
+        """Return True if a pull of a source is active."""
+        subjects = (job.subject for job in self.jobs.open("pull"))
+        return any(isinstance(one, PullSubject) and one.source == source for one in subjects)
 
     def _begin_pull(self, source: Source) -> int:
         generation = self._world.apis.content.generation(source.name)
@@ -127,10 +137,8 @@ class Workload:
     def _delivered(self, source: Source) -> int:
         return self._world.apis.content.delivered(source.name)
 
-    def _pull_settled(self, job: Job) -> None:
-        subject = job.subject
-        source = SOURCES[subject.source]
-        task = PULL[source.media_type]
+    def _pull_settled(self, job: Job, subject: PullSubject) -> None:
+        source, task = subject.source, PULL[subject.source.media_type]
         passes = subject.passes + job.redone[task]
         delivered = self._delivered(source) - subject.delivered
         if passes:
@@ -164,12 +172,12 @@ class Workload:
             "batch_size": batch_size,
             "dry_run": False,
         }
-        self.jobs.trigger("update", "batched_update", conf, Subject(query_id=query_id))
+        self.jobs.trigger("update", "batched_update", conf, UpdateSubject(query_id))
 
-    def _update_settled(self, job: Job) -> None:
-        update = self._model.updates[job.subject.query_id]
+    def _update_settled(self, query_id: str) -> None:
+        update = self._model.updates[query_id]
         update.settled = True
-        self._check(content.check_update, job.subject.query_id, update)
+        self._check(content.check_update, query_id, update)
 
     # deletions and restores
 
@@ -193,15 +201,14 @@ class Workload:
     def _trigger_deletion(self, source: Source, group: str) -> None:
         where = f"WHERE provider = '{source.catalog_name}' AND foreign_identifier LIKE '%{group}x%'"
         conf: Conf = {"table_name": source.media_type, "select_query": where, "reason": "the soak"}
-        self.jobs.trigger("delete", "delete_records", conf, Subject(source=source.name, group=group))
+        self.jobs.trigger("delete", "delete_records", conf, DeletionSubject(source, group))
 
-    def _delete_settled(self, job: Job) -> None:
-        source, group = SOURCES[job.subject.source], job.subject.group
-        if job.subject.settled:
+    def _deletion_settled(self, subject: DeletionSubject) -> None:
+        if subject.settled:
             return
-        job.subject.settled = True
-        self._model.change_ends(source, group, live=False)
-        self._check(content.check_deletion, source, group)
+        subject.settled = True
+        self._model.change_ends(subject.source, subject.group, live=False)
+        self._check(content.check_deletion, subject.source, subject.group)
 
     def _start_restore(self, source: Source, group: str) -> None:
         self._start(self._restore_group, source, group)
@@ -227,15 +234,14 @@ class Workload:
         if any(job.dag_id == dag_id for job in self.jobs.open()):
             self._skip(f"{dag_id}: another run is active")
             return
-        self.jobs.trigger(kind, dag_id, conf, Subject(media_type=media_type))
+        self.jobs.trigger(kind, dag_id, conf, MediaSubject(media_type))
 
     def refresh_began(self, media_type: MediaType) -> float | None:
         """Return the begin of the earliest refresh that may still be promoted; None without one."""
-        refreshes = [j for j in self.jobs.open("refresh") if j.subject.media_type == media_type]
+        refreshes = [j for j in self.jobs.open("refresh") if j.subject == MediaSubject(media_type)]
         return min((job.opened if job.successes else job.began for job in refreshes), default=None)
 
-    def _refresh_settled(self, job: Job) -> None:
-        media_type = job.subject.media_type
+    def _refresh_settled(self, job: Job, media_type: MediaType) -> None:
         meta = persist(lambda: self._world.search().meta(media_type))
         if meta.get("run_id") != job.name:
             message = f"{job.name} has succeeded, but the alias {media_type} is that of {meta.get('run_id')}"
@@ -269,53 +275,51 @@ class Workload:
 
     def _prepare_clear(self, job: Job) -> bool:
         """Prepare the model for a run that is cleared; return False if its outcome would be unknown."""
-        if job.kind == "pull":
-            source = SOURCES[job.subject.source]
-            if self._pulls(source):
-                return False
-            job.subject.generation = self._begin_pull(source)
-            job.subject.delivered, job.subject.passes = self._delivered(source), 0
-            job.redone.clear()
-        elif job.kind == "update":
-            self._model.updates[job.subject.query_id].settled = False
+        match job.subject:
+            case PullSubject() as subject:
+                if self._is_pulled(subject.source):
+                    return False
+                subject.generation = self._begin_pull(subject.source)
+                subject.delivered, subject.passes = self._delivered(subject.source), 0
+                job.redone.clear()
+            case UpdateSubject(query_id=query_id):
+                self._model.updates[query_id].settled = False
         return True
 
     # ends
 
     def _settled(self, job: Job) -> None:
-        match job.kind:
-            case "pull":
-                self._pull_settled(job)
-            case "update":
-                self._update_settled(job)
-            case "delete":
-                self._delete_settled(job)
-            case "refresh":
-                self._refresh_settled(job)
+        match job.subject:
+            case PullSubject() as subject:
+                self._pull_settled(job, subject)
+            case UpdateSubject(query_id=query_id):
+                self._update_settled(query_id)
+            case DeletionSubject() as subject:
+                self._deletion_settled(subject)
+            case MediaSubject(media_type=media_type) if job.kind == "refresh":
+                self._refresh_settled(job, media_type)
 
     def _ended(self, job: Job, state: State) -> None:
         """Update the model after a run that was refused, is replaced or is stuck."""
-        if job.kind == "delete" and not job.subject.settled:
-            self._model.change_ends(SOURCES[job.subject.source], job.subject.group, live=None)
+        match job.subject:
+            case DeletionSubject(source=source, group=group, settled=False):
+                self._model.change_ends(source, group, live=None)
         if job.kind == "filtered" and state == "refused":
             self.jobs.again.remove(job)
 
     def _repeat(self, job: Job) -> bool:
         """Trigger a run again; return False if it would be refused at present."""
-        if job.kind == "pull":
-            source = SOURCES[job.subject.source]
-            if self._pulls(source):
+        match job.subject:
+            case PullSubject(source=source) | DeletionSubject(source=source) if self._is_pulled(source):
                 return False
-            self.pull(source)
-        elif job.kind == "delete":
-            source, group = SOURCES[job.subject.source], job.subject.group
-            if self._pulls(source):
-                return False
-            self._change(source, group, deleted=False, act=self._trigger_deletion)
-        else:
-            if job.kind == "update" and not job.conf.get("resume_update"):
-                self._model.updates[job.subject.query_id].again += 1
-            self.jobs.trigger(job.kind, job.dag_id, job.conf, job.subject)
+            case PullSubject(source=source):
+                self.pull(source)
+            case DeletionSubject(source=source, group=group):
+                self._change(source, group, deleted=False, act=self._trigger_deletion)
+            case subject:
+                if isinstance(subject, UpdateSubject) and not job.conf.get("resume_update"):
+                    self._model.updates[subject.query_id].again += 1
+                self.jobs.trigger(job.kind, job.dag_id, job.conf, subject)
         return True
 
     def _report(self, violations: Violations) -> None:

@@ -358,7 +358,7 @@ JAMENDO = {"headers": {"status": "success", "results_fullcount": 5, "results_cou
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (("ingest",), "Nothing of it is kept: give --out for that. Look at the API's responses"),
+        (("ingest",), "No files remain; give --out to keep them. Look at the API's responses"),
         (
             ("ingest", "--out", "{folder}/parts"),
             "What came is in {folder}/parts. Look at the API's responses",

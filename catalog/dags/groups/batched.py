@@ -17,7 +17,7 @@ from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import FirstTime
 from catalog.database.batched_update import BatchedUpdate
-from catalog.database.selections import Progress
+from catalog.database.selection_progress import Progress
 from catalog.database.statements import Update, verify
 from catalog.labels.merge import merge
 from catalog.labels.run import QUERY_ID, LabelRun, Outcome

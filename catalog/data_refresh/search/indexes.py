@@ -89,6 +89,7 @@ class Indexes:
             settings=body["settings"],
             mappings=body["mappings"],
             aliases={writer: {}},
+            wait_for_active_shards="0",  # writing waits for a node; the preflight reports that there is none
         )
         about = self._about(name)
         if about is None or writer not in about.get("aliases", {}):

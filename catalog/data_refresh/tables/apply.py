@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.errors import Fatal
-from catalog.core.queries import relation_exists, value
+from catalog.core.queries import execute, relation_exists, value
 from catalog.core.session import Connection, settle
 from catalog.data_refresh.tables import locks, progress
 from catalog.data_refresh.tables.catch_up import leave_out_deleted
@@ -24,7 +24,6 @@ from catalog.data_refresh.tables.columns import (
     set_to_null,
     temp_name,
 )
-from catalog.data_refresh.tables.ddl import compose, execute
 from catalog.data_refresh.tables.locks import lock_live_tables, retry_while_held
 from catalog.data_refresh.tables.marks import create_marks, mark, set_mark
 from catalog.data_refresh.tables.shape import Facts, Shape, check_shape, shape
@@ -237,13 +236,13 @@ class _Table:
             insert into {deleted}
             select l.id from {live} l {among} where not exists (select from {temp} t where {same})
             """,
-            among=compose(among, **self._parts),
+            among=sql.SQL(among).format(**self._parts),
         )
         if self._table not in KEYS and relation_exists(self._api, moderated_name("deleted", self._table)):
             # Moderators may have listed more since the changes were found.
             moderated = sql.Identifier("public", moderated_name("deleted", self._table))
             listed: LiteralString = "from {live} l join {moderated} m using (identifier)"
-            rows = compose(listed, **self._parts, moderated=moderated)
+            rows = sql.SQL(listed).format(**self._parts, moderated=moderated)
             self._do("insert into {deleted} select l.id {rows} on conflict do nothing", rows=rows)
             self._do("insert into {changes} select identifier {rows} on conflict do nothing", rows=rows)
         self._do("analyze {deleted}")
@@ -272,7 +271,7 @@ class _Table:
             "was_shown": shown(self._shape, "l"),
             "is_shown": shown(self._shape, "t"),
         }
-        changed = self._api.execute(compose(statement, **self._parts, **parts)).fetchall()
+        changed = self._api.execute(sql.SQL(statement).format(**self._parts, **parts)).fetchall()
         findings = shrunken_sources(self._api, self._table, self._shape, changed)
         if findings:
             counted = """
@@ -280,7 +279,7 @@ class _Table:
                        count(*) filter (where {was_shown} and not ({is_shown}))
                   from {live} l join {temp} t on {same}
             """
-            [numbers] = self._api.execute(compose(counted, **self._parts, **parts)).fetchall()
+            [numbers] = self._api.execute(sql.SQL(counted).format(**self._parts, **parts)).fetchall()
             reasons = zip(("deleted", "marked as removed from their source"), numbers, strict=True)
             # Not at the end: of many sources, not all are named.
             findings[1:1] = [
@@ -352,7 +351,7 @@ class _Table:
             if number := self._release(key):
                 self.applied.orphans[key["name"]] = number
                 child = sql.Identifier(key["schema"], key["child"])
-                remaining = value(self._api, compose("select count(*) from {child}", child=child))
+                remaining = value(self._api, sql.SQL("select count(*) from {child}").format(child=child))
                 rows = remaining + (0 if key["on delete"] == "n" else number)
                 self.orphaned += too_many_orphans(key["child"], number, rows)
         self.applied.deleted = self._do("delete from {live} l using {deleted} d where l.id = d.id")
@@ -364,8 +363,8 @@ class _Table:
             "refers": equal_columns("c", key["columns"], "l", key["parents"]),
             "nulls": set_to_null(key["columns"]),
         }
-        parts["rows"] = compose(
-            "{live} l, {deleted} d where l.id = d.id and {refers}", **self._parts, **parts
+        parts["rows"] = sql.SQL("{live} l, {deleted} d where l.id = d.id and {refers}").format(
+            **self._parts, **parts
         )
         if key["on delete"] == "n":
             return self._do("update {child} c set {nulls} from {rows}", **parts)

@@ -6,11 +6,10 @@ from typing import LiteralString
 from psycopg import sql
 
 from catalog.core.errors import Fatal
-from catalog.core.queries import value
+from catalog.core.queries import execute, value
 from catalog.core.session import Connection
 from catalog.core.sql_files import trusted
 from catalog.data_refresh.tables.building import revoke_all
-from catalog.data_refresh.tables.ddl import execute
 from catalog.data_refresh.tables.shape import Facts, Shape, shape
 
 _STATES: dict[str, LiteralString] = {"D": "disable", "R": "enable replica", "A": "enable always"}

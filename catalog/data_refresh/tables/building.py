@@ -7,9 +7,9 @@ from typing import Any, LiteralString
 
 from psycopg import sql
 
+from catalog.core.queries import execute
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.columns import qualified_name
-from catalog.data_refresh.tables.ddl import compose, execute
 from catalog.data_refresh.tables.shape import Shape
 
 
@@ -46,18 +46,21 @@ def make_table(api: Connection, table: str, temp: str, live: Shape) -> None:
                 name=sql.Identifier(constraint),
             )
     for column, about in live["column"].items():
-        place = compose("alter table {temp} alter column {column} ", temp=name, column=sql.Identifier(column))
+        place = sql.SQL("alter table {temp} alter column {column} ").format(
+            temp=name, column=sql.Identifier(column)
+        )
         if about["statistics target"] is not None:
             api.execute(
-                place + compose("set statistics {target}", target=sql.Literal(about["statistics target"]))
+                place
+                + sql.SQL("set statistics {target}").format(target=sql.Literal(about["statistics target"]))
             )
         if about["options"]:
             api.execute(place + _options(about["options"]))
     if facts["options"]:
-        api.execute(compose("alter table {temp} ", temp=name) + _options(facts["options"]))
+        api.execute(sql.SQL("alter table {temp} ").format(temp=name) + _options(facts["options"]))
     if facts["toast options"]:
         api.execute(
-            compose("alter table {temp} ", temp=name)
+            sql.SQL("alter table {temp} ").format(temp=name)
             + _options([f"toast.{o}" for o in facts["toast options"]])
         )
     revoke_all(api, "table", name, temp)

@@ -19,7 +19,6 @@ from catalog.data_refresh.tables.audio_sets import copy_sets
 from catalog.data_refresh.tables.building import make_table
 from catalog.data_refresh.tables.changes import NONE, TooManyChanges, batch, find_written
 from catalog.data_refresh.tables.columns import Column, api_columns, own_name, qualified_name, temp_name
-from catalog.data_refresh.tables.ddl import compose
 from catalog.data_refresh.tables.key_groups import KeyComparison
 from catalog.data_refresh.tables.own_columns import record_own_columns
 from catalog.data_refresh.tables.progress import TableProgress
@@ -118,7 +117,7 @@ class TableCopy(RecordCopy):
             delete from {temp} t where {condition}
             returning not exists (select from {live} l where l.identifier = t.identifier)
         """
-        deleted = self._api.execute(compose(query, condition=condition, **self._names)).fetchall()
+        deleted = self._api.execute(sql.SQL(query).format(condition=condition, **self._names)).fetchall()
         copied.rows -= len(deleted)
         copied.new -= sum(new for (new,) in deleted)
 

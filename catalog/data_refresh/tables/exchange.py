@@ -5,14 +5,13 @@ from collections.abc import Callable, Mapping
 from psycopg import sql
 
 from catalog.core.errors import Fatal
-from catalog.core.queries import value
+from catalog.core.queries import execute, value
 from catalog.core.session import Connection
 from catalog.core.sql_files import trusted
 from catalog.data_refresh.tables.attachments import attach, grant
 from catalog.data_refresh.tables.building import built_name
 from catalog.data_refresh.tables.catch_up import leave_out_deleted
 from catalog.data_refresh.tables.columns import equal_columns, set_to_null, temp_name
-from catalog.data_refresh.tables.ddl import compose, execute
 from catalog.data_refresh.tables.shape import Facts, Shape, differences, shape
 
 
@@ -137,7 +136,7 @@ def _detach_sequence(api: Connection, table: str, facts: Facts) -> Callable[[], 
         " where c.oid = pg_get_serial_sequence(%s, %s)::regclass",
         [f"public.{temp_name(table)}", facts["column"]],
     ).fetchall()
-    [last] = api.execute(compose("select last_value, is_called from {live}", live=live)).fetchall()
+    [last] = api.execute(sql.SQL("select last_value, is_called from {live}").format(live=live)).fetchall()
     return lambda: _replace_sequence(api, table, facts, sql.Identifier(*new), last)
 
 
@@ -154,12 +153,10 @@ def _replace_sequence(
         last: `last_value` and `is_called` of the live sequence.
     """
     further = sql.SQL("max(last_value)" if facts["step"] > 0 else "min(last_value)")
-    query = compose(
+    query = sql.SQL(
         "select {further}, bool_or(is_called) "
-        "from (select last_value, is_called from {new} union all select %s, %s) s",
-        further=further,
-        new=new,
-    )
+        "from (select last_value, is_called from {new} union all select %s, %s) s"
+    ).format(further=further, new=new)
     [reached] = api.execute(query, list(last)).fetchall()
     execute(
         api,

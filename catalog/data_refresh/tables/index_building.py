@@ -10,12 +10,11 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 
-from catalog.core.queries import value
+from catalog.core.queries import execute, value
 from catalog.core.session import Connection, raise_memory, settle
 from catalog.core.sql_files import trusted
 from catalog.data_refresh.tables.building import built_name
 from catalog.data_refresh.tables.columns import qualified_name, temp_name
-from catalog.data_refresh.tables.ddl import compose, execute
 from catalog.data_refresh.tables.duplicates import make_unique
 from catalog.data_refresh.tables.shape import Shape, check_shape, shape
 
@@ -97,13 +96,13 @@ def _create_index(api: Connection, temp: str, built: str, facts: Facts) -> None:
     table, index = sql.Identifier("public", temp), sql.Identifier(built)
     if _is_made_by_constraint(facts):
         api.execute(
-            compose("alter table {table} add constraint {index} ", table=table, index=index)
+            sql.SQL("alter table {table} add constraint {index} ").format(table=table, index=index)
             + trusted(facts["constraint"]["definition"])
         )
     else:
         unique = sql.SQL("unique" if facts["unique"] else "")
-        statement = compose(
-            "create {unique} index {index} on {table} using ", unique=unique, index=index, table=table
+        statement = sql.SQL("create {unique} index {index} on {table} using ").format(
+            unique=unique, index=index, table=table
         )
         api.execute(statement + trusted(facts["using"]))
     for number, target in (facts["statistics targets"] or {}).items():

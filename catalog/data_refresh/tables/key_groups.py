@@ -9,10 +9,9 @@ from typing import LiteralString
 from psycopg import sql
 
 from catalog.core.errors import Fatal
-from catalog.core.queries import value
+from catalog.core.queries import execute, value
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.columns import moderated_name
-from catalog.data_refresh.tables.ddl import execute
 from catalog.database.estimates import analyzed_rows
 
 SIZE = 128  # keys of a group, about

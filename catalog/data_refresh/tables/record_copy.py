@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from catalog.core.loss_limits import allowed_rejects
+from catalog.core.queries import execute
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.columns import (
     Column,
@@ -22,7 +23,6 @@ from catalog.data_refresh.tables.columns import (
     ranges_name,
     temp_name,
 )
-from catalog.data_refresh.tables.ddl import execute
 from catalog.data_refresh.tables.merge import Merge, read_ahead
 from catalog.data_refresh.tables.progress import TableProgress
 from catalog.data_refresh.tables.refusals import REFUSED, Refusals, reason_of

@@ -14,7 +14,6 @@ from catalog.core.queries import relation_exists, value
 from catalog.core.session import Connection, settle
 from catalog.core.wording import join_first
 from catalog.data_refresh.tables.columns import equal_columns, names, temp_name
-from catalog.data_refresh.tables.ddl import compose
 from catalog.data_refresh.tables.shape import Shape, shape
 
 NO_SOURCE = "no source"  # how records without one are called
@@ -158,15 +157,14 @@ def _counts(
     """
     numbered = definition["column"]["id"]["type"] in ("integer", "bigint")
     newest: LiteralString = "select max(id) from {live}" if copy and numbered else "select null::bigint"
-    query = compose(
-        """
+    query = sql.SQL("""
         select {source}, count(*) filter (where t.id <= newest is not false),
                count(*) filter (where t.id > newest)
           from {counted} t, ({newest}) n (newest) where {shown} group by 1
-        """,
+        """).format(
         source=source_of(definition, "t"),
         counted=sql.Identifier("public", copy or table),
-        newest=compose(newest, live=sql.Identifier("public", table)),
+        newest=sql.SQL(newest).format(live=sql.Identifier("public", table)),
         shown=shown(definition, "t"),
     )
     rows = api.execute(query).fetchall()

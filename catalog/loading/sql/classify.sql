@@ -1,14 +1,14 @@
 -- One narrow row for each row to load. Stored and deleted rows are looked up in one statement, so that a record on its
 -- way between the two tables is seen in one of them. A mark as removed from the source is a change, because the source
--- sends the record, unless checks of links have found that its file is gone. What a load of a later pull wrote is newer, as
--- when an old run is cleared, and stays; so does every stored row if a later pull has read all of them. A row brings its own
--- file if the record has it now, or was deleted with it and brought back since, with http or https.
+-- sends the record, unless checks of links have found that its file is gone. What a later pull has brought is newer, as
+-- when an old run is cleared, and stays. A row brings its own file if the record has it now, or was deleted with it and
+-- brought back since, with http or https.
 create temp table verdict on commit drop as
 select new.ctid as tid, new.n, old.identifier, new.url,
        case when old.identifier is null and gone.identifier is not null then 'deleted'
             when old.identifier is null then 'new'
             when {changes} then
-                case when {read_since} or old.last_synced_with_source = any({later_loads}) then 'newer' else 'changed' end
+                case when {superseded} then 'superseded' else 'changed' end
             else 'unchanged' end as outcome,
        old.url is distinct from new.url as brings_url,
        coalesce({same_file_as_deleted}, false)

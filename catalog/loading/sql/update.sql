@@ -6,4 +6,4 @@ update {table} old
            popularity_score({merged_meta}, m.metric, m.constant)
        else old.standardized_popularity end
   from verdict join {loading} new on new.ctid = verdict.tid left join {metrics} m on m.provider = new.provider
- where verdict.outcome = 'changed' and old.identifier = verdict.identifier
+ where verdict.outcome = 'changed' and {among} and old.identifier = verdict.identifier

@@ -5,7 +5,6 @@
 -- it. A holder that gets another URL in this load makes way, unless it is refused itself: so records may exchange URLs.
 -- The URLs of those that make way are free at once; until the update, the records have one that nobody else can have. It
 -- begins like the old one, to satisfy constraints on the form of addresses.
--- While rows are only classified, `moves` is false, and nobody makes way.
 -- Returns how many make way, and those that should and do not: a trigger may have suppressed that.
 -- The schemes are compared in other forms than `same_file` has, because only these use the indexes on md5(url).
 with recursive looked_up as (
@@ -43,7 +42,7 @@ with recursive looked_up as (
      where verdict.n = b.n and (b.deleted or r.n is not null)
 ), making_way as materialized (
     select b.holder from bringing b left join refused r on r.n = b.n
-     where b.holder is not null and not b.deleted and r.n is null and {moves}
+     where b.holder is not null and not b.deleted and r.n is null
 ), moved as (
     update {table} old set url = left(old.url, 200) || '#makes-way-' || old.identifier from making_way where old.identifier = making_way.holder
     returning old.identifier, old.url

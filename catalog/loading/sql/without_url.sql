@@ -1,3 +1,4 @@
--- Records that made way and did not get their new URL, because a trigger or a rule has suppressed that.
+-- Records that made way and did not get their new URL, because a trigger or a rule has suppressed that, or the
+-- table refuses the row.
 select identifier from verdict join {table} old using (identifier)
- where verdict.outcome = 'changed' and old.url like '%#makes-way-' || identifier and identifier <> all ({staying}::uuid[])
+ where verdict.outcome in ('changed', 'refused') and old.url like '%#makes-way-' || identifier and identifier <> all ({staying}::uuid[])

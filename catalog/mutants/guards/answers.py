@@ -53,7 +53,7 @@ GUARDS = (
         name="not-json-is-tried-again",
         holds="A web page instead of JSON is retried, then an error.",
         row=7,
-        file="catalog/ingestion/client.py",
+        file="catalog/ingestion/http_response.py",
         find='            kind = self.headers.get("content-type", "no content type")\n',
         replace="            return {}\n            kind = str(error)\n",
         tests=(

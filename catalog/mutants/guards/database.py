@@ -2,8 +2,9 @@
 
 from catalog.mutants.guard import Guard
 
-SELECTIONS, UPDATE, DELETION, STATEMENTS, CHECK = (
+SELECTIONS, BATCH_JOB, UPDATE, DELETION, STATEMENTS, CHECK = (
     "catalog/database/selections.py",
+    "catalog/database/batch_job.py",
     "catalog/database/batched_update.py",
     "catalog/database/deletion.py",
     "catalog/database/statements.py",
@@ -21,7 +22,7 @@ GUARDS = (
         name="stop-after-a-stripe",
         holds="An update or deletion that gets SIGTERM finishes its stripe and stores its position.",
         row=2,
-        file=SELECTIONS,
+        file=BATCH_JOB,
         find="""    def _stop_if_asked(self, progress: Progress) -> None:
         if self._should_stop():
 """,
@@ -37,8 +38,8 @@ GUARDS = (
         name="place-in-the-transaction",
         holds="The position is stored with the work, so no row is changed twice after a kill.",
         row=1,
-        file=SELECTIONS,
-        find='"update batched_update set next_row = {row}, stripe = {stripe}, batch_size',
+        file="catalog/database/selection_progress.py",
+        find='"update batched_update set next_row = %(row)s, stripe = %(stripe)s, batch_size',
         replace='"update batched_update set batch_size',
         tests=(f"{TEST_UPDATE}::test_stopping_after_any_stripe_and_going_on",),
     ),
@@ -429,7 +430,7 @@ GUARDS = (
         name="suppressed-is-not-locked",
         holds="A row whose change a trigger suppresses is not reported as locked by another session.",
         row=56,
-        file=SELECTIONS,
+        file=BATCH_JOB,
         find="        if self._suppressors():\n",
         replace="        if False:\n",
         tests=(f"{TEST_DELETION}::test_rows_whose_deletion_a_trigger_suppresses_are_not_locked",),

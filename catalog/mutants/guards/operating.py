@@ -14,7 +14,7 @@ SUPERVISOR, RESTARTS, PORTS = (
     "catalog/local/ports.py",
 )
 REVIEWS, LOGS = "catalog/maintenance/reviews.py", "catalog/maintenance/logs.py"
-STAGING, TEST_STAGING = "catalog/maintenance/staging.py", "maintenance/test_staging.py"
+RESTORE, TEST_STAGING = "catalog/maintenance/rds_restore.py", "maintenance/test_staging.py"
 MALFORMED = "dags/test_malformed_settings.py"
 
 GUARDS = (
@@ -253,7 +253,7 @@ GUARDS = (
         name="staging-without-a-successor",
         holds="Staging is not renamed before the database that replaces it exists.",
         row=44,
-        file=STAGING,
+        file=RESTORE,
         find=(
             "        if not self._is_own(restored):\n"
             '            raise Fatal(f"{self._names.temporary} is not what this run restored, so'
@@ -269,7 +269,7 @@ GUARDS = (
         name="old-staging-database",
         holds="The old staging database is deleted only when the restored one has replaced it.",
         row=44,
-        file=STAGING,
+        file=RESTORE,
         find="        if not self._is_own(staging) or self._is_own(old):\n",
         replace="        if staging is self:\n",
         tests=(f"{TEST_STAGING}::test_a_step_is_repeated_at_any_moment",),
@@ -342,7 +342,7 @@ GUARDS = (
         name="dashboard-unknown",
         holds="A part of the dashboard that cannot be read is a finding.",
         row=55,
-        file="catalog/monitoring/summary.py",
+        file="catalog/monitoring/finding.py",
         find="            self.unread.append(unknown(name, explain(name, error)))\n",
         replace="            explain(name, error)\n",
         tests=("monitoring/test_odd_pages.py::test_what_does_not_answer_is_not_called_well",),
@@ -352,9 +352,9 @@ GUARDS = (
         name="shortfall-of-a-window",
         holds="A whole load of another window does not end a shortfall.",
         row=55,
-        file="catalog/monitoring/loads.py",
-        find="                             where i.window_start between w.window_start and w.window_end)\n",
-        replace="                             where w.window_end is not null)\n",
+        file="catalog/monitoring/sql/not_whole.sql",
+        find="                     where i.window_start between w.window_start and w.window_end)\n",
+        replace="                     where w.window_end is not null)\n",
         tests=(
             "monitoring/test_health.py::test_only_a_later_whole_load_of_the_window_brings_what_was_missing",
         ),
@@ -363,18 +363,18 @@ GUARDS = (
         name="days-that-were-never-pulled",
         holds="Days between two whole pulls that no pull covers are a finding, however fresh the source is.",
         row=55,
-        file="catalog/monitoring/gaps.py",
-        find="         where g.start < g.until and",
-        replace="         where g.start > g.until and",
+        file="catalog/monitoring/sql/gaps.sql",
+        find=" where g.start < g.until and",
+        replace=" where g.start > g.until and",
         tests=("monitoring/test_gaps.py::test_days_that_were_never_pulled",),
     ),
     Guard(
         name="days-before-the-first-pull",
         holds="Days before the first run of a source's schedule are not missed.",
         row=55,
-        file="catalog/monitoring/gaps.py",
-        find=" and ({_BEGUN})\n",
-        replace=" and ({_BEGUN}) is distinct from false\n",
+        file="catalog/monitoring/sql/gaps.sql",
+        find="        order by fresh_on desc limit 1\n   )\n",
+        replace="        order by fresh_on desc limit 1\n   ) is distinct from false\n",
         tests=("monitoring/test_gaps.py::test_days_before_the_first_pull_of_the_schedule",),
     ),
     Guard(
@@ -390,7 +390,7 @@ GUARDS = (
         name="backups-that-have-stopped",
         holds="An old snapshot of production does not pass for a backup.",
         row=55,
-        file=STAGING,
+        file=RESTORE,
         find="        if datetime.now(UTC) - taken > OLDEST:\n",
         replace="        if False:\n",
         tests=(f"{TEST_STAGING}::test_a_snapshot_that_is_old_is_no_backup",),
@@ -408,8 +408,8 @@ GUARDS = (
         name="snapshot-that-failed",
         holds="Staging is not restored from a snapshot that failed.",
         row=48,
-        file="catalog/maintenance/staging.py",
-        find=' and snapshot.get("Status") != FAILED',
+        file=RESTORE,
+        find='            if snapshot.get("Status") != FAILED\n',
         replace="",
         tests=("maintenance/test_staging.py::test_a_snapshot_that_failed_is_not_waited_for",),
     ),
@@ -417,7 +417,7 @@ GUARDS = (
         name="staging-of-this-run",
         holds="A run with the id of an earlier one restores the staging database again.",
         row=44,
-        file=STAGING,
+        file=RESTORE,
         find='                tag = {"Key": RUN_TAG, "Value": earlier_name(self._run)}\n',
         replace='                tag = {"Key": RUN_TAG, "Value": self._run}\n',
         tests=(f"{TEST_STAGING}::test_a_new_run_with_the_id_of_an_earlier_one_restores_again",),

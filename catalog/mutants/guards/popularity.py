@@ -11,8 +11,8 @@ GUARDS = (
         holds="A metric that nearly all records have lost does not become the measure of their scores.",
         row=45,
         file=POPULARITY,
-        find="    if not accept_lost and (lost := _lost(before, records, others)):\n",
-        replace="    if not accept_lost and value is not None and (lost := _lost(before, records, others)):\n",
+        find="    if not accept_lost and (lost := _lost(connection, before, media_type, now)):\n",
+        replace="    if not accept_lost and at_percentile and (lost := _lost(connection, before, media_type, now)):\n",
         tests=(f"{TEST}::test_a_metric_that_all_records_have_lost_is_no_truth",),
     ),
     Guard(
@@ -20,8 +20,8 @@ GUARDS = (
         holds="Records that were deleted have not lost their metric.",
         row=45,
         file=POPULARITY,
-        find="others - (before.others or 0))\n",
-        replace="others)\n",
+        find="    lost = there - left\n",
+        replace="    lost = len(sample) - left\n",
         tests=(f"{TEST}::test_deleted_records_have_lost_nothing_beside_others_that_never_had_a_metric",),
     ),
     Guard(

@@ -2,8 +2,9 @@
 
 from catalog.mutants.guard import Guard
 
-CLIENT, RETRIES, TRANSPORT = (
+CLIENT, SENDER, RETRIES, TRANSPORT = (
     "catalog/ingestion/client.py",
+    "catalog/ingestion/sender.py",
     "catalog/ingestion/retries.py",
     "catalog/ingestion/transport.py",
 )
@@ -54,7 +55,7 @@ GUARDS = (
         name="one-new-token",
         holds="An expired token is refreshed and the request repeated.",
         row=6,
-        file=CLIENT,
+        file=SENDER,
         find="        if response.status_code == 401 and signed and self._signer.renew():\n",
         replace="        if False:\n",
         tests=(
@@ -74,7 +75,7 @@ GUARDS = (
         name="largest-body",
         holds="A body beyond the size limit is not read to its end, compressed or not.",
         row=8,
-        file=CLIENT,
+        file=SENDER,
         find="            if size > self._limits.max_bytes:\n",
         replace="            if False:\n",
         tests=(f"{TEST_CLIENT}::test_a_huge_body_is_refused",),
@@ -128,7 +129,7 @@ GUARDS = (
         name="redirects-end",
         holds="A redirect loop ends.",
         row=9,
-        file=CLIENT,
+        file=SENDER,
         find="        for _ in range(_MAX_REDIRECTS + 1):\n",
         replace="        while True:\n",
         tests=(f"{TEST_CLIENT}::test_a_redirect_loop_is_fatal",),
@@ -212,8 +213,8 @@ GUARDS = (
         name="errors-are-redacted",
         holds="A library's error that contains the URL has no key.",
         row=33,
-        file=CLIENT,
-        find="to_catalog_error(error, until, self.redact, ",
+        file=SENDER,
+        find="to_catalog_error(error, until, self._redact, ",
         replace="to_catalog_error(error, until, str, ",
         tests=(
             f"{TEST_REDACTION}::test_an_error_of_a_library_that_names_the_address_is_redacted_before_it_is_cut",
@@ -334,7 +335,7 @@ GUARDS = (
         name="length-of-a-page",
         holds="The length of a compressed response, or of a page to log in, is not the size of a file.",
         row=7,
-        file="catalog/ingestion/client.py",
+        file="catalog/ingestion/file_facts.py",
         find="    if encoded or kind in WEB_PAGE_TYPES:\n",
         replace="    if False:\n",
         tests=("ingestion/test_client.py::test_a_length_that_is_not_the_file_s",),
@@ -343,7 +344,7 @@ GUARDS = (
         name="files-are-not-compressed",
         holds="A HEAD request asks for the facts of a file without compression.",
         row=7,
-        file="catalog/ingestion/client.py",
+        file=SENDER,
         find='{"Accept-Encoding": "identity"} if method == "HEAD" else {}',
         replace="{}",
         tests=("ingestion/test_client.py::test_a_length_that_is_not_the_file_s",),

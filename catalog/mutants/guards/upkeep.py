@@ -57,7 +57,7 @@ GUARDS = (
         holds="An engine whose aliases lead nowhere is not well.",
         row=55,
         file="catalog/monitoring/cluster.py",
-        find='        *(_read("aliases", lambda: _of_aliases(found(), promoted())) if promoted else ()),\n',
+        find='        problems += _read("aliases", lambda: _of_aliases(found(), readers.promoted()))\n',
         replace="",
         tests=("monitoring/test_cluster.py::test_an_alias_that_leads_nowhere",),
     ),

@@ -35,15 +35,14 @@ def index(
     given = {"source": source, "license": license, "category": category, "type": type}
     wanted = Search(media, q.strip(), filtered, {name: value for name, value in given.items() if value}, page)
     found, rows = None, None
-    with sources.part(shown.problems, "the search engine"):
+    with shown.part("the search engine"):
         found = explore.find(sources.engine(), wanted)
     if found:
-        with sources.part(shown.problems, "the catalog database"), sources.database(CATALOG_DB) as c:
+        with shown.part("the catalog database"), sources.database(CATALOG_DB) as c:
             rows = explore.of_identifiers(c, media, list(found.documents))
     return shown.render(
         "explore.html",
-        pictures=(pictures := sources.value_of(DASHBOARD_THUMBNAILS, shown.problems)),
-        thumbnails=pictures,
+        pictures=shown.value_of(DASHBOARD_THUMBNAILS),
         wanted=wanted,
         found=found,
         rows=rows,
@@ -56,23 +55,22 @@ def index(
 def record(media: MediaType, key: UUID, hidden: HiddenDags) -> HTMLResponse:
     """Show a record: fields, tags and what the policy does to them, its way into the index, moderation."""
     page, found, in_api, indexed, verdicts = Page(), None, None, {}, None
-    with sources.part(page.problems, "the catalog database"), sources.database(CATALOG_DB) as connection:
+    with page.part("the catalog database"), sources.database(CATALOG_DB) as connection:
         found = explore.record(connection, media, key)
     if page.problems:
         raise HTTPException(503, f"The {media} {key} could not be read: {page.problems[0]}")
     if found is None:
         raise HTTPException(404, f"The catalog has no {media} {key}.")
-    with sources.part(page.problems, TAG_POLICY.name):
-        policy = policy_from(sources.value_of(TAG_POLICY, page.problems))
+    with page.part(TAG_POLICY.name):
+        policy = policy_from(page.value_of(TAG_POLICY))
         verdicts = explore.tags(found.fields["tags"], policy)
-    with sources.part(page.problems, "the API database"), sources.database(API_DB) as api:
+    with page.part("the API database"), sources.database(API_DB) as api:
         in_api = explore.in_api(api, media, key)
-    with sources.part(page.problems, "the search engine"):
+    with page.part("the search engine"):
         indexed = explore.documents(sources.engine(), media, key)
     return page.render(
         "record.html",
-        pictures=(pictures := sources.value_of(DASHBOARD_THUMBNAILS, page.problems)),
-        thumbnails=pictures,
+        pictures=page.value_of(DASHBOARD_THUMBNAILS),
         record=found,
         loads=[load for load in found.loads if load.dag_id not in hidden],
         hides=any(load.dag_id in hidden for load in found.loads),

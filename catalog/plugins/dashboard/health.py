@@ -21,8 +21,8 @@ from catalog.core.settings import (
 from catalog.data_refresh.search.tag_policy import policy_from
 from catalog.maintenance.silenced import STALE
 from catalog.monitoring.failed_runs import Key, failed_runs, merged
-from catalog.monitoring.finding import Finding, unknown
-from catalog.monitoring.summary import Summary, summarize
+from catalog.monitoring.finding import Finding, Findings, unknown
+from catalog.monitoring.summary import summarize
 from catalog.plugins.dashboard import airflow_state, sources
 from catalog.plugins.dashboard.access import HiddenDags, ReadableDags
 from catalog.plugins.dashboard.issues import issues
@@ -56,7 +56,7 @@ class Silenced(msgspec.Struct, frozen=True):
 @router.get("/", response_class=HTMLResponse)
 def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTMLResponse:
     """Show the page. A part that cannot be read is a finding."""
-    page, airflow = Page(), Summary()
+    page, airflow = Page(), Findings()
     scheduled = None
     failed: dict[Key, Finding] = {}
     with airflow.part("Airflow's database", sources.explained):
@@ -145,7 +145,7 @@ def _value_of(setting: Setting[T], unread: list[Finding]) -> T:
     return value
 
 
-def _silenced(known: Summary) -> Iterator[Silenced]:
+def _silenced(known: Findings) -> Iterator[Silenced]:
     for setting in SILENCING:
         with known.part(setting.name, sources.explained):
             for dag_id, entries in _value_of(setting, known.unread).items():

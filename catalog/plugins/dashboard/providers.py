@@ -100,9 +100,9 @@ def index(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HT
     """List the providers, those that need attention first."""
     page, rows = Page(), list[Row]()
     schedules: dict[str, Schedule] | None = None
-    with sources.part(page.problems, "Airflow's database"):
+    with page.part("Airflow's database"):
         schedules = airflow_state.schedules(session, readable)
-    with sources.part(page.problems, "the catalog database"), sources.database(CATALOG_DB) as connection:
+    with page.part("the catalog database"), sources.database(CATALOG_DB) as connection:
         everything = [one for one in all_sources() if hidden.isdisjoint(dag_ids(one.declaration))]
         records, fresh = counts.records(connection), loads.freshness(connection, everything, page.now)
         newest = loads.last_loads(connection, everything)
@@ -156,9 +156,9 @@ def provider(
     page, shown = Page(), list[Media]()
     schedules: dict[str, Schedule] | None = None
     own = [source for source in all_sources() if source.provider == name]
-    with sources.part(page.problems, "Airflow's database"):
+    with page.part("Airflow's database"):
         schedules = airflow_state.schedules(session, readable)
-    with sources.part(page.problems, "the catalog database"), sources.database(CATALOG_DB) as connection:
+    with page.part("the catalog database"), sources.database(CATALOG_DB) as connection:
         records, fresh = counts.records(connection), loads.freshness(connection, own, page.now)
         metrics, gone = popularity.metrics(connection), links.newest(connection, own)
         for source in own:
@@ -175,7 +175,7 @@ def provider(
                 )
             )
     rejected: list[Example] = []
-    with sources.part(page.problems, "examples of rejects"):
+    with page.part("examples of rejects"):
         rejected = _rejected(session, name, [load for one in shown for load in one.history if load.rejected])
     dag_id = own[0].dag_id
     return page.render(
@@ -183,6 +183,7 @@ def provider(
         name=name,
         dag_id=dag_id,
         facts=facts(cls),
+        has_limit=not cls.dump,
         key=_key(page, cls),
         schedule=schedules.get(dag_id) if schedules else None,
         media=shown,
@@ -196,7 +197,7 @@ def _key(page: Page, cls: type[Provider]) -> str:
     if cls.key is None:
         return ""
     present = None
-    with sources.part(page.problems, cls.key.variable):
+    with page.part(cls.key.variable):
         present = sources.is_set(cls.key.variable)
     return "unknown" if present is None else "set" if present else f"not set; get one at {cls.key.get_at}"
 

@@ -14,9 +14,10 @@ from catalog.core.settings import API_DB, CATALOG_DB, TAG_POLICY
 from catalog.data_refresh.search import policy_diff
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.tag_policy import DEFAULT, RULES, built_with, policy_from
-from catalog.monitoring import popularity, refreshes
+from catalog.monitoring import aliases, popularity, refreshes
+from catalog.monitoring.aliases import Live
 from catalog.monitoring.popularity import Popularity
-from catalog.monitoring.refreshes import Live, Refreshed
+from catalog.monitoring.refreshes import Refreshed
 from catalog.plugins.dashboard import airflow_state, sources
 from catalog.plugins.dashboard.access import HiddenDags
 from catalog.plugins.dashboard.airflow_state import Run, Step
@@ -49,7 +50,7 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
     history: list[Refreshed] | None = None
     metrics: list[Popularity] | None = None
     last: Refreshed | None = None
-    with sources.part(page.problems, "the catalog database"), sources.database(CATALOG_DB) as connection:
+    with page.part("the catalog database"), sources.database(CATALOG_DB) as connection:
         metrics = popularity.metrics(connection)
         history = [
             refresh
@@ -59,16 +60,16 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
         last = next(iter(refreshes.promoted(connection, media, page.now)), None)
     runs: dict[tuple[str, str], Run] | None = None
     steps: dict[tuple[str, str], list[Step]] = {}
-    with sources.part(page.problems, "Airflow's database"):
+    with page.part("Airflow's database"):
         keys = [(refresh.dag_id, refresh.run_id) for refresh in history or ()]
         runs = airflow_state.runs(session, keys)
         steps = {key: airflow_state.steps(session, runs[key]) for key in keys[:TIMELINES] if key in runs}
     live: Live | None = None
-    with sources.part(page.problems, "the search engine"):
-        live = refreshes.live(sources.engine(), [media])
+    with page.part("the search engine"):
+        live = aliases.live(sources.engine(), [media])
     policy = None
-    with sources.part(page.problems, TAG_POLICY.name):
-        policy = policy_from(sources.value_of(TAG_POLICY, page.problems))
+    with page.part(TAG_POLICY.name):
+        policy = policy_from(page.value_of(TAG_POLICY))
     known = runs or {}
     return page.render(
         "refresh.html",
@@ -113,17 +114,17 @@ def policy(
     page, problem, diff = Page(), "", None
     built = old = new = None
     try:
-        value = msgspec.json.decode(policy) if policy else sources.value_of(TAG_POLICY, page.problems)
+        value = msgspec.json.decode(policy) if policy else page.value_of(TAG_POLICY)
         new = policy_from(value)
     except (msgspec.DecodeError, RecursionError) as error:
         problem = f"The policy is not JSON: {error}."
     except (Fatal, Malformed) as error:
         problem = str(error)
-    with sources.part(page.problems, "the search engine"):
+    with page.part("the search engine"):
         built = built_with(Indexes(sources.engine(), patience=0).live_meta(media))
         old = built or DEFAULT
     if new and old:
-        with sources.part(page.problems, "the API database"), sources.database(API_DB) as api:
+        with page.part("the API database"), sources.database(API_DB) as api:
             diff = policy_diff.compare(policy_diff.sample(api, media, rows), old, new)
     return page.render(
         "policy.html",

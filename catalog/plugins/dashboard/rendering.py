@@ -2,9 +2,11 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import humanize
@@ -15,9 +17,12 @@ from markupsafe import Markup
 from catalog.core.airflow_ui import dag_path, run_path
 from catalog.core.dashboard_paths import record_page, refresh_page
 from catalog.core.dates import utc
+from catalog.core.media import SHOWN, MediaType
+from catalog.core.setting import Setting
+from catalog.plugins.dashboard import sources
 from catalog.plugins.dashboard.charts import bars, span
-from catalog.plugins.dashboard.sources import base_path
 
+T = TypeVar("T")
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; form-action 'self'; frame-ancestors 'self'; "
     "base-uri 'none'"
@@ -47,6 +52,18 @@ class Page:
         self.now = datetime.now(UTC)
         self.problems: list[str] = []
 
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Add the error of a part to the problems, so that the other parts are still shown."""
+        try:
+            yield
+        except Exception as error:
+            self.problems.append(f"{name}: {sources.explained(name, error)}")
+
+    def value_of(self, setting: Setting[T]) -> T:
+        """Return the value of a Variable; its malformed entries are problems. Raises Malformed."""
+        return sources.value_of(setting, self.problems)
+
     def render(
         self, template: str, status: int = 200, *, pictures: bool = False, **values: Any
     ) -> HTMLResponse:
@@ -58,10 +75,11 @@ class Page:
             pictures: Allow images of other hosts, over https.
             values: Values for the template.
         """
-        airflow = base_path()
+        airflow = sources.base_path()
         html = templates.get_template(template).render(
             problems=self.problems,
             now=self.now,
+            pictures=pictures,
             airflow=airflow,
             home=f"{airflow}/catalog",
             elapsed=lambda: round((time.perf_counter() - self._began) * 1000),
@@ -69,6 +87,11 @@ class Page:
         )
         policy = f"{POLICY}; img-src 'self'{' https:' if pictures else ''}"
         return HTMLResponse(html, status, {"Content-Security-Policy": policy, **HEADERS})
+
+
+def refresh_dag(media_type: MediaType) -> str:
+    """Return the id of the DAG that makes records of a media type searchable."""
+    return f"{media_type}_data_refresh"
 
 
 def ago(moment: datetime, now: datetime) -> str:
@@ -145,6 +168,8 @@ templates.globals |= {
     "run_path": run_path,
     "record_page": record_page,
     "refresh_page": refresh_page,
+    "refresh_dag": refresh_dag,
+    "media_types": SHOWN,
     "when": when,
     "bars": bars,
     "span": span,

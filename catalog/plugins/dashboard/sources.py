@@ -1,8 +1,6 @@
 """Where the pages read from: databases, search engine and Variables, each with a short time limit."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -26,15 +24,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 SECONDS = 5  # of a statement or a request
-
-
-@contextmanager
-def part(problems: list[str], name: str) -> Iterator[None]:
-    """Add the error of a part of a page to the problems, so that the other parts are still shown."""
-    try:
-        yield
-    except Exception as error:
-        problems.append(f"{name}: {explained(name, error)}")
 
 
 def explained(part: str, error: Exception) -> str:

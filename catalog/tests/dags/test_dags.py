@@ -20,13 +20,6 @@ pytestmark = pytest.mark.airflow
 ROOT_DAGS = Path(__file__).parents[2] / "dags"
 
 
-@pytest.fixture(scope="session")
-def registry(dagbag):
-    from catalog.dags.dag_factory import REGISTRY
-
-    return REGISTRY
-
-
 def test_every_file_parses(dagbag):
     assert dagbag.import_errors == {}
 

@@ -19,13 +19,6 @@ def tasks(dagbag):
     return [task for dag in dagbag.dags.values() for task in dag.tasks]
 
 
-@pytest.fixture(scope="session")
-def registry(dagbag):
-    from catalog.dags.dag_factory import REGISTRY
-
-    return REGISTRY
-
-
 def test_each_dag_has_the_owner_of_its_family(dagbag, registry):
     from catalog.dags.dag_factory import OWNERS
 
@@ -79,6 +72,11 @@ def test_names_of_mapped_tasks_use_arguments_that_the_tasks_have(tasks):
         assert set(keys) <= set(given), f"{task.dag_id}.{task.task_id}"
         used += len(keys)
     assert used > 20
+
+
+def test_a_result_is_stored_once(tasks):
+    """Of a dictionary, Airflow would store each key again, as an XCom of its own, by a request of its own."""
+    assert {task.multiple_outputs for task in tasks if hasattr(task, "python_callable")} == {False}
 
 
 def declared():

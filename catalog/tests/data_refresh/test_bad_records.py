@@ -7,16 +7,9 @@ from catalog.data_refresh.search import document_rows
 from catalog.data_refresh.search.documents import document
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.indexing import IdRange, find_count_mismatches
-from catalog.database import sample_data
 from catalog.tests.data_refresh.indexes import image_indexer, make
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
-
-
-@pytest.fixture
-def filled(api):
-    sample_data.fill(api, "api", 500)
-    return api
 
 
 @pytest.fixture

@@ -307,7 +307,6 @@ WITHOUT_INFLUENCE = {
     "data_refresh.search.client",
     "data_refresh.search.identity",
     "data_refresh.search.indexes",
-    "data_refresh.tables.ddl",
     "data_refresh.tables.progress",
     "data_refresh.tables.shape",
     "database.estimates",

@@ -108,7 +108,7 @@ def test_documents_that_the_engine_did_not_copy_are_noticed(search):
     state: Progress = {}
     job(search, **keep(state)).run()
     search.client.delete(index="image-b", id="0", refresh=True)
-    with pytest.raises(Exception, match="image-b holds 1 documents instead of 2; another attempt recreates"):
+    with pytest.raises(Retry, match="image-b holds 1 documents instead of 2; another attempt recreates"):
         job(search, **keep(state)).run()
     assert job(search, **keep(state)).run().documents == 2
 

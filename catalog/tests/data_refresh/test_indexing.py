@@ -12,17 +12,10 @@ from catalog.data_refresh.search.documents import document
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.indexing import IdRange, RangeIndexer, find_count_mismatches, ranges
 from catalog.data_refresh.search.tag_policy import DEFAULT
-from catalog.database import sample_data
 from catalog.tests.data_refresh.engine_proxy import answer
 from catalog.tests.data_refresh.indexes import Progress, image_indexer, keep, make
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
-
-
-@pytest.fixture
-def filled(api):
-    sample_data.fill(api, "api", 500)
-    return api
 
 
 def fill(api, search, name, media_type="image", number=1, **options):

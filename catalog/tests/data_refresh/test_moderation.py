@@ -12,17 +12,10 @@ from catalog.data_refresh.search.indexing import IdRange, RangeIndexer
 from catalog.data_refresh.search.moderation import decided, follow, moderation_moment, unmoderated
 from catalog.data_refresh.search.recount import recount
 from catalog.data_refresh.search.tag_policy import DEFAULT
-from catalog.database import sample_data
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.values import present
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
-
-
-@pytest.fixture
-def filled(api):
-    sample_data.fill(api, "api", 500)
-    return api
 
 
 def fill(api, search, name="image-a"):

@@ -132,7 +132,7 @@ def test_an_index_that_was_created_despite_an_error_response(search, faulty):
         forward(request)
         return forward(request)
 
-    proxy.at("^PUT /image-a$", twice)
+    proxy.at(r"^PUT /image-a\b", twice)
     with pytest.raises(Retry, match="resource_already_exists_exception"):
         make(indexes, "image-a")
     proxy.faults.clear()

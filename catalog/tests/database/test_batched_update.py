@@ -278,7 +278,7 @@ def test_a_trial_waits_for_a_lock_of_the_table_as_its_update_does(catalog, dsn, 
     progress = job.claim() or job.select()
     with psycopg.connect(dsn) as building:
         building.execute("lock table image in share mode")
-        monkeypatch.setattr("catalog.database.selections.LOCK_TIMEOUT", 0.05)
+        monkeypatch.setattr("catalog.database.batch_job.LOCK_TIMEOUT", 0.05)
         with pytest.raises(Retry, match=r"image is locked by other sessions .* trigger theirs of image; it"):
             job.run(progress)
     assert job.run(progress).updated == 50

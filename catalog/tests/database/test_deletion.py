@@ -146,8 +146,8 @@ def test_rows_that_are_free_too_late_are_not_suppressed(catalog, dsn):
 
 def test_what_a_lock_of_a_table_prevents_is_not_suppressed(catalog, dsn, monkeypatch):
     """As while an index is built. No trigger and no index of this table refuses anything."""
-    monkeypatch.setattr("catalog.database.selections.LOCK_TIMEOUT", 0.05)
-    monkeypatch.setattr("catalog.database.selections.PASSES", 5)
+    monkeypatch.setattr("catalog.database.batch_job.LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr("catalog.database.batch_job.PASSES", 5)
     fill(catalog, 5)
     catalog.execute("create unique index theirs on image (foreign_identifier, title)")
     delete(catalog)

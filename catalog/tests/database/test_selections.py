@@ -12,7 +12,7 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.core.session import limit_statements
-from catalog.database import selections
+from catalog.database import batch_job
 from catalog.database.abandoned_selections import drop_given_up, give_up
 from catalog.database.batched_update import BatchedUpdate
 from catalog.database.batched_update import preview as preview_update
@@ -430,7 +430,7 @@ class TestWaitingAndTime:
 
     def test_a_lock_on_the_table_is_tried_again_later(self, stocked, dsn, monkeypatch):
         """This also holds for a role with its own lock_timeout."""
-        monkeypatch.setattr(selections, "LOCK_TIMEOUT", 0.05)
+        monkeypatch.setattr(batch_job, "LOCK_TIMEOUT", 0.05)
         stocked.execute("set lock_timeout = '5ms'")
         job = engine(stocked)
         progress = job.select()

@@ -297,6 +297,9 @@ def stack_for_tests(webhook: str, aws: str) -> Iterator[Stack]:
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "1",
         # DAG files do not change here, and parsing all of them takes a good part of a core.
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+        # So a file must not fail because the machine is busy: it would be parsed again in an hour.
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",
+        "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "300",
         "DEFAULT_RETRY_DELAY": "1",
         "DATA_REFRESH_POKE_INTERVAL": "3",
         "AWS_RDS_POKE_INTERVAL": "3",

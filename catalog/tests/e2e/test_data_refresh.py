@@ -494,7 +494,7 @@ def test_the_full_staging_index(bench, media):
         kept += [before] if before and not delete_old else []
         assert all(search.exists(name) for name in kept)
         assert not search.exists("image-full-0-failed")
-    with pytest.raises(Exception, match="media_type"):
+    with pytest.raises(ApiError, match="media_type"):
         bench.api.trigger("recreate_full_staging_index", {})
 
 

@@ -19,8 +19,10 @@ from werkzeug import Response
 from catalog.core.errors import BadAddress, Fatal, Retry
 from catalog.ingestion import transport
 from catalog.ingestion.addresses import is_global
-from catalog.ingestion.client import Client, FileFacts, Limits
+from catalog.ingestion.client import Client
+from catalog.ingestion.file_facts import FileFacts
 from catalog.ingestion.rate import NoThrottle
+from catalog.ingestion.sender import Limits
 from catalog.ingestion.sessions import tls_probe
 from catalog.tests.ingestion.raw_server import raw_server, request
 

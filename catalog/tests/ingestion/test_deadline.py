@@ -7,8 +7,9 @@ import pytest
 from werkzeug import Response
 
 from catalog.core.errors import Retry
-from catalog.ingestion.client import Client, Limits
+from catalog.ingestion.client import Client
 from catalog.ingestion.rate import NoThrottle
+from catalog.ingestion.sender import Limits
 from catalog.tests.ingestion.raw_server import raw_server, request
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(30)]

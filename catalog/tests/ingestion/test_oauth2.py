@@ -8,9 +8,10 @@ import pytest
 from werkzeug import Response
 
 from catalog.core.errors import BadAddress, Fatal, HttpStatus, Retry
-from catalog.ingestion.client import Client, Limits
+from catalog.ingestion.client import Client
 from catalog.ingestion.oauth2 import BearerCredentials, OAuth2, TokenPair, exchange_code, refresh
 from catalog.ingestion.rate import NoThrottle
+from catalog.ingestion.sender import Limits
 from catalog.tests.ingestion.raw_server import raw_server, request
 from catalog.tests.oauth2_server import Registered, oauth2_provider
 

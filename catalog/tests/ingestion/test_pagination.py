@@ -72,7 +72,7 @@ def test_pages_end_at_an_empty_one_and_the_one_after_it_is_asked_for():
     """Pages may follow one that is not full; without a total, one empty page does not prove the end."""
     api = client(numbered([1, 2], [3]))
     assert walk(Counted(URL, items="items"), api) == [[1, 2], [3], []]
-    assert [params["page"] for _, params in api._transport.requests] == ["1", "2", "3", "4"]
+    assert [params["page"] for _, params in api._sender.transport.requests] == ["1", "2", "3", "4"]
 
 
 def test_an_empty_page_with_others_behind_it_is_an_error():
@@ -92,7 +92,7 @@ def test_past_the_end_an_error_proves_it(status):
 def test_an_announced_total_needs_no_such_request():
     api = client(lambda url, params: {"items": [1] if params["page"] == "1" else [], "total": "1"})
     assert walk(Counted(URL, items="items", total="total"), api) == [[1], []]
-    assert len(api._transport.requests) == 2
+    assert len(api._sender.transport.requests) == 2
 
 
 def listed(total, cap):
@@ -131,7 +131,7 @@ def test_what_an_answer_lacks_is_an_error(kind, body, text):
     with pytest.raises(UnexpectedResponse) as raised:
         walk(kind(URL, items="items", total="total", **more), api)
     assert text in str(raised.value)
-    assert len(api._transport.requests) == 2  # it was asked again
+    assert len(api._sender.transport.requests) == 2  # it was asked again
 
 
 def test_a_total_with_thousands_separators_is_read_and_an_ambiguous_one_is_an_error():
@@ -229,13 +229,13 @@ def test_a_flag_that_is_right(behind):
 
     api = client(answer, retries=0)
     assert walk(Counted(URL, items="items", more="next"), api) == [[1], [2]]
-    assert [params["page"] for _, params in api._transport.requests] == ["1", "2", "3"]
+    assert [params["page"] for _, params in api._sender.transport.requests] == ["1", "2", "3"]
 
 
 def test_a_flag_with_a_total_needs_no_further_request():
     api = client(lambda url, params: {"items": [1], "next": False, "total": 1})
     assert walk(Counted(URL, items="items", more="next", total="total"), api) == [[1]]
-    assert len(api._transport.requests) == 1
+    assert len(api._sender.transport.requests) == 1
 
 
 def test_a_list_that_is_left_out_past_the_end():
@@ -278,6 +278,26 @@ def test_an_empty_page_with_a_token_goes_on():
     answers = {"*": {"items": [], "next": "b"}, "b": {"items": [2]}}
     pages = Tokens(URL, items="items", param="cursor", following="next", first="*")
     assert walk(pages, client(lambda url, params: answers[params["cursor"]])) == [[], [2]]
+
+
+@pytest.mark.parametrize("kind", ["token", "link"])
+@pytest.mark.parametrize(
+    ("total", "again", "asked", "reported"),
+    [(None, [], 2, True), (None, [1], 2, False), ("total", [], 1, False)],
+)
+def test_an_empty_page_that_names_a_next_one_is_reported_without_a_total(kind, total, again, asked, reported):
+    """After it was requested again; a total tells whether its items are missing."""
+    answers = [{"items": none_or_one, "total": 3, "next": "b"} for none_or_one in (list[int](), again)]
+    api = client(lambda *_: answers.pop(0))
+    pages = (
+        Tokens(URL, items="items", param="cursor", following="next", total=total)
+        if kind == "token"
+        else Links(URL, items="items", following="next", total=total)
+    )
+    page = pages.fetch(api, pages.start({}), {})
+    assert page.items == ([] if total else again)
+    assert page.next
+    assert (page.withheld is not None, 2 - len(answers)) == (reported, asked)
 
 
 def test_a_token_that_names_its_own_page_ends():
@@ -433,12 +453,14 @@ def test_links_are_followed_with_the_parameters_that_they_hold():
         found.append((page.items, page.total))
         cursor = page.next
     assert found == [([1], 3), ([2], 3), ([3], 3)]
-    assert [params for _, params in api._transport.requests] == [
+    assert [params for _, params in api._sender.transport.requests] == [
         {"q": "x", "per_page": "1"},
         {"q": "x", "page": "2"},
         {"q": "x", "page": "3"},
     ]
-    assert all(url == URL for url, _ in api._transport.requests), "over https, although the links are not"
+    assert all(url == URL for url, _ in api._sender.transport.requests), (
+        "over https, although the links are not"
+    )
     assert walk(pages, client(linked), link=f"{URL}?page=3") == [[3]]
 
 
@@ -534,18 +556,18 @@ def test_a_total_in_the_headers_of_a_page():
 def test_parameters_of_the_body_are_posted():
     api = client(lambda url, params: {"hits": [1, 2] if params["from"] == "0" else [], "total": 2})
     sent = []
-    answered = api._transport.send
+    answered = api._sender.transport.send
 
     def send(request, *args, **more):
         sent.append((request.method, request.body))
         return answered(request)
 
-    api._transport.send = send
+    api._sender.transport.send = send
     pages = Counted(URL, items="hits", total="total", param="from", first=0, step=2, body=["query"])
     page = pages.fetch(api, pages.start({}), {"query": {"term": {"a": 1}}, "size": 2})
     assert (page.items, page.total) == ([1, 2], 2)
     assert sent == [("POST", b'{"query": {"term": {"a": 1}}}')]
-    assert api._transport.requests == [(URL, {"size": "2", "from": "0"})]
+    assert api._sender.transport.requests == [(URL, {"size": "2", "from": "0"})]
 
 
 @pytest.mark.parametrize("announced", [6, 7, 100])

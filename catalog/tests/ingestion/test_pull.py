@@ -18,7 +18,7 @@ from catalog.ingestion import loop_guard
 from catalog.ingestion.client import Client
 from catalog.ingestion.loop_guard import LoopGuard
 from catalog.ingestion.options import Options
-from catalog.ingestion.parts import Parts
+from catalog.ingestion.parts import Parts, page_of
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.rate import Quota
 from catalog.ingestion.reasons import OVER_LIMIT, SEEN
@@ -282,6 +282,22 @@ def test_a_state_of_another_pull_is_not_resumed(tmp_path, caplog, other, attribu
     assert re.search(rf"STARTING OVER: .* it is of another pull \({said}", caplog.text)
 
 
+@pytest.mark.parametrize(("step", "pages"), [(timedelta(hours=1), [0, 2]), (timedelta(0), [0, 1, 2, 3])])
+def test_a_pull_notes_when_its_pages_were_read(tmp_path, monkeypatch, step, pages):
+    """When an attempt begins, and then after each step of time; a resumed one reads page 2 and then 3."""
+    monkeypatch.setattr("catalog.ingestion.pull.TIME_STEP", step)
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(Retry):
+        pull(tmp_path, provider([["a"], ["b"], Retry("down"), ["d"]]), checkpoint).run()
+    between = datetime.now(UTC)
+    resumed = pull(tmp_path, provider([["a"], ["b"], ["c"], ["d"]]), checkpoint)
+    manifest = resumed.run()
+    assert [page for page, _ in manifest.times] == pages
+    assert (manifest.first_page_since(manifest.started), manifest.first_page_since(between)) == (0, 2)
+    assert manifest.first_page_since(datetime.now(UTC)) is None
+    assert [page_of(part) for part in resumed.parts.tsv_files("image", manifest)] == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("attributes", "days", "resumed"),
     [
@@ -536,7 +552,7 @@ def test_a_page_that_repeats_with_other_values_is_caught(tmp_path, pages, asked,
     pulled = pull(tmp_path, Viewed(), client=api)
     with pytest.raises(LoopDetected, match=f"the last 17 pages, .*: 51 items had come before.*{hint}"):
         pulled.run()
-    assert len(api._transport.requests) == asked
+    assert len(api._sender.transport.requests) == asked
     assert set(rows(pulled)) == {"a", "b"}  # what came is loaded
     assert present(pulled.parts.load()).error.startswith("LoopDetected: the last 17 pages")
 

@@ -154,7 +154,7 @@ def test_a_total_that_collapses_is_no_deletion(tmp_path, last):
 
     api = client(answer, retries=0)
     assert pull(tmp_path, provider(FORMS["page numbers"]), client=api).run().whole
-    assert [params["page"] for _, params in api._transport.requests] == ["1", "2", "3"]
+    assert [params["page"] for _, params in api._sender.transport.requests] == ["1", "2", "3"]
 
 
 @pytest.mark.parametrize("form", ["page numbers", "offsets", "a flag of the last page"])
@@ -205,7 +205,7 @@ def test_a_page_from_a_cache_is_not_read_again_and_again(tmp_path):
     api = client(answer, retries=0)
     with pytest.raises(NotWhole, match="4 of 199"):
         pull(tmp_path, provider(FORMS["page numbers"]), client=api).run()
-    assert [params["page"] for _, params in api._transport.requests] == ["1", "2", "1", "2", "3"]
+    assert [params["page"] for _, params in api._sender.transport.requests] == ["1", "2", "1", "2", "3"]
 
 
 @pytest.mark.parametrize("limits", [{"limit": 30}, {"query_params_list": [{"page": 2}]}])

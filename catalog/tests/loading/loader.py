@@ -99,12 +99,21 @@ class Loader:
         started: datetime | None = None,
         whole: bool = False,
         window: tuple[datetime, datetime] | None = None,
+        times: Sequence[tuple[int, datetime]] = (),
         **options: Any,
     ) -> LoadReport:
-        """Load the records, or the lines in their place; `options` are those of `Load`."""
+        """Load the records, or the lines in their place, each as a page of its own if pages have `times`.
+
+        `options` are those of `Load`.
+        """
         lines = self.lines(records, provider, media_type) if lines is None else lines
-        part = self.folder / f"{uuid.uuid4().hex}.tsv"
-        part.write_bytes(b"".join(line if isinstance(line, bytes) else line.encode() for line in lines))
+        pages = [[line] for line in lines] if times else [lines]
+        parts = []
+        for number, page in enumerate(pages):
+            parts.append(self.folder / f"{uuid.uuid4().hex}_{number:06}.tsv")
+            parts[-1].write_bytes(
+                b"".join(line if isinstance(line, bytes) else line.encode() for line in page)
+            )
         token = token or uuid.uuid4().hex
         manifest = Manifest(
             provider="example",
@@ -113,7 +122,8 @@ class Loader:
             replayed=False,
             started=started or datetime.now(UTC),
             token=token,
-            pages=1,
+            pages=len(pages),
+            times=list(times),
             seconds=1.5,
             counts={media_type: counts or Counts(fetched=len(lines), written=len(lines))},
             complete=complete,
@@ -126,7 +136,7 @@ class Loader:
                 connection,
                 media_type,
                 provider,
-                [part],
+                parts,
                 manifest,
                 key,
                 rejects=self.folder / "rejects.jsonl",

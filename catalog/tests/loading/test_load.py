@@ -14,7 +14,7 @@ from catalog.database.deletion import Deletion, restore
 from catalog.database.statements import parse_condition
 from catalog.ingestion.completeness import Expectations
 from catalog.ingestion.parts import Counts, Manifest
-from catalog.ingestion.reasons import ALTERED, DELETED, SUPPRESSED, URL_TAKEN
+from catalog.ingestion.reasons import ALTERED, DELETED, SUPERSEDED, SUPPRESSED, URL_TAKEN
 from catalog.ingestion.records import AudioSet
 from catalog.loading.load import Load
 from catalog.loading.report import LoadKey, LoadReport
@@ -629,48 +629,6 @@ def test_a_record_that_stays_deleted_violates_nothing(load, catalog):
     assert urls(catalog) == {"id1": jpg(6), "id6": jpg(1), "id7": jpg(7)}
 
 
-@pytest.mark.parametrize(
-    "repair", ["new.height := 20", "new := jsonb_populate_record(new, '{\"height\": 20}')"]
-)
-def test_a_load_ends_if_the_rows_that_a_constraint_refuses_cannot_be_told(load, catalog, repair):
-    """A trigger may repair what a row's source sent; only the server knows which rows are refused."""
-    catalog.execute("alter table image add constraint tall check (height > 10)")
-    change_back(catalog, f"if new.title = 'repair' then {repair}; end if;", "insert")
-    with pytest.raises(psycopg.errors.CheckViolation):
-        load([image(1, title="repair", height=1), image(2, height=1)])
-    assert load([image(1, title="repair", height=1)]).inserted == 1
-
-
-OTHER_VIOLATIONS = {
-    "of a domain": """
-        create domain short as text check (length(value) < 4);
-        alter table image alter title type short using title::short
-    """,
-    "of another table": """
-        create table audit (title text check (length(title) < 4));
-        create function audited() returns trigger language plpgsql as
-            'begin insert into audit values (new.title); return new; end';
-        create trigger audited after insert on image for each row execute function audited()
-    """,
-    "of what a trigger fills": """
-        update image set creator = 'a';
-        alter table image alter creator set not null;
-        create function named() returns trigger language plpgsql as
-            'begin if new.title = ''x'' then new.creator := ''b''; end if; return new; end';
-        create trigger named before insert on image for each row execute function named()
-    """,
-}
-
-
-@pytest.mark.parametrize("violation", OTHER_VIOLATIONS)
-def test_what_the_rows_did_not_violate_ends_a_load_with_the_servers_own_error(load, catalog, violation):
-    load([image(1)])
-    catalog.execute(OTHER_VIOLATIONS[violation])
-    with pytest.raises((psycopg.errors.CheckViolation, psycopg.errors.NotNullViolation)):
-        load([image(2, title="too long"), image(3, title="x")])
-    assert list(urls(catalog)) == ["id1"]
-
-
 def test_a_row_that_is_deleted_during_the_load_is_not_counted_as_updated(load, catalog):
     load([image(1), image(2), image(3)])
 
@@ -704,10 +662,11 @@ def test_a_pull_that_is_loaded_late_changes_nothing_that_a_later_one_has_brought
     progress: list[str] = []
     old = [image(1, title="old"), image(2, title="old"), image(3, title="old"), image(4, title="stored")]
     report = load(old, started=began, progress=progress.append)
-    assert outcome(report) == (1, 1, 2, 0, 0)
+    assert outcome(report) == (1, 1, 1, 1, 0)
+    assert report.skipped == {SUPERSEDED: 1}
     assert row(catalog, 1) == before
     assert row(catalog, 2)["title"] == "old"  # no other pull has changed it since
-    assert any("image: 1 rows stay as they are, because a pull that began later" in text for text in progress)
+    assert any("image: 1 rows are superseded and stay as they are: a pull that" in text for text in progress)
     assert load([image(1, title="newest")]).updated == 1
 
 
@@ -735,27 +694,69 @@ def test_what_a_later_whole_pull_found_to_be_right_stays(load, catalog, later, o
     both = [image(1, title="right"), image(3)]
     load(both, started=now - timedelta(days=1), window=later, whole=whole)
     late = load([image(1, title="old"), image(2)], started=now - timedelta(days=5), window=own)
-    assert outcome(late) == ((1, 0, 1, 0, 0) if stays else (1, 1, 0, 0, 0))
+    assert outcome(late) == ((1, 0, 0, 1, 0) if stays else (1, 1, 0, 0, 0))
     assert row(catalog, 1)["title"] == ("right" if stays else "old")
 
 
 @pytest.mark.parametrize(
-    ("fields", "stays"), [({}, True), ({"fetched": 1}, False), ({"shortfalls": '["half of it"]'}, False)]
+    ("fields", "stays"),
+    [({}, True), ({"fetched": 199}, True), ({"fetched": 190}, False), ({"shortfalls": '["some"]'}, False)],
 )
 def test_what_a_later_pull_may_not_have_read_is_loaded(load, catalog, fields, stays):
     """The later pull brought fewer records, or fewer than it announced, and somebody has accepted that."""
     now = datetime.now(UTC)
     load([image(1, title="stored")], started=now - timedelta(days=9))
     catalog.execute("update image set last_synced_with_source = now() - interval '9 days'")
-    load([image(3), image(4)], started=now - timedelta(days=1), whole=True, run_id="later")
+    others = [image(n) for n in range(3, 202)]
+    load([*others, image(202)], started=now - timedelta(days=1), whole=True, run_id="later")
     for name, value in fields.items():
         catalog.execute(
             f"update ingestion_report set {name} = %s, inserted = %s, accepted = true where run_id = 'later'",
-            [value, fields.get("fetched", 2)],
+            [value, fields.get("fetched", 200)],
         )
-    late = load([image(1, title="newer"), image(2)], started=now - timedelta(days=5))
-    assert outcome(late) == ((1, 0, 1, 0, 0) if stays else (1, 1, 0, 0, 0))
+    late = load([image(1, title="newer"), *others], started=now - timedelta(days=5))
+    assert outcome(late) == ((0, 0, 199, 1, 0) if stays else (0, 1, 199, 0, 0))
     assert row(catalog, 1)["title"] == ("stored" if stays else "newer")
+
+
+def test_what_a_pull_reads_after_a_later_one_began_is_newer(load, catalog):
+    """As when a pull that failed is resumed after another one, or still runs while another one begins."""
+    now = datetime.now(UTC)
+    load([image(n, title="stored") for n in range(5)], started=now - timedelta(days=30))
+    load([image(n, title="later") for n in range(4)], started=now - timedelta(days=3))
+    read = [(0, now - timedelta(days=5)), (2, now - timedelta(days=4)), (3, now - timedelta(days=1))]
+    titled = [image(n, title="resumed") for n in range(5)]
+    report = load(titled, started=now - timedelta(days=5), times=read)
+    assert (outcome(report), report.skipped) == ((0, 2, 0, 3, 0), {SUPERSEDED: 3})
+    titles = dict(catalog.execute("select foreign_identifier, title from image").fetchall())
+    assert list(map(titles.get, ("id0", "id1", "id2", "id3", "id4"))) == [*["later"] * 3, *["resumed"] * 2]
+
+
+def test_what_a_later_whole_pull_left_unchanged_is_older_than_what_is_read_now(load, catalog):
+    now = datetime.now(UTC)
+    stored = [image(n, title="stored") for n in range(3)]
+    load(stored, started=now - timedelta(days=30))
+    catalog.execute("update image set last_synced_with_source = now() - interval '30 days'")
+    load([*stored, image(8)], started=now - timedelta(days=3), whole=True)
+    read = [(0, now - timedelta(days=5)), (1, now - timedelta(days=1))]
+    bad = load.lines([image(9)])[0].replace("https://example.org/9.jpg", "https://example.org/9.jpg\t")
+    lines = [*load.lines([image(n, title="resumed") for n in range(3)]), bad]
+    report = load([], lines=lines, started=now - timedelta(days=5), times=read)
+    assert outcome(report) == (0, 2, 0, 1, 1)
+    assert row(catalog, 0)["title"] == "stored"
+
+
+def test_what_was_loaded_of_a_later_pull_before_it_ended_stays(load, catalog):
+    """Its last load does not write the rows of the first one again."""
+    now = datetime.now(UTC)
+    load([image(1, title="stored")], started=now - timedelta(days=9))
+    later = {"token": "t", "run_id": "r", "started": now - timedelta(days=1)}
+    for records in ([image(1, title="later")], [image(1, title="later"), image(2)]):
+        load(records, complete=len(records) > 1, **later)
+    assert load([image(1, title="old")], started=now - timedelta(days=5)).skipped == {SUPERSEDED: 1}
+    load([image(2, title="cleared")], **{**later, "token": "another", "started": now})
+    [(moments,)] = catalog.execute("select loaded_before from ingestion_report where run_id = 'r'").fetchall()
+    assert moments == []
 
 
 def test_loads_that_were_late_together_end_with_the_newest_version(load, catalog):
@@ -764,7 +765,7 @@ def test_loads_that_were_late_together_end_with_the_newest_version(load, catalog
     for age, title in ((3, "monday"), (2, "tuesday"), (1, "wednesday")):
         assert load([image(1, title=title)], started=now - timedelta(days=age)).unchanged == 0
         assert row(catalog, 1)["title"] == title
-    assert load([image(1, title="tuesday")], started=now - timedelta(days=2)).unchanged == 1
+    assert load([image(1, title="tuesday")], started=now - timedelta(days=2)).skipped == {SUPERSEDED: 1}
     assert row(catalog, 1)["title"] == "wednesday"
 
 

@@ -18,7 +18,8 @@ from catalog.core.setting_values import Databases, Deploy
 from catalog.database import sample_data
 from catalog.maintenance import snapshots
 from catalog.maintenance.github import GitHub
-from catalog.maintenance.staging import RUN_TAG, Restore, deploy, forget_applications
+from catalog.maintenance.rds_restore import RUN_TAG, Restore
+from catalog.maintenance.staging import deploy, forget_applications
 from catalog.tests.aws_server import aws_server
 
 pytestmark = pytest.mark.enable_socket

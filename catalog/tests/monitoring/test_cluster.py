@@ -111,7 +111,7 @@ def test_a_live_index_that_cannot_be_used(roomy, number, what):
 
 def test_an_alias_that_leads_nowhere(roomy):
     def found(*promoted):
-        return look(roomy.client, 1, promoted=lambda: promoted)
+        return look(roomy.client, 1, readers=cluster.Readers(lambda: promoted))
 
     for name in ("image-a", "image-a-filtered"):
         make(roomy, name)
@@ -128,9 +128,8 @@ def test_an_alias_that_leads_nowhere(roomy):
 
 def test_an_alias_whose_documents_are_gone(roomy):
     def found(*counted):
-        return look(
-            roomy.client, 1, promoted=lambda: ["image"], counted=lambda alias: dict(counted).get(alias.uuid)
-        )
+        readers = cluster.Readers(lambda: ["image"], lambda alias: dict(counted).get(alias.uuid))
+        return look(roomy.client, 1, readers=readers)
 
     for name in ("image-a", "image-a-filtered"):
         titled(roomy, [f"t{n}" for n in range(5)], name)
@@ -147,7 +146,7 @@ def test_aliases_without_the_catalog_database_are_not_well(roomy, error):
     def unreachable():
         raise error
 
-    found = look(roomy.client, 1, promoted=unreachable)
+    found = look(roomy.client, 1, readers=cluster.Readers(unreachable))
     assert (found.state, keys(found)) == ("degraded", ["unread aliases"])
 
 

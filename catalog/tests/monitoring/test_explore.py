@@ -10,7 +10,7 @@ from catalog.data_refresh.search.client import ask
 from catalog.data_refresh.search.indexes import SeveralIndexes
 from catalog.data_refresh.search.tag_policy import DEFAULT
 from catalog.database import sample_data
-from catalog.monitoring import explore, refreshes
+from catalog.monitoring import aliases, explore
 from catalog.monitoring.explore import Search
 from catalog.tests.monitoring.reports import report
 from catalog.tests.plugins.searchable import make_searchable
@@ -178,6 +178,6 @@ def test_an_alias_on_two_indexes_is_not_searched(filled, search):
             queries.search(search, "image", "bridge")
         with pytest.raises(SeveralIndexes):
             search.live_meta("image")
-        assert "image" not in refreshes.live(search.client).documents
+        assert "image" not in aliases.live(search.client).documents
     finally:
         search.client.indices.delete(index="image-second")

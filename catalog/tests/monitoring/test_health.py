@@ -14,8 +14,9 @@ from catalog.data_refresh.search.client import complete_answer
 from catalog.ingestion.registry import BrokenProvider
 from catalog.local.stack import ROOT
 from catalog.monitoring import catalog_health, engine_health, finding, loads
+from catalog.monitoring.aliases import NOTICEABLE, Alias, live
 from catalog.monitoring.loads import Freshness
-from catalog.monitoring.refreshes import NOTICEABLE, Alias, Refreshed, live, promoted
+from catalog.monitoring.refreshes import Refreshed, promoted
 from catalog.monitoring.rows import numbers
 from catalog.monitoring.sources import Source
 from catalog.providers.jamendo.provider import Jamendo

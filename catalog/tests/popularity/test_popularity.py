@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
 from catalog.core.errors import Fatal, Interrupted, Refused
-from catalog.database.batched_update import QUERY_ID, STRIPES, BatchedUpdate
+from catalog.database.batched_update import STRIPES, BatchedUpdate
 from catalog.database.names import digest, query_id
+from catalog.database.selection_lock import QUERY_ID
 from catalog.database.statements import parse_update, verify
 from catalog.loading.load import lock_provider
 from catalog.popularity import popularity
@@ -74,18 +75,24 @@ def test_a_metric_that_most_records_have_lost_is_no_truth(catalog, now):
             [now, share],
         )
 
-    lose(50)
-    popularity.refresh_constant(catalog, "image", "flickr", 60)
-    catalog.execute("update image_popularity_metrics set (val, constant, records, others) = (85, 15, 100, 1)")
-    before = popularity.metric_of(catalog, "image", "flickr")
     lose(51)
-    message = "flickr: of 100 records with views above 0, 51 have lost them; does its API still send them?"
+    message = (
+        "flickr: of 100 sampled records that had views above 0, 51 have lost it; does its API still send"
+    )
     with pytest.raises(Fatal, match=re.escape(message)):
         popularity.refresh_constant(catalog, "image", "flickr", 60)
     assert popularity.metric_of(catalog, "image", "flickr") == before
     with pytest.raises(Fatal, match=r'{"accept_lost": \["flickr"\]}'):
         popularity.refresh_constant(catalog, "image", "flickr", 60, exact=True)
     assert popularity.refresh_constant(catalog, "image", "flickr", 60, accept_lost=True).records == 49
+
+
+def test_half_of_the_records_may_lose_their_metric(catalog):
+    popularity.update_metrics(catalog, "image")
+    store(catalog, "flickr", ["5"] * 100)
+    refresh(catalog)
+    catalog.execute("update image set meta_data = '{}' where foreign_identifier::int < 50")
+    assert popularity.refresh_constant(catalog, "image", "flickr", 60).records == 50
 
 
 def test_new_records_without_a_metric_and_deleted_ones_have_lost_nothing(catalog):
@@ -106,8 +113,32 @@ def test_deleted_records_have_lost_nothing_beside_others_that_never_had_a_metric
     refresh(catalog)
     catalog.execute("delete from image where foreign_identifier::int >= 940")
     assert popularity.refresh_constant(catalog, "image", "flickr", 60).records == 40
-    catalog.execute("update image set meta_data = '{}' where foreign_identifier::int >= 919")
-    with pytest.raises(Fatal, match="of 40 records with views above 0, 21 have lost them"):
+    catalog.execute(
+        "update image_popularity_metrics set (records, sample) = (100, null)"
+    )  # an earlier release
+    catalog.execute("delete from image where foreign_identifier::int >= 910")
+    assert popularity.refresh_constant(catalog, "image", "flickr", 60).records == 10
+
+
+def test_deletions_and_new_metrics_of_others_hide_no_loss(catalog):
+    popularity.update_metrics(catalog, "image")
+    store(catalog, "flickr", ["0"] * 300 + ["5"] * 100)
+    refresh(catalog)
+    catalog.execute("update image set meta_data = '{}' where foreign_identifier::int >= 340")
+    catalog.execute("delete from image where foreign_identifier::int < 100")
+    catalog.execute("update image set meta_data = '{\"views\": 5}' where foreign_identifier::int < 200")
+    message = "of 100 sampled records that had views above 0, 60 have lost it"
+    with pytest.raises(Fatal, match=message):
+        popularity.refresh_constant(catalog, "image", "flickr", 60)
+
+
+def test_many_records_are_judged_by_a_sample_of_them(catalog, monkeypatch):
+    monkeypatch.setattr(popularity, "SAMPLE", 200)
+    popularity.update_metrics(catalog, "image")
+    store(catalog, "flickr", ["5"] * 2000)
+    refresh(catalog)
+    catalog.execute("update image set meta_data = '{}' where foreign_identifier::int < 1400")
+    with pytest.raises(Fatal, match=r"of 200 sampled records that had views above 0, 1[2-5]\d have lost it"):
         popularity.refresh_constant(catalog, "image", "flickr", 60)
 
 
@@ -117,23 +148,23 @@ def test_a_few_records_that_lose_their_metric_are_no_finding(catalog, lost):
     store(catalog, "flickr", ["5"] * lost + ["0"] * 9)
     refresh(catalog)
     catalog.execute("update image set meta_data = '{}'")
-    with nullcontext() if lost == 4 else pytest.raises(Fatal, match="5 have lost them"):
+    with nullcontext() if lost == 4 else pytest.raises(Fatal, match="5 have lost it"):
         popularity.refresh_constant(catalog, "image", "flickr", 60)
 
 
-@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("known", ["sample", "100", "null"])
 @pytest.mark.parametrize("now", ["0", None, "12.3k"])
 def test_a_metric_that_all_records_have_lost_is_no_truth(catalog, now, known):
-    """Also if an earlier release has determined the value, without the number of records."""
+    """Also if an earlier release has determined the value, with their number or without it."""
     popularity.update_metrics(catalog, "image")
     store(catalog, "flickr", [str(n) for n in range(101)])
     refresh(catalog)
-    if not known:
-        catalog.execute("update image_popularity_metrics set records = null")
+    if known != "sample":
+        catalog.execute(f"update image_popularity_metrics set (records, sample) = ({known}, null)")
     before = popularity.metric_of(catalog, "image", "flickr")
     catalog.execute("update image set meta_data = jsonb_build_object('views', %s::text)", [now])
     with pytest.raises(
-        Fatal, match="100 have lost them" if known else "no record has views above 0 any more"
+        Fatal, match="100 have lost it" if known == "sample" else "no record has views above 0 any more"
     ):
         popularity.refresh_constant(catalog, "image", "flickr", 60)
     assert popularity.metric_of(catalog, "image", "flickr") == before
@@ -148,9 +179,10 @@ def test_a_metric_that_all_records_have_lost_is_no_truth(catalog, now, known):
 def test_what_is_not_known_of_earlier_refreshes_refuses_nothing(catalog):
     popularity.update_metrics(catalog, "image")
     store(catalog, "flickr", ["0"] * 100 + ["1"])
-    known = (
-        "update image_popularity_metrics set (val, constant, refreshed_constant, records) = (40, 7, %s, null)"
-    )
+    known = """
+        update image_popularity_metrics
+           set (val, constant, refreshed_constant, records, sample) = (40, 7, %s, null, null)
+    """
     catalog.execute(known, [7])
     assert popularity.refresh_constant(catalog, "image", "flickr", 60).value == 0
     catalog.execute("delete from image where foreign_identifier = '100'")

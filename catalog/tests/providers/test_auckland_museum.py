@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import pytest
 
+from catalog.core.errors import UnexpectedResponse
 from catalog.ingestion.windows import day_window
 from catalog.provider_api import Image, Skip
 from catalog.providers.auckland_museum.provider import FIRST, AucklandMuseum
@@ -144,14 +145,16 @@ def test_since_a_day_only_what_was_changed_is_searched(tmp_path):
 @pytest.mark.parametrize("lie", [{"timed_out": True}, {"_shards": {"failed": 1}}, {"_shards": None}])
 def test_a_search_of_a_part_of_the_index_is_no_answer(lie, tmp_path):
     whole = {"timed_out": False, "_shards": {"failed": 0}, "hits": {"total": 0, "hits": []}}
-    with pytest.raises(Exception, match="the search is incomplete"):
+    with pytest.raises(UnexpectedResponse, match="the search is incomplete"):
         Pulled(AucklandMuseum(), Site(lambda *_: {**whole, **lie}), tmp_path)
 
 
 def test_a_total_that_newer_versions_of_the_search_engine_cap_is_refused(tmp_path):
     hits = {"total": {"value": 10_000, "relation": "gte"}, "hits": []}
     body = {"timed_out": False, "_shards": {"failed": 0}, "hits": hits}
-    with pytest.raises(Exception, match=r"`hits\.total` should be a number of items but is of type dict"):
+    with pytest.raises(
+        UnexpectedResponse, match=r"`hits\.total` should be a number of items but is of type dict"
+    ):
         Pulled(AucklandMuseum(), Site(lambda *_: body), tmp_path)
 
 

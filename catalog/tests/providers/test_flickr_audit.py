@@ -48,7 +48,7 @@ def test_those_with_enough_photos_are_suggested():
         Suggestion("Enough", "1@N00", 308),
     ]  # 14 x 21 are too few
     assert seen == [(1, 3), (2, 3), (3, 3)]
-    assert len(api._transport.requests) == 1 + 3 * len(LICENSES)
+    assert len(api._sender.transport.requests) == 1 + 3 * len(LICENSES)
     message = flickr_suggestions("dag", "task", found)
     assert message.alert
     assert "Many &lt;b&gt;: 3@N00 _(14,000 CC-licensed images)_" in message.text

@@ -76,6 +76,7 @@ def test_what_is_asked_of_whom():
     items, _ = walk(Freesound(), client_of(site, credentials=key))
     assert len(items) == 3
     assert site.urls() == [SEARCH, SEARCH]
+    assert len(site.urls("HEAD")) == 2
     for method, url, params, headers in site.asked:
         if url == SEARCH:
             assert headers["Authorization"] == "Token KEY"

@@ -74,7 +74,7 @@ def test_the_list_is_read_in_pages_and_again_after_a_stop():
     assert [i["objectID"] for i in items] == list(range(1, 251))
     assert [len(p.items) for p in pages] == [100, 100, 50]
     assert {p.total for p in pages} == {250}
-    assert [u for u, _ in api._transport.requests].count(OBJECTS) == 1
+    assert [u for u, _ in api._sender.transport.requests].count(OBJECTS) == 1
     resumed = MetropolitanMuseum().pages.fetch(api, pages[0].next, {"metadataDate": "2024-02-10"})
     assert [i["objectID"] for i in resumed.items] == list(range(101, 201))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalog.core.errors import HttpStatus, Retry
+from catalog.core.errors import HttpStatus, Interrupted, Retry
 from catalog.ingestion.reasons import SEEN
 from catalog.ingestion.records import Image
 from catalog.ingestion.state import MemoryCheckpoint
@@ -105,7 +105,7 @@ def test_what_was_read_of_the_build_before_does_not_count_for_the_newer_one(tmp_
 
 def test_what_an_earlier_try_wrote_is_known_after_a_kill(tmp_path):
     checkpoint, builds = MemoryCheckpoint(), [900]
-    with pytest.raises(Exception, match="asked to stop"):
+    with pytest.raises(Interrupted, match="asked to stop"):
         Pulled(PhyloPic(), phylopic(builds), tmp_path, checkpoint=checkpoint, should_stop=lambda: True)
     builds[0] = 901
     pulled = Pulled(PhyloPic(), phylopic(builds), tmp_path, checkpoint=checkpoint)

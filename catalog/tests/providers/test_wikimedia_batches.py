@@ -49,7 +49,7 @@ def fetch(api, token=None):
     """The page at a token, and the parameters of each request."""
     asker = client(lambda url, params: api(params))
     page = Batches().fetch(asker, {"continue": token or {}}, PARAMS)
-    return page, [params for _, params in asker._transport.requests]
+    return page, [params for _, params in asker._sender.transport.requests]
 
 
 def in_turn(*bodies):
