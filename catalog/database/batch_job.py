@@ -138,21 +138,6 @@ class BatchJob(Selection, ABC):
         progress.missing += done.missing
         progress.waiting += done.postponed
 
-    def _save_progress(self, progress: Progress, updated: int, missing: int) -> None:
-        """Store the progress; to be called in the transaction that did the work."""
-        self._execute(
-            "update batched_update set next_row = {row}, stripe = {stripe}, batch_size = {size},"
-            " stripes = {stripes}, updated = updated + {updated}, gone = gone + {missing},"
-            " renewed_on = now() where query_id = {id}",
-            row=progress.next_row,
-            stripe=progress.stripe,
-            size=progress.batch_size,
-            stripes=progress.stripes,
-            updated=updated,
-            missing=missing,
-            id=self._query_id,
-        )
-
     def _retry_postponed(self, progress: Progress, work: Callable[[], tuple[int, int]]) -> None:
         """Process the rows that were locked, in several passes, until none is left.
 

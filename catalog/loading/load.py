@@ -150,7 +150,12 @@ class Load:
             ) from error
 
     def _copy_parts(self, parts: list[UPath], expected: int, pages: list[int]) -> tuple[int, dict[int, int]]:
-        """Copy all parts at once, or check each line if PostgreSQL does not read each line as one row.
+        """Copy all parts at once; or block by block, if PostgreSQL does not read each line as one row.
+
+        Args:
+            parts: The files, in the order of their pages.
+            expected: The number of rows.
+            pages: Pages of which the first row is to be known, so that what is before them is copied first.
 
         Returns:
             The number of rows; and page → the number of the last row before it.

@@ -61,8 +61,6 @@ class Refusals:
     def __init__(self, statements: Statements, media_type: MediaType) -> None:
         self._statements, self._media_type = statements, media_type
         self.refused: dict[int, str] = {}
-        # What is deferred to the end of a transaction would be refused without a row.
-        statements.execute("set constraints all immediate")
         statements.execute("create index on verdict (n)")
         statements.execute("analyze verdict")
 
@@ -75,7 +73,9 @@ class Refusals:
 
         Raises:
             Fatal: The table refuses too many rows.
+            psycopg.Error: It refuses the statement, whatever its rows are.
         """
+        self._statements.run(name, among=sql.SQL("false"))  # raises what no row causes
         blocks = self._statements.execute(
             "select min(n), max(n) + 1"
             "  from (select n, (row_number() over (order by n) - 1) / %s as block"

@@ -98,8 +98,9 @@ class Writing:
                 # Not another writer's row twice, but an index that only an adopted table has.
                 self._refusing |= conflicts > 1 and isinstance(error, psycopg.errors.UniqueViolation)
                 log.info(
-                    "A concurrent writer inserted the same row (%s); classifying again.",
+                    "Another writer may have been faster (%s); classifying again%s.",
                     error.diag.constraint_name or error.diag.message_primary,
+                    ", and looking for rows that the table refuses" if self._refusing else "",
                 )
             except REFUSALS as error:
                 if self._refusing:
@@ -110,6 +111,8 @@ class Writing:
                 )
 
     def _write(self) -> Counter[str]:
+        if self._refusing:  # what is deferred to the end of the transaction would be refused without a row
+            self._statements.execute("set constraints all immediate")
         if self._refused:
             mark_refused(self._statements, self._refused)
         self._statements.run("classify")
@@ -132,12 +135,12 @@ class Writing:
         self._statements.execute("set constraints all immediate")  # those that wait for the commit
         if makes_way and (stays := [name for (name,) in self._statements.run("without_url")]):
             raise _UrlsKept(stays)
-        if refusals and refusals.refused:
-            if self._statements.row("freed")[0]:
-                raise _UrlsFree(refusals.refused)
-            log.warning("%s rows are rejected, which the table refuses.", f"{len(refusals.refused):,}")
-            counted["refused"] = len(refusals.refused)
-        counted["refused"] += len(self._refused)
+        refused = refusals.refused if refusals else {}
+        if refused and self._statements.row("freed")[0]:
+            raise _UrlsFree(refused)
+        if number := len(self._refused) + len(refused):
+            log.warning("%s rows are rejected, which the table refuses.", f"{number:,}")
+        counted["refused"] = number
         return counted
 
     def _make_way(self) -> int:
@@ -147,6 +150,8 @@ class Writing:
                 makes_way, stays = self._statements.row("urls")
         except REFUSALS as error:  # nobody can tell which records it is about
             holders = [name for (name,) in self._statements.run("holders")]
+            if not set(holders).difference(self._staying):
+                raise  # none of them makes way, so it is about none of them
             name, said = error.diag.constraint_name, error.diag.message_primary
             raise _UrlsKept(holders, f"the constraint {name}" if name else f"the error {said!r}") from None
         if stays:

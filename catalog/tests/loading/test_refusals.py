@@ -151,7 +151,7 @@ def test_messages_that_quote_values_are_counted_together_from_some_number_on(loa
     assert report.rejected[f"refused by PostgreSQL: {OTHER}"] == 10
 
 
-def test_a_url_that_a_refused_row_brought_first_goes_to_the_next_one(load, catalog):
+def test_a_url_that_a_refused_row_brought_first_goes_to_the_next_one(load, catalog, caplog):
     """Of 5, 6, 7 and 8, which bring one URL, the table refuses two; 1 and 2 exchange theirs."""
     load([image(1), image(2), image(3)])
     delete(catalog, 3)
@@ -160,6 +160,7 @@ def test_a_url_that_a_refused_row_brought_first_goes_to_the_next_one(load, catal
     good = [image(n, url=jpg(5)) for n in (7, 8)]
     report = load([image(1, url=jpg(2)), image(2, url=jpg(1)), image(3, height=9), *bad, *good])
     assert outcome(report) == (1, 2, 0, 1, 3)
+    assert "2 rows are rejected, which the table refuses." in caplog.text
     assert report.rejected == {"violates the check constraint tall": 2, URL_TAKEN: 1}
     found = dict(catalog.execute("select foreign_identifier, url from image").fetchall())
     assert found == {"id1": jpg(2), "id2": jpg(1), "id7": jpg(5)}
@@ -207,3 +208,36 @@ def test_an_error_that_no_row_causes_ends_a_load(load, catalog):
     change_back(catalog, "perform 1 from no_such_table;", "insert")
     with pytest.raises(psycopg.errors.UndefinedTable):
         load([image(1)])
+
+
+def test_a_url_that_a_trigger_defends_at_the_commit_stays(load, catalog):
+    """Beside a row that the table refuses, which is looked for with immediate triggers."""
+    load([image(1), image(2)])
+    catalog.execute("""
+        create function defend() returns trigger language plpgsql as
+            $$ begin
+                if new.url <> old.url and old.title is null then raise exception 'no'; end if;
+                return null;
+            end $$;
+        create constraint trigger defend after update on image deferrable initially deferred
+            for each row execute function defend();
+    """)
+    report = load([image(1, url=jpg(2)), image(2, url=jpg(1)), image(3)])
+    assert (report.inserted, report.rejected) == (1, {URL_TAKEN: 2})
+    assert dict(catalog.execute("select foreign_identifier, url from image").fetchall()) == {
+        f"id{n}": jpg(n) for n in (1, 2, 3)
+    }
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("event", ["insert", "update"])
+def test_a_table_whose_changes_are_forbidden_ends_a_load(load, catalog, event):
+    """No row causes that: a trigger of the statement is called even if the statement changes nothing."""
+    load([image(1), image(2)])
+    catalog.execute(f"""
+        create function forbid() returns trigger language plpgsql as
+            $$ begin raise exception 'frozen'; end $$;
+        create trigger forbid before {event} on image for each statement execute function forbid();
+    """)
+    with pytest.raises(psycopg.errors.RaiseException, match="frozen"):
+        load([image(1, url=jpg(2)), image(2, url=jpg(3)), image(4)])
