@@ -65,7 +65,7 @@ trigger dag conf="{}":
 airflow *args:
     @{{ python }} -m catalog.local airflow "$@"
 
-# run the catalog command with the stack's environment: ingest, record, providers, search, tag-policy, sample-data, db
+# run the catalog command with the stack's environment: ingest, record, status, providers, provider, search, tag-policy, sample-data, db
 [no-exit-message]
 catalog *args:
     @{{ python }} -m catalog.local catalog "$@"
@@ -80,7 +80,7 @@ add-provider *args:
 expect *names:
     @{{ python }} -m catalog.scaffold.rows "$@"
 
-# regenerate DAGs.md and the tables in docs (--check: only report drift)
+# regenerate DAGs.md, the tables in docs and the numbers in the README (--check: only report drift)
 [no-exit-message]
 dag-docs *args:
     @{{ python }} -m catalog.dag_docs "$@"

@@ -72,7 +72,7 @@ def _show(last: Outcomes[str] | None, gone: Outcomes[Links] | None) -> None:
         "rate limit",
         "popularity metric",
         "last run",
-        "gone",
+        "files gone",
     )
     for found in overview():
         cells = [str(cell).replace("`", "") for cell in msgspec.structs.astuple(found)]
@@ -136,8 +136,8 @@ def _shares(found: Mapping[MediaType, Links | None]) -> dict[MediaType, str | No
 def _last_run(load: Load, freshness: Freshness) -> str:
     """Describe the newest load of a source and the date of its newest whole pull."""
     limits = f", {load.flags}" if load.flags else ""
-    until = f"{utc(freshness.last):%Y-%m-%d}" if freshness.last else "never"
+    whole = f"whole until {utc(freshness.last):%Y-%m-%d}" if freshness.last else "no whole pull yet"
     return (
         f"{utc(load.finished_on):%Y-%m-%d %H:%M}, {load.inserted:,} new, {load.updated:,} changed{limits}; "
-        f"whole until {until}"
+        f"{whole}"
     )

@@ -135,7 +135,7 @@ def shown_progress(provider: str, *, replayed: bool) -> Iterator[Any]:
 
 def advice_on_gaps(folder: Path | None, *, replayed: bool) -> Advice:
     """Return what to do about a pull with gaps."""
-    kept = f"What came is in {folder}" if folder else "Nothing of it is kept: give --out for that"
+    kept = f"What came is in {folder}" if folder else "No files remain; give --out to keep them"
     again = "the same command requests what is missing again" if folder else "repeat the command"
     look = RECORDED if replayed else f"Look at the API's responses, and at `pages` of the provider; {again}."
     return Advice(

@@ -12,13 +12,13 @@ import msgspec
 import psycopg
 import typer
 
-from catalog.cli.connections import AIRFLOW, API, Dsn, connected
-from catalog.cli.program import Terminal
+from catalog.cli.connections import AIRFLOW, API, Dsn
+from catalog.cli.program import Terminal, in_one_line
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, SHOWN, MediaType
 from catalog.core.session import Connection
-from catalog.database.revision import require
+from catalog.database.revision import current_revision, require
 from catalog.ingestion.registry import broken_providers, provider_classes
 from catalog.recovery import restored
 from catalog.recovery.taken_back import take_back
@@ -64,11 +64,16 @@ def restored_command(
     """
     more, airflow, api = _conf(conf), _conninfo_of("--airflow", airflow), _conninfo_of("--api", api)
     with (  # all of them, before anything is changed
-        connected(dsn) as catalog,
-        _connected_if_given(airflow) as airflow_database,
-        _connected_if_given(api) as api_database,
+        _connected("--dsn", conninfo(dsn)) as catalog,
+        _connected_if_given("--airflow", airflow) as airflow_database,
+        _connected_if_given("--api", api) as api_database,
     ):
         require(catalog)
+        if api_database and current_revision(api_database, "catalog"):
+            raise Refused(
+                "--api leads to a database of a catalog, perhaps this one, and not to the API's. Nothing was "
+                f"changed. Give the address of the API's database, or correct {API}."
+            )
         done = _restore(catalog, airflow_database, api_database, since.date() if since else None)
     _show(done, more)
 
@@ -192,8 +197,16 @@ def _conf(text: str) -> dict[str, Any]:
     return conf
 
 
-def _connected_if_given(address: str | None) -> AbstractContextManager[Connection | None]:
-    return psycopg.connect(address, autocommit=True) if address else nullcontext()
+def _connected_if_given(option: str, address: str | None) -> AbstractContextManager[Connection | None]:
+    return _connected(option, address) if address else nullcontext()
+
+
+def _connected(option: str, address: str) -> Connection:
+    """Connect to one of several databases; of an error, the option says which address is meant."""
+    try:
+        return psycopg.connect(address, autocommit=True)
+    except psycopg.OperationalError as error:
+        raise Refused(f"{option}: {in_one_line(error)} Nothing was changed.") from None
 
 
 def _conninfo_of(option: str, address: str | None) -> str | None:

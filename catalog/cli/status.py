@@ -13,9 +13,8 @@ from catalog.cli.connections import AIRFLOW, ENGINE, Dsn, connected, engine
 from catalog.cli.output import AsJson, print_json
 from catalog.cli.program import in_one_line, out
 from catalog.core.dates import utc
-from catalog.core.errors import Fatal
 from catalog.ingestion.overview import facts
-from catalog.ingestion.registry import broken_providers
+from catalog.ingestion.registry import broken_providers, unknown_provider
 from catalog.monitoring import counts, loads
 from catalog.monitoring.counts import Number
 from catalog.monitoring.finding import Finding
@@ -123,17 +122,18 @@ def _load_json(source: Source, load: Load) -> dict[str, Any]:
 
 
 def provider(
-    name: Annotated[str, typer.Argument(help="Name of the provider's folder, such as flickr.")],
+    name: Annotated[str, typer.Argument(help="Name of the provider: of its folder, or in the catalog.")],
     dsn: Dsn,
     as_json: AsJson = False,
 ) -> None:
     """Show a provider: its declaration, freshness, last loads, and why records were rejected or skipped."""
-    own = [source for source in all_sources() if source.provider == name]
+    sources = all_sources()
+    names = {name, *(source.provider for source in sources if source.name == name)}
+    own = [source for source in sources if source.provider in names]
     if not own:
         if broken := broken_providers().get(name):
             raise broken
-        known = ", ".join(sorted({source.provider for source in all_sources()}))
-        raise Fatal(f"there is no provider {name!r}; there are {known}.")
+        raise unknown_provider(name)
     now, about = datetime.now(UTC), facts(own[0].declaration)
     with connected(dsn, connect_timeout=WAIT) as connection:
         fresh, records = loads.freshness(connection, own, now), counts.records(connection)

@@ -9,7 +9,8 @@ SOURCE = 0.5  # share of a source's records that may be missing
 SOURCE_SIZE = 1000  # records from which a source is checked
 HIDDEN = 0.5  # share of the sensitive records that may be shown again
 HIDDEN_SIZE = 100  # sensitive records from which their number is checked
-FEW = 10  # sensitive records from which it matters if none is left; decisions from which their loss matters
+FEW = 10  # records, or decisions, whose loss matters if it is more than a share
+SOME = 3  # records, or decisions, from which it matters if none is left
 REJECTS = 0.01  # share of records that may be rejected
 FEW_REJECTS = 10  # rejected records that are always accepted
 ORPHANS = 0.01  # share of the entries of lists that may refer to missing media
@@ -17,14 +18,17 @@ FEW_ORPHANS = 10  # such entries from which their share counts
 
 
 def lost_too_many(before: int, now: int, share: float) -> bool:
-    """Return whether more than a share of the records is missing.
+    """Return whether more than a share of the records is missing, and more than a few, or all of them.
+
+    Without the lower limit, a small catalog could not lose a single record.
 
     Args:
         before: Their number before.
         now: Their number now.
         share: Share that may be missing.
     """
-    return now < (1 - share) * before
+    lost = before - now
+    return lost > share * before and lost >= (FEW if now else SOME)
 
 
 def hides_too_few(before: int, now: int) -> bool:
@@ -44,7 +48,7 @@ def lost_decisions(before: int, now: int) -> bool:
         before: How many of them are looked for.
         now: How many are found.
     """
-    return before - now >= FEW and lost_too_many(before, now, TOTAL)
+    return lost_too_many(before, now, TOTAL)
 
 
 def allowed_rejects(records: int) -> int:

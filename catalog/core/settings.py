@@ -466,7 +466,7 @@ _declare(
     "data_refresh",
     "required, 1 slot",
     "one-slot pool that serializes conflicting DAGs; the local stack creates it, elsewhere run "
-    "`airflow pools set data_refresh 1 x`",
+    "`airflow pools set data_refresh 1 turns`",
 )
 
 SETTINGS: tuple[Setting[Any], ...] = tuple(_all)

@@ -1,5 +1,6 @@
-"""Lists in messages, which name the first items and say how many there are beyond them."""
+"""Lists of names in messages: the first ones and how many there are beyond them, or those that were meant."""
 
+import difflib
 from collections.abc import Iterable
 
 MAX_NAMED = 10  # items that a message names
@@ -21,3 +22,24 @@ def join_first(items: Iterable[str], most: int = MAX_NAMED, separator: str = ", 
         return separator.join(named)
     last = " and" if separator == ", " else f"{separator}and"
     return f"{separator.join(named[:most])}{last} {more:,} more"
+
+
+def meant_or_all(given: str, known: Iterable[str]) -> str:
+    """Return the names that a mistyped one may mean; if none is like it, all names.
+
+    Args:
+        given: The name that is not known; the beginning of one is enough.
+        known: The names that there are.
+
+    >>> meant_or_all("flickr", ["flickr_workflow", "nappy_workflow"])
+    'did you mean flickr_workflow?'
+    >>> meant_or_all("x", ["flickr_workflow", "nappy_workflow"])
+    'there are flickr_workflow, nappy_workflow'
+    """
+    names = sorted(known)
+    meant = [name for name in names if given and name.startswith(given)] or difflib.get_close_matches(
+        given, names
+    )
+    if meant:
+        return f"did you mean {join_first(meant, most=3, separator=' or ')}?"
+    return f"there are {', '.join(names)}"

@@ -1,10 +1,13 @@
-"""`./just dag-docs [--check]`: generate DAGs.md and the tables of providers, settings and metrics in docs/.
+"""`./just dag-docs [--check]`: generate DAGs.md, tables in docs/, and numbers in the README.
+
+The tables are those of providers, settings and metrics, the numbers those of DAGs and providers.
 
 With `--check`, nothing is written: the exit status is 1 if a document has drifted from the code.
 """
 
 import difflib
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +20,7 @@ from catalog.core.errors import Refused
 from catalog.core.metrics import METRICS
 from catalog.core.settings import SETTINGS
 from catalog.ingestion.overview import overview
+from catalog.ingestion.registry import FOLDER, provider_names
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -82,6 +86,40 @@ def _replaced(found: str, name: str, head: Sequence[str], rows: Iterable[Sequenc
     return "\n\n".join([f"{before}{begin}", "\n".join(lines), f"{end}{after}"])
 
 
+def readme(found: str, dags: str) -> str:
+    """Return the text of the README with the numbers of DAGs, providers and their lines as they are now.
+
+    Args:
+        found: The text.
+        dags: DAGs.md as it is generated.
+    """
+    count = len(re.findall("^### `", dags, re.MULTILINE))
+    lines = [
+        len((FOLDER / name / "provider.py").read_text("utf-8").splitlines()) for name in provider_names()
+    ]
+    for pattern, numbers in (
+        (r"metadata from (\d+)\s+provider APIs", [len(lines)]),
+        (r"\*\*(\d+) DAGs\*\*", [count]),
+        (
+            r"\*\*(\d+) providers\*\* as small declarations of (\d+) to (\d+) lines",
+            [len(lines), min(lines), max(lines)],
+        ),
+    ):
+        found = _renumbered(found, pattern, numbers)
+    return found
+
+
+def _renumbered(found: str, pattern: str, numbers: Sequence[int]) -> str:
+    """Replace the groups of a pattern, which describes one place of a text, by numbers."""
+    place = re.search(pattern, found)
+    if not place:
+        raise ValueError(f"README.md: nothing is {pattern!r}, where a number is written")
+    for group, number in reversed(list(enumerate(numbers, 1))):
+        start, end = place.span(group)
+        found = f"{found[:start]}{number}{found[end:]}"
+    return found
+
+
 class Document(NamedTuple):
     """A document, as stored and as the code has it."""
 
@@ -92,7 +130,11 @@ class Document(NamedTuple):
 
 def documents() -> Iterator[Document]:
     path = ROOT / "DAGs.md"
-    yield Document(path, path.read_text(encoding="utf-8") if path.exists() else "", dags_md())
+    dags = dags_md()
+    yield Document(path, path.read_text(encoding="utf-8") if path.exists() else "", dags)
+    path = ROOT / "README.md"
+    found = path.read_text(encoding="utf-8")
+    yield Document(path, found, readme(found, dags))
     tables = (("providers", providers_table), ("configuration", settings_table), ("metrics", metrics_table))
     for name, table in tables:
         path = ROOT / "docs" / f"{name}.md"

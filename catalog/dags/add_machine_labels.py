@@ -11,7 +11,9 @@ an image, the last one.
 1. `check_file` refuses a file that is missing, empty, compressed, or has no labels in its first lines, or
    only ones with a confidence of at most 1: confidences are expected from 0 to 100.
 2. `stage_labels` copies the usable labels into a table of the run. A line or label that cannot be used is
-   counted under its reason, and the report shows a few of them.
+   counted under its reason, and the report shows a few of them. If more than a fifth of the lines cannot be
+   used, or the file ends within its last line, the task fails before anything is merged; `accept_shortfall`
+   accepts that.
 3. `merge_labels` updates the images whose labels differ, in batches, beside ingestion. The labels replace
    those of the same provider; tags of others stay as they are, in their order. An image that the file does
    not name, or for which it has no usable label, keeps its labels: nothing is ever only removed. Tags that
@@ -86,6 +88,12 @@ def _form() -> dict[str, Param]:
             description_md="Leave out labels below this: 0 to 100, such as 80. The tag policy of the search "
             "index applies all the same, so 0 is usually right.",
         ),
+        "accept_shortfall": Param(
+            False,
+            type="boolean",
+            title="Accept a shortfall",
+            description_md="Merge what can be used, even if many lines cannot, or the last one is cut.",
+        ),
         "batch_size": batch_size_param(),
         "dry_run": dry_run_param("Only count the images that would change, and show a few."),
     }
@@ -133,7 +141,13 @@ def stage_labels(params: Params = GIVEN) -> int:
     """Copy the labels into the table of the run, and return the number of images."""
     with _labels(params) as labels:
         labels.check_request(_version(params))
-        state = stage(labels, _path(params), progress=Meter("bytes"), should_stop=sigterm_flag())
+        state = stage(
+            labels,
+            _path(params),
+            accept_shortfall=params["accept_shortfall"],
+            progress=Meter("bytes"),
+            should_stop=sigterm_flag(),
+        )
     for reason, number in state.refusals.numbers.items():
         log.info("%s: %s", reason, f"{number:,}")
         for example in state.refusals.examples.get(reason, ()):

@@ -4,7 +4,8 @@ Slack messages can be silenced (Variable `SILENCED_SLACK_NOTIFICATIONS`), and in
 (`SKIPPED_INGESTION_ERRORS`). Each entry names the GitHub issue that is its reason. Once a week the issues are
 looked up, and an alert names the entries whose issue is closed or missing: remove these, or give them another
 issue. Entries whose issue could not be looked up are named apart from them. A task with nothing to report is
-skipped. The Variable `GITHUB_API_KEY` holds the token for private repositories.
+skipped. The Variable `GITHUB_API_KEY` holds the token for private repositories: a
+fine-grained one with *Issues: read*, or a classic one with `repo`.
 """
 
 from typing import Any

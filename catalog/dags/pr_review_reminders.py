@@ -16,8 +16,13 @@ from the requested reviewers. A new reminder replaces the previous one; none is 
 happened since.
 
 The Variable `PR_REVIEW_REPOSITORIES` names the repositories: `{"repositories": ["owner/name"], "bot": "login
-of the token", "base": "main"}`; the token is `GITHUB_API_KEY`. Reminders are only written if
-`PR_REVIEW_REMINDER_DRY_RUN` is `false`; otherwise the task log shows them.
+of the token", "base": "main"}`. Reminders are only written if `PR_REVIEW_REMINDER_DRY_RUN` is `false`;
+otherwise the task log shows them.
+
+The token is `GITHUB_API_KEY`. A fine-grained one needs *Pull requests: write* for these repositories, and
+*Administration: read* to see how many approvals a branch requires; a classic one needs `repo`. If GitHub
+refuses a request, the repository gets no reminders, and the run fails and names it. Where GitHub knows no
+protection, one approval is enough; it says so to a classic token as well if its owner is no administrator.
 """
 
 import logging

@@ -77,8 +77,8 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
         settings[versions.TERMS] = digest_of(sensitive_terms())
     with catalog_connection(autocommit=True) as catalog, first_time as first:
         if settings[versions.MODERATED]:
-            if not params["accept_shrinkage"]:
-                _refuse_lost_decisions(versions.newest_settings(catalog, root), _kinds(settings))
+            known = versions.newest_settings(catalog, root)
+            _refuse_lost_decisions(known, _kinds(settings), media_types=_guarded(params))
             settings[versions.DECISIONS] = _remembered()
         version = versions.begin(
             catalog,
@@ -95,6 +95,14 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
     return list(range(1, max(1, min(value_of(DATASET_TASKS), len(planned))) + 1))
 
 
+def _guarded(params: Mapping[str, Any]) -> Sequence[MediaType]:
+    """Return the media types of which a run accepts no losses."""
+    if not params["accept_shrinkage"]:
+        return MEDIA_TYPES
+    only = params["accept_only"]
+    return [media_type for media_type in MEDIA_TYPES if only and media_type != only]
+
+
 def _remembered() -> Any:
     """Return what the settings of a version keep of decisions of moderators."""
     with api_connection(autocommit=True) as api:
@@ -102,7 +110,11 @@ def _remembered() -> Any:
 
 
 def _refuse_lost_decisions(
-    settings: Mapping[str, Any], kinds: Sequence[Decision], *, newest: bool = True
+    settings: Mapping[str, Any],
+    kinds: Sequence[Decision],
+    *,
+    newest: bool = True,
+    media_types: Sequence[MediaType] = MEDIA_TYPES,
 ) -> None:
     """Refuse to publish without many of the decisions that were made before a version. Raises Fatal.
 
@@ -110,10 +122,12 @@ def _refuse_lost_decisions(
         settings: Settings of that version.
         kinds: The kinds of decisions that apply.
         newest: As of `refuse_lost`.
+        media_types: Media types of which decisions are compared.
     """
     with api_connection(autocommit=True) as api:
         for media_type, before in _decisions(settings, kinds).items():
-            refuse_lost(api, media_type, before, "publish_dataset", newest=newest)
+            if media_type in media_types:
+                refuse_lost(api, media_type, before, "publish_dataset", newest=newest)
 
 
 def _decisions(
@@ -195,12 +209,12 @@ def compare_versions(dag_run: DagRun = GIVEN) -> dict[str, Any] | None:
     return msgspec.to_builtins(found) if found else None
 
 
-def _require_current(version: "Version", *, accept_lost: bool) -> None:
+def _require_current(version: "Version", media_types: Sequence[MediaType] = MEDIA_TYPES) -> None:
     """Refuse a version whose parts were written by another list of terms, or long before decisions.
 
     Args:
         version: The version.
-        accept_lost: Whether many decisions may be gone since it was begun.
+        media_types: Media types of which not many decisions may be gone since it was begun.
     """
     from catalog.publishing import versions
 
@@ -208,8 +222,7 @@ def _require_current(version: "Version", *, accept_lost: bool) -> None:
         unchanged_terms(version.settings[versions.TERMS])
     if not version.settings.get(versions.MODERATED):
         return
-    if not accept_lost:
-        _refuse_lost_decisions(version.settings, _kinds(version.settings), newest=False)
+    _refuse_lost_decisions(version.settings, _kinds(version.settings), newest=False, media_types=media_types)
     if datetime.now(UTC) - version.begun_on <= RECENT:
         return
     if _decided_since(version):
@@ -246,9 +259,14 @@ def publish_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> dict[str
         version = versions.working(catalog, root, dag_run.run_id)
         versions.require_sensitive(version, value_of(DATASET_INCLUDE_SENSITIVE))
         if version.stage != "published":
-            _require_current(version, accept_lost=params["accept_shrinkage"])
+            _require_current(version, _guarded(params))
         summary = release.publish(
-            catalog, root, version, accept_shrinkage=params["accept_shrinkage"], successor=params["successor"]
+            catalog,
+            root,
+            version,
+            accept_shrinkage=params["accept_shrinkage"],
+            accept_only=params["accept_only"],
+            successor=params["successor"],
         )
     if summary["newest"] == summary["version"]:
         note_written(DATASET, version=summary["version"], **summary["rows"])
@@ -310,6 +328,13 @@ with catalog_dag(
             description_md="Publish even if far fewer records than in the version before are left, or "
             "contain a sensitive term, if many decisions of moderators are gone, or if `latest.json`, which "
             "names it, was deleted.",
+        ),
+        "accept_only": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *MEDIA_TYPES],
+            title="Accept them only of",
+            description_md="The media type to which *Accept far fewer records* applies. Empty: all.",
         ),
         "successor": Param(
             False,

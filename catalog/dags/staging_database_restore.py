@@ -8,8 +8,9 @@ applications and their keys are removed from the copy, and the API is deployed t
 database. Staging is unavailable for a few minutes between the two renames; a Slack message announces that.
 
 The Variable `STAGING_RESTORE_DATABASES` names the instances (`production`, `staging`, `temporary`, `old`),
-and `STAGING_DEPLOY` the deployment (`repository`, `workflow`, `package`; without it that step is skipped; the
-token is `GITHUB_API_KEY`). A run is skipped if `SKIP_STAGING_DATABASE_RESTORE` is `true`. The AWS connection
+and `STAGING_DEPLOY` the deployment (`repository`, `workflow`, `package`; without it that step is skipped).
+The token `GITHUB_API_KEY` is a classic one with `repo` and `read:packages`, because fine-grained ones cannot
+read packages. A run is skipped if `SKIP_STAGING_DATABASE_RESTORE` is `true`. The AWS connection
 is `aws_default`, or the one that the environment variable `AWS_RDS_CONN_ID` names. The DAG waits while
 `recreate_full_staging_index`, or another DAG that changes staging's indexes, runs. Each step can be cleared
 and repeated at any later time: it does what is still to be done, or nothing, or refuses. A run whose database

@@ -5,8 +5,9 @@ restored from an older backup, or exchanged with that of another database. Their
 of these, and new decisions hide even that, so keys are remembered: of a sample, and of the newest ones.
 
 A decision has the time of the API's clock. A time more than a day to come was written by a clock that was
-wrong, and does not tell when the decision was made: it is neither one of the newest, nor made since some
-moment, which it would be for years. Less than a day may be a wrong time zone.
+wrong, and does not tell when the decision was made: it is not made since some moment, which it would be for
+years, and takes no place of the newest ones. It is remembered beside them, as the clock may be wrong since an
+hour ago. Less than a day may be a wrong time zone.
 
 A run that makes something live asks twice: at its beginning, for what the last one has remembered; and before
 the first of it becomes live, for the sample that it has remembered itself, as moderators may have taken back
@@ -46,7 +47,8 @@ class Remembered(msgspec.Struct, frozen=True):
     Attributes:
         number: Their number.
         sample: Keys of SAMPLE records, those with the lowest hashes.
-        newest: Keys of the newest ones. If half of them are gone, the table is an older one.
+        newest: Keys of the newest ones, and of the latest with a time to come. If ten are gone, the table is
+            an older one.
     """
 
     number: int
@@ -67,8 +69,11 @@ def remember(api: Connection, media_type: MediaType) -> dict[Decision, Remembere
     query = """
         select (select count(*) from {table}),
                array(select identifier::text from {table} order by md5(identifier::text) limit {sample}),
-               array(select identifier::text from {table}
-                      where {dated} order by created_on desc, identifier limit {newest})
+               array(select identifier::text from
+                      (select identifier, row_number() over
+                              (partition by {dated} order by created_on desc, identifier) place
+                         from {table}) dated
+                      where place <= {newest} order by place, identifier)
     """
     found = {}
     for kind in KINDS:
@@ -150,8 +155,8 @@ def _lost(api: Connection, kind: Decision, media_type: MediaType, before: Rememb
             f"{len(before.sample)} sampled ones"
         )
     newest = value(api, query, {"keys": before.newest})
-    if loss_limits.lost_decisions(len(before.newest), newest):
-        missing = len(before.newest) - newest
+    missing = len(before.newest) - newest
+    if missing >= loss_limits.FEW:
         return (
             f"{name} lacks {missing} of the {len(before.newest)} newest records that it had, as an older "
             "backup does"

@@ -117,7 +117,8 @@ class Counted(Listing):
         return {**cursor, self.param: cursor[self.param] + self.step}
 
     def rewind(self, cursor: Cursor, items: int, size: int) -> Cursor | None:
-        by = items if self.step > 1 else -(-items // max(size, 1))
+        by = -(-items // max(size, 1))  # whole pages, also of offsets: then nothing else is read with them
+        by *= size if self.step > 1 else 1
         return {**cursor, self.param: max(self.first, cursor[self.param] - by)}
 
     def _counted(self, client: Client, params: Params) -> Cursor:

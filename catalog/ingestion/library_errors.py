@@ -1,6 +1,7 @@
 """The errors of the HTTP libraries, converted to those of the catalog."""
 
 import http.client
+import re
 from collections.abc import Callable
 
 import requests
@@ -19,6 +20,8 @@ LIBRARY_ERRORS = (
     OSError,
     ValueError,
 )
+# The connection in front of a message; the request is named anyway.
+_CONNECTION = re.compile(r"^\w+\(host='[^']*', port=\d+\): ")
 
 
 def to_catalog_error(
@@ -33,7 +36,7 @@ def to_catalog_error(
         request: Method and URL, for the message.
     """
     cause = _cause(error)
-    text = redact(f"{type(cause).__name__}: {cause}")[:800]
+    text = redact(f"{type(cause).__name__}: {_CONNECTION.sub('', str(cause))}")[:800]
     if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader):
         return BadAddress(f"{request}: {text}")
     if until.passed():

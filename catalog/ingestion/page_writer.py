@@ -12,9 +12,9 @@ from catalog.core.media import MediaType
 from catalog.ingestion.cleaning import tidy
 from catalog.ingestion.client import Client
 from catalog.ingestion.pagination import Page
-from catalog.ingestion.parts import Counts, Manifest, Parts
+from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider
-from catalog.ingestion.reasons import OVER_LIMIT, SEEN
+from catalog.ingestion.reasons import OVER_LIMIT
 from catalog.ingestion.records import Audio, FailedItem, Image, Media, Raw, Skip
 from catalog.ingestion.registry import place_of
 from catalog.ingestion.round_records import Key, RoundRecords
@@ -102,23 +102,20 @@ class PageWriter:
         """Forget the records of the round, because it begins again or has ended."""
         self._round.clear()
 
-    def write(
-        self, page: Page, number: int, counts: dict[str, Counts], *, room: int | None, reread: bool = False
-    ) -> Came:
+    def write(self, page: Page, number: int, tally: Tally, *, room: int | None) -> Came:
         """Write and count the rows and rejects of a page.
 
         Args:
             page: The page, with its items completed.
             number: Number of the page in this pull.
-            counts: Counts of the pull, to which those of the page are added.
+            tally: Counts its items. If the pull went back to the page, what the round has read is not written
+                again.
             room: Number of rows that may still be written; None for no limit.
-            reread: The pull went back to this page: items that the round has read are not written again.
 
         Raises:
             Fenced: Another attempt has taken over; nothing is written.
         """
-        tally = Tally(counts)
-        records, came = self._wanted(page, tally, room=room, reread=reread)
+        records, came = self._wanted(page, tally, room=room)
         self._ask_sizes([record for _, record in records if record.filesize is None])
         lines, unwritten = self._encode(records, tally)
         self._fence()
@@ -132,28 +129,29 @@ class PageWriter:
             self._parts.list_unwritten(number, unwritten)
         return came
 
-    def _wanted(
-        self, page: Page, tally: Tally, *, room: int | None, reread: bool
-    ) -> tuple[list[tuple[Raw, Media]], Came]:
+    def _wanted(self, page: Page, tally: Tally, *, room: int | None) -> tuple[list[tuple[Raw, Media]], Came]:
         """Map the items of a page; count those that are skipped or rejected, or for which there is no room.
 
         Returns:
             The records that are to be written, each with its item; and what the page brought.
         """
         records: list[tuple[Raw, Media]] = []
-        new, old = 0, 0
+        new, old, earlier = 0, 0, len(page.items) - page.earlier
         for place, raw in enumerate(page.items):
             if room is not None and len(records) >= room:
                 break
+            if place == earlier:
+                tally.begin_earlier()
             mapped = self._map(raw, tally)
             keys = {self._key(record) for _, record in mapped if _has_identifier(record)}
             known = self._round.add(keys)
             new, old = new + (bool(keys) and not known), old + known
-            if known and (reread or place >= len(page.items) - page.earlier):
+            if known and (tally.reread or place >= earlier):
                 for _, record in mapped:
-                    tally.pass_over(record.media_type, SEEN)
+                    tally.repeat(record.media_type)
             else:
                 records += mapped
+        tally.end_earlier()
         for _, record in records[room:] if room is not None else ():  # of an item with several records
             tally.pass_over(record.media_type, OVER_LIMIT)
         return records[:room], Came(new, old, len(self._round))
@@ -208,21 +206,22 @@ class PageWriter:
         for raw, record in records:
             media_type = record.media_type
             before, key = len(lines[media_type]), None
+            new = tally.reread and _has_identifier(record)  # a known one is not among these records
             if self._written_before is not None:
                 key = self._key(record)
                 if key in self._written_before:
-                    tally.pass_over(media_type, SEEN)
+                    tally.repeat(media_type)
                     unwritten.append((media_type, _identifier(record)))
                     continue
             try:
                 lines[media_type].append(self._encoders[media_type].line(record))
             except Reject as reject:
-                tally.reject(media_type, str(reject), raw)
+                tally.reject(media_type, str(reject), raw, new=new)
             except Unwanted as reason:
-                tally.pass_over(media_type, str(reason))
+                tally.pass_over(media_type, str(reason), new=new)
             except Exception as error:  # a value of a type that the encoder does not expect
                 cause = self._cause("encoding failed", error)
-                tally.reject(media_type, cause, raw, **_details(error))
+                tally.reject(media_type, cause, raw, _details(error), new=new)
             else:
                 if key and self._written_before is not None:
                     self._written_before.add(key)

@@ -215,7 +215,10 @@ class Listing(Paginator):
             total_of(body, self.total, len(items))
 
     def page(self, ask: Callable[[], Decoded], following: Callable[[Decoded], Json], param: str) -> Page:
-        """Request a page that names the next one; twice if it names none, and no total proves the end.
+        """Request a page that names the next one.
+
+        Without a total, nothing else proves the end, or that an empty page lacks nothing: such a page is
+        requested twice, and an empty one that names a next page is reported.
 
         Args:
             ask: Sends the request.
@@ -223,10 +226,16 @@ class Listing(Paginator):
             param: Key of that in the cursor.
         """
         answer = ask()
-        after, earlier = following(answer), []
-        if not after and not self.total and (again := once_more(ask)):
-            earlier = lacking(self.listed(answer.body), self.listed(again.body))
-            answer, after = again, following(again)
+        after, earlier, other_forms = following(answer), [], True
+        doubtful = not self.total and not (after and self.listed(answer.body))
+        if doubtful and (again := once_more(ask)):
+            first, second = self.listed(answer.body), self.listed(again.body)
+            earlier, other_forms = lacking(first, second), bool(lacking(second, first))
+            answer, after = again, following(again) or after
         total = count_at(answer.body, self.total) if self.total else None
         items = [*self.listed(answer.body), *earlier]
-        return Page(items, {param: after} if after else None, total, earlier=len(earlier))
+        page = Page(items, {param: after} if after else None, total)
+        page.earlier = len(earlier) if other_forms else 0  # otherwise the second response only lacks some
+        if after and not items and not self.total:
+            page.withheld = "a page in the middle holds 0 items, and no total proves that all came"
+        return page

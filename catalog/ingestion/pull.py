@@ -28,6 +28,7 @@ from catalog.ingestion.provider import Provider
 from catalog.ingestion.round_records import MAX_REMEMBERED
 from catalog.ingestion.shortfalls import IN_A_TASK, Advice, summary
 from catalog.ingestion.state import Attempt, Checkpoint, Gap, MemoryCheckpoint, Round, State, Walk, restored
+from catalog.ingestion.tally import Tally, most
 from catalog.ingestion.windows import Window
 
 log = logging.getLogger(__name__)
@@ -240,7 +241,7 @@ class Pull:
             self._writer.remember_written(self._manifest(state), range(state.pages))
         if state.cursor is None:  # a round begins
             return
-        if (written := state.rounds[state.round].written) and not self.provider.deduplicate:
+        if (written := state.rounds[state.whole_round()].written) and not self.provider.deduplicate:
             self._writer.remember_written(self._manifest(state), range(written[0], state.pages))
         self._recognise(state)
 
@@ -289,11 +290,13 @@ class Pull:
 
     def _begin_round(self, state: State, round_: Round) -> None:
         self._guard.new_round()
+        state.begin_step()
         if round_.part_of is not None and round_.part_of == self._recognised:
             return  # the next failed page of the same round
         self._writer.begin_round()
-        if round_.written:
-            self._writer.remember_written(self._manifest(state), range(*round_.written))
+        if written := state.rounds[state.whole_round()].written:
+            first, end = written if round_.part_of is None else (written[0], state.pages)
+            self._writer.remember_written(self._manifest(state), range(first, end))
         self._recognise(state)
 
     def _fetch(self, state: State, cursor: Cursor, params: Params) -> Page | None:
@@ -338,7 +341,9 @@ class Pull:
         if page.restarted:
             state.restart_round()
             self._writer.forget_round()
-        came = self._writer.write(page, state.pages, state.counts, room=room, reread=reread)
+        whole = state.rounds[state.whole_round()]
+        tally = Tally(state.counts, state.passed, whole.passed, reread=reread)
+        came = self._writer.write(page, state.pages, tally, room=room)
         if page.next is not None and not reread:
             self._guard.require_news(
                 cursor,
@@ -351,7 +356,9 @@ class Pull:
         state.add_page(page, came.new_items, came.known_items, reread=reread)
         if page.withheld:
             round_ = state.rounds[state.round]
-            retry = Round(round_.params, cursor, single_page=True, written=(state.pages - 1, state.pages))
+            written = (whole.written[0] if whole.written else state.pages - 1, state.pages)
+            passed = most(tally.of_page, whole.passed) if round_.single_page else tally.of_page
+            retry = Round(round_.params, cursor, single_page=True, written=written, passed=passed)
             self._add_gap(state, Gap(retry, page.withheld, short=True))
 
     def _rewind(
@@ -420,7 +427,8 @@ class Pull:
             state.total += completeness.announced_total(*walk.announced)
         if missing := self._missing(walk):
             written = (round_.written[0] if round_.written else walk.pages[0][0], state.pages)
-            retry = Round(round_.params, written=written)
+            passed = most(round_.passed, walk.passed)
+            retry = Round(round_.params, written=written, passed=passed)
             self._add_gap(state, Gap(retry, f"{missing} ({_named(round_.params)})", short=True))
 
     def _missing(self, walk: Walk) -> str | None:

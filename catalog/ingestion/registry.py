@@ -8,6 +8,7 @@ from pathlib import Path
 
 from catalog.core.errors import Fatal
 from catalog.core.secrets import without_secrets
+from catalog.core.wording import meant_or_all
 from catalog.ingestion.provider import Provider
 
 FOLDER = Path(__file__).parent.parent / "providers"
@@ -27,7 +28,7 @@ def provider_class(name: str) -> type[Provider]:
         BrokenProvider: Its module cannot be imported, or does not define exactly one.
     """
     if name not in provider_names():
-        raise Fatal(f"there is no provider {name!r}; there are {', '.join(provider_names())}.")
+        raise unknown_provider(name)
     try:
         module = import_module(f"catalog.providers.{name}.provider")
     except Exception as error:
@@ -45,6 +46,14 @@ def provider_class(name: str) -> type[Provider]:
     if len(classes) != 1 or classes[0].name != name:
         raise BrokenProvider(f"{module.__name__} must define one Provider whose name is {name!r}.")
     return classes[0]
+
+
+def unknown_provider(name: str) -> Fatal:
+    """Return the error that no provider has a name, with the provider that the catalog calls by it."""
+    folders = {short: cls.name for cls in provider_classes() for short in cls.catalog_names.values()}
+    if name in folders:
+        return Fatal(f"{name!r} is a name in the catalog; its provider is {folders[name]!r}.")
+    return Fatal(f"there is no provider {name!r}; {meant_or_all(name, provider_names()).rstrip('.')}.")
 
 
 def provider_names() -> tuple[str, ...]:

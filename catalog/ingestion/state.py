@@ -8,6 +8,7 @@ import msgspec
 from catalog.core.jsontypes import JsonObject
 from catalog.ingestion.pagination import Cursor, Page
 from catalog.ingestion.parts import Counts
+from catalog.ingestion.tally import Passed, most
 
 STATE_VERSION = 2
 
@@ -100,6 +101,7 @@ class Walk(msgspec.Struct, frozen=True):
         sizes: Sizes of the pages of the first step.
         pages: Pages [first, end) of this pull, one pair for all that follow each other.
         lost: Items that may have moved past the round; see `Rereading`.
+        passed: Items that were skipped or rejected.
     """
 
     read: int
@@ -107,6 +109,7 @@ class Walk(msgspec.Struct, frozen=True):
     sizes: PageSizes
     pages: list[tuple[int, int]]
     lost: int = 0
+    passed: Passed = {}
 
     def and_then(self, later: "Walk") -> "Walk":
         """Return both together; totals and sizes are those of the first step that read a page."""
@@ -114,7 +117,8 @@ class Walk(msgspec.Struct, frozen=True):
         if self.pages and later.pages and self.pages[-1][1] == later.pages[0][0]:
             pages = [*self.pages[:-1], (self.pages[-1][0], later.pages[0][1]), *later.pages[1:]]
         lost = self.lost + later.lost
-        return Walk(self.read + later.read, first.announced, first.sizes, pages, lost)
+        read, passed = self.read + later.read, later.passed  # of all steps: see `State.begin_step`
+        return Walk(read, first.announced, first.sizes, pages, lost, passed)
 
 
 class Round(msgspec.Struct, omit_defaults=True):
@@ -129,6 +133,7 @@ class Round(msgspec.Struct, omit_defaults=True):
         walk: What was read of the round so far; only while failed pages of it are to be read.
         written: Pages [first, end) of this pull that an earlier walk through the round wrote; their items are
             not written again.
+        passed: Items without a record that an earlier walk through the round counted; they count once.
     """
 
     params: JsonObject
@@ -138,6 +143,7 @@ class Round(msgspec.Struct, omit_defaults=True):
     part_of: int | None = msgspec.field(default=None, name="of")
     walk: Walk | None = None
     written: tuple[int, int] | None = None
+    passed: Passed = {}
 
     def is_complete(self) -> bool:
         """Return whether the end of the round means that all announced items were read."""
@@ -182,6 +188,7 @@ class State(msgspec.Struct, kw_only=True):
         read: Items that were read in the current round.
         announced: Lowest and highest total that the API announced for the current round.
         sizes: Sizes of the pages of the current round.
+        passed: Items of the current round that were skipped or rejected, also in its earlier steps.
         rereading: How the current round follows a list whose items move forward.
         first_page: Number, within the pull, of the current round's first page.
         restarted: Number of the page with which a round last began again (`Page.restarted`).
@@ -209,6 +216,7 @@ class State(msgspec.Struct, kw_only=True):
     read: int = 0
     announced: tuple[int, int] | None = None
     sizes: PageSizes = PageSizes()
+    passed: Passed = {}
     rereading: Rereading = msgspec.field(default=Rereading(), name="shift")
     first_page: int = 0
     restarted: int = 0
@@ -280,14 +288,14 @@ class State(msgspec.Struct, kw_only=True):
         """Return what was read in the current round."""
         read = self.pages_of_round()
         pages = [(read.start, read.stop)] if read else []
-        return Walk(self.read, self.announced, self.sizes, pages, self.rereading.lost)
+        return Walk(self.read, self.announced, self.sizes, pages, self.rereading.lost, self.passed)
 
     def add_page(self, page: Page, new_items: int, known_items: int, *, reread: bool) -> None:
         """Count a page that was written: its items and its announced total.
 
-        Items without a record, such as those that the provider skips, cannot be recognised. On a page that is
-        read again they do not count: there are at most as many new ones as items were deleted, which count
-        although they are gone.
+        Items without a record, such as those that the provider skips, cannot be recognised; `Tally` says how
+        they are counted. On a page that is read again they do not count as read: there are at most as many new
+        ones as items were deleted, which count although they are gone.
 
         Args:
             page: The page.
@@ -310,7 +318,12 @@ class State(msgspec.Struct, kw_only=True):
     def begin_round(self) -> None:
         """Reset the counts of the previous round."""
         self.cursor, self.announced, self.first_page = None, None, self.pages
-        self.read, self.sizes, self.rereading = 0, PageSizes(), Rereading()
+        self.read, self.sizes, self.rereading, self.passed = 0, PageSizes(), Rereading(), {}
+
+    def begin_step(self) -> None:
+        """Go on with what earlier steps of the round have passed over, before its first page is read."""
+        walk = self.rounds[self.whole_round()].walk
+        self.passed = most(walk.passed, {}) if walk else {}
 
     def restart_round(self) -> None:
         """Reset what was read of the current round, which begins again with the next page."""
@@ -318,6 +331,7 @@ class State(msgspec.Struct, kw_only=True):
         self.read, self.announced, self.sizes, self.restarted = 0, None, PageSizes(), self.pages
         self.rereading = Rereading()
         self.rounds[number].walk = None
+        self.rounds[number].passed, self.passed = most(self.rounds[number].passed, self.passed), {}
         self.gaps = [gap for gap in self.gaps if gap.retry.part_of != number]
 
 

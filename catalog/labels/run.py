@@ -28,17 +28,41 @@ class Refusals(msgspec.Struct):
     Attributes:
         numbers: Reason → number of lines; reasons of single labels begin with `label: `.
         examples: Reason → the first lines with it, as number and beginning.
+        read: Number of lines, without blank ones.
+        unusable: Number of those that cannot be used, whatever the least confidence is.
+        cut: The last line, as number and beginning, if the file ends within it. Otherwise "".
     """
 
     numbers: dict[str, int] = {}
     examples: dict[str, list[str]] = {}
+    read: int = 0
+    unusable: int = 0
+    cut: str = ""
 
     def add(self, reason: str, number: int, line: int, text: bytes) -> None:
         """Count a reason; keep the first lines with it."""
         self.numbers[reason] = self.numbers.get(reason, 0) + number
         shown = self.examples.setdefault(reason, [])
         if len(shown) < EXAMPLES:
-            shown.append(f"line {line:,}: {text[:SHOWN].decode(errors='replace')!a}")
+            shown.append(_shown(line, text))
+
+    def add_unusable(self, reason: str, line: int, text: bytes, *, cut: bool) -> None:
+        """Count a line that cannot be used, whatever the least confidence is.
+
+        Args:
+            reason: Why.
+            line: Its number.
+            text: The line.
+            cut: It is the last one, and the file ends within it.
+        """
+        self.add(reason, 1, line, text)
+        self.unusable += 1
+        if cut:
+            self.cut = _shown(line, text)
+
+
+def _shown(line: int, text: bytes) -> str:
+    return f"line {line:,}: {text[:SHOWN].decode(errors='replace')!a}"
 
 
 class Outcome(msgspec.Struct, frozen=True):

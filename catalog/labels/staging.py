@@ -13,8 +13,10 @@ from upath import UPath
 from catalog.core.errors import Interrupted, Refused
 from catalog.core.queries import relation_exists, value
 from catalog.core.session import Connection
+from catalog.core.wording import join_first
+from catalog.ingestion.completeness import NOTICEABLE, USUAL_REJECTS
 from catalog.labels.file import FileVersion, version_of
-from catalog.labels.lines import BLOCK, BadLine, blocks, labels_of
+from catalog.labels.lines import BLOCK, LOW, NOT_JSON, BadLine, blocks, labels_of
 from catalog.labels.run import ENDED, LabelRun, Refusals, State, drop_abandoned, encoded
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ def stage(
     run: LabelRun,
     path: UPath,
     *,
+    accept_shortfall: bool = False,
     block: int = BLOCK,
     progress: Callable[[int, int], object] = lambda _done, _total: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -52,6 +55,7 @@ def stage(
     Args:
         run: The run.
         path: The file.
+        accept_shortfall: Go on although many lines cannot be used, or the last one is cut.
         block: Bytes to read at once.
         progress: Called after each block with the bytes that are staged, and the size of the file.
         should_stop: Called after each block; True ends the work there.
@@ -61,7 +65,7 @@ def stage(
 
     Raises:
         Refused: The run has begun with another version of the file, or the file has changed, or the staged
-            labels are gone.
+            labels are gone; or the file lacks much, and that is not accepted.
         Interrupted: `should_stop` returned True; the next attempt resumes.
     """
     run.lock()
@@ -72,11 +76,13 @@ def stage(
     state = _begin(run, version_of(path))
     refusals = state.refusals
     if state.read_to < state.size:
-        number = state.lines
+        number, start = state.lines, state.read_to
         with path.open("rb") as file:
             for lines, end in blocks(file, state.read_to, block):
-                _stage_block(run, lines, end, number, refusals)
-                number += len(lines)
+                # Every line has been read with its end, but for one that is cut.
+                cut = end - start < sum(len(line) + 1 for line in lines)
+                _stage_block(run, lines, end, number, refusals, cut=cut)
+                number, start = number + len(lines), end
                 progress(end, state.size)
                 if end < state.size and should_stop():
                     raise Interrupted(
@@ -85,7 +91,30 @@ def stage(
                     )
         _check_same(run, state, version_of(path))
     _keep_last(run, refusals)
+    if not accept_shortfall:
+        _refuse_shortfall(run, refusals)
     return run.known()
+
+
+def _refuse_shortfall(run: LabelRun, found: Refusals) -> None:
+    """Raise Refused if many lines cannot be used, as in a pull, or if the file ends within its last line."""
+    problems = []
+    if found.unusable >= NOTICEABLE and found.unusable > USUAL_REJECTS * found.read:
+        examples = join_first(
+            [f"{reason}: {shown[0]}" for reason, shown in found.examples.items() if shown], most=5
+        )
+        problems.append(
+            f"{found.unusable:,} of {found.read:,} lines of {run.url} cannot be used "
+            f"({found.unusable / found.read:.0%}), where {USUAL_REJECTS:.0%} is the most that is usual "
+            f"({examples})"
+        )
+    if found.cut:
+        problems.append(f"{run.url} ends within its last line, so more may be missing ({found.cut})")
+    if problems:
+        raise Refused(
+            f"file: {'; '.join(problems)}. Nothing was merged, and labels of earlier runs stay. Have it "
+            'written again, or, if it is right, trigger a run with the conf {"accept_shortfall": true}.'
+        )
 
 
 def _begin(run: LabelRun, file: FileVersion) -> State:
@@ -116,8 +145,19 @@ def _check_same(run: LabelRun, state: State, file: FileVersion) -> None:
         )
 
 
-def _stage_block(run: LabelRun, lines: list[bytes], end: int, number: int, refusals: Refusals) -> None:
-    """Stage lines, and save the offset of the next one in the same transaction."""
+def _stage_block(
+    run: LabelRun, lines: list[bytes], end: int, number: int, refusals: Refusals, *, cut: bool
+) -> None:
+    """Stage lines, and save the offset of the next one in the same transaction.
+
+    Args:
+        run: The run.
+        lines: The lines.
+        end: Offset of the next one.
+        number: Number of lines before.
+        refusals: What is not merged; these lines are added.
+        cut: The last line has no end.
+    """
     staged = 0
     copy = sql.SQL("copy {} (image_uuid, line, tags) from stdin").format(run.table)
     with run.connection.transaction(), run.connection.cursor() as cursor:
@@ -125,10 +165,16 @@ def _stage_block(run: LabelRun, lines: list[bytes], end: int, number: int, refus
             for at, line in enumerate(lines, number + 1):
                 if not line.strip():
                     continue
+                refusals.read += 1
                 try:
                     found = labels_of(line, run.provider, run.least_confidence)
                 except BadLine as fault:
-                    refusals.add(str(fault), 1, at, line)
+                    reason = str(fault)
+                    if reason == LOW:
+                        refusals.add(reason, 1, at, line)
+                    else:
+                        is_cut = cut and reason == NOT_JSON and at == number + len(lines)
+                        refusals.add_unusable(reason, at, line, cut=is_cut)
                     continue
                 for reason, labels in found.faults.items():
                     refusals.add(reason, labels, at, line)

@@ -14,8 +14,9 @@ from psycopg.rows import dict_row
 from catalog.core.dates import utc
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.ingestion.completeness import DRIFT, Outcome
+from catalog.ingestion.completeness import DRIFT, NOTICEABLE, Outcome
 from catalog.ingestion.parts import Counts, Manifest
+from catalog.ingestion.reasons import READ_TWICE
 from catalog.loading.report import LoadKey
 
 PULLS = 5  # pulls of everything to compare with
@@ -100,9 +101,10 @@ def later_loads(
 
     A later pull counts by its start. What it has written is newer. What it has read and left unchanged is,
     too, but no row tells that, because unchanged rows are not written. So a whole pull of everything, or of
-    the same time, counts as having read all records of this one, unless it has fetched fewer than totals
-    may drift while a list is read, or lacks what somebody has accepted: what it has not read may be older
-    than this pull. A load is not compared with an earlier one of the same pull, nor with replays.
+    the same time, counts as having read all records of this one, unless it has read fewer than totals may
+    drift while a list is read (of short lists, five records or half), or lacks what somebody has accepted:
+    what it has not read may be older than this pull. What a pull read twice counts once. A load is not
+    compared with an earlier one of the same pull, nor with replays.
 
     Args:
         connection: Connection to the catalog database, in the transaction of the load.
@@ -112,13 +114,16 @@ def later_loads(
     """
     query = """
         select pull_began, loaded_before || finished_on as moments,
-               complete and whole and shortfalls = '[]' and in_all >= %(fetched)s * (1 - %(drift)s)
+               complete and whole and shortfalls = '[]' and in_all >= %(least)s
                    and (window_start is null
                         or window_start <= %(start)s::timestamptz and window_end >= %(end)s::timestamptz)
                is true as read_all
-          from (select *, sum(fetched) over (partition by dag_id, run_id, manifest_token)
+          from (select *, sum(fetched - twice) over (partition by dag_id, run_id, manifest_token)
                            as in_all  -- a dump has several loads
                   from ingestion_report
+                       cross join lateral (select coalesce(sum(number::bigint), 0) as twice
+                                             from jsonb_each_text(skipped_reasons) reason (name, number)
+                                            where name = any(%(read_twice)s)) again
                  where provider = %(provider)s and media_type = %(media_type)s and not replayed
                    and manifest_token <> %(token)s
                    and pull_began > %(began)s and finished_on > %(began)s  -- by the index
@@ -127,13 +132,15 @@ def later_loads(
                ) later
     """
     start, end = manifest.window or (None, None)
+    counts = manifest.counts.get(media_type, Counts())
+    fetched = Outcome.of(counts.fetched, 0, counts.skipped, 0).fetched
     values = {
         "provider": provider,
         "media_type": media_type,
         "token": manifest.token,
         "began": manifest.started,
-        "fetched": manifest.counts.get(media_type, Counts()).fetched,
-        "drift": DRIFT,
+        "least": fetched - min(max(fetched * DRIFT, NOTICEABLE), fetched / 2),
+        "read_twice": [*READ_TWICE],
         "start": start,
         "end": end,
         "skew": SKEW,

@@ -1,6 +1,7 @@
 """Diagnosis of the local stack: checks, each with its result and the fix."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
@@ -10,6 +11,7 @@ import requests
 
 from catalog.core.setting import Malformed
 from catalog.core.settings import SETTINGS, SLACK_ALERTS, SLACK_NOTIFICATIONS, connection_variable
+from catalog.core.wording import join_first
 from catalog.database import schema
 from catalog.ingestion.registry import broken_providers, provider_classes
 from catalog.local.airflow_api import AirflowApi, ApiError
@@ -84,13 +86,13 @@ def _airflow(stack: Stack) -> Iterator[Check]:
         return
     yield _components(health)
     for broken in errors:
-        last_line = broken["stack_trace"].strip().splitlines()[-1]
-        yield Check("DAG file", "wrong", f"{broken['filename']}: {last_line}")
-    unread = f", {len(errors)} files that cannot be imported" if errors else ""
+        yield Check("DAG file", "wrong", f"{broken['filename']}: {raised_in(broken['stack_trace'])}")
+    number = "1 file" if len(errors) == 1 else f"{len(errors)} files"
+    unread = f", {number} that cannot be imported" if errors else ""
     yield Check("DAGs", "wrong" if errors else "ok", f"{len(dags)} DAGs{unread}")
     paused = sorted(d for d, dag in dags.items() if dag["is_paused"])
     if paused:
-        message = f"{len(paused)} DAGs are paused and do not run on schedule: {', '.join(paused)}"
+        message = f"{len(paused)} DAGs are paused and do not run on schedule: {join_first(paused)}"
         yield Check("schedules", "note", message)
     if "HELD_SCHEDULES" in variables:
         held = variables["HELD_SCHEDULES"]["value"]
@@ -105,6 +107,23 @@ def _airflow(stack: Stack) -> Iterator[Check]:
         if connection not in connections and connection_variable(connection) not in os.environ:
             yield Check(f"connection {connection}", "note", f"not set; {use} go to the task logs only")
     yield from _keys(stored)
+
+
+def raised_in(trace: str) -> str:
+    """Return the line of a trace that names the exception; lines of its message may follow it.
+
+    Args:
+        trace: A trace as Python writes it, or only a message.
+
+    >>> raised_in('''Traceback (most recent call last):
+    ...   File "dag.py", line 2, in <module>
+    ...     parse()
+    ... TimeoutError: not parsed after 30 s
+    ... * see the documentation''')
+    'TimeoutError: not parsed after 30 s'
+    """
+    after_frames = re.split(r'^ +File ".*\n(?: {4,}.*\n)*', trace.strip("\n"), flags=re.MULTILINE)[-1]
+    return after_frames.partition("\n")[0].strip()
 
 
 def _components(health: Mapping[str, Mapping[str, object] | None]) -> Check:
@@ -139,14 +158,17 @@ def _keys(stored: Mapping[str, str]) -> Iterator[Check]:
     for cls in provider_classes():
         key = cls.key
         if key and not value_of(key.variable, stored):
-            message = (
-                f"not set; {cls.name} runs on recordings only. Get one at {key.get_at}, set the Variable"
-            )
+            message = f"not set; {cls.name} runs on recordings only. Get one at {key.get_at}, "
+            message += _to_set(key.variable)
             yield Check(f"key {key.variable}", "note", message)
     if not value_of("CONTACT_EMAIL", stored):
         asking = ", ".join(cls.name for cls in provider_classes() if cls.needs_contact)
         message = f"not set; {asking} requires the operator's address in each request"
         yield Check("CONTACT_EMAIL", "note", message)
+
+
+def _to_set(variable: str) -> str:
+    return f"set AIRFLOW_VAR_{variable} in .env, or the Variable"
 
 
 def _asked(stack: Stack) -> Iterator[Check]:
@@ -170,7 +192,7 @@ def _answers(stored: Mapping[str, str]) -> Iterator[Check]:
             case "accepted":
                 yield Check(name, "ok", f"accepted by {cls.name}")
             case "refused":
-                fix = f"get another one at {key.get_at}, set the Variable"
+                fix = f"get another one at {key.get_at}, {_to_set(key.variable)}"
                 yield Check(name, "wrong", f"refused by {cls.name}; {fix}. {answer.reason}")
             case "not asked":
                 yield Check(name, "note", f"{cls.name} could not be asked: {answer.reason}")

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import psutil
 import requests
 
-from catalog.core.wording import join_first
+from catalog.core.wording import join_first, meant_or_all
 from catalog.ingestion.registry import dag_id_of, provider_classes
 from catalog.local.airflow_api import AirflowApi, ApiError, JsonObject
 from catalog.local.stack import ROOT, Stack
@@ -162,7 +162,7 @@ def require_dag(
         unparsed = _unparsed(known)
         if not unparsed or time.monotonic() > deadline:
             more = f"; not parsed yet: {join_first(unparsed)}" if unparsed else ""
-            raise StackError(f"there is no DAG {dag_id}; there are {', '.join(sorted(known))}{more}")
+            raise StackError(f"there is no DAG {dag_id}; {meant_or_all(dag_id, known)}{more}")
         if not said:
             notify(f"waiting while Airflow parses {join_first(unparsed)}")
             said = True

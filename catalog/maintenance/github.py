@@ -12,6 +12,7 @@ from catalog.core.errors import Fatal, Retry, UnexpectedResponse
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.secrets import Secret
 from catalog.core.setting_values import GITHUB_API
+from catalog.core.settings import GITHUB_API_KEY
 from catalog.ingestion.library_errors import is_unsent
 from catalog.ingestion.retries import retry_after
 from catalog.ingestion.sessions import KeyedSession
@@ -151,7 +152,7 @@ class GitHub:
         if (wait := self._limited(answer)) is not None:
             raise Retry(text, wait)
         if answer.status_code >= 400:
-            raise Missing(path) if answer.status_code == 404 else Fatal(text)
+            raise Missing(path) if answer.status_code == 404 else Fatal(text + _remedy(answer))
         try:
             found = answer.json() if answer.content else None
         except ValueError:
@@ -185,6 +186,18 @@ class Missing(Fatal):
 
     def __init__(self, path: str) -> None:
         super().__init__(f"GitHub knows no {path}, or the token may not see it.")
+
+
+def _remedy(answer: requests.Response) -> str:
+    """Return what to do about a refusal that concerns the token; "" for others."""
+    if answer.status_code == 401:
+        return f": {GITHUB_API_KEY.name} is wrong, or has expired; give it a new token"
+    if answer.status_code == 403:
+        # Of fine-grained tokens; several alternatives are separated by semicolons.
+        needed = answer.headers.get("x-accepted-github-permissions", "")
+        named = f" (it needs {needed})" if needed else ""
+        return f": {GITHUB_API_KEY.name} is missing, or lacks a right{named}; see the DAG in DAGs.md"
+    return ""
 
 
 def _tags(version: Json) -> list[str]:

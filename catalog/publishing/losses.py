@@ -18,12 +18,14 @@ class Comparison(msgspec.Struct, frozen=True):
         left_out: Records that it has left out, by media type; None if that is not known.
         now: The new version.
         decided: Number of moderators' decisions when the new version was begun, by media type.
+        terms: What the newest list of terms that was counted has found; None if none was.
     """
 
     before: Manifest
     left_out: Mapping[str, int] | None
     now: Manifest
     decided: Mapping[str, int]
+    terms: part_states.Terms | None = None
 
     @classmethod
     def of(
@@ -46,17 +48,29 @@ class Comparison(msgspec.Struct, frozen=True):
             left_out = {m: number - before.rows.get(m, 0) for m, number in read.items()}
         known = version.settings.get(versions.DECISIONS, {})
         decided = {m: sum(kind["number"] for kind in kinds.values()) for m, kinds in known.items()}
-        return cls(before, left_out or None, now, decided)
+        # A version that includes sensitive records has looked for no terms, and says nothing about a list.
+        terms = part_states.counted_terms(connection, version)
+        if before.with_term:
+            terms = part_states.Terms(before.version, before.with_term, before.settings.get(versions.TERMS))
+        return cls(before, left_out or None, now, decided, terms)
 
-    def losses(self) -> list[str]:
-        """Return what is beyond the usual, one sentence with both numbers per finding."""
+    def losses(self, accepted: str | None = None) -> list[str]:
+        """Return what is beyond the usual, one sentence with both numbers per finding.
+
+        Args:
+            accepted: Media type whose losses are accepted.
+        """
         return [
             *self._unknown_terms(),
-            *self._of_media_types(),
             *self._without_moderators(),
-            *self._shown_again(),
-            *self._of_providers(),
+            *(text for media_type, text in self._of_each() if media_type != accepted),
         ]
+
+    def _of_each(self) -> Iterator[tuple[str, str]]:
+        """Yield findings about one media type, and which one that is."""
+        yield from self._of_media_types()
+        yield from self._shown_again()
+        yield from self._of_providers()
 
     def _unknown_terms(self) -> Iterator[str]:
         """Yield a finding if nothing tells whether the list of sensitive terms is the right one."""
@@ -68,19 +82,22 @@ class Comparison(msgspec.Struct, frozen=True):
             f"the list of terms may be a wrong one; this version has left out {numbers} records"
         )
 
-    def _of_media_types(self) -> Iterator[str]:
+    def _of_media_types(self) -> Iterator[tuple[str, str]]:
         """Yield the media types that have lost many records, also if as many others came."""
         for media_type, rows in sorted(self.before.rows.items()):
             now = self.now.rows.get(media_type, 0)
             gone = self._gone(media_type)
             if loss_limits.lost_too_many(rows, now, loss_limits.TOTAL):
-                yield f"{media_type}: {now:,} records, {rows:,} are published"
+                yield media_type, f"{media_type}: {now:,} records, {rows:,} are published"
             elif rows >= loss_limits.SOURCE_SIZE and loss_limits.lost_too_many(
                 rows, rows - gone, loss_limits.TOTAL
             ):
                 yield (
-                    f"{media_type}: {gone:,} of {rows:,} published records are gone, and others came; "
-                    "another catalog may publish to this folder"
+                    media_type,
+                    (
+                        f"{media_type}: {gone:,} of {rows:,} published records are gone, and others came; "
+                        "another catalog may publish to this folder"
+                    ),
                 )
 
     def _gone(self, media_type: str) -> int:
@@ -98,23 +115,40 @@ class Comparison(msgspec.Struct, frozen=True):
                 "the API's database"
             )
 
-    def _shown_again(self) -> Iterator[str]:
+    def _shown_again(self) -> Iterator[tuple[str, str]]:
         """Yield the media types of which another list of terms finds far fewer records."""
-        if not self._may_reveal():
-            return
-        for media_type in sorted(self.left_out or {}):
+        for media_type in sorted(self.now.left_out):
             found = self._fewer_with_term(media_type) or self._fewer_left_out(media_type)
             if found:
-                yield f"{media_type}: {found}, so the list of terms may be a wrong one"
+                yield media_type, f"{media_type}: {found}, so the list of terms may be a wrong one"
 
     def _fewer_with_term(self, media_type: str) -> str:
-        then, now = (version.with_term.get(media_type) for version in (self.before, self.now))
+        """Compare what two lists of terms have found.
+
+        If records with a term were deleted from the catalog meanwhile, another list that is right finds fewer
+        as well. That cannot be told apart: nobody has the former list any more, and a deletion does not say
+        whether the record had a term.
+        """
+        if self.terms is None or _includes_sensitive(self.now):
+            return ""
+        then, now = self.terms.found.get(media_type), self.now.with_term.get(media_type)
         if then is None or now is None or not loss_limits.hides_too_few(then, now):
             return ""
-        return f"{now:,} records contain a sensitive term, {then:,} in the version before"
+        if self.terms.digest and self.terms.digest == self.now.settings.get(versions.TERMS):
+            return ""
+        compared = self.terms.version
+        where = "the version before" if compared == self.before.version else f"version {compared}"
+        return f"{now:,} records contain a sensitive term, {then:,} in {where}"
 
     def _fewer_left_out(self, media_type: str) -> str:
-        """Compare what is left out, but not because of moderators: earlier releases did not count terms."""
+        """Compare what is left out, but not because of moderators: earlier releases did not count terms.
+
+        Moderators may have decided about records with a term, so the fewest that can have had one count: a
+        wrong list that finds at least half of these passes once. What moderators have decided about is left
+        out all the same.
+        """
+        if not self._may_reveal():
+            return ""
         then, now = (version.with_term.get(media_type) for version in (self.before, self.now))
         if then is not None and now is not None:
             return ""
@@ -141,7 +175,7 @@ class Comparison(msgspec.Struct, frozen=True):
         before, now = (version.settings.get(versions.TERMS) for version in (self.before, self.now))
         return before is None or before != now
 
-    def _of_providers(self) -> Iterator[str]:
+    def _of_providers(self) -> Iterator[tuple[str, str]]:
         """Yield the providers that have lost most of their records."""
         before, now = (
             {(one.media_type, one.provider): one.rows for one in version.providers}
@@ -149,8 +183,11 @@ class Comparison(msgspec.Struct, frozen=True):
         )
         for media_type, provider in loss_limits.shrunken_sources(before, now):
             yield (
-                f"{media_type}: {now.get((media_type, provider), 0):,} records of "
-                f"{provider or 'no provider'}, {before[media_type, provider]:,} are published"
+                media_type,
+                (
+                    f"{media_type}: {now.get((media_type, provider), 0):,} records of "
+                    f"{provider or 'no provider'}, {before[media_type, provider]:,} are published"
+                ),
             )
 
 

@@ -5,7 +5,7 @@ when all its parts are written and have its state.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -115,6 +115,46 @@ def with_term(connection: Connection, token: str) -> dict[MediaType, int]:
         The numbers; without media types of which an earlier release has written a part.
     """
     return _sums(connection, token, sql.Identifier("with_term"))
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What a list of sensitive terms has found in a version.
+
+    Attributes:
+        version: Number of the version.
+        found: Media type → number of records that contain a term.
+        digest: Digest of the list; None if it is not known.
+    """
+
+    version: int
+    found: Mapping[str, int]
+    digest: str | None
+
+
+def counted_terms(connection: Connection, version: Version) -> Terms | None:
+    """Return what terms have found in the newest version before another one that has looked for them.
+
+    Args:
+        connection: Connection to the catalog.
+        version: The other version.
+
+    Returns:
+        The numbers; None if this database knows no such version of the folder.
+    """
+    row = connection.execute(
+        sql.SQL("""
+            select number, token::text, settings ->> %s from dataset_version v
+             where published_on is not null and number < %s and rtrim(root, '/') = %s
+               and exists (select from dataset_part where version = v.number)
+               and not exists (select from dataset_part where version = v.number and with_term is null)
+             order by number desc limit 1
+        """),
+        [versions.TERMS, version.number, version.root.rstrip("/")],
+    ).fetchone()
+    if row is None:
+        return None
+    number, token, digest = row
+    return Terms(number, {str(m): found for m, found in with_term(connection, token).items()}, digest)
 
 
 def _sums(connection: Connection, token: str, column: sql.Identifier) -> dict[MediaType, int]:

@@ -1,5 +1,6 @@
 """The last steps of a version: compare it with the one before, and make it the newest one."""
 
+import json
 import logging
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,7 @@ from psycopg import sql
 from upath import UPath
 
 from catalog.core.errors import Fatal, Retry
+from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.core.settings import CATALOG_DB
@@ -87,6 +89,7 @@ def publish(
     version: Version,
     *,
     accept_shrinkage: bool = False,
+    accept_only: MediaType | None = None,
     successor: bool = False,
 ) -> dict[str, Any]:
     """Make a complete version the newest one.
@@ -98,6 +101,7 @@ def publish(
         root: The folder of all versions.
         version: The version, as `working` returned it.
         accept_shrinkage: Publish it although far more records than usual are gone, or the pointer is.
+        accept_only: The only media type of which that is accepted; by default, it is of all.
         successor: Publish it although another catalog has published the version before.
 
     Returns:
@@ -124,7 +128,7 @@ def publish(
         wrong = _wrong_files(root / version_folder(held.number), files, compared)
         if not wrong:
             versions.require_own(connection, root, successor=successor)
-            return _write_release(connection, root, held, files, compared, accept_shrinkage)
+            return _write_release(connection, root, held, files, compared, accept_shrinkage, accept_only)
     raise _forgotten(connection, root, version, wrong)
 
 
@@ -147,6 +151,7 @@ def _write_release(
     files: list[File],
     compared: Changes | None,
     accept_shrinkage: bool,
+    accept_only: MediaType | None,
 ) -> dict[str, Any]:
     """Write what describes a version, then the pointer; the version's row is locked."""
     before = newest(root)
@@ -162,17 +167,12 @@ def _write_release(
             f"the catalog has no records to publish: is {CATALOG_DB} the right database? The "
             "version before is still the newest."
         )
-    if before is None and not accept_shrinkage:
-        _require_first(connection, root)
-    if (
-        before
-        and not accept_shrinkage
-        and (losses := Comparison.of(connection, before, made, version).losses())
-    ):
-        raise Fatal(
-            f"the new version is suspicious: {join_first(losses, most=20, separator='; ')}. If it is right, "
-            'trigger a run with the conf {"accept_shrinkage": true}. The version before is still the newest.'
-        )
+    if not accept_shrinkage or accept_only:
+        if before is None:
+            _require_first(connection, root)
+        else:
+            accepted = accept_only if accept_shrinkage else None
+            _refuse_losses(Comparison.of(connection, before, made, version), accepted)
     folder = root / version_folder(version.number)
     documents = [store_bytes(croissant(made), folder, CROISSANT), store_bytes(card(made), folder, CARD)]
     made = msgspec.structs.replace(made, documents=documents)
@@ -188,6 +188,25 @@ def _write_release(
     write_pointer(root, pointer)
     versions.note_published(connection, version.number, summary)
     return {**summary, "newest": version.number}
+
+
+def _refuse_losses(compared: Comparison, accepted: MediaType | None) -> None:
+    """Raise Fatal if a version lacks too much.
+
+    Args:
+        compared: The version, and the one before.
+        accepted: Media type whose losses are accepted.
+    """
+    if not (losses := compared.losses(accepted)):
+        return
+    conf: dict[str, Any] = {"accept_shrinkage": True}
+    only = None if accepted else next((m for m in MEDIA_TYPES if not compared.losses(m)), None)
+    if only:  # all are about it, so the other media types stay guarded
+        conf["accept_only"] = only
+    raise Fatal(
+        f"the new version is suspicious: {join_first(losses, most=20, separator='; ')}. If it is right, "
+        f"trigger a run with the conf {json.dumps(conf)}. The version before is still the newest."
+    )
 
 
 def _require_first(connection: Connection, root: UPath) -> None:

@@ -31,7 +31,7 @@ from catalog.scaffold.new import NewProvider
 from catalog.scaffold.paging import Paging, address
 from catalog.scaffold.recorded import Shape, read_pages, requests_of, shape_of, write_recording
 from catalog.scaffold.rows import expect, outcomes
-from catalog.scaffold.source import TEMPLATES, source
+from catalog.scaffold.source import NOT_GUESSED, TEMPLATES, source
 
 say = partial(err.print, soft_wrap=True)
 
@@ -131,17 +131,21 @@ def guesses(shape: Shape, media: Sequence[MediaType]) -> list[str]:
     paging, fields = shape.paging, shape.fields
     given = {n: v for n, v in msgspec.structs.asdict(paging).items() if v and v != getattr(Paging(), n)}
     given.pop("kind", None)
-    doubt = given.pop("doubt", None)
+    doubt, number = given.pop("doubt", None), given.pop("repeated", None)
+    given = {"items": paging.items or "are the response itself", **given}
+    given |= {"the page's own number:": number} if number else {}
     pages = ", ".join(f"{name} {value}" for name, value in given.items())
-    known = [name for name, value in msgspec.structs.asdict(fields).items() if value]
-    unneeded = {"tag_name", "medium", "wrapper", "unsure", "license_is_name", "license_version", "size"}
+    internal = {"tag_name", "medium", "wrapper", "unsure", "license_is_name", "license_version", "size"}
+    known = [name for name, value in msgspec.structs.asdict(fields).items() if value and name not in internal]
+    unneeded = {*internal}
     unneeded |= {"width", "height"} if "image" not in media or fields.size else set()
     unneeded |= {"duration"} if "audio" not in media else set()
     absent = [name for name in Fields.__struct_fields__ if name not in (*known, *unneeded)]
+    absent += NOT_GUESSED if "audio" in media else []
     absent += [] if paging.total else ["the number of items (`total`), against which a pull is checked"]
     absent += [doubt] if doubt else []
     return [
-        f"pages: {paging.kind}, {pages or 'by number'}",
+        f"pages: {paging.kind}, {pages}",
         f"found: {', '.join(known)}",
         f"not found: {', '.join(absent) or 'nothing is missing'}",
     ]
@@ -205,7 +209,7 @@ def main(
 
 
 def _refuse(problem: str) -> None:
-    say(Text("add-provider:", "bold red"), f"{problem}.")
+    say(Text("just add-provider:", "bold red"), f"{problem}.")
     sys.exit(2)
 
 

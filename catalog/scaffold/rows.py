@@ -83,6 +83,11 @@ def read_rows(parts: Parts, manifest: Manifest) -> list[JsonObject]:
     return rows
 
 
+def as_lines(found: list[JsonObject]) -> bytes:
+    """Return rows as expected.jsonl holds them."""
+    return b"".join(orjson.dumps(row) + b"\n" for row in found)
+
+
 def expected_file(provider: str) -> Path:
     return FOLDER / provider / "expected.jsonl"
 
@@ -109,14 +114,17 @@ def expect(provider: str) -> Manifest:
                 said = "; ".join(outcomes(manifest))
             raise CatalogError(f"the recording of {provider} yields no rows: {said}.")
         show_rejects(parts)
-        expected_file(provider).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+        expected_file(provider).write_bytes(as_lines(rows))
     return manifest
 
 
 def undecided(provider: str) -> list[str]:
-    """Return the lines of a provider's source that add-provider left to be decided: `provider.py:12: …`."""
+    """Return the lines of a provider's source that add-provider left to be decided, each with its place.
+
+    A place is one that terminals and editors open: `catalog/providers/nappy/provider.py:12: …`.
+    """
     return [
-        f"{path.name}:{number}: {line.strip()}"
+        f"{path.relative_to(FOLDER.parent.parent)}:{number}: {line.strip()}"
         for path in sorted((FOLDER / provider).glob("*.py"))
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if re.search(r"\bTODO\b", line)
@@ -148,11 +156,12 @@ def main(names: list[str]) -> None:
     for name in names or api_names():
         for line in outcomes(expect(name)):
             err.print(line, soft_wrap=True)
-        left += [f"{name}/{line}" for line in undecided(name)]
+        left += undecided(name)
+    for line in left:
+        err.print(line, soft_wrap=True)
     if left:
         raise CatalogError(
-            "the rows are written, but these lines are to be decided, and the tests fail until no TODO is "
-            "left:\n  " + "\n  ".join(left)
+            "the rows are written, but the lines above are to be decided; tests fail until no TODO is left"
         )
 
 

@@ -26,6 +26,7 @@ HELPERS = (
     *("tags_of", "width_and_height"),
 )
 _NUMBER = re.compile("0|[1-9][0-9]{0,8}")
+NOT_GUESSED = ("bit_rate", "sample_rate", "genres", "audio_set", "alt_files")  # of an Audio
 EXTENSIONS: dict[MediaType, str] = {"image": "jpg", "audio": "mp3"}
 
 
@@ -184,4 +185,5 @@ def _record(medium: MediaType, fields: Fields) -> str:
         given["meta_data"] = f"compact({item}, {', '.join(map(repr, fields.meta_data))})"
     lines = "".join(f"{name}={value},\n" for name, value in given.items())
     missing = f"# TODO not found: {', '.join(absent)}\n" if absent else ""
+    missing += f"# TODO not looked for: {', '.join(NOT_GUESSED)}\n" if medium == "audio" else ""
     return f"{medium.capitalize()}(\n{lines}{missing})"

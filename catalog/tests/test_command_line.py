@@ -112,9 +112,17 @@ def test_nothing_is_released_after_a_restoration_without_all_databases(catalog_c
     """Otherwise the repeated command would say that it has stopped no run."""
     catalog.execute("insert into turn (dag_id, run_id) values ('image_data_refresh', 'r')")
     command = ("db", "restored", "--dsn", dsn, "--since", "2026-01-01", option, AWAY)
-    refused(catalog_command(*command), "onnection", "Check that the server is running")
+    refused(catalog_command(*command), option, "onnection", "Check that the server is running")
     assert catalog.execute("select given_up_for, number from turn").fetchall() == [(None, 1)]
     assert catalog.execute("select last_value from turn_number_seq").fetchone() == (1,)
+
+
+def test_the_catalog_is_not_taken_for_the_database_of_the_api(catalog_command, dsn, catalog):
+    """It has the same tables, and would copy nothing back; new pulls would make other identifiers."""
+    catalog.execute("insert into turn (dag_id, run_id) values ('image_data_refresh', 'r')")
+    command = ("db", "restored", "--dsn", dsn, "--since", "2026-01-01", "--api", dsn)
+    refused(catalog_command(*command), "--api leads to a database of a catalog", "Nothing was changed")
+    assert catalog.execute("select given_up_for from turn").fetchall() == [(None,)]
 
 
 @pytest.mark.parametrize(
@@ -350,7 +358,7 @@ JAMENDO = {"headers": {"status": "success", "results_fullcount": 5, "results_cou
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (("ingest",), "Nothing of it is kept: give --out for that. Look at the API's responses"),
+        (("ingest",), "No files remain; give --out to keep them. Look at the API's responses"),
         (
             ("ingest", "--out", "{folder}/parts"),
             "What came is in {folder}/parts. Look at the API's responses",

@@ -128,6 +128,7 @@ def test_a_provider(command, catalog):
     assert media["audio"]["loads"][0]["inserted"] == 4
     assert media["image"]["loads"][0]["rejected_reasons"] == {"no url": 2}
     assert command("provider", "nobody")[0] == 1
+    assert json.loads(command("provider", "wikimedia_audio", "--json")[1])["name"] == "wikimedia_commons"
 
 
 def test_a_pull_that_was_loaded_late_is_named(command, catalog, search):

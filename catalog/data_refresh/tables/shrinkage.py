@@ -127,8 +127,9 @@ def shrunken_sources(
             condition = sql.SQL("{} and {} = {}").format(counted, source, sql.Literal(name))
             if loss_limits.SOURCE_SIZE <= (rows := _count(api, table, condition, many + 1)) <= many:
                 findings.append(_finding(table, rows - less, rows, source=name))
-    many = round(all_lost / loss_limits.TOTAL)
-    if (rows := _count(api, table, counted, max(many, 0))) < many:
+    many = max(round(all_lost / loss_limits.TOTAL), 0)  # a table with as many rows loses no larger share
+    rows = _count(api, table, counted, many)
+    if rows < many and loss_limits.lost_too_many(rows, rows - all_lost, loss_limits.TOTAL):
         findings.insert(0, _finding(table, rows - all_lost, rows))
     return findings
 

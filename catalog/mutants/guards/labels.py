@@ -6,6 +6,24 @@ TEST = "labels/test_job.py"
 
 GUARDS = (
     Guard(
+        name="labels-of-unusable-lines",
+        holds="A file most of whose lines are no labels is merged only if somebody accepts it.",
+        row=60,
+        file="catalog/labels/staging.py",
+        find="    if found.unusable >= NOTICEABLE and",
+        replace="    if False and",
+        tests=(f"{TEST}::test_a_file_of_which_many_lines_cannot_be_used_is_refused",),
+    ),
+    Guard(
+        name="labels-of-a-file-that-is-cut",
+        holds="A file that ends within a line is merged only if somebody accepts it.",
+        row=60,
+        file="catalog/labels/staging.py",
+        find="    if found.cut:\n",
+        replace="    if False:\n",
+        tests=(f"{TEST}::test_a_file_that_ends_within_a_line_is_refused",),
+    ),
+    Guard(
         name="labels-from-0-to-100",
         holds="A file whose confidences are from 0 to 1 replaces no labels.",
         row=44,

@@ -422,4 +422,13 @@ GUARDS = (
         replace='                tag = {"Key": RUN_TAG, "Value": self._run}\n',
         tests=(f"{TEST_STAGING}::test_a_new_run_with_the_id_of_an_earlier_one_restores_again",),
     ),
+    Guard(
+        name="the-catalog-is-not-the-api",
+        holds="Records are not copied back from the restored catalog itself.",
+        row=48,
+        file="catalog/cli/recovery.py",
+        find='        if api_database and current_revision(api_database, "catalog"):\n',
+        replace="        if False:\n",
+        tests=("test_command_line.py::test_the_catalog_is_not_taken_for_the_database_of_the_api",),
+    ),
 )

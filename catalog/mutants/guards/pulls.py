@@ -9,7 +9,12 @@ PULL, WRITER, PAGES = (
 )
 PARTS, STATE = "catalog/ingestion/parts.py", "catalog/ingestion/state.py"
 COUNTED = "catalog/ingestion/counted.py"
-WHOLE, SHIFTS = "ingestion/test_whole.py", "ingestion/test_shifts.py"
+WHOLE, SHIFTS, ONCE = (
+    "ingestion/test_whole.py",
+    "ingestion/test_shifts.py",
+    "ingestion/test_counted_once.py",
+)
+TALLY = "catalog/ingestion/tally.py"
 
 GUARDS = (
     Guard(
@@ -389,8 +394,8 @@ GUARDS = (
         holds="An item that two responses to the same request have in different forms is written once.",
         row=10,
         file="catalog/ingestion/page_writer.py",
-        find="(reread or place >= len(page.items) - page.earlier)",
-        replace="back",
+        find="(tally.reread or place >= earlier)",
+        replace="tally.reread",
         tests=("ingestion/test_whole.py::test_a_last_page_that_is_read_twice_brings_each_record_once",),
     ),
     Guard(
@@ -425,6 +430,17 @@ GUARDS = (
         replace="        if True:\n",
         tests=(
             "providers/test_wikimedia_batches.py::test_after_a_batch_that_never_completes_only_a_known_usage_is_told",
+        ),
+    ),
+    Guard(
+        name="empty-page-without-a-total",
+        holds="Without a total, a pull with an empty page that names a next one is not whole.",
+        row=10,
+        file=PAGES,
+        find="        if after and not items and not self.total:\n",
+        replace="        if False:\n",
+        tests=(
+            "ingestion/test_pagination.py::test_an_empty_page_that_names_a_next_one_is_reported_without_a_total",
         ),
     ),
     Guard(
@@ -482,6 +498,117 @@ GUARDS = (
         find="        self.read += new_items if reread else len(page.items) - known_items\n",
         replace="        self.read += len(page.items) - known_items\n",
         tests=(f"{SHIFTS}::test_items_that_are_skipped_do_not_count_twice",),
+    ),
+    Guard(
+        name="walks-count-once",
+        holds="Items without a record count once, however often their round is walked.",
+        row=10,
+        file=PULL,
+        find="            passed = most(round_.passed, walk.passed)\n",
+        replace="            passed = {}\n",
+        tests=(
+            f"{ONCE}::test_a_round_that_is_walked_again_counts_its_items_once",
+            f"{ONCE}::test_whatever_interrupts_a_pull_it_ends_with_the_counts_of_one_walk",
+        ),
+    ),
+    Guard(
+        name="steps-of-a-walk-count-together",
+        holds="What the earlier steps of a walk have skipped or rejected is not counted again either.",
+        row=10,
+        file=STATE,
+        find="        self.passed = most(walk.passed, {}) if walk else {}\n",
+        replace="        self.passed = {}\n",
+        tests=(f"{ONCE}::test_rounds_that_are_read_in_steps_count_their_items_once",),
+    ),
+    Guard(
+        name="a-failed-page-of-a-second-walk",
+        holds="A page that failed in the second walk through a round is not written again.",
+        row=10,
+        file=PULL,
+        find="        if written := state.rounds[state.whole_round()].written:\n",
+        replace="        if written := round_.written:\n",
+        tests=(f"{ONCE}::test_rounds_that_are_read_in_steps_count_their_items_once",),
+    ),
+    Guard(
+        name="pages-read-again-count-once",
+        holds="Items without a record do not count again on a page to which the pull went back.",
+        row=10,
+        file=TALLY,
+        find="most(known, self._passed) if reread else",
+        replace="most(known, {}) if reread else",
+        tests=(f"{ONCE}::test_pages_that_are_read_again_count_their_items_once",),
+    ),
+    Guard(
+        name="new-rejects-on-pages-read-again",
+        holds="A reject that moved to a page that is read again counts for its reason, and is listed.",
+        row=10,
+        file=WRITER,
+        find="            new = tally.reread and _has_identifier(record)",
+        replace="            new = False",
+        tests=(f"{ONCE}::test_what_is_new_on_a_page_that_is_read_again_counts_for_its_reason",),
+    ),
+    Guard(
+        name="whole-pages-of-offsets",
+        holds="A list by offset goes back by whole pages, so that nothing new is taken for what was read.",
+        row=10,
+        file=COUNTED,
+        find="        by *= size if self.step > 1 else 1\n",
+        replace="        by = items if self.step > 1 else by\n",
+        tests=(f"{ONCE}::test_pages_that_are_read_again_count_their_items_once",),
+    ),
+    Guard(
+        name="two-forms-count-once",
+        holds="An item without a record that two responses have in different forms counts once.",
+        row=10,
+        file=WRITER,
+        find="                tally.begin_earlier()\n",
+        replace="                pass\n",
+        tests=(f"{ONCE}::test_a_page_that_is_requested_twice_counts_its_items_once",),
+    ),
+    Guard(
+        name="what-a-second-response-lacks-is-no-other-form",
+        holds="Items that a second response only lacks count for their reason.",
+        row=10,
+        file=PAGES,
+        find="        page.earlier = len(earlier) if other_forms else 0",
+        replace="        page.earlier = len(earlier)",
+        tests=(f"{ONCE}::test_what_a_second_response_lacks_counts_for_its_reason",),
+    ),
+    Guard(
+        name="the-rest-of-a-second-walk",
+        holds="The rest of a second walk is not written again, if the pull is stopped in it.",
+        row=10,
+        file=PULL,
+        find="        if (written := state.rounds[state.whole_round()].written) and",
+        replace="        if (written := state.rounds[state.round].written) and",
+        tests=(f"{ONCE}::test_rounds_that_are_read_in_steps_count_their_items_once",),
+    ),
+    Guard(
+        name="withheld-pages-count-once",
+        holds="A page that is read again for what the API withheld counts its items once.",
+        row=10,
+        file=PULL,
+        find="            passed = most(tally.of_page, whole.passed) if round_.single_page else tally.of_page\n",
+        replace="            passed = most({}, {})\n",
+        tests=(f"{ONCE}::test_a_page_of_which_something_is_withheld_counts_its_items_once",),
+    ),
+    Guard(
+        name="withheld-pages-are-written-once",
+        holds="A page of which something stays withheld is not written again at the third time.",
+        row=10,
+        file=PULL,
+        find="            written = (whole.written[0] if whole.written else state.pages - 1, state.pages)\n",
+        replace="            written = (state.pages - 1, state.pages)\n",
+        tests=(f"{ONCE}::test_a_page_of_which_something_is_withheld_counts_its_items_once",),
+    ),
+    Guard(
+        name="rounds-that-begin-again-count-once",
+        holds="A round that begins again counts its items without a record once.",
+        row=10,
+        file=STATE,
+        find="        self.rounds[number].passed, self.passed = most(self.rounds[number].passed, self.passed), {}\n",
+        replace="        self.passed = {}\n",
+        tests=(f"{ONCE}::test_a_round_that_begins_again_counts_its_items_once",),
     ),
     Guard(
         name="back-when-the-total-falls",
@@ -548,8 +675,8 @@ GUARDS = (
         holds="What the pull reads again after going back is not written again, where it would be a reject.",
         row=10,
         file=WRITER,
-        find="(reread or place >= len(page.items) - page.earlier)",
-        replace="place >= len(page.items) - page.earlier",
+        find="(tally.reread or place >= earlier)",
+        replace="place >= earlier",
         tests=(f"{SHIFTS}::test_items_that_moved_onto_pages_that_were_read_are_read",),
     ),
     Guard(

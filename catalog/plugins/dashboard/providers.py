@@ -183,6 +183,7 @@ def provider(
         name=name,
         dag_id=dag_id,
         facts=facts(cls),
+        has_limit=not cls.dump,
         key=_key(page, cls),
         schedule=schedules.get(dag_id) if schedules else None,
         media=shown,

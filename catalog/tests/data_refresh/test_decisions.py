@@ -90,8 +90,17 @@ def test_decisions_of_a_clock_that_was_wrong_are_not_the_newest(api, kind):
     decide(api, kind, 400)
     decide(api, kind, 30, "now() + interval '1 year'")
     before = remember(api, "image")
-    forget(api, kind, "created_on > now(), created_on desc", 20)
-    with pytest.raises(Fatal, match=f"api_{kind}image lacks 20 of the 20 newest"):
+    forget(api, kind, "created_on > now(), created_on desc", 10)
+    with pytest.raises(Fatal, match=f"api_{kind}image lacks 10 of the 40 newest"):
+        refuse_lost(api, "image", before, "image_data_refresh")
+
+
+def test_decisions_of_a_clock_that_is_wrong_now_are_missed(api, kind):
+    decide(api, kind, 400)
+    decide(api, kind, 30, "now() + interval '31 hours'")
+    before = remember(api, "image")
+    forget(api, kind, "created_on desc", 10)
+    with pytest.raises(Fatal, match=f"api_{kind}image lacks 10 of the 40 newest"):
         refuse_lost(api, "image", before, "image_data_refresh")
 
 
@@ -104,12 +113,22 @@ def test_decisions_of_another_time_zone_are_the_newest(api, kind):
         refuse_lost(api, "image", before, "image_data_refresh")
 
 
-@pytest.mark.parametrize(("number", "gone"), [(0, 0), (1, 1), (9, 9), (12, 2), (12, 9), (50, 9)])
+@pytest.mark.parametrize(("number", "gone"), [(0, 0), (2, 2), (3, 2), (9, 8), (12, 2), (50, 9)])
 def test_few_decisions_may_be_taken_back(api, kind, number, gone):
     decide(api, kind, number)
     before = remember(api, "image")
     forget(api, kind, "created_on desc", gone)
     refuse_lost(api, "image", before, "image_data_refresh")
+
+
+@pytest.mark.parametrize("number", [3, 9])
+def test_a_table_of_few_decisions_that_is_empty_is_missed(api, kind, number):
+    decide(api, kind, number)
+    before = remember(api, "image")
+    api.execute(f"delete from api_{kind}image")
+    said = f"api_{kind}image has 0 records, it had {number}, and lacks {number} of {number} sampled"
+    with pytest.raises(Fatal, match=said):
+        refuse_lost(api, "image", before, "image_data_refresh")
 
 
 def test_ten_decisions_are_missed(api, kind):

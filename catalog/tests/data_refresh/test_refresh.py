@@ -105,6 +105,11 @@ def test_stages(catalog):
         ({"met": 60, "smk": 40}, 89, True),
         ({"met": 2_000}, 5, True),
         ({"met": 100}, 500, False),
+        ({"met": 9}, 8, False),
+        ({"met": 20}, 11, False),
+        ({"met": 20}, 10, True),
+        ({"met": 3}, 0, True),
+        ({"met": 2}, 0, False),
     ],
 )
 def test_suspiciously_few(before, now, suspicious):

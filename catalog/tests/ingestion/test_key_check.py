@@ -70,6 +70,7 @@ def test_a_server_that_is_not_there():
     verdict, reason = ask(Museum, Secret(KEY), private_hosts=HERE)
     assert verdict == "not asked"
     assert "Connection refused" in reason
+    assert "(host=" not in reason, "the request is named, and the class is ours"
     assert KEY not in reason
 
 

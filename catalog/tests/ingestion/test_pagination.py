@@ -280,6 +280,26 @@ def test_an_empty_page_with_a_token_goes_on():
     assert walk(pages, client(lambda url, params: answers[params["cursor"]])) == [[], [2]]
 
 
+@pytest.mark.parametrize("kind", ["token", "link"])
+@pytest.mark.parametrize(
+    ("total", "again", "asked", "reported"),
+    [(None, [], 2, True), (None, [1], 2, False), ("total", [], 1, False)],
+)
+def test_an_empty_page_that_names_a_next_one_is_reported_without_a_total(kind, total, again, asked, reported):
+    """After it was requested again; a total tells whether its items are missing."""
+    answers = [{"items": none_or_one, "total": 3, "next": "b"} for none_or_one in (list[int](), again)]
+    api = client(lambda *_: answers.pop(0))
+    pages = (
+        Tokens(URL, items="items", param="cursor", following="next", total=total)
+        if kind == "token"
+        else Links(URL, items="items", following="next", total=total)
+    )
+    page = pages.fetch(api, pages.start({}), {})
+    assert page.items == ([] if total else again)
+    assert page.next
+    assert (page.withheld is not None, 2 - len(answers)) == (reported, asked)
+
+
 def test_a_token_that_names_its_own_page_ends():
     """As Solr's cursors do: the mark stays the same at the end."""
     answers = {"*": {"items": [1], "next": "b"}, "b": {"items": [], "next": "b"}}

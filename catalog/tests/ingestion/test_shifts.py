@@ -67,11 +67,13 @@ class List:
         return {"x_pages": str(-(-len(self.items) // SIZE)), "x_total": str(len(self.items))}
 
 
-def read(folder, api, checkpoint=None, skipped=(), **more):
+def read(folder, api, checkpoint=None, skipped=(), unlicensed=(), **more):
     """Pull what an API lists; return the rows, the counts, and the error if it is not whole."""
 
     def record(_, item):
-        return Skip("not wanted") if item in skipped else image(item)
+        if item in skipped:
+            return Skip("not wanted")
+        return image(item, None) if item in unlicensed else image(item)
 
     of = provider(api.pages, record=record)
     pulled = pull(folder, of, checkpoint, client=site.client_of(site.Site(api), retries=0), **more)

@@ -64,10 +64,10 @@ def run(connection, name="run", provider="rekognition", least=0.0):
     return LabelRun(connection, name, "file", provider, least)
 
 
-def merge_file(connection, path, name="run", **options):
+def merge_file(connection, path, name="run", *, accept=False, **options):
     """Stage and merge a file; return the state and the outcome."""
     labels = run(connection, name)
-    return stage(labels, UPath(path)), merge(labels, **options)
+    return stage(labels, UPath(path), accept_shortfall=accept), merge(labels, **options)
 
 
 def write(path, *lines):
@@ -177,6 +177,53 @@ def test_bad_lines_and_lines_without_labels_change_nothing(images, second, path)
     assert state.refusals.numbers[NO_LABELS] == state.refusals.numbers[NOT_JSON] == 1
     assert state.refusals.examples[NOT_JSON] == ["line 2: '{'"]
     assert tags_of(images, first) == tags_of(images, other) == [OWN, DOG]
+
+
+ERROR = b'{"image_uuid": "%s", "response": {"Error": "ThrottlingException"}}'
+LACKS = r"Nothing was merged, .* stay\. .* \{\"accept_shortfall\": true\}\.$"
+
+
+@pytest.mark.parametrize(
+    ("good", "errors", "refused"), [(10, 4, False), (20, 5, False), (20, 6, True), (20, 980, True)]
+)
+def test_a_file_of_which_many_lines_cannot_be_used_is_refused(images, second, path, good, errors, refused):
+    known = keys(images)
+    write(path, *(line(("Dog", 97.3), key=key) for key in known))
+    merge_file(second, path)
+    write(
+        path,
+        *(line(("Cat", 97.3), key=key) for key in known[:good]),
+        *(ERROR % str(uuid.uuid4()).encode() for _ in range(errors)),
+    )
+    labels = run(second, "again")
+    if refused:
+        numbers = f"{errors} of {good + errors:,} lines of file cannot be used"
+        said = rf"^file: {numbers} .*: line {good + 1}: '.*{LACKS}"
+        for _ in range(2):  # also if the task is cleared
+            with pytest.raises(Refused, match=said):
+                stage(labels, UPath(path), block=700)
+        assert all(tags_of(images, key) == [OWN, DOG] for key in known)
+    stage(labels, UPath(path), accept_shortfall=refused)
+    assert merge(labels).changed == good
+    assert tags_of(images, known[good]) == [OWN, DOG]
+
+
+def test_lines_below_the_least_confidence_can_be_used(images, second, path):
+    known = keys(images)
+    write(path, *(line(("Dog", 97.3 if n < 20 else 40), key=key) for n, key in enumerate(known)))
+    assert stage(run(second, least=80), UPath(path)).staged == 20
+
+
+@pytest.mark.parametrize("size", [700, 1 << 20])
+def test_a_file_that_ends_within_a_line_is_refused(images, second, path, size):
+    known = keys(images)[:21]
+    write(path, *(line(("Dog", 97.3), key=key) for key in known))
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(Refused, match=rf"^file: file ends within its last line, .*\(line 21: '.*{LACKS}"):
+        stage(run(second), UPath(path), block=size)
+    assert merge_file(second, path, "accepted", accept=True)[1].changed == 20
+    path.write_bytes(b"\n".join(line(("Dog", 97.3), key=key) for key in known))  # whole, without a line end
+    assert merge_file(second, path, "whole")[1].changed == 1
 
 
 def test_of_several_lines_of_an_image_the_last_one_counts(images, second, path):

@@ -14,7 +14,7 @@ from catalog.database.deletion import Deletion, restore
 from catalog.database.statements import parse_condition
 from catalog.ingestion.completeness import Expectations
 from catalog.ingestion.parts import Counts, Manifest
-from catalog.ingestion.reasons import ALTERED, DELETED, SUPERSEDED, SUPPRESSED, URL_TAKEN
+from catalog.ingestion.reasons import ALTERED, DELETED, SEEN, SUPERSEDED, SUPPRESSED, URL_TAKEN
 from catalog.ingestion.records import AudioSet
 from catalog.loading.load import Load
 from catalog.loading.report import LoadKey, LoadReport
@@ -717,6 +717,34 @@ def test_what_a_later_pull_may_not_have_read_is_loaded(load, catalog, fields, st
     late = load([image(1, title="newer"), *others], started=now - timedelta(days=5))
     assert outcome(late) == ((0, 0, 199, 1, 0) if stays else (0, 1, 199, 0, 0))
     assert row(catalog, 1)["title"] == ("stored" if stays else "newer")
+
+
+@pytest.mark.parametrize(
+    ("own", "own_twice", "later", "later_twice", "stays"),
+    [
+        (20, 0, 20, 0, True),
+        (20, 100, 20, 0, True),  # the late pull has read pages again
+        (20, 0, 15, 0, True),
+        (20, 0, 14, 0, False),
+        (20, 0, 10, 10, False),  # the later pull has read each of its records twice
+        (4, 0, 2, 0, True),
+        (4, 0, 1, 0, False),
+    ],
+)
+def test_what_a_pull_read_twice_is_no_second_record(load, catalog, own, own_twice, later, later_twice, stays):
+    """A later pull has read about as many records; of a short list, a few may have been deleted meanwhile."""
+    now = datetime.now(UTC)
+    right = [image(n, title="right") for n in range(own)]
+    load(right, started=now - timedelta(days=9))
+    catalog.execute("update image set last_synced_with_source = now() - interval '9 days'")
+    for records, twice, options in (
+        (right[:later], later_twice, {"started": now - timedelta(days=1), "whole": True}),
+        ([image(n, title="old") for n in range(own)], own_twice, {"started": now - timedelta(days=5)}),
+    ):
+        number = len(records)
+        counts = Counts(fetched=number + twice, written=number, skipped={SEEN: twice} if twice else {})
+        late = load(records, counts=counts, **options)
+    assert (late.updated, late.skipped.get(SUPERSEDED, 0)) == ((0, own) if stays else (own, 0))
 
 
 def test_what_a_pull_reads_after_a_later_one_began_is_newer(load, catalog):

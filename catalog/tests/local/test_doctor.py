@@ -2,6 +2,7 @@
 
 import json
 import sys
+import traceback
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_nobody_is_asked_unless_asked_for(httpserver, run, monkeypatch):
     ("status", "said"),
     [
         (200, "ok accepted by museum"),
-        (401, "wrong refused by museum; get another one at https://museum.example.org/keys, set the "),
+        (401, "wrong refused by museum; get another one at https://museum.example.org/keys, set AIRFL"),
         (503, "note museum could not be asked: "),
         (400, "note museum says neither yes nor no: "),
     ],
@@ -79,6 +80,41 @@ def test_what_the_api_says_about_a_key(httpserver, run, monkeypatch, status, sai
 def test_a_key_that_is_not_set(httpserver, run, monkeypatch, value):
     if value is not None:
         monkeypatch.setenv("AIRFLOW_VAR_API_KEY_MUSEUM", value)
-    where = "Get one at https://museum.example.org/keys, set the Variable"
+    where = "Get one at https://museum.example.org/keys, set AIRFLOW_VAR_API_KEY_MUSEUM in .env"
     assert f"key API_KEY_MUSEUM note not set; museum runs on recordings only. {where}" in run("--keys")
     assert httpserver.log == []
+
+
+class ParsedTooLongError(Exception):
+    """As Airflow's, whose message goes on with advice."""
+
+
+def too_long():
+    raise ParsedTooLongError("not parsed after 30 s\nPlease look at:\n* https://example.org#dags, PID: 5")
+
+
+def of_syntax():
+    compile("def (:\n", "museum.py", "exec")
+
+
+def while_handling():
+    try:
+        too_long()
+    except ParsedTooLongError as error:
+        raise LookupError("no DAG") from error
+
+
+@pytest.mark.parametrize(
+    ("fail", "said"),
+    [
+        (too_long, "ParsedTooLongError: not parsed after 30 s"),
+        (of_syntax, "SyntaxError: invalid syntax"),
+        (while_handling, "LookupError: no DAG"),
+    ],
+)
+def test_of_a_dag_file_that_cannot_be_imported_the_exception_is_named(fail, said):
+    try:
+        fail()
+    except Exception:
+        assert doctor.raised_in(traceback.format_exc()).endswith(said)
+    assert doctor.raised_in(f"{said}\nmore\n") == said

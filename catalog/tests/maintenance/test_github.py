@@ -130,9 +130,17 @@ def test_approvals_that_a_branch_requires(fake, github, protection, is_due):
 
 def test_a_token_that_may_not_read_the_protection_of_branches(fake, github, monkeypatch):
     """Such a refusal concerns all pull requests: without an error, nobody would notice that none is due."""
-    monkeypatch.setattr(fake, "_protection", lambda *_: json_response({"message": "not accessible"}, 403))
+    refusal = json_response({"message": "not accessible"}, 403)
+    monkeypatch.setattr(fake, "_protection", lambda *_: refusal)
     fake.pulls["owner/name"] = [pull(1)]
-    with pytest.raises(Fatal, match="403 to GET /repos/owner/name/branches/main/protection"):
+    said = "403 to GET /repos/owner/name/branches/main/protection: GITHUB_API_KEY is missing, or lacks"
+    with pytest.raises(Fatal, match=said):
+        due(github, SETTINGS, FRIDAY)
+    refusal.headers["X-Accepted-GitHub-Permissions"] = "administration=read"
+    with pytest.raises(Fatal, match=r"lacks a right \(it needs administration=read\); see the DAG"):
+        due(github, SETTINGS, FRIDAY)
+    refusal.status_code = 401
+    with pytest.raises(Fatal, match=r"401 .*: GITHUB_API_KEY is wrong, or has expired"):
         due(github, SETTINGS, FRIDAY)
 
 

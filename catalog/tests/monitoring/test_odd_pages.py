@@ -297,6 +297,15 @@ def test_what_may_not_be_read_is_not_called_missing(odd):
     assert "Nothing has been loaded yet" not in shown
 
 
+def test_a_provider_without_loads_says_how_to_begin_with_a_few_records(odd):
+    """A dump is loaded as a whole."""
+    advice = """./just trigger smk_workflow '{"limit": 100}'"""
+    assert advice in odd.text("/providers/smk")
+    shown = odd.text("/providers/inaturalist")
+    assert "Nothing has been loaded yet. Airflow's form also turns" in shown
+    assert "./just trigger" not in shown
+
+
 def test_the_list_and_the_page_of_a_provider_agree_about_its_freshness(odd):
     """A load that was never whole is late after a while, unless the schedule is off."""
     try:
@@ -305,7 +314,7 @@ def test_the_list_and_the_page_of_a_provider_agree_about_its_freshness(odd):
         rows = {row["about"]: row["state"] for row in freshness_of(odd)}
         assert (rows["stocksnap"], rows["nappy"]) == ("late", "schedule is off")
         assert "late whole pull" in odd.text("/providers/stocksnap")
-        assert "schedule is off whole pull" in odd.text("/providers/nappy")
+        assert "none yet whole pull" in odd.text("/providers/nappy")
     finally:
         odd.catalog.execute("delete from ingestion_report where provider in ('stocksnap', 'nappy')")
 

@@ -38,7 +38,7 @@ from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
 from catalog.loading.load import Load
 from catalog.loading.report import LoadKey
-from catalog.scaffold.rows import expected_file, pull_recording, read_rows, undecided
+from catalog.scaffold.rows import as_lines, expected_file, pull_recording, read_rows, undecided
 from catalog.tests.conftest import database
 from catalog.tests.providers.fake_api import ReadResponse
 from catalog.tests.values import present
@@ -89,6 +89,7 @@ def test_recording_yields_the_expected_rows(name, tmp_path):
     manifest, parts = pull_recording(name, tmp_path)
     expected = [orjson.loads(line) for line in expected_file(name).read_bytes().splitlines()]
     assert read_rows(parts, manifest) == expected
+    assert as_lines(read_rows(parts, manifest)) == expected_file(name).read_bytes(), "run ./just expect"
     for counts in manifest.counts.values():
         assert counts.fetched == counts.written + sum(counts.skipped.values()) + sum(counts.rejected.values())
         assert not counts.rejected

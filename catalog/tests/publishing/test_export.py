@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from psycopg import sql
 from upath import UPath
 
 from catalog.core.errors import Fatal
@@ -22,6 +23,7 @@ from catalog.core.session import SETTINGS
 from catalog.data_refresh.search.documents import says_mature
 from catalog.data_refresh.search.normal_form import normal_form
 from catalog.database import sample_data
+from catalog.database.row_versions import THIS_TRANSACTION
 from catalog.publishing import arrow_session, part_writer, versions
 from catalog.publishing.columns import TYPES, columns
 from catalog.publishing.part_writer import PartWriter
@@ -450,6 +452,61 @@ def test_the_same_list_of_terms_that_finds_far_fewer_records_is_not_another_one(
 
 
 @pytest.mark.database
+def test_a_list_of_terms_is_compared_with_the_last_one_that_was_counted(catalog, publisher):
+    """A version between them may include sensitive records, for which no terms are looked for."""
+    fill(catalog, 40)
+    catalog.execute("update image set title = 'so bad' where provider = 'smk'")
+
+    def written(run, digest, term):
+        publisher.settings = {"include_sensitive": False, versions.TERMS: digest}
+        publisher.begin(run)
+        publisher.write(run, sensitive=Sensitive([term], normal_form))
+        publisher.compare(run)
+        publisher.publish(run)
+
+    written("one", "of a list", "bad")
+    publisher.settings = {"include_sensitive": True}
+    publisher.run("two")
+    publisher.run("three")
+    publisher.delete_old(keep=1)
+    with pytest.raises(Fatal, match=r"image: 0 records contain a sensitive term, 40 in version 1, so"):
+        written("four", "of another one", "service unavailable")
+    catalog.execute(
+        "update image set title = 'good' where identifier in (select identifier from image limit 40)"
+    )
+    catalog.execute("update image set title = 'good' where provider = 'smk'")
+    written("five", "of a list", "bad")
+    assert publisher.manifest()["with_term"]["image"] == 0
+
+
+@pytest.mark.database
+def test_losses_of_one_media_type_are_accepted_without_those_of_the_other(catalog, publisher):
+    sample_data.fill(catalog, "catalog", 120)
+    catalog.execute("delete from audio where identifier not in (select identifier from audio limit 9)")
+    catalog.execute("update audio set removed_from_source = false")
+    publisher.run("one")
+    catalog.execute("delete from audio where identifier in (select identifier from audio limit 1)")
+    publisher.run("two")  # one of nine is no suspicious loss
+    catalog.execute("delete from audio")
+
+    def publish(run, **options):
+        publisher.begin(run)
+        publisher.write(run)
+        publisher.compare(run)
+        publisher.publish(run, **options)
+
+    conf = r'\{"accept_shrinkage": true, "accept_only": "audio"\}'
+    said = rf"suspicious: audio: 0 records, 8 are published\. .* the conf {conf}\."
+    with pytest.raises(Fatal, match=said):
+        publish("three")
+    publish("four", accept_shrinkage=True, accept_only="audio")
+    catalog.execute("delete from image where identifier in (select identifier from image limit 60)")
+    with pytest.raises(Fatal, match=r'suspicious: image: .* conf \{"accept_shrinkage": true\}\.'):
+        publish("five", accept_shrinkage=True, accept_only="audio")
+    publish("five", accept_shrinkage=True, accept_only="image")
+
+
+@pytest.mark.database
 @pytest.mark.parametrize("moderated", [40, 30, 0])
 def test_what_terms_find_does_not_depend_on_decisions_of_moderators(catalog, publisher, moderated):
     """Moderators often decide about records that contain a term, also while a version is written."""
@@ -473,6 +530,13 @@ def test_what_terms_find_does_not_depend_on_decisions_of_moderators(catalog, pub
 
 def forget(publisher, *names):
     """Let version 1 be one of an earlier release, whose manifest did not have these attributes."""
+    if "with_term" in names:
+        with publisher.connected() as connection:
+            connection.execute(
+                sql.SQL(
+                    "update dataset_part set with_term = null, transaction = {} where version = 1"
+                ).format(THIS_TRANSACTION)
+            )
     made = publisher.manifest(1)
     for name in names:
         del made[name]
