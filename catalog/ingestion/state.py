@@ -294,8 +294,8 @@ class State(msgspec.Struct, kw_only=True):
         """Count a page that was written: its items and its announced total.
 
         Items without a record, such as those that the provider skips, cannot be recognised; `Tally` says how
-        they are counted. On a page that is read again they do not count as read: there are at most as many new
-        ones as items were deleted, which count although they are gone.
+        they are counted. On a page that is read again they do not count as read: there are at most as many
+        new ones as items were deleted, which count although they are gone.
 
         Args:
             page: The page.

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from catalog.core.airflow_names import WATCHER
 from catalog.core.media import MediaType
 from catalog.local.airflow_api import FINISHED, ApiError, JsonObject, api_path
 from catalog.local.runs import name_of
@@ -23,7 +24,6 @@ GUARD_TASKS = ("check_deletion", "prevent_conflicting_dags")  # when they refuse
 CLEAR_AFTER = 4.0  # seconds after which a failed run is cleared
 MAX_CLEARS = 4  # of failed tasks, without faults beside them, before the whole run is cleared
 FAILED = ("failed", "upstream_failed")
-WATCHER = "watcher"  # the task that fails when any other one has failed
 
 
 class PullSubject(msgspec.Struct):
