@@ -7,6 +7,7 @@ import psycopg
 import typer
 from elasticsearch import Elasticsearch
 
+from catalog.core import airflow_names
 from catalog.core.conninfo import conninfo, fields_of
 from catalog.core.errors import Fatal, Refused
 from catalog.core.session import Connection
@@ -15,7 +16,7 @@ from catalog.data_refresh.search.client import connect_to
 from catalog.database.revision import Which
 
 CATALOG = ("CATALOG_DSN", connection_variable(CATALOG_DB))  # the first one that is set counts
-AIRFLOW = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"  # Airflow's own database
+AIRFLOW = airflow_names.ADDRESS
 API, ENGINE = connection_variable(API_DB), connection_variable(SEARCH)
 SECONDS = 10  # for which a person waits for an answer of the engine
 NAMES: dict[Which, str] = {"catalog": "catalog", "api": "API"}

@@ -17,6 +17,7 @@ from alembic.util import CommandError
 from psycopg.conninfo import conninfo_to_dict
 
 from catalog.cli import program
+from catalog.core import airflow_names
 from catalog.core.conninfo import conninfo
 from catalog.core.errors import Fatal
 from catalog.core.media import MEDIA_TYPES
@@ -33,10 +34,7 @@ from catalog.database import schema
 
 log = logging.getLogger("bootstrap")
 POOLS = (("data_refresh", 1, "serializes the tasks that decide which of several conflicting DAGs runs"),)
-CONNECTIONS = (
-    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
-    *map(connection_variable, (CATALOG_DB, API_DB, STAGING_DB)),
-)
+CONNECTIONS = (airflow_names.ADDRESS, *map(connection_variable, (CATALOG_DB, API_DB, STAGING_DB)))
 
 
 def defaults() -> Iterator[tuple[str, str, str]]:

@@ -11,6 +11,8 @@ from contextlib import suppress
 
 import psycopg
 
+from catalog.core import airflow_names
+
 RECENT = 60  # seconds; a heartbeat comes every five
 _ALIVE = """
     select count(*) from job
@@ -41,7 +43,7 @@ def alive(address: str, job_type: str) -> bool:
 
 
 def main(job_type: str) -> int:
-    if alive(os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"], job_type):
+    if alive(os.environ[airflow_names.ADDRESS], job_type):
         return 0
     print(f"no {job_type} of {', '.join(hostnames())} in the last {RECENT} seconds")  # noqa: T201
     return 1

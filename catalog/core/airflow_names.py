@@ -1,4 +1,6 @@
-"""Names under which tasks leave in Airflow's database what monitoring reads there."""
+"""Airflow's database: where it is, and the names under which tasks leave in it what monitoring reads."""
+
+ADDRESS = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"  # the environment's variable with its address
 
 WATCHER = "watcher"  # the last task of a run, which fails when any other has failed
 HELD = "held"  # XCom of the tasks that are skipped because their schedule is held: the reason

@@ -53,13 +53,14 @@ class Refusals:
     Args:
         statements: The statements of the load.
         media_type: Media type of the rows.
+        before: How many rows of the load were refused already.
 
     Attributes:
         refused: The numbers of the refused rows, and why.
     """
 
-    def __init__(self, statements: Statements, media_type: MediaType) -> None:
-        self._statements, self._media_type = statements, media_type
+    def __init__(self, statements: Statements, media_type: MediaType, before: int = 0) -> None:
+        self._statements, self._media_type, self._before = statements, media_type, before
         self.refused: dict[int, str] = {}
         statements.execute("create index on verdict (n)")
         statements.execute("analyze verdict")
@@ -111,7 +112,7 @@ class Refusals:
         return bool(found)
 
     def _refuse(self, number: int, reason: str) -> None:
-        if len(self.refused) == _LIMIT:
+        if self._before + len(self.refused) == _LIMIT:
             raise Fatal(
                 f"{self._media_type}: the table refuses more than {_LIMIT:,} rows ({reason}); nothing was "
                 "loaded: change the constraint or the trigger, and clear the task."

@@ -129,7 +129,9 @@ class Writing:
                 f"{self._media_type}: {superseded:,} rows are superseded and stay as they are: a pull that "
                 "began after they were read has written them, or is whole and has read about as many records."
             )
-        refusals = Refusals(self._statements, self._media_type) if self._refusing else None
+        refusals = (
+            Refusals(self._statements, self._media_type, len(self._refused)) if self._refusing else None
+        )
         self._insert(counted, refusals)
         self._update(counted, refusals)
         self._statements.execute("set constraints all immediate")  # those that wait for the commit

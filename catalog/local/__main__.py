@@ -36,6 +36,7 @@ from catalog.local.views import (
     outcome_table,
     sample_table,
     search_table,
+    show_failed_runs,
     trace_table,
 )
 
@@ -117,22 +118,7 @@ def status() -> None:
         f"OpenSearch: port {settings.search_port}"
     )
     console.print(f"state in {stack.folder}")
-    _show_failed_runs(stack.environment()[AIRFLOW])
-
-
-def _show_failed_runs(airflow: str) -> None:
-    """Show the DAGs whose newest run has failed, from Airflow's database."""
-    from catalog.monitoring import failed_runs
-
-    try:
-        failed = failed_runs.of_database(airflow, seconds=5)
-    except Exception as error:
-        console.print(f"failed runs: Airflow's database could not be read ({type(error).__name__})")
-        return
-    if not failed:
-        console.print("no DAG's newest run has failed")
-    for one in failed_runs.merged([], failed):
-        console.print(Text(one.severity, "red"), f"{one.subject}: {one.text}")
+    show_failed_runs(stack.environment()[AIRFLOW])
 
 
 @app.command()

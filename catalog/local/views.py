@@ -19,6 +19,7 @@ from catalog.local.doctor import Check, Grade
 from catalog.local.runs import Run
 from catalog.local.stack import Stack
 from catalog.local.trace import Place
+from catalog.monitoring import failed_runs
 
 # A log file has room for whole tables. Brackets in what is printed are data, not Rich's markup.
 console = Terminal(width=None if sys.stdout.isatty() else 170, markup=False, highlight=False)
@@ -121,3 +122,20 @@ def trace_table(places: list[Place]) -> Table:
     for place in places:
         table.add_row(*place)
     return table
+
+
+def show_failed_runs(airflow: str) -> None:
+    """Show the DAGs whose newest run has failed.
+
+    Args:
+        airflow: Address of Airflow's database.
+    """
+    try:
+        failed = failed_runs.of_database(airflow, seconds=5)
+    except Exception as error:
+        console.print(f"failed runs: Airflow's database could not be read ({type(error).__name__})")
+        return
+    if not failed:
+        console.print("no DAG's newest run has failed")
+    for one in failed_runs.merged([], failed):
+        console.print(Text(one.severity, "red"), f"{one.subject}: {one.text}")

@@ -29,7 +29,8 @@ MAX_CONSTANT = 1e100  # the greatest constant that popularity_score accepts
 # then changes by the same share at most, less than the 0.4 % that a rank feature of the index distinguishes.
 PRECISION = 0.002
 MAX_LOST = 0.5  # share of the records with a metric above 0 that may have lost it since the last refresh
-SAMPLE = 1000  # records with a metric that are remembered
+SAMPLE = 1000  # records with a metric that are remembered, up to four times as many
+_UNKNOWN = 2**31 * SAMPLE  # records with a metric before they are counted: none is chosen
 _FUNCTIONS = Path(__file__).with_name("functions.sql")
 
 
@@ -235,28 +236,34 @@ def _lost(connection: Connection, before: Metric, media_type: MediaType, now: _C
 
 
 def _with_metric(connection: Connection, metric: Metric, media_type: MediaType, timeout: float) -> _Counted:
-    """Count a provider's records, and those with a metric above 0; choose some of these by their hashes."""
-    values = {"metric": metric.metric, "provider": metric.provider, "sample": SAMPLE}
+    """Count a provider's records, and those with a metric above 0; choose some of these by their hashes.
+
+    One statement does it, because it reads all records of the provider. How many it chooses follows from the
+    number of the last refresh; if that is far from the present one, it is repeated.
+    """
+    query = _sql(
+        """
+        select count(*), count(*) filter (where has),
+               array_agg(identifier) filter (where has and hashtext(identifier::text) %% %(one_of)s = 0)
+          from (select identifier, metric_value(meta_data, %(metric)s) > 0 as has
+                  from {table} where provider = %(provider)s) found
+        """,
+        media_type,
+    )
+    expected = _UNKNOWN if metric.records is None else metric.records
     with connection.transaction():
         limit_statements(connection, timeout)
-        [(records, number)] = connection.execute(
-            _sql(
-                "select count(*) filter (where metric_value(meta_data, %(metric)s) > 0), count(*)"
-                " from {table} where provider = %(provider)s",
-                media_type,
-            ),
-            values,
-        ).fetchall()
-        sample = connection.execute(
-            _sql(
-                "select identifier from {table}"
-                " where provider = %(provider)s and metric_value(meta_data, %(metric)s) > 0"
-                " order by md5(identifier::text) limit %(sample)s",
-                media_type,
-            ),
-            values,
-        ).fetchall()
-    return _Counted(number, records, [identifier for (identifier,) in sample])
+        while True:
+            values = {
+                "metric": metric.metric,
+                "provider": metric.provider,
+                "one_of": max(expected // SAMPLE, 1),
+            }
+            [(number, records, sample)] = connection.execute(query, values).fetchall()
+            chosen = len(sample or [])
+            if expected == records or min(records, SAMPLE) // 2 <= chosen <= 4 * SAMPLE:
+                return _Counted(number, records, sample or [])
+            expected = records
 
 
 def metric_of(connection: Connection, media_type: MediaType, provider: str) -> Metric:

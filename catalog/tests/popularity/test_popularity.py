@@ -138,8 +138,30 @@ def test_many_records_are_judged_by_a_sample_of_them(catalog, monkeypatch):
     store(catalog, "flickr", ["5"] * 2000)
     refresh(catalog)
     catalog.execute("update image set meta_data = '{}' where foreign_identifier::int < 1400")
-    with pytest.raises(Fatal, match=r"of 200 sampled records that had views above 0, 1[2-5]\d have lost it"):
-        popularity.refresh_constant(catalog, "image", "flickr", 60)
+    message = r"of [12]\d\d sampled records that had views above 0, 1\d\d have lost it"
+    for known in (2000, None, 1, 100_000):
+        catalog.execute("update image_popularity_metrics set records = %s", [known])
+        with pytest.raises(Fatal, match=message):
+            popularity.refresh_constant(catalog, "image", "flickr", 60)
+
+
+@pytest.mark.parametrize("known", [None, 0, 1, 60, 2000, 100_000, 10**9])
+def test_the_size_of_the_sample(catalog, monkeypatch, known):
+    """Also if their number is far from that of the last refresh."""
+    monkeypatch.setattr(popularity, "SAMPLE", 200)
+    popularity.update_metrics(catalog, "image")
+    store(catalog, "flickr", ["5"] * 2000 + ["0"] * 100)
+    catalog.execute("update image_popularity_metrics set records = %s", [known])
+    assert popularity.refresh_constant(catalog, "image", "flickr", 60).records == 2000
+    [(sample, right)] = catalog.execute(
+        """
+        select cardinality(sample),
+               (select count(*) from image where identifier = any(sample) and meta_data ->> 'views' = '5')
+          from image_popularity_metrics where provider = 'flickr'
+        """
+    ).fetchall()
+    assert 100 < sample <= 800
+    assert right == sample
 
 
 @pytest.mark.parametrize("lost", [4, 5])
