@@ -46,7 +46,7 @@ class Tally:
         self._counts, self._passed = counts, {} if passed is None else passed
         self.of_page: Passed = {}
         self.rejects: list[JsonObject] = []
-        self.reread, self._earlier = reread, False
+        self.reread, self._earlier, self._again = reread, False, bool(before)
         known = before or {}  # what may come again
         self._known = most(known, self._passed) if reread else _less(known, self._passed)
         self._known_of_round = self._known
@@ -72,7 +72,7 @@ class Tally:
         self.pass_over(media_type, reason)
 
     def pass_over(self, media_type: MediaType, reason: str, *, new: bool = False) -> None:
-        """Count a skipped record that `fetched` has counted already; a new one was surely not read before."""
+        """Count a skipped record that `fetched` has counted already; a new one was not read in this walk."""
         self._pass(media_type, self._of(media_type).skipped, reason, new=new)
 
     def repeat(self, media_type: MediaType) -> None:
@@ -100,7 +100,8 @@ class Tally:
     def _pass(self, media_type: MediaType, reasons: dict[str, int], reason: str, *, new: bool) -> bool:
         """Count an item without a record; return whether it is counted for its reason."""
         reason = _counted_as(reasons, reason)
-        repeated = not new and self._known.get(media_type, {}).get(reason, 0) > 0
+        is_new = new and not self._again  # an earlier walk may have read it
+        repeated = not is_new and self._known.get(media_type, {}).get(reason, 0) > 0
         if not (repeated and self._earlier):
             _add(self.of_page, media_type, reason)
             if not (repeated and self.reread):

@@ -530,6 +530,15 @@ GUARDS = (
         tests=(f"{ONCE}::test_rounds_that_are_read_in_steps_count_their_items_once",),
     ),
     Guard(
+        name="a-record-of-an-earlier-walk-is-not-new",
+        holds="On a page that a second walk reads again, a reject of the first walk does not count again.",
+        row=10,
+        file=TALLY,
+        find="        is_new = new and not self._again  # an earlier walk may have read it\n",
+        replace="        is_new = new\n",
+        tests=(f"{ONCE}::test_whatever_is_deleted_no_item_counts_twice",),
+    ),
+    Guard(
         name="pages-read-again-count-once",
         holds="Items without a record do not count again on a page to which the pull went back.",
         row=10,

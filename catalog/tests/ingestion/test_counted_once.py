@@ -5,7 +5,7 @@ from itertools import count
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from catalog.core.errors import Interrupted, NotWhole, SkippedErrors
@@ -143,6 +143,8 @@ def test_pages_that_are_read_again_count_their_items_once(tmp_path, form):
 
 @settings(max_examples=60, deadline=None)
 @given(form=st.sampled_from(sorted(FORMS)), deleted=deletions, stops=st.sets(st.integers(1, 9), max_size=2))
+# On a page that a second walk reads again, a record that the first walk has rejected.
+@example(form="a flag of the last page", deleted={10: {0}, 2: {11}}, stops={1, 8})
 def test_whatever_is_deleted_no_item_counts_twice(tmp_path_factory, form, deleted, stops):
     """Also when the pull is stopped in between; a third of the items is skipped, another one rejected."""
     folder, checkpoint, items = tmp_path_factory.mktemp("pull"), MemoryCheckpoint(), names(60)

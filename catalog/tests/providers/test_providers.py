@@ -9,14 +9,12 @@ import re
 import sys
 import tempfile
 import threading
-from collections import Counter
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
-import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -36,10 +34,7 @@ from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.state import MemoryCheckpoint
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
 from catalog.ingestion.urls import UrlCleaner
-from catalog.loading.load import Load
-from catalog.loading.report import LoadKey
 from catalog.scaffold.rows import as_lines, expected_file, pull_recording, read_rows, undecided
-from catalog.tests.conftest import database
 from catalog.tests.providers.fake_api import ReadResponse
 from catalog.tests.values import present
 
@@ -94,29 +89,6 @@ def test_recording_yields_the_expected_rows(name, tmp_path):
         assert counts.fetched == counts.written + sum(counts.skipped.values()) + sum(counts.rejected.values())
         assert not counts.rejected
         assert all(counts.skipped)
-
-
-@pytest.fixture(scope="module")
-def stored(server):
-    """A connection to a catalog that all providers share."""
-    with database(server, "migrated") as address, psycopg.connect(address) as connection:
-        yield connection
-
-
-@pytest.mark.database
-@every_provider
-def test_a_recording_is_inserted_and_unchanged_when_it_is_loaded_again(name, stored, tmp_path):
-    manifest, parts = pull_recording(name, tmp_path)
-    expected = Counter(
-        orjson.loads(line)["media_type"] for line in expected_file(name).read_bytes().splitlines()
-    )
-    for media_type, catalog_name in provider_class(name).catalog_names.items():
-        files, rows = parts.tsv_files(media_type, manifest), expected[media_type]
-        first, again = (
-            Load(stored, media_type, catalog_name, files, manifest, LoadKey(name, run, 0)).run()
-            for run in ("first", "again")
-        )
-        assert (first.inserted, again.inserted, again.updated, again.unchanged) == (rows, 0, 0, rows)
 
 
 @every_provider
