@@ -389,7 +389,7 @@ GUARDS = (
         holds="A table that refuses very many rows ends the load.",
         row=56,
         file="catalog/loading/refusals.py",
-        find="        if len(self.refused) == _LIMIT:\n",
+        find="        if self._before + len(self.refused) == _LIMIT:\n",
         replace="        if False:\n",
         tests=(f"{REFUSALS}::test_more_refused_rows_than_a_load_looks_for_end_it",),
     ),
