@@ -4,7 +4,7 @@ import msgspec
 from upath import UPath
 
 from catalog.core.errors import Refused
-from catalog.labels.lines import MAX_LINE, BadLine, labels_of
+from catalog.labels.lines import MAX_LINE, NONE_FOUND, BadLine, labels_of
 
 FIRST_LINES = 20
 COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zX", b"\x28\xb5\x2f\xfd")  # gz, zip, bz2, xz, zstd
@@ -75,7 +75,7 @@ def check_file(path: UPath) -> FileVersion:
             "from 0 to 1. They should be from 0 to 100: multiply them by 100. Otherwise good labels would be "
             "replaced by ones that are never searched."
         )
-    if accuracies:
+    if accuracies or NONE_FOUND in reasons:
         return found
     shown = ascii(first[0][:_SHOWN].decode(errors="replace"))
     raise Refused(

@@ -22,6 +22,7 @@ NOT_JSON = "no JSON object"
 TOO_LONG = f"longer than {MAX_LINE:,} bytes"
 NO_UUID = "no image_uuid"
 NO_LABELS = "no labels"
+NONE_FOUND = "the service found no labels"
 TOO_MANY = f"more than {MAX_TAGS:,} labels"
 NONE_LEFT = "no label that can be used"
 BAD_LABEL = "label: no object"
@@ -85,8 +86,10 @@ def labels_of(line: bytes, provider: str, least: float) -> Labels:
     image = _uuid(value.get("image_uuid"))
     response = value.get("response")
     labels = response.get("Labels") if isinstance(response, dict) else None
-    if not isinstance(labels, list) or not labels:
+    if not isinstance(labels, list):
         raise BadLine(NO_LABELS)
+    if not labels:
+        raise BadLine(NONE_FOUND)
     if len(labels) > MAX_TAGS:
         raise BadLine(TOO_MANY)
     highest: dict[str, float] = {}

@@ -16,7 +16,7 @@ from catalog.core.session import Connection
 from catalog.core.wording import join_first
 from catalog.ingestion.completeness import NOTICEABLE, USUAL_REJECTS
 from catalog.labels.file import FileVersion, version_of
-from catalog.labels.lines import BLOCK, LOW, NOT_JSON, BadLine, blocks, labels_of
+from catalog.labels.lines import BLOCK, LOW, NONE_FOUND, NOT_JSON, BadLine, blocks, labels_of
 from catalog.labels.run import ENDED, LabelRun, Refusals, State, drop_abandoned, encoded
 
 log = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ def _stage_block(
                     found = labels_of(line, run.provider, run.least_confidence)
                 except BadLine as fault:
                     reason = str(fault)
-                    if reason == LOW:
+                    if reason in (LOW, NONE_FOUND):
                         refusals.add(reason, 1, at, line)
                     else:
                         is_cut = cut and reason == NOT_JSON and at == number + len(lines)

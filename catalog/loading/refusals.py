@@ -18,7 +18,12 @@ from catalog.loading.statements import Statements
 REFUSALS = (
     psycopg.IntegrityError,
     psycopg.DataError,  # by a trigger, a domain, or an expression of an index or a generated column
-    psycopg.errors.RaiseException,  # by a trigger
+    psycopg.errors.RaiseException,  # by a trigger, as are the next four
+    psycopg.errors.NoDataFound,
+    psycopg.errors.TooManyRows,
+    psycopg.errors.AssertFailure,
+    psycopg.errors.CaseNotFound,
+    psycopg.errors.InsufficientPrivilege,  # by a policy; of what no row causes, no row is refused
     psycopg.errors.ProgramLimitExceeded,  # a value is too long for an index
 )
 _VIOLATES: dict[type[psycopg.Error], str] = {
@@ -31,6 +36,11 @@ _BLOCK = 1000  # rows that are written at once; with fewer, good rows cost more,
 _LIMIT = 10_000  # refused rows of a load; more say something about the table
 _MAX_REASONS = 50  # distinct ones of a load; messages may quote values
 _SHOWN = 200  # characters of a message
+
+
+def is_refusal(error: psycopg.DatabaseError) -> bool:
+    """Return whether a row can cause an error; one with a code of a trigger's own has no class of its own."""
+    return isinstance(error, REFUSALS) or (type(error) is psycopg.DatabaseError and bool(error.sqlstate))
 
 
 def mark_refused(statements: Statements, refused: Mapping[int, str]) -> None:
@@ -97,7 +107,9 @@ class Refusals:
         try:
             with self._statements.connection.transaction():
                 return self._statements.run(name, among=among).rowcount
-        except REFUSALS as error:
+        except psycopg.DatabaseError as error:
+            if not is_refusal(error):
+                raise
             if end - first == 1:
                 if isinstance(error, psycopg.errors.UniqueViolation) and self._is_stored(first):
                     raise  # another writer was faster

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from catalog.core.media import MediaType
 from catalog.database.suppression import suppressors
-from catalog.loading.refusals import REFUSALS, Refusals, mark_refused
+from catalog.loading.refusals import Refusals, is_refusal, mark_refused
 from catalog.loading.statements import Statements
 
 log = logging.getLogger(__name__)
@@ -102,8 +102,8 @@ class Writing:
                     error.diag.constraint_name or error.diag.message_primary,
                     ", and looking for rows that the table refuses" if self._refusing else "",
                 )
-            except REFUSALS as error:
-                if self._refusing:
+            except psycopg.DatabaseError as error:
+                if self._refusing or not is_refusal(error):
                     raise
                 self._refusing = True
                 log.warning(
@@ -150,7 +150,9 @@ class Writing:
         try:
             with self._connection.transaction():
                 makes_way, stays = self._statements.row("urls")
-        except REFUSALS as error:  # nobody can tell which records it is about
+        except psycopg.DatabaseError as error:  # nobody can tell which records it is about
+            if not is_refusal(error):
+                raise
             holders = [name for (name,) in self._statements.run("holders")]
             if not set(holders).difference(self._staying):
                 raise  # none of them makes way, so it is about none of them

@@ -355,11 +355,20 @@ GUARDS = (
         tests=(f"{TEST}::test_a_record_that_cannot_give_up_its_url_keeps_it",),
     ),
     Guard(
+        name="errors-of-triggers",
+        holds="A trigger may refuse a row with an error of its own.",
+        row=56,
+        file="catalog/loading/refusals.py",
+        find=" or (type(error) is psycopg.DatabaseError and bool(error.sqlstate))\n",
+        replace="\n",
+        tests=(f"{REFUSALS}::test_a_trigger_may_refuse_a_row_with_any_error",),
+    ),
+    Guard(
         name="rows-that-a-table-refuses",
         holds="Rows that an adopted table refuses are rejected; the others are loaded.",
         row=56,
         file="catalog/loading/writing.py",
-        find="                if self._refusing:\n                    raise\n",
+        find="                if self._refusing or not is_refusal(error):\n                    raise\n",
         replace="                raise\n",
         tests=(
             f"{TEST}::test_rows_that_a_constraint_refuses_are_rejected_and_the_rest_is_loaded",

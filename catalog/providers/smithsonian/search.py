@@ -23,7 +23,6 @@ IMAGES = "online_media_type:Images"
 WANTED = f"{IMAGES} AND media_usage:CC0"
 TOTAL = "response.rowCount"
 ROWS = 1000  # the maximum of the API
-NEW = "new_unit_codes"  # an internal parameter of the first round, which is not sent
 
 
 def check(body: Json) -> None:
@@ -40,7 +39,7 @@ def check(body: Json) -> None:
 
 
 class Rows(Counted):
-    """Pages of rows with a common hash prefix; the first page of the pull reports unknown museums."""
+    """Pages of rows with a common hash prefix."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -52,21 +51,11 @@ class Rows(Counted):
             total=TOTAL,
             check=check,
         )
-        self.own_params = (self.param, NEW)
-
-    def start(self, params: Params) -> Cursor:
-        return super().start(params) | ({NEW: params[NEW]} if NEW in params else {})
 
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
-        at = {self.param: cursor[self.param]}
-        page = super().fetch(client, at, params)
+        page = super().fetch(client, cursor, params)
         if not page.total:  # a prefix of millions of hashes; the rest of the collection hides what it lacks
-            page = super().fetch(client, at, params)
-        if new := [code for code in cursor.get(NEW, ()) if code not in SOURCES]:
-            codes = ", ".join(f"`{code}`" for code in new)
-            page.withheld = (
-                f"items of new unit codes are skipped; add {codes} to SOURCES in smithsonian/units.py"
-            )
+            page = super().fetch(client, cursor, params)
         return page
 
 

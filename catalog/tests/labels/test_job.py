@@ -11,7 +11,7 @@ from upath import UPath
 
 from catalog.core.errors import Fatal, Interrupted, Refused
 from catalog.labels.file import version_of
-from catalog.labels.lines import NO_LABELS, NOT_JSON
+from catalog.labels.lines import NONE_FOUND, NOT_JSON
 from catalog.labels.merge import merge, preview
 from catalog.labels.run import QUERY_ID, LabelRun, drop_abandoned, staging_table
 from catalog.labels.staging import REPEATED, check_least, check_provider, stage
@@ -174,7 +174,7 @@ def test_bad_lines_and_lines_without_labels_change_nothing(images, second, path)
     write(path, line(key=first), b"{", b"", line(("Cat", 101), key=other))
     state, outcome = merge_file(second, path, "again")
     assert (state.staged, state.lines, outcome.changed) == (0, 4, 0)
-    assert state.refusals.numbers[NO_LABELS] == state.refusals.numbers[NOT_JSON] == 1
+    assert state.refusals.numbers[NONE_FOUND] == state.refusals.numbers[NOT_JSON] == 1
     assert state.refusals.examples[NOT_JSON] == ["line 2: '{'"]
     assert tags_of(images, first) == tags_of(images, other) == [OWN, DOG]
 
@@ -212,6 +212,12 @@ def test_lines_below_the_least_confidence_can_be_used(images, second, path):
     known = keys(images)
     write(path, *(line(("Dog", 97.3 if n < 20 else 40), key=key) for n, key in enumerate(known)))
     assert stage(run(second, least=80), UPath(path)).staged == 20
+
+
+def test_lines_in_which_the_service_found_nothing_can_be_used(images, second, path):
+    known = keys(images)
+    write(path, *(line(*[("Dog", 97.3)] * (n < 20), key=key) for n, key in enumerate(known)))
+    assert stage(run(second), UPath(path)).staged == 20
 
 
 @pytest.mark.parametrize("size", [700, 1 << 20])

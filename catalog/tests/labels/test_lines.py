@@ -21,6 +21,7 @@ from catalog.labels.lines import (
     MAX_LINE,
     NO_LABELS,
     NO_UUID,
+    NONE_FOUND,
     NONE_LEFT,
     NOT_JSON,
     TOO_LONG,
@@ -114,7 +115,7 @@ def test_a_bad_label_costs_only_itself(label, reason):
         (f'{{"image_uuid": "{KEY}"}}'.encode(), NO_LABELS),
         (f'{{"image_uuid": "{KEY}", "response": []}}'.encode(), NO_LABELS),
         (f'{{"image_uuid": "{KEY}", "response": {{"Labels": "Dog"}}}}'.encode(), NO_LABELS),
-        (line(), NO_LABELS),
+        (line(), NONE_FOUND),
         (line(*[(f"{n}", 99) for n in range(2001)]), TOO_MANY),
         (line(("", 99), ("Dog", 101)), NONE_LEFT),
         (b" " * MAX_LINE + line(("Dog", 99)), TOO_LONG),
@@ -167,6 +168,12 @@ def test_a_file_that_cannot_be_one_of_labels_is_refused(tmp_path, content, messa
         path.write_bytes(content)
     with pytest.raises(Refused, match=message):
         label_file.check_file(UPath(path))
+
+
+def test_lines_in_which_the_service_found_nothing_are_lines_of_labels(tmp_path):
+    path = tmp_path / "labels.jsonl"
+    path.write_bytes(30 * (line() + b"\n") + line(("Dog", 97.3)))
+    assert label_file.check_file(UPath(path)).size == path.stat().st_size
 
 
 def test_a_folder_is_refused(tmp_path):

@@ -144,6 +144,29 @@ def test_more_refused_rows_than_a_load_looks_for_end_it(load, catalog, monkeypat
     assert stored == 2
 
 
+@pytest.mark.parametrize(
+    "forbid",
+    [
+        "raise exception 'no' using errcode = 'TT001';",
+        "raise no_data_found;",
+        "select 1 into strict n from generate_series(1, 2);",
+        "assert false;",
+        "case n when 1 then n := 2; end case;",
+        "raise insufficient_privilege;",
+    ],
+)
+def test_a_trigger_may_refuse_a_row_with_any_error(load, catalog, forbid):
+    catalog.execute(
+        f"""
+        create function forbid() returns trigger language plpgsql as
+            $$ declare n int; begin if new.title = 'bad' then {forbid} end if; return new; end $$;
+        create trigger forbid before insert on image for each row execute function forbid()
+        """
+    )
+    report = load([image(1), image(2, title="bad"), image(3)])
+    assert outcome(report) == (2, 0, 0, 0, 1)
+
+
 def test_messages_that_quote_values_are_counted_together_from_some_number_on(load, catalog):
     change_back(catalog, "if new.title = 'bad' then raise exception 'not %', new.url; end if;", "insert")
     report = load([image(n, title="bad") for n in range(60)] + [image(99)])
