@@ -38,7 +38,7 @@ SAMPLE = 200  # keys; of 5 % of all, more than 10 % of the sample are lost once 
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 AHEAD = timedelta(days=1)  # of the database's clock, up to which the time of a decision may be right
 _PLAUSIBLE = sql.SQL("created_on < now() + {}").format(AHEAD)
-NEWEST = 2 * loss_limits.FEW  # half of them are missed; some may have been made again, or taken back
+NEWEST = 2 * loss_limits.FEW  # the loss of FEW is noticed; some may have been made again, or taken back
 
 
 class Remembered(msgspec.Struct, frozen=True):
@@ -129,7 +129,7 @@ def lost(api: Connection, media_type: MediaType, before: Decisions, *, newest: b
         api: Connection to the API database.
         media_type: Media type of the records.
         before: What is remembered of them; empty if nothing is.
-        newest: Also if half of the newest ones are gone. Within a run, moderators may have undone them.
+        newest: Also if ten of the newest ones are gone. Within a run, moderators may have undone them.
     """
     if not newest:
         before = {kind: msgspec.structs.replace(known, newest=[]) for kind, known in before.items()}

@@ -305,7 +305,7 @@ GUARDS = (
         file=DECISIONS,
         find="(partition by {dated} order by",
         replace="(partition by {dated} is not null order by",
-        tests=(f"{TEST_DECISIONS}::test_decisions_of_a_clock_that_was_wrong_are_not_the_newest",),
+        tests=(f"{TEST_DECISIONS}::test_decisions_of_a_wrong_clock_are_remembered_beside_the_newest",),
     ),
     Guard(
         name="decisions-of-a-clock-that-is-wrong-now",
@@ -314,7 +314,7 @@ GUARDS = (
         file=DECISIONS,
         find="                      where place <= {newest} order by",
         replace="                      where place <= {newest} and created_on < now() order by",
-        tests=(f"{TEST_DECISIONS}::test_decisions_of_a_clock_that_is_wrong_now_are_missed",),
+        tests=(f"{TEST_DECISIONS}::test_decisions_of_a_wrong_clock_are_remembered_beside_the_newest",),
     ),
     Guard(
         name="few-decisions-may-be-taken-back",

@@ -86,20 +86,18 @@ def test_an_older_backup_after_which_some_are_decided_again(api, kind):
         refuse_lost(api, "image", before, "image_data_refresh")
 
 
-def test_decisions_of_a_clock_that_was_wrong_are_not_the_newest(api, kind):
+@pytest.mark.parametrize(
+    ("dated", "forgotten"),
+    [
+        ("now() + interval '1 year'", "created_on > now(), created_on desc"),  # the newest of the others
+        ("now() + interval '31 hours'", "created_on desc"),  # those of a clock that is wrong now
+    ],
+)
+def test_decisions_of_a_wrong_clock_are_remembered_beside_the_newest(api, kind, dated, forgotten):
     decide(api, kind, 400)
-    decide(api, kind, 30, "now() + interval '1 year'")
+    decide(api, kind, 30, dated)
     before = remember(api, "image")
-    forget(api, kind, "created_on > now(), created_on desc", 10)
-    with pytest.raises(Fatal, match=f"api_{kind}image lacks 10 of the 40 newest"):
-        refuse_lost(api, "image", before, "image_data_refresh")
-
-
-def test_decisions_of_a_clock_that_is_wrong_now_are_missed(api, kind):
-    decide(api, kind, 400)
-    decide(api, kind, 30, "now() + interval '31 hours'")
-    before = remember(api, "image")
-    forget(api, kind, "created_on desc", 10)
+    forget(api, kind, forgotten, 10)
     with pytest.raises(Fatal, match=f"api_{kind}image lacks 10 of the 40 newest"):
         refuse_lost(api, "image", before, "image_data_refresh")
 

@@ -113,9 +113,8 @@ def test_deleted_records_have_lost_nothing_beside_others_that_never_had_a_metric
     refresh(catalog)
     catalog.execute("delete from image where foreign_identifier::int >= 940")
     assert popularity.refresh_constant(catalog, "image", "flickr", 60).records == 40
-    catalog.execute(
-        "update image_popularity_metrics set (records, sample) = (100, null)"
-    )  # an earlier release
+    # As an earlier release has left it, which remembers no sample.
+    catalog.execute("update image_popularity_metrics set (records, sample) = (100, null)")
     catalog.execute("delete from image where foreign_identifier::int >= 910")
     assert popularity.refresh_constant(catalog, "image", "flickr", 60).records == 10
 
