@@ -148,9 +148,9 @@ def stage_labels(params: Params = GIVEN) -> int:
             progress=Meter("bytes"),
             should_stop=sigterm_flag(),
         )
-    for reason, number in state.refusals.numbers.items():
+    for reason, number in state.unmerged.numbers.items():
         log.info("%s: %s", reason, f"{number:,}")
-        for example in state.refusals.examples.get(reason, ()):
+        for example in state.unmerged.examples.get(reason, ()):
             log.info("  %s", example)
     return state.staged
 
@@ -197,7 +197,7 @@ def report(params: Params = GIVEN) -> str:
         f"{outcome.changed:,} images {verb}; the file has labels of `{escaped(params['provider'])}` for "
         f"{state.staged:,} images, of which the catalog lacks {outcome.unknown:,}."
     )
-    lines = [f"  - {escaped(reason)}: {number:,}" for reason, number in state.refusals.numbers.items()]
+    lines = [f"  - {escaped(reason)}: {number:,}" for reason, number in state.unmerged.numbers.items()]
     if outcome.left:
         lines.append(f"  - {outcome.left:,} images stay as they are: their tags are not an array")
     if outcome.gone:

@@ -37,7 +37,7 @@ MODULES = (
     "data_refresh.search.normal_form",
     "data_refresh.tables.record_copy",
     "data_refresh.tables.references",
-    "data_refresh.tables.refusals",
+    "data_refresh.tables.rejects",
     "data_refresh.tables.row_streams",
     "data_refresh.search.sensitive",
     "data_refresh.tables.sequences",

@@ -14,55 +14,11 @@ from catalog.database.earlier_runs import earlier_name, rename_selections
 from catalog.database.selection_lock import SelectionLock
 from catalog.database.selections import key_of
 from catalog.labels.file import FileVersion
+from catalog.labels.unmerged import UnmergedLines
 
 QUERY_ID = "machine_labels"
 KEPT = 30  # days that the labels of a run which failed are kept
-EXAMPLES = 3  # lines that are shown for each reason
-SHOWN = 200  # characters of such a line
 ENDED = "This run has ended; nothing is left to do."
-
-
-class Refusals(msgspec.Struct):
-    """What of a file is not merged.
-
-    Attributes:
-        numbers: Reason → number of lines; reasons of single labels begin with `label: `.
-        examples: Reason → the first lines with it, as number and beginning.
-        read: Number of lines, without blank ones.
-        unusable: Number of those that cannot be used, whatever the least confidence is.
-        cut: The last line, as number and beginning, if the file ends within it. Otherwise "".
-    """
-
-    numbers: dict[str, int] = {}
-    examples: dict[str, list[str]] = {}
-    read: int = 0
-    unusable: int = 0
-    cut: str = ""
-
-    def add(self, reason: str, number: int, line: int, text: bytes) -> None:
-        """Count a reason; keep the first lines with it."""
-        self.numbers[reason] = self.numbers.get(reason, 0) + number
-        shown = self.examples.setdefault(reason, [])
-        if len(shown) < EXAMPLES:
-            shown.append(_shown(line, text))
-
-    def add_unusable(self, reason: str, line: int, text: bytes, *, cut: bool) -> None:
-        """Count a line that cannot be used, whatever the least confidence is.
-
-        Args:
-            reason: Why.
-            line: Its number.
-            text: The line.
-            cut: It is the last one, and the file ends within it.
-        """
-        self.add(reason, 1, line, text)
-        self.unusable += 1
-        if cut:
-            self.cut = _shown(line, text)
-
-
-def _shown(line: int, text: bytes) -> str:
-    return f"line {line:,}: {text[:SHOWN].decode(errors='replace')!a}"
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -98,8 +54,8 @@ class State(msgspec.Struct, frozen=True):
     outcome: dict[str, Any] | None
 
     @property
-    def refusals(self) -> Refusals:
-        return msgspec.convert(self.refused, Refusals)
+    def unmerged(self) -> UnmergedLines:
+        return msgspec.convert(self.refused, UnmergedLines)
 
     @property
     def result(self) -> Outcome | None:
@@ -245,6 +201,6 @@ def drop_abandoned(connection: Connection) -> list[str]:
     return [table for (table,) in existing]
 
 
-def encoded(found: Refusals | Outcome) -> str:
+def encoded(found: UnmergedLines | Outcome) -> str:
     """Return what a row of `label_run` has of it."""
     return msgspec.json.encode(found).decode()

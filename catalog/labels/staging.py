@@ -17,7 +17,8 @@ from catalog.core.wording import join_first
 from catalog.ingestion.completeness import NOTICEABLE, USUAL_REJECTS
 from catalog.labels.file import FileVersion, version_of
 from catalog.labels.lines import BLOCK, LOW, NONE_FOUND, NOT_JSON, BadLine, blocks, labels_of
-from catalog.labels.run import ENDED, LabelRun, Refusals, State, drop_abandoned, encoded
+from catalog.labels.run import ENDED, LabelRun, State, drop_abandoned, encoded
+from catalog.labels.unmerged import UnmergedLines
 
 log = logging.getLogger(__name__)
 REPEATED = "the image is in a later line again"
@@ -74,14 +75,14 @@ def stage(
         log.info(ENDED)
         return ended
     state = _begin(run, version_of(path))
-    refusals = state.refusals
+    unmerged = state.unmerged
     if state.read_to < state.size:
         number, start = state.lines, state.read_to
         with path.open("rb") as file:
             for lines, end in blocks(file, state.read_to, block):
                 # Every line has been read with its end, but for one that is cut.
                 cut = end - start < sum(len(line) + 1 for line in lines)
-                _stage_block(run, lines, end, number, refusals, cut=cut)
+                _stage_block(run, lines, end, number, unmerged, cut=cut)
                 number, start = number + len(lines), end
                 progress(end, state.size)
                 if end < state.size and should_stop():
@@ -90,26 +91,26 @@ def stage(
                         "there."
                     )
         _check_same(run, state, version_of(path))
-    _keep_last(run, refusals)
+    _keep_last(run, unmerged)
     if not accept_shortfall:
-        _refuse_shortfall(run, refusals)
+        _refuse_shortfall(run, unmerged)
     return run.known()
 
 
-def _refuse_shortfall(run: LabelRun, found: Refusals) -> None:
+def _refuse_shortfall(run: LabelRun, unmerged: UnmergedLines) -> None:
     """Raise Refused if many lines cannot be used, as in a pull, or if the file ends within its last line."""
     problems = []
-    if found.unusable >= NOTICEABLE and found.unusable > USUAL_REJECTS * found.read:
+    if unmerged.unusable >= NOTICEABLE and unmerged.unusable > USUAL_REJECTS * unmerged.read:
         examples = join_first(
-            [f"{reason}: {shown[0]}" for reason, shown in found.examples.items() if shown], most=5
+            [f"{reason}: {shown[0]}" for reason, shown in unmerged.examples.items() if shown], most=5
         )
         problems.append(
-            f"{found.unusable:,} of {found.read:,} lines of {run.url} cannot be used "
-            f"({found.unusable / found.read:.0%}), where {USUAL_REJECTS:.0%} is the most that is usual "
+            f"{unmerged.unusable:,} of {unmerged.read:,} lines of {run.url} cannot be used "
+            f"({unmerged.unusable / unmerged.read:.0%}), where {USUAL_REJECTS:.0%} is the most that is usual "
             f"({examples})"
         )
-    if found.cut:
-        problems.append(f"{run.url} ends within its last line, so more may be missing ({found.cut})")
+    if unmerged.cut:
+        problems.append(f"{run.url} ends within its last line, so more may be missing ({unmerged.cut})")
     if problems:
         raise Refused(
             f"file: {'; '.join(problems)}. Nothing was merged, and labels of earlier runs stay. Have it "
@@ -146,7 +147,7 @@ def _check_same(run: LabelRun, state: State, file: FileVersion) -> None:
 
 
 def _stage_block(
-    run: LabelRun, lines: list[bytes], end: int, number: int, refusals: Refusals, *, cut: bool
+    run: LabelRun, lines: list[bytes], end: int, number: int, unmerged: UnmergedLines, *, cut: bool
 ) -> None:
     """Stage lines, and save the offset of the next one in the same transaction.
 
@@ -155,7 +156,7 @@ def _stage_block(
         lines: The lines.
         end: Offset of the next one.
         number: Number of lines before.
-        refusals: What is not merged; these lines are added.
+        unmerged: What is not merged; these lines are added.
         cut: The last line has no end.
     """
     staged = 0
@@ -165,29 +166,29 @@ def _stage_block(
             for at, line in enumerate(lines, number + 1):
                 if not line.strip():
                     continue
-                refusals.read += 1
+                unmerged.read += 1
                 try:
                     found = labels_of(line, run.provider, run.least_confidence)
                 except BadLine as fault:
                     reason = str(fault)
                     if reason in (LOW, NONE_FOUND):
-                        refusals.add(reason, 1, at, line)
+                        unmerged.add(reason, 1, at, line)
                     else:
                         is_cut = cut and reason == NOT_JSON and at == number + len(lines)
-                        refusals.add_unusable(reason, at, line, cut=is_cut)
+                        unmerged.add_unusable(reason, at, line, cut=is_cut)
                     continue
                 for reason, labels in found.faults.items():
-                    refusals.add(reason, labels, at, line)
+                    unmerged.add(reason, labels, at, line)
                 rows.write_row((found.image, at, json.dumps(found.tags, ensure_ascii=False)))
                 staged += 1
         cursor.execute(
             "update label_run set read_to = %s, lines = %s, staged = staged + %s, refused = %s,"
             " renewed_on = now() where run_id = %s",
-            [end, number + len(lines), staged, encoded(refusals), run.run_id],
+            [end, number + len(lines), staged, encoded(unmerged), run.run_id],
         )
 
 
-def _keep_last(run: LabelRun, refusals: Refusals) -> None:
+def _keep_last(run: LabelRun, unmerged: UnmergedLines) -> None:
     """Of several lines of one image keep the last, which the service wrote last; add the key."""
     key = sql.Identifier(f"{run.name}_pkey")
     if relation_exists(run.connection, f"{run.name}_pkey"):
@@ -199,10 +200,10 @@ def _keep_last(run: LabelRun, refusals: Refusals) -> None:
             " where later.image_uuid = earlier.image_uuid and later.line > earlier.line"
         ).rowcount
         if again:
-            refusals.numbers[REPEATED] = again
+            unmerged.numbers[REPEATED] = again
         run.execute("alter table {table} add constraint {key} primary key (image_uuid)", key=key)
         run.connection.execute(
             "update label_run set staged = staged - %s, refused = %s, renewed_on = now() where run_id = %s",
-            [again, encoded(refusals), run.run_id],
+            [again, encoded(unmerged), run.run_id],
         )
     run.execute("analyze {table}")

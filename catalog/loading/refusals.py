@@ -57,8 +57,10 @@ def mark_refused(statements: Statements, refused: Mapping[int, str]) -> None:
     )
 
 
-class Refusals:
+class BisectingWriter:
     """Writes the classified rows of a loading table, except those that the server refuses.
+
+    It writes a block of rows at once. A block that is refused is halved until the rows are found.
 
     Args:
         statements: The statements of the load.

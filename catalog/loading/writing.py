@@ -16,7 +16,7 @@ from psycopg import sql
 
 from catalog.core.media import MediaType
 from catalog.database.suppression import suppressors
-from catalog.loading.refusals import Refusals, is_refusal, mark_refused
+from catalog.loading.refusals import BisectingWriter, is_refusal, mark_refused
 from catalog.loading.statements import Statements
 
 log = logging.getLogger(__name__)
@@ -129,15 +129,15 @@ class Writing:
                 f"{self._media_type}: {superseded:,} rows are superseded and stay as they are: a pull that "
                 "began after they were read has written them, or is whole and has read about as many records."
             )
-        refusals = (
-            Refusals(self._statements, self._media_type, len(self._refused)) if self._refusing else None
-        )
-        self._insert(counted, refusals)
-        self._update(counted, refusals)
+        bisecting = None
+        if self._refusing:
+            bisecting = BisectingWriter(self._statements, self._media_type, len(self._refused))
+        self._insert(counted, bisecting)
+        self._update(counted, bisecting)
         self._statements.execute("set constraints all immediate")  # those that wait for the commit
         if makes_way and (stays := [name for (name,) in self._statements.run("without_url")]):
             raise _UrlsKept(stays)
-        refused = refusals.refused if refusals else {}
+        refused = bisecting.refused if bisecting else {}
         if refused and self._statements.row("freed")[0]:
             raise _UrlsFree(refused)
         if number := len(self._refused) + len(refused):
@@ -162,15 +162,15 @@ class Writing:
             raise _UrlsKept(stays)
         return int(makes_way)
 
-    def _execute(self, name: str, outcome: str, refusals: Refusals | None) -> tuple[int, int]:
+    def _execute(self, name: str, outcome: str, bisecting: BisectingWriter | None) -> tuple[int, int]:
         """Execute the insert or the update; return the numbers of written and of refused rows."""
-        if refusals is None:
+        if bisecting is None:
             return self._statements.run(name).rowcount, 0
-        before = len(refusals.refused)
-        return refusals.write(name, outcome), len(refusals.refused) - before
+        before = len(bisecting.refused)
+        return bisecting.write(name, outcome), len(bisecting.refused) - before
 
-    def _insert(self, counted: Counter[str], refusals: Refusals | None) -> None:
-        inserted, refused = self._execute("insert", "new", refusals)
+    def _insert(self, counted: Counter[str], bisecting: BisectingWriter | None) -> None:
+        inserted, refused = self._execute("insert", "new", bisecting)
         counted["new"] -= refused
         if inserted < counted["new"]:
             [inserted] = self._statements.row("inserted")
@@ -180,9 +180,9 @@ class Writing:
         counted["new"] = inserted
         counted["suppressed"] += left
 
-    def _update(self, counted: Counter[str], refusals: Refusals | None) -> None:
+    def _update(self, counted: Counter[str], bisecting: BisectingWriter | None) -> None:
         """Update, and look at the rows again if there is anything that can leave them, or keep old values."""
-        updated, refused = self._execute("update", "changed", refusals)
+        updated, refused = self._execute("update", "changed", bisecting)
         counted["changed"] -= refused
         names = suppressors(self._connection, self._media_type, "update")
         if updated == counted["changed"] and not names:

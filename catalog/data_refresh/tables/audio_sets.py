@@ -7,7 +7,7 @@ from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.columns import Column, names, qualified_name, temp_name
 from catalog.data_refresh.tables.progress import TableProgress
-from catalog.data_refresh.tables.refusals import REFUSED, Refusals, reason_of
+from catalog.data_refresh.tables.rejects import REFUSED, RejectedRecords, reason_of
 from catalog.data_refresh.tables.sequences import check_defaults
 
 TABLE = "audioset"
@@ -41,7 +41,7 @@ def copy_sets(upstream: Connection, api: Connection, columns: list[Column], copi
     counts = "select count(*), count(*) filter (where {fits}) from public.audioset_view"
     [(total, fitting)] = upstream.execute(sql.SQL(counts).format(**parts)).fetchall()
     staged = _stage(upstream, api, shared, parts)
-    refused = Refusals()
+    rejects = RejectedRecords()
     ranges, allowed = [(1, staged)], allowed_rejects(total)
     own = [c.name for c in columns if not c.upstream]
     while ranges:
@@ -54,14 +54,14 @@ def copy_sets(upstream: Connection, api: Connection, columns: list[Column], copi
                 middle = (first + last) // 2
                 ranges += [(middle + 1, last), (first, middle)]
                 continue
-            refused.add(_key(api, first), reason_of(error))
-            refused.check(copied, allowed)
+            rejects.add(_key(api, first), reason_of(error))
+            rejects.check(copied, allowed)
         else:
             copied.rows += known + new
             copied.new += new
     rejected = {TOO_LONG: total - fitting, SHARED_URL: fitting - staged}
     copied.rejected, copied.done = {reason: number for reason, number in rejected.items() if number > 0}, True
-    refused.note(api, copied)
+    rejects.note(api, copied)
 
 
 def _stage(

@@ -14,7 +14,7 @@ from catalog.data_refresh.tables.copy import TableCopy
 from catalog.data_refresh.tables.duplicates import reject_duplicates
 from catalog.data_refresh.tables.marks import mark
 from catalog.data_refresh.tables.progress import TableProgress
-from catalog.data_refresh.tables.refusals import Refusals
+from catalog.data_refresh.tables.rejects import RejectedRecords
 from catalog.database.estimates import analyzed_rows
 
 log = logging.getLogger(__name__)
@@ -69,12 +69,12 @@ class ChangesCopy(TableCopy):
             columns = api_columns(self._upstream, self._api, self._table)
             allowed = allowed_rejects(analyzed_rows(self._upstream, self._source) or 0)
             while keys := batch(self._api, self._table, copied.after):
-                refused = Refusals()
+                rejects = RejectedRecords()
                 with self._api.transaction():
-                    for merge in self._copy_keys(columns, keys, self._table, copied, refused):
-                        self._count(copied, merge, refused)
-                    refused.check(copied, allowed)
-                    refused.note(self._api, copied)
+                    for merge in self._copy_keys(columns, keys, self._table, copied, rejects):
+                        self._count(copied, merge, rejects)
+                    rejects.check(copied, allowed)
+                    rejects.note(self._api, copied)
                     copied.after = keys[-1]
                     progress.note(self._api, copied)
                 self._report(copied)

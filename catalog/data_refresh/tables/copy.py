@@ -24,7 +24,7 @@ from catalog.data_refresh.tables.own_columns import record_own_columns
 from catalog.data_refresh.tables.progress import TableProgress
 from catalog.data_refresh.tables.record_copy import RecordCopy
 from catalog.data_refresh.tables.references import check_restricted, detach_sets, leave_out_unreferenced
-from catalog.data_refresh.tables.refusals import REFUSED, Refusals, check_rejects, take_back
+from catalog.data_refresh.tables.rejects import REFUSED, RejectedRecords, check_rejects, take_back
 from catalog.data_refresh.tables.sequences import advance
 from catalog.data_refresh.tables.shape import Shape, check_shape, shape
 from catalog.data_refresh.tables.snapshots import shared_snapshot
@@ -221,19 +221,19 @@ class TableCopy(RecordCopy):
                 return None
             if copied.file not in (None, file_of(self._upstream, self._source)):
                 raise Retry(f"the catalog's table {self._source} was rewritten; the copy starts over.")
-            refused = Refusals()
+            rejects = RejectedRecords()
             try:
                 with self._api.transaction(), self._upstream.transaction():
                     merges = [self._copy_within(columns, part.condition, own_name(self._table))]
             except REFUSED:
                 keys = self._streams.keys(part.condition)
-                merges = self._copy_keys(columns, keys, own_name(self._table), copied, refused)
+                merges = self._copy_keys(columns, keys, own_name(self._table), copied, rejects)
             copied = self._current(lock=True)
             if snapshot not in copied.snapshots:
                 copied.snapshots.append(snapshot)
             for merge in merges:
-                self._count(copied, merge, refused)
-            refused.note(self._api, copied)
+                self._count(copied, merge, rejects)
+            rejects.note(self._api, copied)
             progress.note(self._api, copied)
         return copied
 
@@ -273,7 +273,7 @@ class TableCopy(RecordCopy):
         repeated = sql.SQL(
             "identifier in (select identifier from {temp} group by identifier having count(*) > 1)"
         ).format(**self._names)
-        refused = Refusals()
+        rejects = RejectedRecords()
         with self._upstream.transaction():
             self._upstream.execute("set transaction isolation level repeatable read, read only")
             most = int(MAX_MOVED_SHARE * copied.rows)
@@ -292,12 +292,12 @@ class TableCopy(RecordCopy):
             last = None
             while keys := batch(self._api, self._table, last):
                 take_back(self._api, copied, set(map(str, keys)))
-                for merge in self._copy_keys(columns, keys, self._table, copied, refused):
-                    self._count(copied, merge, refused)
+                for merge in self._copy_keys(columns, keys, self._table, copied, rejects):
+                    self._count(copied, merge, rejects)
                 last = keys[-1]
             if not self._limit:
                 self._delete_gone(copied)
-        refused.note(self._api, copied)
+        rejects.note(self._api, copied)
 
     def _delete_gone(self, copied: TableProgress) -> None:
         """Delete copied records that have been deleted from the catalog since.

@@ -12,7 +12,7 @@ from catalog.core.session import Connection
 from catalog.data_refresh.tables import progress
 from catalog.data_refresh.tables.columns import KEYS, changes_name, qualified_name, temp_name
 from catalog.data_refresh.tables.progress import TableProgress
-from catalog.data_refresh.tables.refusals import Refusals
+from catalog.data_refresh.tables.rejects import RejectedRecords
 from catalog.data_refresh.tables.shape import shape
 
 
@@ -123,7 +123,7 @@ def reject_duplicates(api: Connection, copied: TableProgress, allowed: int) -> N
     Raises:
         Fatal: There are more.
     """
-    table, refused, total = copied.table, Refusals(), 0
+    table, rejects, total = copied.table, RejectedRecords(), 0
     own = {"id", "identifier", *copied.own}
     parts = {
         "temp": sql.Identifier("public", temp_name(table)),
@@ -149,8 +149,8 @@ def reject_duplicates(api: Connection, copied: TableProgress, allowed: int) -> N
         copied.rows -= len(changed)
         copied.new -= sum(1 for _, known in surplus if known is False)
         for identifier in (*changed, *others):
-            refused.add(str(identifier), f"another record has the same value of the unique index {name}")
-    refused.note(api, copied)
+            rejects.add(str(identifier), f"another record has the same value of the unique index {name}")
+    rejects.note(api, copied)
 
 
 def _surplus(key: _Key, parts: dict[str, sql.Identifier]) -> sql.Composed:
@@ -196,15 +196,15 @@ def _surplus(key: _Key, parts: dict[str, sql.Identifier]) -> sql.Composed:
 
 def _reject(api: Connection, table: str, index: str, surplus: list[UUID]) -> None:
     with api.transaction():
-        state, refused = progress.read(api, table), Refusals()
+        state, rejects = progress.read(api, table), RejectedRecords()
         assert state is not None
         query = sql.SQL("""
             delete from {temp} t where identifier = any(%s)
             returning identifier::text, not exists (select from {live} l where l.identifier = t.identifier)
         """).format(temp=sql.Identifier("public", temp_name(table)), live=sql.Identifier("public", table))
         for identifier, new in api.execute(query, [surplus]):
-            refused.add(identifier, f"another record has the same value of the unique index {index}")
+            rejects.add(identifier, f"another record has the same value of the unique index {index}")
             state.copied.rows -= 1
             state.copied.new -= new
-        refused.note(api, state.copied)
+        rejects.note(api, state.copied)
         progress.note(api, state.copied)

@@ -25,7 +25,7 @@ from catalog.data_refresh.tables.columns import (
 )
 from catalog.data_refresh.tables.merge import Merge, read_ahead
 from catalog.data_refresh.tables.progress import TableProgress
-from catalog.data_refresh.tables.refusals import REFUSED, Refusals, reason_of
+from catalog.data_refresh.tables.rejects import REFUSED, RejectedRecords, reason_of
 from catalog.data_refresh.tables.row_streams import RowStreams
 from catalog.data_refresh.tables.sequences import check_defaults
 from catalog.database.estimates import analyzed_rows
@@ -86,7 +86,7 @@ class RecordCopy:
         keys: list[UUID],
         own_table: str,
         copied: TableProgress,
-        refused: Refusals,
+        rejects: RejectedRecords,
     ) -> list[Merge]:
         """Copy the records of these keys without those that a database rejects, which are found by bisection.
 
@@ -95,7 +95,7 @@ class RecordCopy:
             keys: Identifiers.
             own_table: Table with the API's own columns.
             copied: Progress of the copy, without these records.
-            refused: Rejected records; more are added.
+            rejects: Rejected records; more are added.
 
         Raises:
             Fatal: Too many records are rejected.
@@ -112,19 +112,19 @@ class RecordCopy:
             except REFUSED as error:
                 if len(part) <= 1:
                     self._check_table(part[0])
-                    refused.add(str(part[0]), self._reason(columns, part[0], error))
-                    refused.check(copied, allowed)
+                    rejects.add(str(part[0]), self._reason(columns, part[0], error))
+                    rejects.check(copied, allowed)
                 else:
                     middle = len(part) // 2
                     parts += [part[middle:], part[:middle]]
         return merges
 
-    def _count(self, copied: TableProgress, merge: Merge, refused: Refusals) -> None:
+    def _count(self, copied: TableProgress, merge: Merge, rejects: RejectedRecords) -> None:
         copied.rows += merge.copied
         copied.new += merge.found_new
         copied.deleted += merge.deleted
         for reason, identifier in merge.too_wide:
-            refused.add(identifier, reason)
+            rejects.add(identifier, reason)
 
     def _check_table(self, key: UUID) -> None:
         """Raise Fatal if the table cannot store any new record, so the record itself is not at fault."""

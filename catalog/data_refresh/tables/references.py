@@ -10,7 +10,7 @@ from catalog.core.queries import relation_exists, value
 from catalog.core.session import Connection
 from catalog.data_refresh.tables.columns import equal_columns, key_of, names, qualified_name, temp_name
 from catalog.data_refresh.tables.progress import TableProgress
-from catalog.data_refresh.tables.refusals import Refusals
+from catalog.data_refresh.tables.rejects import RejectedRecords
 
 _KEYS = """
     select conname, child.relname, cn.nspname, parent.relname, pn.nspname, confmatchtype = 'f',
@@ -88,7 +88,7 @@ def leave_out_unreferenced(api: Connection, copied: TableProgress) -> None:
         api: Connection to the API database, in a transaction.
         copied: Progress of a complete copy; its counts are corrected.
     """
-    table, refused = copied.table, Refusals()
+    table, rejects = copied.table, RejectedRecords()
     key = sql.SQL(" || ' ' || ").join(
         sql.SQL("{}::text").format(sql.Identifier("t", c)) for c in key_of(table)
     )
@@ -111,12 +111,12 @@ def leave_out_unreferenced(api: Connection, copied: TableProgress) -> None:
             key=key,
         )
         for identifier, new in api.execute(query):
-            refused.add(
+            rejects.add(
                 identifier, f"foreign key {foreign_key.name} of the API names nothing in {foreign_key.parent}"
             )
             copied.rows -= 1
             copied.new -= new
-    refused.note(api, copied)
+    rejects.note(api, copied)
 
 
 def detach_sets(api: Connection) -> None:

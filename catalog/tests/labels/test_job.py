@@ -174,8 +174,8 @@ def test_bad_lines_and_lines_without_labels_change_nothing(images, second, path)
     write(path, line(key=first), b"{", b"", line(("Cat", 101), key=other))
     state, outcome = merge_file(second, path, "again")
     assert (state.staged, state.lines, outcome.changed) == (0, 4, 0)
-    assert state.refusals.numbers[NONE_FOUND] == state.refusals.numbers[NOT_JSON] == 1
-    assert state.refusals.examples[NOT_JSON] == ["line 2: '{'"]
+    assert state.unmerged.numbers[NONE_FOUND] == state.unmerged.numbers[NOT_JSON] == 1
+    assert state.unmerged.examples[NOT_JSON] == ["line 2: '{'"]
     assert tags_of(images, first) == tags_of(images, other) == [OWN, DOG]
 
 
@@ -242,7 +242,7 @@ def test_of_several_lines_of_an_image_the_last_one_counts(images, second, path):
         line(("Dog", 97.3), key=first),
     )
     state, outcome = merge_file(second, path)
-    assert (state.staged, state.refusals.numbers, outcome.changed) == (2, {REPEATED: 2}, 2)
+    assert (state.staged, state.unmerged.numbers, outcome.changed) == (2, {REPEATED: 2}, 2)
     assert tags_of(images, first) == [OWN, DOG]
 
 
@@ -254,7 +254,7 @@ def test_killed_again_and_again(dsn, images, path, how):
     assert touched(images) == (1000, 1000)
     state = present(run(images).state())
     assert (state.lines, state.staged) == (2001, 1000)
-    assert state.refusals.numbers == {REPEATED: 1000, NOT_JSON: 1}
+    assert state.unmerged.numbers == {REPEATED: 1000, NOT_JSON: 1}
     assert present(state.result).changed == 1000
 
 

@@ -28,8 +28,8 @@ REFUSED = (
 _SHOWN = 200  # characters of a message
 
 
-class Refusals:
-    """Rejected records of one range."""
+class RejectedRecords:
+    """The records that a step of a copy rejects: how many for each reason, and the first of them."""
 
     def __init__(self) -> None:
         self.reasons: Counter[str] = Counter()
