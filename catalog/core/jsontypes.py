@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 Json = Any  # any decoded value
 JsonObject = dict[str, Any]
 Params = Mapping[str, Any]  # query parameters of a request; lists are repeated
@@ -21,3 +23,8 @@ def keys_in(value: Json) -> Iterator[str]:
     elif isinstance(value, list):
         for below in value:
             yield from keys_in(below)
+
+
+def as_json(value: object) -> JsonObject:
+    """Convert a structure to JSON types, which are all that Airflow's store accepts: no tuples, no times."""
+    return msgspec.json.decode(msgspec.json.encode(value))  # type: ignore[no-any-return]

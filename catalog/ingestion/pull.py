@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from catalog.core.errors import CatalogError, Fatal, Fenced, Interrupted, NotWhole, Retry, SkippedErrors
-from catalog.core.jsontypes import JsonObject, Params
+from catalog.core.jsontypes import JsonObject, Params, as_json
 from catalog.ingestion import completeness
 from catalog.ingestion.client import Client
 from catalog.ingestion.loop_guard import LoopGuard
@@ -26,13 +26,13 @@ from catalog.ingestion.pagination import Cursor, Page
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.round_records import MAX_REMEMBERED
+from catalog.ingestion.scope import Scope
 from catalog.ingestion.shortfalls import IN_A_TASK, Advice, summary
 from catalog.ingestion.state import Attempt, Checkpoint, Gap, MemoryCheckpoint, Round, State, Walk, restored
 from catalog.ingestion.tally import Tally, most
 from catalog.ingestion.windows import Window
 
 log = logging.getLogger(__name__)
-CLOCKS = timedelta(minutes=1)  # by which the clocks of a scheduler and a worker may differ
 TIME_STEP = timedelta(hours=1)  # how exactly it is noted when pages were read
 MAX_SKIPPED_IN_A_ROW = 10
 MAX_PAGES = 200_000  # of a round
@@ -84,6 +84,7 @@ class Pull:
         self.provider, self.client, self.parts = provider, client, parts
         self.run_id, self.window = run_id, window
         self._options, self._checkpoint = options or Options(), checkpoint or MemoryCheckpoint()
+        self._scope = Scope(provider, client, window, self._options)
         self._progress, self._fence, self._should_stop = progress, fence, should_stop
         self._writer = PageWriter(provider, client, parts, fence, probe)
         self._guard = LoopGuard(MAX_PAGES, provider.pages.own_params)
@@ -137,60 +138,11 @@ class Pull:
         if self.window and not self.client.replayed:
             if self.window.start > now:
                 raise Fatal(f"{self.window} has not begun; it is {now:%Y-%m-%d %H:%M} in UTC.")
-            if self.provider.dated and not self._is_over(now):
+            if self.provider.dated and not self._scope.is_over(now):
                 log.warning("%s is not over, so this pull does not count as whole.", self.window)
-        return State(token=uuid.uuid4().hex, started=now, identity=self._identity(), rounds=self._rounds())
-
-    def _is_over(self, now: datetime) -> bool:
-        """Return whether the window had ended, so that nothing more belongs to it; a recording's counts."""
-        return self.window is None or self.client.replayed or self.window.end <= now + CLOCKS
-
-    def _identity(self) -> JsonObject:
-        """Return what decides which requests are sent, as JSON: a state of anything else is not resumed."""
-        return _as_json(
-            {
-                "provider": self.provider.name,
-                "window": [self.window.start, self.window.end] if self.window else None,
-                "source": self.client.source,
-                "params": self.provider.params,
-                **self._options.requests(),
-            }
+        return State(
+            token=uuid.uuid4().hex, started=now, identity=self._scope.identity(), rounds=self._scope.rounds()
         )
-
-    def _rounds(self) -> list[Round]:
-        options = self._options
-        if options.query_params_list is not None:
-            return [Round(dict(params), single_page=True) for params in options.query_params_list]
-        fixed = self.provider.rounds(self.client, self.provider.requested(self.window))
-        if not options.initial_query_params:
-            return [Round(params) for params in fixed]
-        first = dict(options.initial_query_params)
-        begin = next((n for n, params in enumerate(fixed) if params and params.items() <= first.items()), 0)
-        rounds = [Round(params) for params in fixed[begin:]] or [Round({})]
-        rounds[0] = Round({**rounds[0].params, **first})
-        return rounds
-
-    def _first_cursor(self, params: Params) -> Cursor:
-        """Return the first page of a round.
-
-        Raises:
-            Fatal: The conf names a page that cannot be one.
-        """
-        pages = self.provider.pages
-        if ignored := self._options.additional_query_params.keys() & {*pages.own_params}:
-            raise Fatal(
-                f"additional_query_params: the pull itself sets {', '.join(sorted(ignored))}; use "
-                "initial_query_params to begin at another page."
-            )
-        try:
-            return pages.start(params)
-        except (TypeError, ValueError) as error:
-            if not self._options.initial_query_params and self._options.query_params_list is None:
-                raise
-            raise Fatal(
-                f"initial_query_params or query_params_list: {params} names no page of {self.provider.name} "
-                f"({error})."
-            ) from None
 
     def _resume(self) -> State | None:
         try:
@@ -198,7 +150,7 @@ class Pull:
             if stored is None:
                 return None
             state = restored(stored)
-            _require_same(state.identity, self._identity())
+            _require_same(state.identity, self._scope.identity())
             self._require_recent(state)
         except ValueError as error:
             text = self._printable(str(error))
@@ -233,7 +185,7 @@ class Pull:
 
     def _store(self, state: State) -> None:
         state.stored = datetime.now(UTC)
-        self._checkpoint.save(_as_json(state))
+        self._checkpoint.save(as_json(state))
 
     def _remember(self, state: State) -> None:
         """Remember what earlier attempts wrote, if this one may read it again."""
@@ -266,7 +218,7 @@ class Pull:
         pages = self.provider.pages
         if state.cursor is None:
             self._begin_round(state, round_)
-        cursor = state.cursor or round_.cursor or self._first_cursor(round_.params)
+        cursor = state.cursor or round_.cursor or self._scope.first_cursor(round_.params)
         sent = {k: v for k, v in fixed.items() if k not in pages.own_params}
         page = self._fetch(state, cursor, sent)
         if page is not None:
@@ -375,7 +327,7 @@ class Pull:
         fell = state.rereading.fall(page.total) or int(page.gone and not state.rereading.pages_to_read)
         state.rereading = state.rereading.after(page.total)
         round_ = state.rounds[state.round]
-        if not fell or announced is None or page.more_rounds or not self._is_whole_list(round_):
+        if not fell or announced is None or page.more_rounds or not self._scope.is_whole_list(round_):
             return None
         if completeness.collapses(page.total, announced):
             return None
@@ -392,10 +344,6 @@ class Pull:
         if page.total is not None and completeness.is_lost(page.total, announced):
             state.rereading = state.rereading.lose(fell)
         return None
-
-    def _is_whole_list(self, round_: Round) -> bool:
-        """Return whether a round reads all that the API lists, and is compared with the announced total."""
-        return round_.is_complete() and self._options.is_unrestricted()
 
     def _repeatable(self, page: Page, came: Came) -> int:
         """Return how many known items in a row may come from an API that does not only repeat itself.
@@ -415,7 +363,7 @@ class Pull:
             walk = round_.walk.and_then(walk)
         lacks_pages = state.lacks_pages(number)
         round_.walk = walk if lacks_pages else None
-        if not lacks_pages and self._is_whole_list(round_):
+        if not lacks_pages and self._scope.is_whole_list(round_):
             self._compare(state, round_, walk)
         state.round += 1
         state.begin_round()
@@ -450,13 +398,13 @@ class Pull:
     def _conclude(self, state: State) -> None:
         """Raise an error if something is missing and not accepted."""
         gaps = [*state.gaps]
-        if self._is_everything(state):
+        if self._scope.is_everything(state.started):
             dated, proved = self.provider.dated, not state.unannounced
             if text := completeness.too_empty(
                 state.fetched(), state.written(), windows=dated, proved=proved, said=bool(state.rounds)
             ):
                 gaps.append(Gap(Round({}), text, short=True))
-            if not gaps and (text := self._uncovered(state)):
+            if not gaps and (text := self._scope.uncovered(state)):
                 gaps.append(Gap(Round({}), text, short=True))
                 state.uncovered = True
                 self._fence()
@@ -471,18 +419,6 @@ class Pull:
         text = summary([gap.error for gap in gaps], self.provider.name, short=short, advice=self._advice)
         raise NotWhole(text) if short else SkippedErrors(text)
 
-    def _uncovered(self, state: State) -> str | None:
-        """Describe what no round covers. A recording does not hold the whole collection."""
-        if self.client.replayed:
-            return None
-        requested = self.provider.requested(self.window)
-        return self.provider.uncovered(self.client, requested, state.total if state.is_announced() else None)
-
-    def _is_everything(self, state: State) -> bool:
-        """Return whether the pull covers everything, or all of its window; one since a date does not."""
-        restricted = not self._options.is_unrestricted() or (self.provider.since and self.window)
-        return not restricted and self._is_over(state.started)
-
     def _manifest(
         self, state: State, *, complete: bool = False, error: BaseException | None = None
     ) -> Manifest:
@@ -493,7 +429,7 @@ class Pull:
             run_id=self.run_id,
             window=(self.window.start, self.window.end) if self.window else None,
             replayed=self.client.replayed,
-            whole=self._is_everything(state),
+            whole=self._scope.is_everything(state.started),
             started=state.started,
             token=state.token,
             pages=state.pages,
@@ -532,11 +468,6 @@ class Pull:
         with contextlib.suppress(Fenced):
             self._fence()
             self._save_manifest(state, error=error)
-
-
-def _as_json(value: object) -> JsonObject:
-    """Convert a structure to JSON types, which are all that Airflow's store accepts: no tuples, no times."""
-    return msgspec.json.decode(msgspec.json.encode(value))  # type: ignore[no-any-return]
 
 
 def _require_same(stored: JsonObject | None, own: JsonObject) -> None:
