@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from airflow.configuration import conf
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.types import TaskInstanceKey
 
 from catalog.core.dashboard_paths import provider_page, refresh_page
 from catalog.core.media import MEDIA_TYPES
 from catalog.ingestion.registry import dag_ids, provider_classes
+from catalog.plugins.airflow_address import base_url
 
 
 class DashboardLink(BaseOperatorLink):
@@ -23,7 +23,7 @@ class DashboardLink(BaseOperatorLink):
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
         """Return the address of the page; "" if there is none for the DAG of the task."""
         page = pages().get(ti_key.dag_id)
-        base = conf.get("api", "base_url", fallback="").rstrip("/")
+        base = base_url()
         return f"{base}/catalog/{page}" if page else ""
 
 

@@ -2,8 +2,8 @@
 
 from airflow.plugins_manager import AirflowPlugin
 
+from catalog.plugins.airflow_address import base_path
 from catalog.plugins.dashboard.app import app
-from catalog.plugins.dashboard.sources import base_path
 from catalog.plugins.links import DashboardLink
 
 

@@ -4,13 +4,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from airflow.api_fastapi.core_api.security import requires_access_dag
-from airflow.configuration import conf
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
+from catalog.plugins.airflow_address import base_url
 from catalog.plugins.dashboard import explore, health, providers, refresh, runbook
 from catalog.plugins.dashboard.rendering import Page
 
@@ -38,7 +38,7 @@ async def refuse(request: Request, problem: HTTPException) -> Response:
     if "text/html" not in request.headers.get("accept", ""):
         return JSONResponse({"detail": problem.detail}, problem.status_code)
     if problem.status_code == 401:
-        base = conf.get("api", "base_url", fallback="").rstrip("/")
+        base = base_url()
         shown = request.url.path.removeprefix(request.scope.get("root_path", ""))
         query = f"?{request.url.query}" if request.url.query else ""
         back = quote(f"{base}/catalog{shown}{query}", safe="")

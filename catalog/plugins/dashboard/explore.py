@@ -12,7 +12,7 @@ from catalog.data_refresh.search.tag_policy import policy_from
 from catalog.monitoring import explore
 from catalog.monitoring.attribution import attribution
 from catalog.monitoring.explore import DEEPEST, FACETS, PAGE, Search
-from catalog.plugins.dashboard import sources
+from catalog.plugins.dashboard import connections
 from catalog.plugins.dashboard.access import HiddenDags
 from catalog.plugins.dashboard.rendering import Page
 
@@ -36,9 +36,9 @@ def index(
     wanted = Search(media, q.strip(), filtered, {name: value for name, value in given.items() if value}, page)
     found, rows = None, None
     with shown.part("the search engine"):
-        found = explore.find(sources.engine(), wanted)
+        found = explore.find(connections.engine(), wanted)
     if found:
-        with shown.part("the catalog database"), sources.database(CATALOG_DB) as c:
+        with shown.part("the catalog database"), connections.database(CATALOG_DB) as c:
             rows = explore.of_identifiers(c, media, list(found.documents))
     return shown.render(
         "explore.html",
@@ -55,7 +55,7 @@ def index(
 def record(media: MediaType, key: UUID, hidden: HiddenDags) -> HTMLResponse:
     """Show a record: fields, tags and what the policy does to them, its way into the index, moderation."""
     page, found, in_api, indexed, verdicts = Page(), None, None, {}, None
-    with page.part("the catalog database"), sources.database(CATALOG_DB) as connection:
+    with page.part("the catalog database"), connections.database(CATALOG_DB) as connection:
         found = explore.record(connection, media, key)
     if page.problems:
         raise HTTPException(503, f"The {media} {key} could not be read: {page.problems[0]}")
@@ -64,10 +64,10 @@ def record(media: MediaType, key: UUID, hidden: HiddenDags) -> HTMLResponse:
     with page.part(TAG_POLICY.name):
         policy = policy_from(page.value_of(TAG_POLICY))
         verdicts = explore.tags(found.fields["tags"], policy)
-    with page.part("the API database"), sources.database(API_DB) as api:
+    with page.part("the API database"), connections.database(API_DB) as api:
         in_api = explore.in_api(api, media, key)
     with page.part("the search engine"):
-        indexed = explore.documents(sources.engine(), media, key)
+        indexed = explore.documents(connections.engine(), media, key)
     return page.render(
         "record.html",
         pictures=page.value_of(DASHBOARD_THUMBNAILS),

@@ -23,7 +23,7 @@ from catalog.maintenance.silenced import STALE
 from catalog.monitoring.failed_runs import Key, failed_runs, merged
 from catalog.monitoring.finding import Finding, Findings, unknown
 from catalog.monitoring.summary import summarize
-from catalog.plugins.dashboard import airflow_state, sources
+from catalog.plugins.dashboard import airflow_state, connections, errors, variables
 from catalog.plugins.dashboard.access import HiddenDags, ReadableDags
 from catalog.plugins.dashboard.issues import issues
 from catalog.plugins.dashboard.rendering import Page
@@ -59,22 +59,27 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
     page, airflow = Page(), Findings()
     scheduled = None
     failed: dict[Key, Finding] = {}
-    with airflow.part("Airflow's database", sources.explained):
+    with airflow.part("Airflow's database", errors.explained):
         schedules = airflow_state.schedules(session, readable)
         failed = failed_runs(session, list(schedules))
         airflow.findings += lost(session)
         scheduled = [dag_id for dag_id, schedule in schedules.items() if not schedule.paused]
-    with airflow.part(HELD_SCHEDULES.name, sources.explained):
+    with airflow.part(HELD_SCHEDULES.name, errors.explained):
         airflow.findings += held(session, _value_of(HELD_SCHEDULES, airflow.unread))
-    with airflow.part(TAG_POLICY.name, sources.explained):
+    with airflow.part(TAG_POLICY.name, errors.explained):
         policy_from(_value_of(TAG_POLICY, airflow.unread))
     silenced = list(_silenced(airflow))
     airflow.findings += stale(silenced)
     nodes = None
-    with airflow.part(SEARCH_ENGINE_NODES.name, sources.explained):
+    with airflow.part(SEARCH_ENGINE_NODES.name, errors.explained):
         nodes = _value_of(SEARCH_ENGINE_NODES, airflow.unread).production
     known = summarize(
-        lambda: sources.database(CATALOG_DB), sources.engine, sources.explained, page.now, scheduled, nodes
+        lambda: connections.database(CATALOG_DB),
+        connections.engine,
+        errors.explained,
+        page.now,
+        scheduled,
+        nodes,
     )
     unread = [*airflow.unread, *known.unread]
     visible = [one for one in (*known.findings, *airflow.findings) if one.dag_id not in hidden]
@@ -140,14 +145,14 @@ def stale(silenced: Iterable[Silenced]) -> list[Finding]:
 def _value_of(setting: Setting[T], unread: list[Finding]) -> T:
     """Return the value of a Variable; its malformed entries are findings."""
     problems: list[str] = []
-    value = sources.value_of(setting, problems)
+    value = variables.value_of(setting, problems)
     unread += [unknown(setting.name, problem) for problem in problems]
     return value
 
 
 def _silenced(known: Findings) -> Iterator[Silenced]:
     for setting in SILENCING:
-        with known.part(setting.name, sources.explained):
+        with known.part(setting.name, errors.explained):
             for dag_id, entries in _value_of(setting, known.unread).items():
                 for entry in entries:
                     state = issues.state(entry.issue)

@@ -9,7 +9,7 @@ from catalog.core.setting_values import GITHUB_API
 from catalog.core.settings import GITHUB_API_KEY, GITHUB_API_URL
 from catalog.maintenance.github import GitHub
 from catalog.maintenance.silenced import issue_state
-from catalog.plugins.dashboard.sources import value_of
+from catalog.plugins.dashboard.variables import value_of
 
 UNKNOWN = "not known yet"
 _UNANSWERED = "unknown, because it could not be looked up"

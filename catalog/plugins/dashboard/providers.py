@@ -26,7 +26,7 @@ from catalog.monitoring.loads import Freshness, Load
 from catalog.monitoring.popularity import Popularity
 from catalog.monitoring.rejects import Example, examples
 from catalog.monitoring.sources import Source, all_sources
-from catalog.plugins.dashboard import airflow_state, sources
+from catalog.plugins.dashboard import airflow_state, connections, variables
 from catalog.plugins.dashboard.access import HiddenDags, ReadableDags
 from catalog.plugins.dashboard.airflow_state import Schedule
 from catalog.plugins.dashboard.rendering import Page
@@ -102,7 +102,7 @@ def index(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HT
     schedules: dict[str, Schedule] | None = None
     with page.part("Airflow's database"):
         schedules = airflow_state.schedules(session, readable)
-    with page.part("the catalog database"), sources.database(CATALOG_DB) as connection:
+    with page.part("the catalog database"), connections.database(CATALOG_DB) as connection:
         everything = [one for one in all_sources() if hidden.isdisjoint(dag_ids(one.declaration))]
         records, fresh = counts.records(connection), loads.freshness(connection, everything, page.now)
         newest = loads.last_loads(connection, everything)
@@ -158,7 +158,7 @@ def provider(
     own = [source for source in all_sources() if source.provider == name]
     with page.part("Airflow's database"):
         schedules = airflow_state.schedules(session, readable)
-    with page.part("the catalog database"), sources.database(CATALOG_DB) as connection:
+    with page.part("the catalog database"), connections.database(CATALOG_DB) as connection:
         records, fresh = counts.records(connection), loads.freshness(connection, own, page.now)
         metrics, gone = popularity.metrics(connection), links.newest(connection, own)
         for source in own:
@@ -198,7 +198,7 @@ def _key(page: Page, cls: type[Provider]) -> str:
         return ""
     present = None
     with page.part(cls.key.variable):
-        present = sources.is_set(cls.key.variable)
+        present = variables.is_set(cls.key.variable)
     return "unknown" if present is None else "set" if present else f"not set; get one at {cls.key.get_at}"
 
 
@@ -208,7 +208,7 @@ def _rejected(session: Session, provider: str, newest: list[Load]) -> list[Examp
     runs = airflow_state.runs(session, [(load.dag_id, load.run_id) for load in some])
     if not runs:
         return []
-    root, pulls = sources.storage(), []
+    root, pulls = variables.storage(), []
     for load in some:
         if run := runs.get((load.dag_id, load.run_id)):
             start, end = load.window_start, load.window_end

@@ -18,7 +18,7 @@ from catalog.monitoring import aliases, popularity, refreshes
 from catalog.monitoring.aliases import Live
 from catalog.monitoring.popularity import Popularity
 from catalog.monitoring.refreshes import Refreshed
-from catalog.plugins.dashboard import airflow_state, sources
+from catalog.plugins.dashboard import airflow_state, connections
 from catalog.plugins.dashboard.access import HiddenDags
 from catalog.plugins.dashboard.airflow_state import Run, Step
 from catalog.plugins.dashboard.rendering import Page
@@ -50,7 +50,7 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
     history: list[Refreshed] | None = None
     metrics: list[Popularity] | None = None
     last: Refreshed | None = None
-    with page.part("the catalog database"), sources.database(CATALOG_DB) as connection:
+    with page.part("the catalog database"), connections.database(CATALOG_DB) as connection:
         metrics = popularity.metrics(connection)
         history = [
             refresh
@@ -66,7 +66,7 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
         steps = {key: airflow_state.steps(session, runs[key]) for key in keys[:TIMELINES] if key in runs}
     live: Live | None = None
     with page.part("the search engine"):
-        live = aliases.live(sources.engine(), [media])
+        live = aliases.live(connections.engine(), [media])
     policy = None
     with page.part(TAG_POLICY.name):
         policy = policy_from(page.value_of(TAG_POLICY))
@@ -121,10 +121,10 @@ def policy(
     except (Fatal, Malformed) as error:
         problem = str(error)
     with page.part("the search engine"):
-        built = built_with(Indexes(sources.engine(), patience=0).live_meta(media))
+        built = built_with(Indexes(connections.engine(), patience=0).live_meta(media))
         old = built or DEFAULT
     if new and old:
-        with page.part("the API database"), sources.database(API_DB) as api:
+        with page.part("the API database"), connections.database(API_DB) as api:
             diff = policy_diff.compare(policy_diff.sample(api, media, rows), old, new)
     return page.render(
         "policy.html",

@@ -19,7 +19,8 @@ from catalog.core.dashboard_paths import record_page, refresh_page
 from catalog.core.dates import utc
 from catalog.core.media import SHOWN, MediaType
 from catalog.core.setting import Setting
-from catalog.plugins.dashboard import sources
+from catalog.plugins.airflow_address import base_path
+from catalog.plugins.dashboard import errors, variables
 from catalog.plugins.dashboard.charts import bars, span
 
 T = TypeVar("T")
@@ -58,11 +59,11 @@ class Page:
         try:
             yield
         except Exception as error:
-            self.problems.append(f"{name}: {sources.explained(name, error)}")
+            self.problems.append(f"{name}: {errors.explained(name, error)}")
 
     def value_of(self, setting: Setting[T]) -> T:
         """Return the value of a Variable; its malformed entries are problems. Raises Malformed."""
-        return sources.value_of(setting, self.problems)
+        return variables.value_of(setting, self.problems)
 
     def render(
         self, template: str, status: int = 200, *, pictures: bool = False, **values: Any
@@ -75,7 +76,7 @@ class Page:
             pictures: Allow images of other hosts, over https.
             values: Values for the template.
         """
-        airflow = sources.base_path()
+        airflow = base_path()
         html = templates.get_template(template).render(
             problems=self.problems,
             now=self.now,

@@ -49,7 +49,7 @@ def test_what_libpq_does_not_know_is_named_and_no_field_is_replaced(caplog):
     assert "iam" not in found
 
 
-@pytest.mark.parametrize("file", ["dags/common/connections.py", "plugins/dashboard/sources.py"])
+@pytest.mark.parametrize("file", ["dags/common/connections.py", "plugins/dashboard/connections.py"])
 def test_both_places_that_connect_use_it(file):
     text = (Path(__file__).parents[2] / file).read_text()
     assert re.search(
