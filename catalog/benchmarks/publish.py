@@ -19,7 +19,7 @@ from upath import UPath
 from catalog.benchmarks._servers import postgres
 from catalog.data_refresh.search.normal_form import normal_form
 from catalog.database import sample_data, schema
-from catalog.publishing import part_states, parts, versions, writing
+from catalog.publishing import new_version, part_states, parts, versions, writing
 from catalog.publishing.part_writer import query
 from catalog.publishing.sensitive import Sensitive
 
@@ -64,7 +64,7 @@ def main() -> None:
                 with ProcessPoolExecutor(1, context) as pool:
                     seconds, sent = pool.submit(copy, dsn).result()
                 best_copy = min(best_copy, seconds)
-                version = versions.begin(
+                version = new_version.begin(
                     connection,
                     UPath(root),
                     f"run {turn}",

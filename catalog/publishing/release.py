@@ -15,7 +15,7 @@ from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.core.settings import CATALOG_DB
 from catalog.core.wording import join_first
-from catalog.publishing import changes, manifest, part_states, versions
+from catalog.publishing import changes, manifest, new_version, ownership, part_states, run_version, versions
 from catalog.publishing.card import card
 from catalog.publishing.croissant import croissant
 from catalog.publishing.files import File
@@ -66,8 +66,8 @@ def compare_with_newest(connection: Connection, root: UPath, version: Version) -
     """
     if version.stage == "published":
         return msgspec.convert(version.changes, Changes) if version.changes else None
-    with versions.at_work(connection, version.number):
-        versions.working(connection, root, version.run_id)  # its folder has not been deleted meanwhile
+    with new_version.at_work(connection, version.number):
+        run_version.working(connection, root, version.run_id)  # its folder has not been deleted meanwhile
         files = part_states.files_of(connection, version)
         folder = root / version_folder(version.number)
         if wrong := _wrong_files(folder, files, None):
@@ -116,7 +116,7 @@ def publish(
     """
     with connection.transaction():
         # From here to the end, nobody else writes this version or abandons it.
-        held = versions.held(connection, root, version)
+        held = run_version.held(connection, root, version)
         if held.stage == "published":
             _require_published(root, held.number, held.token)
             if held.summary is None:
@@ -127,7 +127,7 @@ def publish(
         compared = msgspec.convert(held.changes, Changes) if held.changes else None
         wrong = _wrong_files(root / version_folder(held.number), files, compared)
         if not wrong:
-            versions.require_own(connection, root, successor=successor)
+            ownership.require_own(connection, root, successor=successor)
             return _write_release(connection, root, held, files, compared, accept_shrinkage, accept_only)
     raise _forgotten(connection, root, version, wrong)
 
@@ -135,7 +135,7 @@ def publish(
 def _forgotten(connection: Connection, root: UPath, version: Version, wrong: list[str]) -> Retry:
     """Let parts with one of these files count as not written; return the error that says so."""
     with connection.transaction():
-        held = versions.held(connection, root, version)
+        held = run_version.held(connection, root, version)
         if held.stage == "writing":
             part_states.forget(connection, held, wrong)
     return Retry(

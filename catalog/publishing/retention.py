@@ -6,7 +6,7 @@ from psycopg import sql
 from upath import UPath
 
 from catalog.core.session import Connection
-from catalog.publishing import versions
+from catalog.publishing import ownership, versions
 from catalog.publishing.release import newest
 from catalog.publishing.storage import delete_version, mark_of, versions_in
 
@@ -34,7 +34,7 @@ def delete_old(connection: Connection, root: UPath, keep: int) -> list[int]:
     pointer = newest(root)
     if pointer is None:
         return []
-    if not versions.is_own(connection, pointer.token):
+    if not ownership.is_own(connection, pointer.token):
         log.warning("nothing is deleted: another catalog has published version %s", pointer.version)
         return []
     query = sql.SQL("select number, stage, token::text, {} from dataset_version")

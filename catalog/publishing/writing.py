@@ -13,7 +13,7 @@ from upath import UPath
 from catalog.core.errors import Interrupted
 from catalog.core.media import MediaType
 from catalog.core.session import Connection, settle
-from catalog.publishing import part_states, versions
+from catalog.publishing import new_version, part_states
 from catalog.publishing.arrow_session import connect, conninfo_of, read_in
 from catalog.publishing.files import Written
 from catalog.publishing.part_writer import PartWriter
@@ -74,7 +74,7 @@ def write_parts(
     conninfo = conninfo_of(holder)
     # Arrow's is opened first: it locks the tables before the snapshot is taken, and a password may expire.
     with ExitStack() as stack:
-        stack.enter_context(versions.at_work(control, number))
+        stack.enter_context(new_version.at_work(control, number))
         arrow = stack.enter_context(closing(connect(conninfo)))
         second = stack.enter_context(psycopg.connect(conninfo, autocommit=True))
         settle(second)

@@ -9,7 +9,7 @@ import psycopg
 import pyarrow.parquet as pq
 from upath import UPath
 
-from catalog.publishing import parts, release, retention, versions, writing
+from catalog.publishing import new_version, parts, release, retention, run_version, writing
 from catalog.publishing.columns import columns
 
 
@@ -35,7 +35,7 @@ class Publisher:
 
     def begin(self, run="run", **options):
         with self.connected() as connection:
-            return versions.begin(
+            return new_version.begin(
                 connection,
                 self.root,
                 run,
@@ -46,17 +46,17 @@ class Publisher:
 
     def write(self, run="run", **options):
         with self.connected() as control, self.connected() as holder:
-            number = versions.working(control, self.root, run).number
+            number = run_version.working(control, self.root, run).number
             return writing.write_parts(control, holder, self.root, number, **options)
 
     def compare(self, run="run"):
         with self.connected() as connection:
-            version = versions.working(connection, self.root, run)
+            version = run_version.working(connection, self.root, run)
             return release.compare_with_newest(connection, self.root, version)
 
     def publish(self, run="run", **options):
         with self.connected() as connection:
-            version = versions.working(connection, self.root, run)
+            version = run_version.working(connection, self.root, run)
             return release.publish(connection, self.root, version, **options)
 
     def delete_old(self, keep=3):

@@ -15,7 +15,16 @@ from psycopg import sql
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.core.licenses import PATH_BY_PAIR
-from catalog.publishing import changes, manifest, part_states, release, storage, versions
+from catalog.publishing import (
+    changes,
+    manifest,
+    new_version,
+    part_states,
+    release,
+    run_version,
+    storage,
+    versions,
+)
 from catalog.publishing.files import Written
 from catalog.publishing.paths import POINTER
 from catalog.tests.database.media import fill, killed_until_done
@@ -425,7 +434,7 @@ def test_a_stale_attempt_changes_nothing(catalog, publisher):
     publisher.begin()
     publisher.write()
     with publisher.connected() as connection:
-        stale = versions.working(connection, publisher.root, "run")
+        stale = run_version.working(connection, publisher.root, "run")
         wanted = publisher.publish()
         Path(publisher.root.path, "v1", "image", "later.parquet").write_bytes(b"")
         before = publisher.files()
@@ -938,7 +947,7 @@ def test_a_folder_that_cannot_be_deleted_stops_no_version(catalog, publisher, mo
         raise PermissionError("no right to delete")
 
     with monkeypatch.context() as patch:
-        patch.setattr(versions, "delete_version", forbidden)
+        patch.setattr(new_version, "delete_version", forbidden)
         publisher.begin("two")
     assert "version 1, which was given up, could not be deleted: no right to delete" in caplog.text
     assert stages(catalog) == {1: "abandoned", 2: "writing"}
