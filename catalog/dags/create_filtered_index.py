@@ -36,10 +36,10 @@ from catalog.dags.groups.indexing import (
 from catalog.dags.groups.refreshes import begin_refresh, current_refresh, note_index, refuse_lost_decisions
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
-from catalog.data_refresh.decisions import EVER
 from catalog.data_refresh.refresh import Plan
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.sensitive import digest_of
+from catalog.moderation.decisions import EVER
 
 DOC = """
 {about}
@@ -74,7 +74,7 @@ def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
 
 
 def _plan(media_type: MediaType, params: Mapping[str, Any], number: int) -> Plan:
-    from catalog.data_refresh.search.moderation import moderation_moment
+    from catalog.moderation.decisions import moderation_moment
 
     engine, alias = indexes(), filtered_name(media_type)
     live = engine.resolve_alias(media_type)

@@ -41,7 +41,6 @@ from catalog.dags.groups.refreshes import current_refresh
 from catalog.dags.groups.tables import begin, build_indexes, copy_tables, promote_tables
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import wait_for_turn
-from catalog.data_refresh.decisions import lost
 from catalog.data_refresh.refresh import Plan
 from catalog.data_refresh.report import Checked, FilteredCounts, Report, incremental_report, refresh_report
 from catalog.data_refresh.search.identity import filtered_name
@@ -50,6 +49,7 @@ from catalog.data_refresh.tables.copy import TABLES
 from catalog.data_refresh.tables.preflight import preflight_tables
 from catalog.data_refresh.tables.progress import TableProgress
 from catalog.data_refresh.tables.promotion import drop_leftovers, leftovers
+from catalog.moderation.remembered import lost
 from catalog.notifications.message import escaped
 
 log = logging.getLogger(__name__)

@@ -80,7 +80,7 @@ def _promoted() -> list[MediaType]:
 
 def _counted(environment: Environment, alias: "Alias") -> int | None:
     """Return how many documents an alias had, less those that moderators may have deleted since."""
-    from catalog.data_refresh.search.moderation import number_deleted
+    from catalog.moderation.decisions import number_deleted
 
     if (counted := last_count(alias.uuid)) is None:
         return None

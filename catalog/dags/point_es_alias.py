@@ -29,10 +29,10 @@ from catalog.dags.groups.refreshes import (
 )
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
-from catalog.data_refresh.decisions import EVER
 from catalog.data_refresh.refresh import Plan
 from catalog.data_refresh.refresh_history import last_behind
 from catalog.data_refresh.search.identity import is_filtered
+from catalog.moderation.decisions import EVER
 
 log = logging.getLogger(__name__)
 _MEDIA = "|".join(MEDIA_TYPES)

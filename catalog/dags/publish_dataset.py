@@ -48,8 +48,10 @@ from catalog.dags.common.storage import dataset_storage
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify
-from catalog.data_refresh.decisions import EVER, KINDS, Decision, Remembered, refuse_lost, remember
 from catalog.data_refresh.search.sensitive import digest_of
+from catalog.moderation.decisions import all_decided
+from catalog.moderation.remembered import Remembered, refuse_lost, remember
+from catalog.moderation.tables import KINDS, Decision
 
 if TYPE_CHECKING:
     from catalog.publishing.versions import Version
@@ -66,7 +68,7 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
 
     Versions that were given up are deleted.
     """
-    from catalog.publishing import part_states, parts, versions
+    from catalog.publishing import new_version, part_states, parts, versions
 
     first_time, root = FirstTime(), dataset_storage()
     settings: dict[str, Any] = {
@@ -80,7 +82,7 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
             known = versions.newest_settings(catalog, root)
             _refuse_lost_decisions(known, _kinds(settings), media_types=_guarded(params))
             settings[versions.DECISIONS] = _remembered()
-        version = versions.begin(
+        version = new_version.begin(
             catalog,
             root,
             dag_run.run_id,
@@ -147,12 +149,12 @@ def _decisions(
 def write_parts(session: int, dag_run: DagRun = GIVEN) -> int:
     """Write parts, together with the other sessions; return the number of rows that this one has read."""
     from catalog.data_refresh.search.normal_form import normal_form
-    from catalog.publishing import versions, writing
+    from catalog.publishing import run_version, versions, writing
     from catalog.publishing.sensitive import Sensitive
 
     root, meter = dataset_storage(), Meter("rows")
     with catalog_connection(autocommit=True) as catalog, catalog_connection(autocommit=True) as holder:
-        version = versions.working(catalog, root, dag_run.run_id)
+        version = run_version.working(catalog, root, dag_run.run_id)
         if version.stage == "published":
             return 0
         versions.require_sensitive(version, value_of(DATASET_INCLUDE_SENSITIVE))
@@ -160,37 +162,22 @@ def write_parts(session: int, dag_run: DagRun = GIVEN) -> int:
         sensitive = None
         if not version.settings["include_sensitive"]:
             sensitive = Sensitive(unchanged_terms(version.settings[versions.TERMS]), normal_form)
-        applies = version.settings[versions.MODERATED]
+        moderated = {}
+        if version.settings[versions.MODERATED]:
+            with api_connection(autocommit=True) as api:
+                moderated = all_decided(api, _kinds(version.settings))
         rows = writing.write_parts(
             catalog,
             holder,
             root,
             version.number,
             sensitive=sensitive,
-            moderated=_moderated(_kinds(version.settings)) if applies else {},
+            moderated=moderated,
             should_stop=sigterm_flag(),
             progress=meter,
         )
     log.info("session %s has written %s rows", session, f"{rows:,}")
     return rows
-
-
-def _moderated(kinds: Sequence[Decision], since: datetime = EVER) -> dict[MediaType, frozenset[str]]:
-    """Return the identifiers of the records that moderators have deleted, or marked as mature.
-
-    Args:
-        kinds: Of decisions.
-        since: Only decisions that were made since then.
-    """
-    from catalog.data_refresh.search.moderation import decided
-
-    with api_connection(autocommit=True) as api:
-        return {
-            media_type: frozenset(
-                key for kind in kinds for keys in decided(api, kind, media_type, since) for key in keys
-            )
-            for media_type in MEDIA_TYPES
-        }
 
 
 def _kinds(settings: Mapping[str, Any]) -> Sequence[Decision]:
@@ -201,11 +188,11 @@ def _kinds(settings: Mapping[str, Any]) -> Sequence[Decision]:
 @task
 def compare_versions(dag_run: DagRun = GIVEN) -> dict[str, Any] | None:
     """Write the change set against the version before; return its numbers, or None without one before."""
-    from catalog.publishing import release, versions
+    from catalog.publishing import release, run_version
 
     root = dataset_storage()
     with catalog_connection(autocommit=True) as catalog:
-        found = release.compare_with_newest(catalog, root, versions.working(catalog, root, dag_run.run_id))
+        found = release.compare_with_newest(catalog, root, run_version.working(catalog, root, dag_run.run_id))
     return msgspec.to_builtins(found) if found else None
 
 
@@ -238,9 +225,9 @@ def _decided_since(version: "Version") -> bool:
     By the times of the decisions, or by their number, as the clock of the API may be wrong.
     """
     kinds = _kinds(version.settings)
-    if any(_moderated(kinds, version.begun_on).values()):
-        return True
     with api_connection(autocommit=True) as api:
+        if any(all_decided(api, kinds, version.begun_on).values()):
+            return True
         return any(
             now[kind].number > then.number
             for media_type, before in _decisions(version.settings, kinds).items()
@@ -252,11 +239,11 @@ def _decided_since(version: "Version") -> bool:
 @task
 def publish_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> dict[str, Any]:
     """Make the version the newest one, and return its numbers."""
-    from catalog.publishing import release, versions
+    from catalog.publishing import release, run_version, versions
 
     root = dataset_storage()
     with catalog_connection(autocommit=True) as catalog:
-        version = versions.working(catalog, root, dag_run.run_id)
+        version = run_version.working(catalog, root, dag_run.run_id)
         versions.require_sensitive(version, value_of(DATASET_INCLUDE_SENSITIVE))
         if version.stage != "published":
             _require_current(version, _guarded(params))

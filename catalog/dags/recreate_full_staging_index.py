@@ -50,7 +50,7 @@ ALIAS = r"^[a-z0-9][a-z0-9_-]{0,100}" + END
 @task
 def create_index(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> str:
     """Record the plan, once, and create the empty index."""
-    from catalog.data_refresh.search.moderation import moderation_moment
+    from catalog.moderation.decisions import moderation_moment
 
     def plan(number: int) -> Plan:
         media_type, engine = params["media_type"], indexes(STAGING_SEARCH)

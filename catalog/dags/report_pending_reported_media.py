@@ -17,7 +17,7 @@ from catalog.dags.common.context import GIVEN, DagRun, TaskInstance
 from catalog.dags.common.variables import environment
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import deliver
-from catalog.database.reports import pending_reports
+from catalog.moderation.reports import pending_reports
 from catalog.notifications.alerts import pending_media
 
 

@@ -42,6 +42,7 @@ MODULES = (
     "data_refresh.search.sensitive",
     "data_refresh.tables.sequences",
     "data_refresh.search.tag_policy",
+    "moderation.tables",
 )
 
 

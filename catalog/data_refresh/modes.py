@@ -13,12 +13,10 @@ from catalog.core.session import Connection
 from catalog.core.settings import API_DB, SEARCH
 from catalog.data_refresh import basis
 from catalog.data_refresh.basis import Basis
-from catalog.data_refresh.decisions import remember
 from catalog.data_refresh.refresh import Plan, Refresh
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.index_writes import changed_by_others
 from catalog.data_refresh.search.indexes import Indexes
-from catalog.data_refresh.search.moderation import moderation_moment
 from catalog.data_refresh.search.recount import recount
 from catalog.data_refresh.search.sensitive import digest_of
 from catalog.data_refresh.search.tag_policy import TagPolicy, policy_from
@@ -28,6 +26,8 @@ from catalog.data_refresh.tables.copy import TABLES
 from catalog.data_refresh.tables.marks import mark
 from catalog.data_refresh.tables.shape import shape
 from catalog.database.row_versions import horizon
+from catalog.moderation.decisions import moderation_moment
+from catalog.moderation.remembered import remember
 
 Wanted = Literal["auto", "incremental", "full"]
 MIN_CHANGES = 10_000  # records that may have changed in any case, unless none may

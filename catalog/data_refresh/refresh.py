@@ -15,9 +15,11 @@ from catalog.core.errors import Refused
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.data_refresh.basis import Basis, code
-from catalog.data_refresh.decisions import EVER, Decision, Remembered
 from catalog.data_refresh.search.identity import REMEDY
 from catalog.database.turns import Turn
+from catalog.moderation.decisions import EVER
+from catalog.moderation.remembered import Remembered
+from catalog.moderation.tables import Decision
 
 log = logging.getLogger(__name__)
 Stage = Literal["working", "tables", "promoted"]

@@ -7,8 +7,9 @@ import msgspec
 from catalog.core.media import MediaType
 from catalog.core.queries import value
 from catalog.core.session import Connection
-from catalog.data_refresh.decisions import Decision, Decisions, Remembered
 from catalog.data_refresh.refresh import Counted
+from catalog.moderation.remembered import Decisions, Remembered
+from catalog.moderation.tables import Decision
 
 
 def promoted(catalog: Connection) -> set[str]:

@@ -32,7 +32,6 @@ from catalog.dags.groups.indexing import (
 )
 from catalog.dags.groups.refreshes import begin_refresh, current_refresh, is_complete, note_index, reach
 from catalog.dags.operators.slack import notify
-from catalog.data_refresh.decisions import EVER
 from catalog.data_refresh.refresh import Copy, Plan, Refresh
 from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.identity import (
@@ -42,6 +41,7 @@ from catalog.data_refresh.search.identity import (
     is_stray,
     preflight_prefix,
 )
+from catalog.moderation.decisions import EVER
 
 log = logging.getLogger(__name__)
 _ORIGIN = r"^[a-z0-9][a-z0-9_-]{0,199}" + END

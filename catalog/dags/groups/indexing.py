@@ -40,7 +40,6 @@ from catalog.dags.groups.refreshes import (
     removed_by_checks,
 )
 from catalog.dags.operators.turns import holding_turn
-from catalog.data_refresh.decisions import EVER
 from catalog.data_refresh.refresh import Refresh
 from catalog.data_refresh.refresh_history import promoted
 from catalog.data_refresh.report import Checked
@@ -48,6 +47,7 @@ from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.mapping import SHARDS
 from catalog.data_refresh.search.tag_policy import TagPolicy, policy_from
+from catalog.moderation.decisions import EVER
 
 if TYPE_CHECKING:
     from catalog.data_refresh.search.indexes import Indexes

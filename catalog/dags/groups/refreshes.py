@@ -12,8 +12,8 @@ from catalog.dags.operators.turns import current_turn
 from catalog.data_refresh import refresh as refreshes
 from catalog.data_refresh import refresh_history, removals
 from catalog.data_refresh.basis import record
-from catalog.data_refresh.decisions import refuse_lost
 from catalog.data_refresh.refresh import Counted, CreatedIndex, Plan, Refresh, Stage
+from catalog.moderation.remembered import refuse_lost
 
 log = logging.getLogger(__name__)
 REMEDY: dict[Stage, str] = {

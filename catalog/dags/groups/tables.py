@@ -37,7 +37,6 @@ from catalog.dags.groups.refreshes import (
     replan,
 )
 from catalog.dags.operators.turns import holding_turn
-from catalog.data_refresh.decisions import refuse_lost
 from catalog.data_refresh.refresh import Plan, Refresh
 from catalog.data_refresh.refresh_history import last_decisions
 from catalog.data_refresh.tables import progress
@@ -53,6 +52,7 @@ from catalog.data_refresh.tables.ranges import sessions
 from catalog.data_refresh.tables.shape import check_shape
 from catalog.data_refresh.tables.shrinkage import refuse_shrinkage, shrinkage
 from catalog.database.estimates import analyzed_rows
+from catalog.moderation.remembered import refuse_lost
 
 log = logging.getLogger(__name__)
 SESSION = "session {{ task.op_kwargs.session }}"

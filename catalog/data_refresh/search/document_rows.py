@@ -17,7 +17,7 @@ from catalog.core.session import Connection
 from catalog.data_refresh.search.bulk import Rejection, delete_action, index_action
 from catalog.data_refresh.search.documents import COLUMNS, MediaRow, Unreadable, document
 from catalog.data_refresh.search.tag_policy import TagFilter, TagPolicy
-from catalog.data_refresh.tables.columns import moderated_name
+from catalog.moderation.tables import moderated_name
 
 CHUNK = 2_000  # rows per query, and documents per bulk call
 

@@ -20,7 +20,7 @@ from catalog.data_refresh.search.client import complete_answer
 from catalog.data_refresh.search.document_rows import CHUNK, DocumentRows
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.tag_policy import TagPolicy
-from catalog.data_refresh.tables.columns import moderated_name
+from catalog.moderation.tables import moderated_name
 
 MOST = 100_000  # documents that are compared; moderators write fewer between two refreshes
 # The engine does not return the first; moderators change the second, and `moderation.follow` verifies it.

@@ -1,4 +1,4 @@
-"""Decisions of moderators during a refresh: read from the API database, applied to the index, verified.
+"""Decisions of moderators are applied to an index, and it is verified that none is missing.
 
 Rows are copied and documents created hours before they are searched. A record that is deleted or marked as
 mature in between is unchanged in the new index.
@@ -6,68 +6,22 @@ mature in between is unchanged in the new index.
 
 import logging
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from psycopg import sql
 
 from catalog.core.errors import Fatal, Retry
 from catalog.core.media import MediaType
-from catalog.core.queries import value
 from catalog.core.session import Connection
-from catalog.data_refresh.decisions import EVER, Decision, made_since
 from catalog.data_refresh.search.bulk import BulkSender, delete_action, update_action
 from catalog.data_refresh.search.documents import says_mature
 from catalog.data_refresh.search.indexes import Indexes
-from catalog.data_refresh.tables.columns import moderated_name
+from catalog.moderation.decisions import BATCH, decided
+from catalog.moderation.tables import moderated_name
 
 log = logging.getLogger(__name__)
-MARGIN = timedelta(hours=1)
-BATCH = 2_000  # decisions
 PASSES = 5  # over all decisions, until none is left
 _MATURE = {"term": {"mature": True}}
-
-
-def moderation_moment(api: Connection) -> datetime:
-    """Return the time from which decisions count; it is recorded once, before the first row is copied.
-
-    It is the start of the oldest visible transaction, by the database's clock, minus one hour. A decision has
-    the time of the application's clock, which may be wrong, and becomes visible when its transaction commits,
-    which may be much later.
-    """
-    moment: datetime = value(
-        api,
-        "select least(clock_timestamp(), min(xact_start)) - %s from pg_stat_activity "
-        "where datname = current_database()",
-        [MARGIN],
-    )
-    return moment
-
-
-def decided(
-    api: Connection, kind: Decision, media_type: MediaType, since: datetime = EVER
-) -> Iterator[list[str]]:
-    """Yield batches of identifiers of records that moderators have deleted, or marked as mature.
-
-    Args:
-        api: Connection to the API database.
-        kind: Kind of the decision.
-        media_type: Media type of the records.
-        since: Result of `moderation_moment`; see `made_since`.
-    """
-    query = sql.SQL(
-        "select identifier from {} where {} and (%s::uuid is null or identifier > %s) "
-        "order by identifier limit %s"
-    ).format(sql.Identifier("public", moderated_name(kind, media_type)), made_since(since))
-    last = None
-    while batch := [row[0] for row in api.execute(query, [last, last, BATCH])]:
-        yield [str(key) for key in batch]
-        last = batch[-1]
-
-
-def number_deleted(api: Connection, media_type: MediaType, since: datetime) -> int:
-    """Return how many records moderators have deleted; see `decided`."""
-    table = sql.Identifier("public", moderated_name("deleted", media_type))
-    return int(value(api, sql.SQL("select count(*) from {} where {}").format(table, made_since(since))))
 
 
 def follow(

@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.data_refresh.decisions import EVER
 from catalog.data_refresh.search.indexes import Indexes
-from catalog.data_refresh.search.moderation import number_deleted
+from catalog.moderation.decisions import EVER, number_deleted
 
 
 class Recount(NamedTuple):

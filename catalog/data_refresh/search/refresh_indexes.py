@@ -21,11 +21,12 @@ from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.index_writes import Contents, contents_of
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.mapping import SHARDS, TERMS, index_body, index_meta
-from catalog.data_refresh.search.moderation import follow, number_deleted
+from catalog.data_refresh.search.moderation import follow
 from catalog.data_refresh.search.readiness import finalize
 from catalog.data_refresh.search.recount import Recount, recount
 from catalog.data_refresh.search.tag_policy import policy_from
 from catalog.data_refresh.tables.shrinkage import FILTERED, shrunken_alias, shrunken_index
+from catalog.moderation.decisions import number_deleted
 
 if TYPE_CHECKING:
     from catalog.data_refresh.search.changed_documents import Updated

@@ -6,9 +6,10 @@ from psycopg import sql
 
 from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import Column, catalog_name, key_of, moderated_name, qualified_name
+from catalog.data_refresh.tables.columns import Column, catalog_name, key_of, qualified_name
 from catalog.data_refresh.tables.references import keys_to, own_keys
 from catalog.data_refresh.tables.shape import Shape
+from catalog.moderation.tables import moderated_name
 
 
 def read_only(api: Connection) -> list[str]:

@@ -18,7 +18,6 @@ from catalog.data_refresh.tables.columns import (
     changes_name,
     equal_columns,
     key_of,
-    moderated_name,
     names,
     qualified_name,
     set_to_null,
@@ -34,6 +33,7 @@ from catalog.data_refresh.tables.shrinkage import (
     source_of,
     too_many_orphans,
 )
+from catalog.moderation.tables import moderated_name
 
 _SHORTEST = 40  # characters that a temporary value of a unique column may have
 COPIED_COMPLETELY = frozenset(KEYS)  # tables that are small and copied as a whole

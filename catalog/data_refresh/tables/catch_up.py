@@ -5,8 +5,9 @@ from psycopg import sql
 from catalog.core.queries import relation_exists
 from catalog.core.session import Connection
 from catalog.data_refresh.tables import progress
-from catalog.data_refresh.tables.columns import moderated_name, names, progress_name, temp_name
+from catalog.data_refresh.tables.columns import names, progress_name, temp_name
 from catalog.database.row_versions import horizon, written_since
+from catalog.moderation.tables import moderated_name
 
 
 def catch_up(api: Connection, table: str) -> int:

@@ -11,10 +11,11 @@ from psycopg import sql
 
 from catalog.core.queries import relation_exists, value
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import changes_name, moderated_name
+from catalog.data_refresh.tables.columns import changes_name
 from catalog.data_refresh.tables.key_groups import KeyComparison, copy_keys
 from catalog.data_refresh.tables.marks import Mark, written_by_others
 from catalog.database.row_versions import written_since
+from catalog.moderation.tables import moderated_name
 
 BATCH = 50_000  # keys
 NONE = sql.SQL("false")

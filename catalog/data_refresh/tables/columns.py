@@ -1,7 +1,6 @@
 """Columns, keys and names of the tables that a copy reads and writes."""
 
 from collections.abc import Iterable
-from typing import Literal
 
 import msgspec
 from psycopg import sql
@@ -117,11 +116,6 @@ def own_name(table: str) -> str:
 
 def changes_name(table: str) -> str:
     return f"temp_import_{table}_changes"
-
-
-def moderated_name(kind: Literal["deleted", "mature"], table: str) -> str:
-    """Return the name of the API's table of the records about which moderators have decided so."""
-    return f"api_{kind}{table}"
 
 
 def temporary_names(table: str) -> list[str]:

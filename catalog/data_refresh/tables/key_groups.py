@@ -11,8 +11,8 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.queries import execute, value
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import moderated_name
 from catalog.database.estimates import analyzed_rows
+from catalog.moderation.tables import moderated_name
 
 SIZE = 128  # keys of a group, about
 MIN_GROUPS, MAX_GROUPS = 1 << 12, 1 << 20  # groups

@@ -6,7 +6,8 @@ from uuid import UUID
 from psycopg import sql
 
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import Column, catalog_name, moderated_name, names, temp_name
+from catalog.data_refresh.tables.columns import Column, catalog_name, names, temp_name
+from catalog.moderation.tables import moderated_name
 
 CHUNK = 1 << 18  # bytes per write
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)

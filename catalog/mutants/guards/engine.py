@@ -2,7 +2,8 @@
 
 from catalog.mutants.guard import Guard
 
-DECISIONS, TEST_DECISIONS = "catalog/data_refresh/decisions.py", "data_refresh/test_decisions.py"
+DECISIONS = "catalog/moderation/decisions.py"
+REMEMBERED, TEST_DECISIONS = "catalog/moderation/remembered.py", "moderation/test_decisions.py"
 BULK, INDEXING, MODERATION, SEARCH = (
     "catalog/data_refresh/search/bulk.py",
     "catalog/data_refresh/search/indexing.py",
@@ -263,7 +264,7 @@ GUARDS = (
         name="moment-of-moderation",
         holds="A decision of a transaction that was already open is not missed.",
         row=35,
-        file=MODERATION,
+        file=DECISIONS,
         find="least(clock_timestamp(), min(xact_start))",
         replace="min(clock_timestamp())",
         tests=(f"{TEST_MODERATION}::test_the_moment",),
@@ -284,7 +285,7 @@ GUARDS = (
         name="decisions-that-are-others",
         holds="Decisions in the place of others are not taken for the same.",
         row=58,
-        file=DECISIONS,
+        file=REMEMBERED,
         find="    if loss_limits.lost_decisions(len(before.sample), sampled):\n",
         replace="    if False:\n",
         tests=(f"{TEST_DECISIONS}::test_others_in_their_place",),
@@ -293,7 +294,7 @@ GUARDS = (
         name="decisions-of-an-older-backup",
         holds="The newest decisions are missed, although they are few.",
         row=58,
-        file=DECISIONS,
+        file=REMEMBERED,
         find="    if missing >= loss_limits.FEW:\n",
         replace="    if not newest:\n",
         tests=(f"{TEST_DECISIONS}::test_an_older_backup_after_which_some_are_decided_again",),
@@ -302,7 +303,7 @@ GUARDS = (
         name="decisions-of-a-wrong-clock",
         holds="A decision with a time to come is not one of the newest, which it would be for long.",
         row=58,
-        file=DECISIONS,
+        file=REMEMBERED,
         find="(partition by {dated} order by",
         replace="(partition by {dated} is not null order by",
         tests=(f"{TEST_DECISIONS}::test_decisions_of_a_wrong_clock_are_remembered_beside_the_newest",),
@@ -311,7 +312,7 @@ GUARDS = (
         name="decisions-of-a-clock-that-is-wrong-now",
         holds="Decisions with a time to come are missed like the newest ones.",
         row=58,
-        file=DECISIONS,
+        file=REMEMBERED,
         find="                      where place <= {newest} order by",
         replace="                      where place <= {newest} and created_on < now() order by",
         tests=(f"{TEST_DECISIONS}::test_decisions_of_a_wrong_clock_are_remembered_beside_the_newest",),
@@ -341,7 +342,7 @@ GUARDS = (
         name="marked-records-may-be-deleted",
         holds="Marks that moderators raise to deletions are not missed.",
         row=58,
-        file=DECISIONS,
+        file=REMEMBERED,
         find=""""mature": ("mature", "deleted")}""",
         replace=""""mature": ("mature",)}""",
         tests=(f"{TEST_DECISIONS}::test_marked_records_may_be_deleted",),
@@ -396,8 +397,8 @@ GUARDS = (
         holds="A decision with a time to come does not explain a missing document in each refresh.",
         row=58,
         file=DECISIONS,
-        find="""(created_on >= {} and {})").format(moment, _PLAUSIBLE)""",
-        replace="""(created_on >= {} and {} is not null)").format(moment, _PLAUSIBLE)""",
+        find="""(created_on >= {} and {})").format(moment, PLAUSIBLE)""",
+        replace="""(created_on >= {} and {} is not null)").format(moment, PLAUSIBLE)""",
         tests=(
             f"{TEST_MODERATION}::test_documents_are_not_missing_because_of_decisions_of_a_wrong_clock",
             "dags/test_lost_decisions.py::test_decisions_since_a_version_was_begun",

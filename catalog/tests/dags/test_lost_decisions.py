@@ -11,12 +11,13 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh.decisions import KINDS, remember
 from catalog.data_refresh.refresh import begin, reach
 from catalog.data_refresh.tables.marks import create_marks, set_mark
+from catalog.moderation.remembered import remember
+from catalog.moderation.tables import KINDS
 from catalog.publishing import versions
-from catalog.tests.data_refresh.test_decisions import decide, forget
 from catalog.tests.data_refresh.test_refresh import plan, turn
+from catalog.tests.moderation.test_decisions import decide, forget
 
 pytestmark = [pytest.mark.airflow, pytest.mark.database]
 GONE = "the API's table api_matureimage has 0 records, it had 20"

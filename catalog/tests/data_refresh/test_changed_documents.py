@@ -8,9 +8,9 @@ from catalog.data_refresh.refresh import CreatedIndex, begin, note_index, read, 
 from catalog.data_refresh.search import changed_documents, document_rows
 from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.changed_documents import ChangedDocuments, count_documents
-from catalog.data_refresh.search.moderation import moderation_moment
 from catalog.data_refresh.search.refresh_indexes import RefreshIndexes
 from catalog.data_refresh.search.tag_policy import DEFAULT
+from catalog.moderation.decisions import moderation_moment
 from catalog.tests.data_refresh.indexes import keep, make
 from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair  # noqa: F401 - fixtures
 from catalog.tests.data_refresh.test_incremental import FIRST, LATER, NEW, Refreshes

@@ -8,7 +8,6 @@ import pytest
 from catalog.core.errors import Refused, Retry
 from catalog.data_refresh import modes
 from catalog.data_refresh.basis import record
-from catalog.data_refresh.decisions import EVER
 from catalog.data_refresh.refresh import CreatedIndex, begin, note_index, read
 from catalog.data_refresh.search import index_writes
 from catalog.data_refresh.search.bulk import BulkSender, update_action
@@ -16,6 +15,7 @@ from catalog.data_refresh.search.index_writes import contents_of, last_writes
 from catalog.data_refresh.search.moderation import follow
 from catalog.data_refresh.search.tag_policy import DEFAULT
 from catalog.data_refresh.tables.marks import create_marks, set_mark
+from catalog.moderation.decisions import EVER
 from catalog.tests.data_refresh.test_changed_documents import FILTERED, INDEX, INDEXES, Published
 from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair  # noqa: F401 - fixtures
 from catalog.tests.data_refresh.test_refresh import plan, turn

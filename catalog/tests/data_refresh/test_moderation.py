@@ -6,12 +6,12 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal, Retry
-from catalog.data_refresh.decisions import EVER
 from catalog.data_refresh.search import moderation
 from catalog.data_refresh.search.indexing import IdRange, RangeIndexer
-from catalog.data_refresh.search.moderation import decided, follow, moderation_moment, unmoderated
+from catalog.data_refresh.search.moderation import follow, unmoderated
 from catalog.data_refresh.search.recount import recount
 from catalog.data_refresh.search.tag_policy import DEFAULT
+from catalog.moderation.decisions import EVER, decided, moderation_moment
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.values import present
 

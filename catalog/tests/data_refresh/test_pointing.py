@@ -8,7 +8,6 @@ import pytest
 
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Refused
-from catalog.data_refresh.decisions import EVER, Remembered
 from catalog.data_refresh.refresh import Copy, Counted, CreatedIndex, begin, note_index, reach, read
 from catalog.data_refresh.refresh_history import (
     is_complete,
@@ -24,6 +23,8 @@ from catalog.data_refresh.search.recount import recount
 from catalog.data_refresh.search.refresh_indexes import RefreshIndexes
 from catalog.data_refresh.search.sensitive import digest_of
 from catalog.data_refresh.tables.shrinkage import shrunken_alias
+from catalog.moderation.decisions import EVER
+from catalog.moderation.remembered import Remembered
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.data_refresh.test_filtered import titled
 from catalog.tests.data_refresh.test_refresh import plan, turn

@@ -9,12 +9,12 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.session import SETTINGS
 from catalog.data_refresh.search.indexing import ranges
-from catalog.data_refresh.search.moderation import decided
 from catalog.data_refresh.tables import promotion
 from catalog.data_refresh.tables.copy import TableCopy
 from catalog.data_refresh.tables.index_building import build_indexes
 from catalog.data_refresh.tables.preflight import preflight_tables
 from catalog.data_refresh.tables.shape import shape
+from catalog.moderation.decisions import decided
 from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair, refresh
 
 __all__ = ["api_dsn", "filled", "pair"]

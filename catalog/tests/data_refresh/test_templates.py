@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh.search.moderation import BATCH
 from catalog.data_refresh.search.preflight import preflight_search
 from catalog.data_refresh.search.templates import WINDOW
+from catalog.moderation.decisions import BATCH
 from catalog.tests.data_refresh.indexes import make
 
 pytestmark = pytest.mark.enable_socket

@@ -3,7 +3,7 @@
 import pytest
 
 from catalog.database import sample_data
-from catalog.database.reports import pending_reports
+from catalog.moderation.reports import pending_reports
 from catalog.notifications.alerts import pending_media
 
 pytestmark = pytest.mark.database

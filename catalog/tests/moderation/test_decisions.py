@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal
-from catalog.data_refresh.decisions import Decision, Remembered, refuse_lost, remember
+from catalog.moderation.remembered import Remembered, refuse_lost, remember
+from catalog.moderation.tables import Decision
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 COLUMNS = {"deleted": "created_on, updated_on, identifier", "mature": "created_on, identifier"}

@@ -4,10 +4,8 @@ What moderators have deleted, or marked as mature, would be shown again after th
 restored from an older backup, or exchanged with that of another database. Their number tells only the first
 of these, and new decisions hide even that, so keys are remembered: of a sample, and of the newest ones.
 
-A decision has the time of the API's clock. A time more than a day to come was written by a clock that was
-wrong, and does not tell when the decision was made: it is not made since some moment, which it would be for
-years, and takes no place of the newest ones. It is remembered beside them, as the clock may be wrong since an
-hour ago. Less than a day may be a wrong time zone.
+A decision of a wrong clock (see `decisions.py`) takes no place of the newest ones. It is remembered beside
+them, as the clock may be wrong since an hour ago.
 
 A run that makes something live asks twice: at its beginning, for what the last one has remembered; and before
 the first of it becomes live, for the sample that it has remembered itself, as moderators may have taken back
@@ -16,8 +14,6 @@ what is gone; the next run is refused.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 import msgspec
 from psycopg import sql
@@ -27,17 +23,12 @@ from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.queries import value
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import moderated_name
+from catalog.moderation.decisions import PLAUSIBLE
+from catalog.moderation.tables import KINDS, Decision, moderated_name
 
-Decision = Literal["deleted", "mature"]
-KINDS: tuple[Decision, ...] = ("deleted", "mature")
 # The kinds of decisions by which a record stays hidden: one that is marked may be deleted later.
 _HIDING: Mapping[Decision, tuple[Decision, ...]] = {"deleted": ("deleted",), "mature": ("mature", "deleted")}
 SAMPLE = 200  # keys; of 5 % of all, more than 10 % of the sample are lost once in a thousand times
-# The time since which moderation counts for an index that may lack any decision.
-EVER = datetime(1970, 1, 1, tzinfo=UTC)
-AHEAD = timedelta(days=1)  # of the database's clock, up to which the time of a decision may be right
-_PLAUSIBLE = sql.SQL("created_on < now() + {}").format(AHEAD)
 NEWEST = 2 * loss_limits.FEW  # the loss of FEW is noticed; some may have been made again, or taken back
 
 
@@ -79,24 +70,13 @@ def remember(api: Connection, media_type: MediaType) -> dict[Decision, Remembere
     for kind in KINDS:
         statement = sql.SQL(query).format(
             table=_table(kind, media_type),
-            dated=_PLAUSIBLE,
+            dated=PLAUSIBLE,
             sample=sql.Literal(SAMPLE),
             newest=sql.Literal(NEWEST),
         )
         [row] = api.execute(statement).fetchall()
         found[kind] = Remembered(*row)
     return found
-
-
-def made_since(moment: datetime) -> sql.Composable:
-    """Return the condition that a decision was made at a moment or later, as far as its time tells.
-
-    Args:
-        moment: The moment; EVER for all decisions, whatever their time is.
-    """
-    if moment == EVER:
-        return sql.SQL("true")
-    return sql.SQL("(created_on >= {} and {})").format(moment, _PLAUSIBLE)
 
 
 def refuse_lost(

@@ -1,0 +1,1 @@
+"""What moderators of the API have decided about media, and what users have reported to them."""
