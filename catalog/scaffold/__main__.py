@@ -188,8 +188,7 @@ def main(
             say(line)
         raise CatalogError(
             f"{folder} is made, but no value of an item is the address or the name of a license, and none is "
-            "guessed: "
-            "every item is skipped. Map the license at the TODO of provider.py, then run "
+            "guessed: every item is skipped. Map the license at the TODO of provider.py, then run "
             f"./just expect {new.name}"
         )
     try:

@@ -15,6 +15,7 @@ from catalog.ingestion.values import size_in_bytes, width_and_height
 from catalog.scaffold.made_up import EACH
 
 Path = tuple[str | int, ...]
+Values = dict[Path, list[Json]]  # of all items, by path
 _SMALL = re.compile(r"thumb|preview|small|tiny|icon|medium|low", re.IGNORECASE)
 _LARGE = re.compile(r"original|full|large|high|max|download|best|hq", re.IGNORECASE)
 
@@ -93,16 +94,14 @@ def fields_of(items: list[Json], media: tuple[MediaType, ...]) -> Fields:
         items: Items of real responses.
         media: The media types that they describe.
     """
-    values: dict[Path, list[Json]] = {}
+    values: Values = {}
     wrapper, places = wrapper_of(items), largest(items)
     for item in items:
         for path, value in _leaves(item, places, depth=5 + len(wrapper)):
             values.setdefault(path, []).append(value)
     fields = Fields(wrapper=wrapper)
+    urls = {path: v for path, v in values.items() if _given(v) and all(map(_is_url, _given(v)))}
     fields.license = _first(values, "", lambda v: license_from_url(v) is not None)
-    urls = {
-        path: texts for path, texts in values.items() if all(map(_is_url, _given(texts))) and _given(texts)
-    }
     if fields.license:
         del urls[fields.license]
     else:
@@ -114,23 +113,16 @@ def fields_of(items: list[Json], media: tuple[MediaType, ...]) -> Fields:
         for path, at in places.items()
         if at is None and any(u[: len(path)] == path for u in fields.url.values())
     ]
-    pages = {path: texts for path, texts in urls.items() if path not in fields.url.values()}
-    others = {path: texts for path, texts in pages.items() if all(map(_extension, _given(texts)))}
-    pictures = (path for path, texts in others.items() if any(_extension(url) == "image" for url in texts))
-    fields.thumbnail = _first(pages, _SMALL.pattern) or next(pictures, None)
-    pages = {path: texts for path, texts in pages.items() if path not in others and path != fields.thumbnail}
-    fields.creator_url = _first(pages, _PEOPLE, any_key=True)
-    pages.pop(fields.creator_url or (), None)
-    fields.foreign_landing_url = _first(
-        pages, "landing|page|permalink|web|www|html|share|link|site|url|self|view"
+    _pages(fields, {path: v for path, v in urls.items() if path not in fields.url.values()})
+    fields.foreign_identifier = _identifier(
+        {
+            path: v
+            for path, v in values.items()
+            if path not in fields.url.values() and not (path in urls and any(map(_extension, _given(v))))
+        },
+        len(items),
+        wrapper,
     )
-    if fields.foreign_landing_url is None:
-        fields.foreign_landing_url = next(iter(pages), None)
-    no_file = {
-        path: v for path, v in values.items() if path not in urls or not any(map(_extension, _given(v)))
-    }
-    no_file = {path: v for path, v in no_file.items() if path not in fields.url.values()}
-    fields.foreign_identifier = _identifier(no_file, len(items), wrapper)
     texts = {
         path: v
         for path, v in values.items()
@@ -139,13 +131,7 @@ def fields_of(items: list[Json], media: tuple[MediaType, ...]) -> Fields:
     own = {path: v for path, v in texts.items() if _is_own(path)}
     fields.title = _first(own, "title|name|caption|label|headline", any_key=True, shallow=True)
     fields.creator = _creator(texts, fields.title)
-    numbers = {path: v for path, v in values.items() if _given(v) and all(map(_is_measure, _given(v)))}
-    fields.width, fields.height = _first(numbers, "width|w"), _first(numbers, "height|h")
-    if fields.width is None or fields.height is None:
-        fields.size = _first(values, "", lambda v: isinstance(width_and_height(v)[0], int))
-    fields.duration = _first(numbers, "duration|length|seconds|playtime|runtime")
-    others = {path: v for path, v in values.items() if path != fields.size}
-    fields.filesize = _first(others, "file_?size|bytes|size", lambda v: not isinstance(v, dict | list))
+    _measures(fields, values)
     _tags(fields, items)
     fields.medium = _first(
         texts,
@@ -154,6 +140,35 @@ def fields_of(items: list[Json], media: tuple[MediaType, ...]) -> Fields:
     )
     fields.meta_data = _rest(items, fields)
     return fields
+
+
+def _pages(fields: Fields, urls: Values) -> None:
+    """Guess the thumbnail, and the pages of the item and of its creator.
+
+    Args:
+        fields: The fields; these are set.
+        urls: Values that are addresses, but not those of the media files.
+    """
+    files = {path: v for path, v in urls.items() if all(map(_extension, _given(v)))}
+    pictures = (path for path, v in files.items() if any(_extension(url) == "image" for url in v))
+    fields.thumbnail = _first(urls, _SMALL.pattern) or next(pictures, None)
+    pages = {path: v for path, v in urls.items() if path not in files and path != fields.thumbnail}
+    fields.creator_url = _first(pages, _PEOPLE, any_key=True)
+    pages.pop(fields.creator_url or (), None)
+    fields.foreign_landing_url = _first(
+        pages, "landing|page|permalink|web|www|html|share|link|site|url|self|view"
+    ) or next(iter(pages), None)
+
+
+def _measures(fields: Fields, values: Values) -> None:
+    """Guess width and height, or the text that holds both, the duration and the size of the file."""
+    numbers = {path: v for path, v in values.items() if _given(v) and all(map(_is_measure, _given(v)))}
+    fields.width, fields.height = _first(numbers, "width|w"), _first(numbers, "height|h")
+    if fields.width is None or fields.height is None:
+        fields.size = _first(values, "", lambda v: isinstance(width_and_height(v)[0], int))
+    fields.duration = _first(numbers, "duration|length|seconds|playtime|runtime")
+    others = {path: v for path, v in values.items() if path != fields.size}
+    fields.filesize = _first(others, "file_?size|bytes|size", lambda v: not isinstance(v, dict | list))
 
 
 def wrapper_of(items: list[Json]) -> Path:
@@ -241,7 +256,7 @@ def _magnitude(file: JsonObject) -> tuple[float, float, int]:
     return pixels, measured("file_?size|bytes|size"), named
 
 
-def _license_name(fields: Fields, values: dict[Path, list[Json]]) -> None:
+def _license_name(fields: Fields, values: Values) -> None:
     """Guess where the name of the license is, and its version, if that is beside the name."""
     fields.license = _first(values, _RIGHTS, lambda v: license_from_name(v) is not None, any_key=True)
     if fields.license is None:
@@ -295,7 +310,7 @@ def _given(values: list[Json]) -> list[Json]:
 
 
 def _first(
-    values: dict[Path, list[Json]],
+    values: Values,
     pattern: str,
     accepts: Callable[[Json], bool] = lambda _: True,
     *,
@@ -348,7 +363,7 @@ def _extension(url: Json) -> MediaType | None:
     return next((medium for medium, known in EXTENSIONS.items() if extension in known), None)
 
 
-def _file(urls: dict[Path, list[Json]], medium: MediaType, values: dict[Path, list[Json]]) -> Path | None:
+def _file(urls: Values, medium: MediaType, values: Values) -> Path | None:
     """Return the path of the file's URL: by its extension, else by its key; large ones first."""
 
     def size(path: Path) -> tuple[int, float]:
@@ -369,7 +384,7 @@ def _file(urls: dict[Path, list[Json]], medium: MediaType, values: dict[Path, li
     return min(fitting, key=size, default=None)
 
 
-def _identifier(values: dict[Path, list[Json]], number: int, wrapper: Path) -> Path | None:
+def _identifier(values: Values, number: int, wrapper: Path) -> Path | None:
     """Return the path of a value that each item has, and no two share; an address only if nothing else is."""
 
     def depth(path: Path) -> int:
@@ -390,7 +405,7 @@ def _identifier(values: dict[Path, list[Json]], number: int, wrapper: Path) -> P
     )
 
 
-def _creator(texts: dict[Path, list[Json]], title: Path | None) -> Path | None:
+def _creator(texts: Values, title: Path | None) -> Path | None:
     people = {p: v for p, v in texts.items() if p != title and any(_fits(_PEOPLE, str(k)) for k in p)}
     return _first(people, "name|displayname|fullname|username|" + _PEOPLE) or next(iter(people), None)
 
