@@ -38,7 +38,8 @@ from catalog.dags.common.conf import check_conf
 from catalog.dags.common.context import state_of, task_states
 from catalog.dags.common.documentation import conf_example, conf_table
 from catalog.dags.common.retries import CatalogRetryPolicy
-from catalog.dags.common.variables import complain_of_parsing, environment, value_of, when_parsed
+from catalog.dags.common.settings import environment, when_parsed
+from catalog.dags.common.variables import complain_of_parsing, value_of
 from catalog.dags.operators.slack import alert_on_failure, alert_on_late_run, alert_on_run_failure
 from catalog.dags.operators.watcher import watch
 

@@ -258,6 +258,34 @@ def _report_full(
     return report
 
 
+def _form() -> dict[str, Param]:
+    return {
+        "mode": Param(
+            "auto",
+            type="string",
+            enum=["auto", "incremental", "full"],
+            title="Mode",
+            description_md="`incremental` applies only what has changed since the last refresh; `full` "
+            "copies everything. `auto` is incremental where that is possible, and reports why if it is "
+            "not.",
+        ),
+        "index_only": Param(
+            False,
+            type="boolean",
+            title="Rebuild index only",
+            description_md="Build new indexes from the live tables, for example after a change of "
+            "`TAG_POLICY`; copy nothing.",
+        ),
+        "accept_shrinkage": Param(
+            False,
+            type="boolean",
+            title="Accept far fewer records",
+            description_md="Promote even if far fewer records than before would be live, or hidden as "
+            "sensitive, or if many decisions of moderators are gone.",
+        ),
+    }
+
+
 def refresh_dag(media_type: MediaType) -> None:
     about = " ".join((__doc__ or "").split())
     with catalog_dag(
@@ -265,31 +293,7 @@ def refresh_dag(media_type: MediaType) -> None:
         "data_refresh",
         schedule="0 0 * * 1",
         doc=DOC.format(media_type=media_type, about=about).strip(),
-        params={
-            "mode": Param(
-                "auto",
-                type="string",
-                enum=["auto", "incremental", "full"],
-                title="Mode",
-                description_md="`incremental` applies only what has changed since the last refresh; `full` "
-                "copies everything. `auto` is incremental where that is possible, and reports why if it is "
-                "not.",
-            ),
-            "index_only": Param(
-                False,
-                type="boolean",
-                title="Rebuild index only",
-                description_md="Build new indexes from the live tables, for example after a change of "
-                "`TAG_POLICY`; copy nothing.",
-            ),
-            "accept_shrinkage": Param(
-                False,
-                type="boolean",
-                title="Accept far fewer records",
-                description_md="Promote even if far fewer records than before would be live, or hidden as "
-                "sensitive, or if many decisions of moderators are gone.",
-            ),
-        },
+        params=_form(),
         example={"index_only": True},
         media_types=(media_type,),
         max_active_tasks=64,

@@ -14,7 +14,7 @@ from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.settings import DJANGO_ADMIN_URL
 from catalog.dags.common.connections import api_connection
 from catalog.dags.common.context import GIVEN, DagRun, TaskInstance
-from catalog.dags.common.variables import environment
+from catalog.dags.common.settings import environment
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import deliver
 from catalog.moderation.reports import pending_reports

@@ -3,7 +3,7 @@
 from typing import Any
 
 from catalog.core.settings import AWS_RDS_CONN_ID, AWS_RDS_POKE_INTERVAL
-from catalog.dags.common.variables import environment
+from catalog.dags.common.settings import environment
 
 POKE = environment(AWS_RDS_POKE_INTERVAL)  # seconds
 

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from catalog.core.settings import CATALOG_COMMIT
-from catalog.dags.common.variables import environment
+from catalog.dags.common.settings import environment
 
 PACKAGE = Path(__file__).resolve().parents[2]
 _COMMIT = re.compile("[0-9a-f]{40}")

@@ -1,11 +1,10 @@
-"""Settings of tasks and DAG files: Airflow Variables and environment variables, read by their declaration.
+"""Settings of tasks: Airflow Variables, read by their declaration.
 
 A malformed setting does no further harm. Its default is used, an error in the log names it, and an alert is
 sent once a day until it is corrected. A setting without a possible default fails the task that needs it.
 """
 
 import logging
-import os
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TypeVar
@@ -14,10 +13,12 @@ from airflow.sdk import Variable, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from catalog.core.setting import Malformed, Setting
+from catalog.dags.common.settings import parse_problems
+from catalog.dags.operators.slack import send
+from catalog.notifications.alerts import malformed_setting
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-parse_problems: dict[str, str] = {}  # name → what was malformed when this process parsed a DAG file
 
 
 def value_of(setting: Setting[T]) -> T:
@@ -32,33 +33,6 @@ def value_of(setting: Setting[T]) -> T:
         raise AirflowFailException(f"{error} This task does not work without it.") from None
     if problem:
         alert_once_a_day(setting.name, problem)
-    return value
-
-
-def value_or_default(setting: Setting[T]) -> tuple[T, str | None]:
-    """Return the value of a Variable and what is malformed about it; for alerts, which must not fail."""
-    try:
-        return setting.decode(Variable.get(setting.name, default=None))
-    except Exception as error:  # the secrets backend is unavailable, the value cannot be decrypted, …
-        return setting.value, f"{setting.name} could not be read: {type(error).__name__}."
-
-
-def when_parsed(setting: Setting[T]) -> T:
-    """Return the value of a Variable while a DAG file is parsed; tasks report a malformed one later."""
-    return _noted(setting, *value_or_default(setting))
-
-
-def environment(setting: Setting[T]) -> T:
-    """Return the value of an environment variable; tasks report a malformed one later."""
-    return _noted(setting, *setting.decode(os.environ.get(setting.name)))
-
-
-def _noted(setting: Setting[T], value: T, problem: str | None) -> T:
-    if problem:
-        log.error("%s", problem)
-        parse_problems[setting.name] = problem
-    else:
-        parse_problems.pop(setting.name, None)
     return value
 
 
@@ -78,9 +52,6 @@ def complain_of_parsing() -> None:
 
 
 def _alert(name: str, problem: str) -> None:
-    from catalog.dags.operators.slack import send
-    from catalog.notifications.alerts import malformed_setting
-
     marker = f"malformed_setting_{name}"
     now = f"{datetime.now(UTC):%Y-%m-%d} {sha256(problem.encode()).hexdigest()[:12]}"
     if Variable.get(marker, default=None) == now:

@@ -30,8 +30,9 @@ from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.retries import hint
 from catalog.dags.common.sensitive_terms import sensitive_terms, unchanged_terms
+from catalog.dags.common.settings import environment
 from catalog.dags.common.state import TaskStateCheckpoint
-from catalog.dags.common.variables import environment, value_of
+from catalog.dags.common.variables import value_of
 from catalog.dags.groups.refreshes import (
     complete,
     current_refresh,

@@ -21,7 +21,7 @@ from catalog.core.settings import (
 )
 from catalog.core.wording import join_first
 from catalog.dags.common.secrets import mask
-from catalog.dags.common.variables import value_or_default
+from catalog.dags.common.settings import value_or_default
 from catalog.dags.operators.watcher import failed_tasks
 from catalog.notifications.alerts import run_problem, run_url, task_failure
 from catalog.notifications.delivery import connection_id, reason_not_to_send

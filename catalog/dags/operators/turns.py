@@ -17,7 +17,7 @@ from catalog.core.session import Connection
 from catalog.core.settings import DATA_REFRESH_POKE_INTERVAL
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import state_of
-from catalog.dags.common.variables import environment
+from catalog.dags.common.settings import environment
 from catalog.dags.dag_factory import REGISTRY
 from catalog.dags.operators.sensors import reschedule_sensor
 from catalog.database.turns import Turn, current, kept, take

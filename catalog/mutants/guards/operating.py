@@ -4,7 +4,7 @@ from catalog.mutants.guard import Guard
 
 VALUES, VARIABLES, SLACK = (
     "catalog/core/setting.py",
-    "catalog/dags/common/variables.py",
+    "catalog/dags/common/settings.py",
     "catalog/dags/operators/slack.py",
 )
 CONNECTIONS, LEASE = "catalog/core/connections.py", "catalog/ingestion/lease.py"

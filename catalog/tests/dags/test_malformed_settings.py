@@ -117,11 +117,11 @@ def test_one_bad_entry_affects_no_other():
 def test_every_dag_file_parses_whatever_is_set(monkeypatch, text):
     from airflow.dag_processing.dagbag import DagBag
 
-    from catalog.dags.common import variables
+    from catalog.dags.common import settings
     from catalog.tests.dags.test_dags import ROOT_DAGS
 
     value = {**TEXTS, **UNSET}[text].replace("\x00", "")
-    monkeypatch.setattr(variables, "parse_problems", {})
+    monkeypatch.setattr(settings, "parse_problems", {})
     for setting in TYPED:
         name = setting.name if setting.kind == "environment" else f"AIRFLOW_VAR_{setting.name}"
         monkeypatch.setenv(name, value)
@@ -130,7 +130,7 @@ def test_every_dag_file_parses_whatever_is_set(monkeypatch, text):
     assert len(bag.dags) > 15
     if text in TEXTS:
         assert {"CONFIGURATION_OVERRIDES", "CATCHUP_ENABLED", "DEFAULT_RETRY_COUNT"} <= set(
-            variables.parse_problems
+            settings.parse_problems
         )
 
 
