@@ -151,7 +151,7 @@ def point_alias(environment: str, params: Params = GIVEN) -> str:
     with hint("The alias is where it was."):
         if refresh.stage == "working":
             [(alias, index)] = refresh.plan.aliases.items()
-            # What was right may be so no longer.
+            # Index and alias may have changed since the first task has checked them.
             notes = _check(ENVIRONMENTS[environment], alias, index, params)
             open_for_search(refresh)
         make_live(refresh)

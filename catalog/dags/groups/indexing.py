@@ -283,7 +283,7 @@ def update_live_indexes(refresh: Refresh) -> dict[str, Any]:
     counts = {name: found.documents for name, found in contents.items()}
     state.clear()
     if updated.documents or any(plan.replaced.values()):
-        _note_indexes(refresh, counts)
+        _note_assets(refresh, counts)
     return {
         "documents": counts[plan.index],
         "filtered": counts[plan.filtered],
@@ -316,16 +316,18 @@ def make_live(refresh: Refresh) -> None:
                 if refresh.stage == "working":  # otherwise its tables are live, and indexes must follow
                     refuse_lost_decisions(refresh, api)
                 own.point_aliases(api)
-            if refresh.plan.since == EVER:  # of old decisions, others do not know which were applied just now
+            if refresh.plan.since == EVER:
+                # Old decisions, too, have been applied just now. Without a new count, the documents that they
+                # have deleted would be taken for lost.
                 for name in refresh.plan.aliases.values():
                     note_index(refresh, name, refresh.made(name).uuid, own.engine.count(name))
             complete(refresh)
     if refresh.plan.mode != "incremental":
         made = refresh.indexes
-        _note_indexes(refresh, {name: made[name].documents for name in refresh.plan.aliases.values()})
+        _note_assets(refresh, {name: made[name].documents for name in refresh.plan.aliases.values()})
 
 
-def _note_indexes(refresh: Refresh, documents: Mapping[str, int | None]) -> None:
+def _note_assets(refresh: Refresh, documents: Mapping[str, int | None]) -> None:
     """Note the indexes of a refresh as written.
 
     Args:

@@ -226,11 +226,7 @@ class _Table:
         leave_out_deleted(self._api, self._table)
         # The copy of audio sets is complete, that of media holds only the changed ones.
         among: LiteralString = "" if self._table in KEYS else "join {changes} c using (identifier)"
-        self._do(
-            """
-            create temporary table {deleted} (id bigint primary key) on commit drop
-            """
-        )
+        self._do("create temporary table {deleted} (id bigint primary key) on commit drop")
         self._do(
             """
             insert into {deleted}

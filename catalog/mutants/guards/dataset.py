@@ -5,9 +5,9 @@ from catalog.mutants.guard import Guard
 EXPORT = "publishing/test_export.py"
 LOST = "dags/test_lost_decisions.py"
 TESTS = "publishing/test_versions.py"
-VERSIONS, PART_STATES, RELEASE, LOSSES, RETENTION, CHANGES = (
+NEW_VERSION, OWNERSHIP, PART_STATES, RELEASE, LOSSES, RETENTION, CHANGES = (
     f"catalog/publishing/{name}.py"
-    for name in ("versions", "part_states", "release", "losses", "retention", "changes")
+    for name in ("new_version", "ownership", "part_states", "release", "losses", "retention", "changes")
 )
 
 GUARDS = (
@@ -123,7 +123,7 @@ GUARDS = (
         name="dataset-known-by-its-pointer",
         holds="A version whose pointer was written before a kill counts as published.",
         row=1,
-        file=VERSIONS,
+        file="catalog/publishing/run_version.py",
         find="    if mark is not None and mark.token == version.token:\n",
         replace="    if False:\n",
         tests=(f"{TESTS}::test_a_version_whose_pointer_was_written_is_published",),
@@ -132,7 +132,7 @@ GUARDS = (
         name="dataset-numbers-above-the-pointer",
         holds="After a restore of the database, a new version does not take the number of a published one.",
         row=1,
-        file=VERSIONS,
+        file=NEW_VERSION,
         find="    number = max(recorded, pointer.version if pointer else 0, *versions_in(root)) + 1\n",
         replace="    number = recorded + 1\n",
         tests=(f"{TESTS}::test_after_a_restore_nothing_that_is_published_is_touched",),
@@ -229,7 +229,7 @@ GUARDS = (
         name="dataset-folder-in-use",
         holds="The folder of a version that was given up stays while a session writes to it.",
         row=1,
-        file="catalog/publishing/new_version.py",
+        file=NEW_VERSION,
         find="        if value(connection, query, [_LOCK, number]) and mark_of(root, number) is None:\n",
         replace="        if mark_of(root, number) is None:\n",
         tests=("publishing/test_versions.py::test_a_folder_to_which_a_session_still_writes_stays",),
@@ -238,7 +238,7 @@ GUARDS = (
         name="dataset-given-up",
         holds="A new run deletes what versions that were given up have left on the disk.",
         row=23,
-        file="catalog/publishing/new_version.py",
+        file=NEW_VERSION,
         find="    _delete_abandoned(connection, root)\n",
         replace="",
         tests=("publishing/test_versions.py::test_a_run_that_a_newer_one_has_replaced_does_not_go_on",),
@@ -292,7 +292,7 @@ GUARDS = (
         name="dataset-of-this-run",
         holds="A run with the id of an earlier one writes a version of its own.",
         row=44,
-        file=VERSIONS,
+        file=NEW_VERSION,
         find="    if first:\n",
         replace="    if False:\n",
         tests=(f"{TESTS}::test_the_id_of_a_run_that_was_used_before",),
@@ -301,7 +301,7 @@ GUARDS = (
         name="dataset-of-one-catalog",
         holds="A version is not published where another catalog has published the newest one.",
         row=58,
-        file=VERSIONS,
+        file=OWNERSHIP,
         find="    if pointer is None or successor or is_own(connection, pointer.token):\n",
         replace="    if True:\n",
         tests=(f"{TESTS}::test_another_catalog_does_not_publish_to_the_same_folder",),
@@ -310,7 +310,7 @@ GUARDS = (
         name="dataset-of-a-dump",
         holds="A database that was restored from a dump elsewhere does not take over the folder.",
         row=58,
-        file=VERSIONS,
+        file=OWNERSHIP,
         find=' and p.transaction = p.xmin::text::bigint)"\n',
         replace=')"\n',
         tests=(f"{TESTS}::test_another_catalog_does_not_publish_to_the_same_folder",),

@@ -114,7 +114,10 @@ class Search(Counted):
             return client.get_json(ENDPOINT, {**params, "page": asked}, check=_check_of(cursor))
 
         body = ask()
-        short = _lacks_photos(body) and _lacks_photos(body := ask())
+        short = _lacks_photos(body)
+        if short:  # perhaps only this once
+            body = ask()
+            short = _lacks_photos(body)
         photos = items_at(body, "photos.photo")
         total, pages, number = (count_at(body, f"photos.{key}") for key in ("total", "pages", "page"))
         narrower = _narrower(params) if total > MAX_UNIQUE else []

@@ -33,6 +33,7 @@ from catalog.providers.nypl.mods import creator, listed, meta_data, text, topics
 API = "https://api.repo.nypl.org/api/v2/items"
 SIZES = "gvqwr"  # full size, then 2560, 1600, 760 and 300 pixels on the long side
 THUMBNAIL = "r"
+MAX_PAGES = 200  # of captures of one item
 
 
 def succeeded(body: Json) -> None:
@@ -61,9 +62,6 @@ def captures_of(body: Json) -> list[Raw]:
 def announced(body: Json) -> int | None:
     """Return the announced number of captures of an item, if there is one."""
     return as_count(text(dig(body, "nyplAPI", "response"), "numResults"))
-
-
-MAX_PAGES = 200  # of captures of one item
 
 
 class Nypl(Provider):

@@ -50,7 +50,7 @@ def halves(years: Years) -> list[Years]:
     return [(start, middle), (middle, end)] if start < middle else [(start, start), (end, end)]
 
 
-def asked(years: Years) -> JsonObject:
+def date_params(years: Years) -> JsonObject:
     """Return the search parameters of a range."""
     return {"date[from]": years[0], "date[to]": years[1]}
 
@@ -69,7 +69,7 @@ class Census:
 
     def count(self, years: Years | None = None) -> int:
         """Return the number of objects, in a range of years or in total. Raises Retry without a count."""
-        params = {**self._params, **(asked(years) if years else {}), "page[number]": 0, "page[size]": 1}
+        params = {**self._params, **(date_params(years) if years else {}), "page[number]": 0, "page[size]": 1}
         body = self._client.get_json(SEARCH, params, check=_counted)
         found = dig(body, "meta", "filters", "category")
         names = [dig(one, "value") for one in found] if isinstance(found, list) else []
@@ -78,8 +78,8 @@ class Census:
 
     def together(self, parts: Sequence[Years], counts: Sequence[int]) -> int:
         """Return the number of objects in adjacent ranges, counting those of shared years once."""
-        common = [(b, b) for (_, a), (b, _) in pairwise(parts) if a == b]
-        return sum(counts) - sum(map(self.count, common))
+        shared = [(start, start) for (_, end), (start, _) in pairwise(parts) if end == start]
+        return sum(counts) - sum(map(self.count, shared))
 
     def cut(self, years: Years, total: int) -> tuple[list[Years], int]:
         """Divide a range into ranges that the API returns completely, and count their objects.
@@ -110,7 +110,7 @@ class Census:
         cuts = [self.cut(years, total) for years in begin]
         outside = total - self.together(begin, [number for _, number in cuts])
         ranges = [years for found, _ in cuts for years in found]
-        rounds = [asked(years) for years in ranges]
+        rounds = [date_params(years) for years in ranges]
         if outside > 0:
             rest = {"outside": outside, "categories": sorted(self._categories), "ranges": ranges}
             rounds.append({"rest": rest})

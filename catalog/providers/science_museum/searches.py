@@ -26,8 +26,8 @@ from catalog.providers.science_museum.census import (
     TOTAL,
     Census,
     Years,
-    asked,
     categories_of,
+    date_params,
     halves,
     is_inside,
 )
@@ -91,7 +91,7 @@ class Searches(Counted):
         census, parts, page.next = Census(client, params), halves(years) if years else [], None
         number = census.count(years)
         if parts:
-            page.more_rounds = [asked(part) for part in parts]
+            page.more_rounds = [date_params(part) for part in parts]
             lost = number - census.together(parts, [census.count(part) for part in parts])
             if lost > 0:
                 page.withheld = f"{named(years)}: {lost:,} of {number:,} objects are in neither half"

@@ -85,7 +85,7 @@ def aliases(api_dsn, monkeypatch):
     monkeypatch.setattr(indexing, "indexes_of", lambda refresh: own)
     monkeypatch.setattr(indexing, "holding_turn", nullcontext)
     monkeypatch.setattr(indexing, "complete", lambda refresh: None)
-    monkeypatch.setattr(indexing, "_note_indexes", lambda refresh, documents: None)
+    monkeypatch.setattr(indexing, "_note_assets", lambda refresh, documents: None)
     monkeypatch.setattr(
         indexing, "database_connection", lambda name, **options: psycopg.connect(api_dsn, **options)
     )
