@@ -20,7 +20,7 @@ from catalog.monitoring.counts import Number
 from catalog.monitoring.finding import Finding
 from catalog.monitoring.loads import Freshness, Load
 from catalog.monitoring.sources import Source, all_sources
-from catalog.monitoring.summary import summarize
+from catalog.monitoring.summary import Summary, summarize
 
 NEWEST = 8  # loads
 HISTORY = 10  # loads of a provider
@@ -47,41 +47,51 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
         with known.part("Airflow's database", lambda _, error: type(error).__name__):
             failed = failed_runs.of_database(airflow, WAIT)
     findings = failed_runs.merged([*known.findings, *known.unread], failed)
-    aliases, last = known.live.aliases if known.live else [], known.newest and known.newest[:NEWEST]
     if as_json:
         print_json(
-            {
-                "engine_checked": engine_checked,
-                "airflow_checked": bool(airflow),
-                "findings": msgspec.to_builtins(findings),
-                "records": [
-                    {"media_type": media_type, "provider": provider, **_number_json(number)}
-                    for (media_type, provider), number in known.records.by_provider.items()
-                ]
-                if known.records
-                else None,
-                "newest_loads": last and [_load_json(source, load) for source, load in last],
-                "inserted_by_week": known.growth
-                and [{"week": week, "inserted": inserted} for week, inserted in known.growth],
-                "dataset": msgspec.to_builtins(known.dataset),
-                "aliases": msgspec.to_builtins(known.live.aliases) if known.live else None,
-            }
+            _status_json(known, findings, engine_checked=engine_checked, airflow_checked=bool(airflow))
         )
     else:
         _show_findings(findings, engine_checked=engine_checked, airflow_checked=bool(airflow))
-        if last is not None:
-            _show_loads(last)
-        if known.dataset:
-            records = " and ".join(f"{number:,} {media}" for media, number in known.dataset.records.items())
-            day = f"{utc(known.dataset.published_on):%Y-%m-%d}"
-            out.print(
-                f"dataset: version {known.dataset.number} of {day}, {records} records, "
-                f"as the catalog's table says; the files below {known.dataset.root} were not looked at"
-            )
-        for alias in aliases:
-            shown = f"{alias.documents:,} documents in {alias.index}" if alias.index else "no index yet"
-            out.print(f"{alias.name}: {alias.problem or shown}")
+        _show_what_is_there(known)
     raise typer.Exit(1 if any(one.severity == "error" for one in findings) else 0)
+
+
+def _status_json(
+    known: Summary, findings: list[Finding], *, engine_checked: bool, airflow_checked: bool
+) -> dict[str, Any]:
+    return {
+        "engine_checked": engine_checked,
+        "airflow_checked": airflow_checked,
+        "findings": msgspec.to_builtins(findings),
+        "records": [
+            {"media_type": media_type, "provider": provider, **_number_json(number)}
+            for (media_type, provider), number in known.records.by_provider.items()
+        ]
+        if known.records
+        else None,
+        "newest_loads": known.newest and [_load_json(source, load) for source, load in known.newest[:NEWEST]],
+        "inserted_by_week": known.growth
+        and [{"week": week, "inserted": inserted} for week, inserted in known.growth],
+        "dataset": msgspec.to_builtins(known.dataset),
+        "aliases": msgspec.to_builtins(known.live.aliases) if known.live else None,
+    }
+
+
+def _show_what_is_there(known: Summary) -> None:
+    """Show the newest loads, the version of the dataset, and the indexes that are searched."""
+    if known.newest is not None:
+        _show_loads(known.newest[:NEWEST])
+    if known.dataset:
+        records = " and ".join(f"{number:,} {media}" for media, number in known.dataset.records.items())
+        day = f"{utc(known.dataset.published_on):%Y-%m-%d}"
+        out.print(
+            f"dataset: version {known.dataset.number} of {day}, {records} records, "
+            f"as the catalog's table says; the files below {known.dataset.root} were not looked at"
+        )
+    for alias in known.live.aliases if known.live else ():
+        shown = f"{alias.documents:,} documents in {alias.index}" if alias.index else "no index yet"
+        out.print(f"{alias.name}: {alias.problem or shown}")
 
 
 def _show_findings(found: list[Finding], *, engine_checked: bool, airflow_checked: bool) -> None:

@@ -117,13 +117,7 @@ def client_for(
     transport: BaseAdapter | None = replay
     elsewhere = None
     if base_url is not None and replay is None:
-        host = host_of(_url_of(provider))
-        if not host:
-            raise Fatal(
-                f"{provider.name}: the host whose requests `base_url` replaces is unknown, because its pages "
-                "have no `url`; declare it in the paginator."
-            )
-        transport = elsewhere = BaseUrlTransport(host, base_url, private_hosts)
+        transport = elsewhere = _transport_to(base_url, provider, private_hosts)
     if record_to is not None:
         hidden = frozenset([provider.key.param] if provider.key else [])
         redact = Redactor(credentials.secrets() if credentials else ())
@@ -151,6 +145,19 @@ def client_for(
         private_hosts=private_hosts,
         blocking_statuses=provider.blocking_statuses,
     )
+
+
+def _transport_to(
+    base_url: str, provider: type[Provider], private_hosts: Collection[str]
+) -> BaseUrlTransport:
+    """Return the transport that sends the requests to the API elsewhere. Raises Fatal; see `client_for`."""
+    host = host_of(_url_of(provider))
+    if not host:
+        raise Fatal(
+            f"{provider.name}: the host whose requests `base_url` replaces is unknown, because its pages "
+            "have no `url`; declare it in the paginator."
+        )
+    return BaseUrlTransport(host, base_url, private_hosts)
 
 
 def _key_credentials(provider: type[Provider], key: Secret | None) -> Credentials | None:
