@@ -43,16 +43,17 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
         datetime.now(UTC),
     )
     failed: dict[tuple[str, str], Finding] = {}
+    airflow_checked = bool(airflow)
     if airflow:
         with known.part("Airflow's database", lambda _, error: type(error).__name__):
             failed = failed_runs.of_database(airflow, WAIT)
     findings = failed_runs.merged([*known.findings, *known.unread], failed)
     if as_json:
         print_json(
-            _status_json(known, findings, engine_checked=engine_checked, airflow_checked=bool(airflow))
+            _status_json(known, findings, engine_checked=engine_checked, airflow_checked=airflow_checked)
         )
     else:
-        _show_findings(findings, engine_checked=engine_checked, airflow_checked=bool(airflow))
+        _show_findings(findings, engine_checked=engine_checked, airflow_checked=airflow_checked)
         _show_what_is_there(known)
     raise typer.Exit(1 if any(one.severity == "error" for one in findings) else 0)
 

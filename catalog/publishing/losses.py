@@ -6,7 +6,7 @@ import msgspec
 
 from catalog.core import loss_limits
 from catalog.core.session import Connection
-from catalog.publishing import part_states, versions
+from catalog.publishing import part_counts, versions
 from catalog.publishing.manifest import Manifest
 
 
@@ -25,7 +25,7 @@ class Comparison(msgspec.Struct, frozen=True):
     left_out: Mapping[str, int] | None
     now: Manifest
     decided: Mapping[str, int]
-    terms: part_states.Terms | None = None
+    terms: part_counts.Terms | None = None
 
     @classmethod
     def of(
@@ -44,14 +44,14 @@ class Comparison(msgspec.Struct, frozen=True):
         """
         left_out: Mapping[str, int] = before.left_out
         if not left_out:
-            read = part_states.rows_read(connection, before.token)
+            read = part_counts.rows_read(connection, before.token)
             left_out = {m: number - before.rows.get(m, 0) for m, number in read.items()}
         known = version.settings.get(versions.DECISIONS, {})
         decided = {m: sum(kind["number"] for kind in kinds.values()) for m, kinds in known.items()}
         # A version that includes sensitive records has looked for no terms, and says nothing about a list.
-        terms = part_states.counted_terms(connection, version)
+        terms = part_counts.counted_terms(connection, version)
         if before.with_term:
-            terms = part_states.Terms(before.version, before.with_term, before.settings.get(versions.TERMS))
+            terms = part_counts.Terms(before.version, before.with_term, before.settings.get(versions.TERMS))
         return cls(before, left_out or None, now, decided, terms)
 
     def losses(self, accepted: str | None = None) -> list[str]:

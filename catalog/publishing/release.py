@@ -15,7 +15,16 @@ from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.core.settings import CATALOG_DB
 from catalog.core.wording import join_first
-from catalog.publishing import changes, manifest, new_version, ownership, part_states, run_version, versions
+from catalog.publishing import (
+    changes,
+    manifest,
+    new_version,
+    ownership,
+    part_counts,
+    part_states,
+    run_version,
+    versions,
+)
 from catalog.publishing.card import card
 from catalog.publishing.croissant import croissant
 from catalog.publishing.files import File
@@ -159,8 +168,8 @@ def _write_release(
     if (compared and (compared.snapshot_number, compared.against)) != wanted:
         raise Retry("the change set is of another state or version; clear compare_versions, then this task.")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    read = part_states.rows_read(connection, version.token)
-    with_term = part_states.with_term(connection, version.token)
+    read = part_counts.rows_read(connection, version.token)
+    with_term = part_counts.with_term(connection, version.token)
     made = manifest.make(version, files, compared, now, read, with_term)
     if not sum(made.rows.values()):
         raise Fatal(

@@ -21,6 +21,7 @@ from catalog.publishing.parts import Part
 from catalog.publishing.paths import version_folder
 from catalog.publishing.pipeline import Pipeline
 from catalog.publishing.sensitive import Sensitive
+from catalog.publishing.shared_snapshot import shared_snapshot
 
 log = logging.getLogger(__name__)
 _POLL = 0.5  # seconds between two looks at what other sessions write
@@ -78,7 +79,7 @@ def write_parts(
         arrow = stack.enter_context(closing(connect(conninfo)))
         second = stack.enter_context(psycopg.connect(conninfo, autocommit=True))
         settle(second)
-        snapshot_number, exported = stack.enter_context(part_states.shared_snapshot(control, holder, number))
+        snapshot_number, exported = stack.enter_context(shared_snapshot(control, holder, number))
         read_in(arrow, exported)
         pipeline = stack.enter_context(Pipeline())
         planned = part_states.parts_of(control, number)

@@ -52,7 +52,7 @@ GUARDS = (
         holds="A list of terms is compared with the last one that was counted, also after another version.",
         row=57,
         file=LOSSES,
-        find="        terms = part_states.counted_terms(connection, version)\n",
+        find="        terms = part_counts.counted_terms(connection, version)\n",
         replace="        terms = None\n",
         tests=(f"{EXPORT}::test_a_list_of_terms_is_compared_with_the_last_one_that_was_counted",),
     ),

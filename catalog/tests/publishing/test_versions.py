@@ -22,6 +22,7 @@ from catalog.publishing import (
     part_states,
     release,
     run_version,
+    shared_snapshot,
     storage,
     versions,
 )
@@ -173,7 +174,7 @@ def test_sessions_share_one_state(catalog, publisher):
     with (
         publisher.connected() as control,
         publisher.connected() as holder,
-        part_states.shared_snapshot(control, holder, 1) as (state, _),
+        shared_snapshot.shared_snapshot(control, holder, 1) as (state, _),
     ):
         catalog.execute("update image set title = 'later'")
         fill(catalog, 5, providers=("new",))
@@ -190,7 +191,7 @@ def test_a_part_of_another_state_is_not_recorded(catalog, publisher):
     fill(catalog, 100)
     publisher.begin()
     with publisher.connected() as control, publisher.connected() as holder:
-        with part_states.shared_snapshot(control, holder, 1) as (state, _):
+        with shared_snapshot.shared_snapshot(control, holder, 1) as (state, _):
             pass  # the snapshot ends here, but the session works on, as one does that was declared dead
         with control.transaction():
             part = part_states.parts_of(control, 1)[present(part_states.claim(control, 1, state))]
@@ -213,7 +214,7 @@ def test_parts_of_two_states_are_not_published(catalog, publisher):
 def test_a_snapshot_that_is_lost_too_often(catalog, publisher, monkeypatch):
     fill(catalog, 100)
     publisher.begin()
-    monkeypatch.setattr(part_states, "SNAPSHOTS", 2)
+    monkeypatch.setattr(shared_snapshot, "SNAPSHOTS", 2)
     for _ in range(2):
         with pytest.raises(Interrupted):
             publisher.write(should_stop=lambda: True)
@@ -321,7 +322,7 @@ def test_a_run_that_a_newer_one_has_replaced_does_not_go_on(catalog, publisher):
         publisher.connected() as control,
         publisher.connected() as holder,
         pytest.raises(Refused, match="deleted"),
-        part_states.shared_snapshot(control, holder, 1),
+        shared_snapshot.shared_snapshot(control, holder, 1),
     ):
         pass
 
