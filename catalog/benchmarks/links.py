@@ -28,12 +28,13 @@ from requests.adapters import HTTPAdapter
 from catalog.benchmarks._servers import postgres
 from catalog.core.session import Connection
 from catalog.database import schema
+from catalog.links.checker import Checker
 from catalog.links.conclude import conclude
 from catalog.links.pauses import Pauses, PauseTable
 from catalog.links.plan import Survey, plan
 from catalog.links.slots import SharedSlots
 from catalog.links.survey import check_links
-from catalog.links.web import Checker, Web
+from catalog.links.web import Web
 
 LINKS = int(os.environ.get("BENCH_LINKS", "200000"))
 HOSTS = int(os.environ.get("BENCH_HOSTS", "200"))

@@ -51,6 +51,7 @@ from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify_end
 from catalog.ingestion.user_agent import user_agent
 from catalog.links.answers import Verdict
+from catalog.links.checker import Checker
 from catalog.links.conclude import conclude
 from catalog.links.estimate import sample_size
 from catalog.links.pauses import Pauses, PauseTable
@@ -60,7 +61,7 @@ from catalog.links.report import lines, sentence
 from catalog.links.retention import forget
 from catalog.links.slots import SharedSlots
 from catalog.links.survey import check_links
-from catalog.links.web import Checker, Web
+from catalog.links.web import Web
 
 log = logging.getLogger(__name__)
 SENDER = "Link Check"

@@ -158,14 +158,15 @@ def _reading(api: Connection, upstream: Connection, table: str, live: Shape) -> 
                     f"column {column.name} of type {column.type} cannot be copied in binary form: use "
                     "another type"
                 )
-        elif problem := _castable(upstream, source, column):
+        elif problem := _cast_problem(upstream, source, column):
             problems.append(f"column {column.name}: {problem}: change its type")
     if "identifier" in key_of(table) and live["column"].get("identifier", {}).get("type") != "uuid":
         problems.append("column identifier is not a uuid: it is the key of media")
     return problems
 
 
-def _castable(upstream: Connection, source: str, column: Column) -> str | None:
+def _cast_problem(upstream: Connection, source: str, column: Column) -> str | None:
+    """Return why values of the catalog's column cannot have the type of the API's; None if they can."""
     query = sql.SQL("select {}::{} from {} limit 0").format(
         sql.Identifier(column.upstream or column.name), sql.SQL(column.type), sql.Identifier("public", source)
     )
@@ -188,6 +189,7 @@ def _sendable(api: Connection, table: str, column: str) -> bool:
 
 
 def _connections(api: Connection) -> list[str]:
+    """Check that the server has connections left for the tasks of a refresh."""
     query = """
         select current_setting('max_connections')::int
                - (select count(*) from pg_stat_activity where backend_type = 'client backend')
@@ -284,6 +286,8 @@ def _ids(api: Connection, upstream: Connection, table: str) -> list[str]:
 
 
 def _unlike(live: Shape, made: Shape) -> list[str]:
+    """Return what of a table could not be recreated, as far as a rehearsal tries it."""
+
     def tried(definition: Shape) -> Shape:
         kept = {kind: named for kind, named in definition.items() if kind not in _APART}
         if "index" in kept:

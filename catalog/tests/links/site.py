@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import msgspec
 
 from catalog.ingestion.rate import LocalThrottle, Rate
-from catalog.links.web import Checker, Web
+from catalog.links.checker import Checker
+from catalog.links.web import Web
 
 BEGIN = datetime(2025, 1, 6, 3, tzinfo=UTC)
 AGENT = "OpenMediaCatalog"

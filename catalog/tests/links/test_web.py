@@ -9,7 +9,8 @@ import requests
 
 from catalog.links import answers
 from catalog.links.answers import Verdict, judge
-from catalog.links.web import LONGEST_DELAY, Checker, Web, _reason
+from catalog.links.checker import LONGEST_DELAY, Checker
+from catalog.links.web import Web, _reason
 from catalog.tests.links.site import AGENT, CLOSED, MISSING, THERE, Clock, Reply, checker, site
 
 pytestmark = pytest.mark.enable_socket
