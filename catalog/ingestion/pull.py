@@ -84,11 +84,11 @@ class Pull:
         self.provider, self.client, self.parts = provider, client, parts
         self.run_id, self.window = run_id, window
         self._options, self._checkpoint = options or Options(), checkpoint or MemoryCheckpoint()
-        self._scope = Scope(provider, client, window, self._options)
         self._progress, self._fence, self._should_stop = progress, fence, should_stop
         self._writer = PageWriter(provider, client, parts, fence, probe)
         self._guard = LoopGuard(MAX_PAGES, provider.pages.own_params)
         self._advice = advice
+        self._scope = Scope(provider, client, window, self._options)
         self._state: State | None = None
         self._recognised: int | None = None  # index of the round whose records the writer recognises
         self._shortfalls: list[str] = []
