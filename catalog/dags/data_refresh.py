@@ -184,7 +184,6 @@ def delete_old(media_type: MediaType) -> list[str]:
 
 @task(trigger_rule="none_failed")
 def report_record_counts(
-    media_type: MediaType,
     copied: list[list[dict[str, Any]]],
     checked: dict[str, Any],
     filtered: dict[str, int],
@@ -333,7 +332,7 @@ def refresh_dag(media_type: MediaType) -> None:
             update_indexes.override(**documents)(),
             promote_indexes.override(**documents)(),
             delete_old(media_type),
-            report_record_counts(media_type, copied, checked, filtered),
+            report_record_counts(copied, checked, filtered),
         )
 
 

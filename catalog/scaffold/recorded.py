@@ -68,7 +68,7 @@ def requests_of(paths: Iterable[Path], endpoint: str) -> list[Recorded]:
     Raises:
         Refused: A recording cannot be read.
     """
-    found = (_recorded(path, endpoint) for path in paths)
+    found = (_recorded(path) for path in paths)
     return [
         Recorded(
             {**one.request.params, **_object(one.request.json)},
@@ -121,7 +121,7 @@ def _clean(value: Json, depth: int = 0) -> Json:
 
 
 def _files(path: Path, endpoint: str) -> list[Path]:
-    interactions = _recorded(path, endpoint)
+    interactions = _recorded(path)
     if interactions is None:
         return sorted(path.glob("*.json")) if path.is_dir() else [path]
     ours = [i for i in interactions if _same(i.request.url, endpoint)]
@@ -133,7 +133,7 @@ def _same(url: str, endpoint: str) -> bool:
     return url.rstrip("/") == endpoint.rstrip("/")
 
 
-def _recorded(path: Path, endpoint: str) -> list[Interaction] | None:
+def _recorded(path: Path) -> list[Interaction] | None:
     """Return the good responses of a recording in the order of their requests; None if it is not one."""
     recording = path / "recording.json" if path.is_dir() else path
     if recording.name != "recording.json" or not recording.is_file():

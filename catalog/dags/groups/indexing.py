@@ -321,7 +321,7 @@ def make_live(refresh: Refresh) -> None:
                 # have deleted would be taken for lost.
                 for name in refresh.plan.aliases.values():
                     note_index(refresh, name, refresh.made(name).uuid, own.engine.count(name))
-            complete(refresh)
+            complete()
     if refresh.plan.mode != "incremental":
         made = refresh.indexes
         _note_assets(refresh, {name: made[name].documents for name in refresh.plan.aliases.values()})

@@ -113,8 +113,8 @@ def replan(refresh: Refresh, plan: Plan) -> Refresh:
         return refreshes.replan(catalog, refresh, plan)
 
 
-def complete(refresh: Refresh) -> None:
-    """Record a refresh as promoted, with the state that the next one can continue."""
+def complete() -> None:
+    """Record the refresh of this run's turn as promoted, with the state that the next one can continue."""
     from catalog.data_refresh.modes import completed
 
     with catalog_connection(autocommit=True) as catalog:

@@ -84,7 +84,7 @@ def aliases(api_dsn, monkeypatch):
     own = SimpleNamespace(point_aliases=lambda api: moved.append("image"))
     monkeypatch.setattr(indexing, "indexes_of", lambda refresh: own)
     monkeypatch.setattr(indexing, "holding_turn", nullcontext)
-    monkeypatch.setattr(indexing, "complete", lambda refresh: None)
+    monkeypatch.setattr(indexing, "complete", lambda: None)
     monkeypatch.setattr(indexing, "_note_assets", lambda refresh, documents: None)
     monkeypatch.setattr(
         indexing, "database_connection", lambda name, **options: psycopg.connect(api_dsn, **options)
