@@ -77,6 +77,12 @@ def _switch(name: str, value: bool, meaning: str, strict: bool = False) -> Setti
     return _declare("Variable, JSON", name, shown, meaning, of=bool, value=value, strict=strict)
 
 
+def _number(name: str, value: int, meaning: str, *, least: int, most: int) -> Setting[int]:
+    """Declare a Variable with a whole number."""
+    of = Annotated[int, msgspec.Meta(ge=least, le=most)]
+    return _declare("Variable, JSON", name, None, meaning, of=of, value=value)
+
+
 def _connection(conn_id: str, shown: str, meaning: str) -> str:
     """Declare an Airflow connection, and return its id."""
     return _declare("connection", conn_id, shown, meaning).name
@@ -210,57 +216,37 @@ TAG_POLICY: Setting[dict[str, Any] | None] = _declare(
     of=dict[str, Any],
     strict=True,
 )
-DATA_REFRESH_INDEX_TASKS: Setting[int] = _declare(
-    "Variable, JSON",
-    "DATA_REFRESH_INDEX_TASKS",
-    None,
-    "tasks that fill an index, at most 64",
-    of=Annotated[int, msgspec.Meta(ge=1, le=64)],
-    value=8,
+DATA_REFRESH_INDEX_TASKS = _number(
+    "DATA_REFRESH_INDEX_TASKS", 8, "tasks that fill an index, at most 64", least=1, most=64
 )
-DATA_REFRESH_COPY_TASKS: Setting[int] = _declare(
-    "Variable, JSON",
+DATA_REFRESH_COPY_TASKS = _number(
     "DATA_REFRESH_COPY_TASKS",
-    None,
+    4,
     "tasks that copy a large table and create its indexes, at most 32",
-    of=Annotated[int, msgspec.Meta(ge=1, le=32)],
-    value=4,
+    least=1,
+    most=32,
 )
 DATA_REFRESH_LIMIT: Setting[int] = _declare(
     "Variable, JSON", "DATA_REFRESH_LIMIT", "`0`: all", "copy only this many rows", of=Count, value=0
 )
-DATA_REFRESH_FULL_AFTER_DAYS: Setting[int] = _declare(
-    "Variable, JSON",
+DATA_REFRESH_FULL_AFTER_DAYS = _number(
     "DATA_REFRESH_FULL_AFTER_DAYS",
-    None,
+    35,
     "age of the last full data refresh, in days, from which the mode `auto` chooses a full one",
-    of=Annotated[int, msgspec.Meta(ge=0, le=36_500)],
-    value=35,
+    least=0,
+    most=36_500,
 )
-DATA_REFRESH_MOST_CHANGED: Setting[int] = _declare(
-    "Variable, JSON",
+DATA_REFRESH_MOST_CHANGED = _number(
     "DATA_REFRESH_MOST_CHANGED",
-    None,
+    10,
     "percentage of records that may have changed for an incremental data refresh (10,000 records may in any "
     "case; `0`: none)",
-    of=Annotated[int, msgspec.Meta(ge=0, le=100)],
-    value=10,
+    least=0,
+    most=100,
 )
-DATASET_TASKS: Setting[int] = _declare(
-    "Variable, JSON",
-    "DATASET_TASKS",
-    None,
-    "tasks that write the dataset, at most 32",
-    of=Annotated[int, msgspec.Meta(ge=1, le=32)],
-    value=2,
-)
-DATASET_VERSIONS: Setting[int] = _declare(
-    "Variable, JSON",
-    "DATASET_VERSIONS",
-    None,
-    "versions of the dataset to keep, at least 1",
-    of=Annotated[int, msgspec.Meta(ge=1, le=1_000)],
-    value=3,
+DATASET_TASKS = _number("DATASET_TASKS", 2, "tasks that write the dataset, at most 32", least=1, most=32)
+DATASET_VERSIONS = _number(
+    "DATASET_VERSIONS", 3, "versions of the dataset to keep, at least 1", least=1, most=1_000
 )
 DATASET_INCLUDE_SENSITIVE = _switch(
     "DATASET_INCLUDE_SENSITIVE",
