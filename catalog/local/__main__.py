@@ -56,8 +56,8 @@ def up_(
     stack = Stack()
     was_running = stack.running()
     seconds = up(stack, notify)
-    outcome = "already running" if was_running else f"ready in {seconds:.1f} s"
-    console.print(Text.assemble(f"{outcome}: ", (stack.ui, "bold"), "   (stop with ./just down)"))
+    state = "already running" if was_running else f"ready in {seconds:.1f} s"
+    console.print(Text.assemble(f"{state}: ", (stack.ui, "bold"), "   (stop with ./just down)"))
     if foreground:
         _until_interrupted(stack)
 
