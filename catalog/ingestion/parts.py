@@ -7,7 +7,7 @@ taken over. The manifest says which attempt wrote which pages. Files are written
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import orjson
 from upath import UPath
 
 from catalog.core.columns import VERSIONS
+from catalog.core.dates import AHEAD
 from catalog.core.files import write_atomically
 from catalog.core.jsontypes import JsonObject
 from catalog.core.media import MediaType
@@ -25,6 +26,8 @@ _TSV, _REJECTS, _UNWRITTEN, _MANIFEST = "tsv", "rejects.jsonl", "unwritten.jsonl
 # page, attempt, kind
 _OF_A_PAGE = re.compile(r"_(\d{6,})(?:-(\d+))?\.(tsv|rejects\.jsonl|unwritten\.jsonl)$")
 _OF_ALL_PAGES = re.compile(r"manifest(?:-(\d+))?\.json$")  # attempt
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # when a pull began of which it is not known
 
 
 class Counts(msgspec.Struct):
@@ -92,9 +95,31 @@ class Manifest(msgspec.Struct):
         """Return the first page that was surely read at a moment or later; None if there is none."""
         return next((page for page, read in self.times if read >= moment and page < self.pages), None)
 
+    def without_times_to_come(self, now: datetime) -> "Manifest":
+        """Return the manifest without times that a clock which was ahead has written.
+
+        Such a time does not tell when a page was read: it counts with the pages before it. If the start is to
+        come, too, nothing is known of them, and they count as older than whatever has a time.
+
+        Args:
+            now: The time by the clock that is believed.
+        """
+        times = in_order([(page, read) for page, read in self.times if read <= now + AHEAD])
+        began = min(self.started, *(read for _, read in times)) if times else self.started
+        started = began if self.started <= now + AHEAD else LONG_AGO
+        return msgspec.structs.replace(self, started=started, times=times)
+
     def attempt_of(self, page: int) -> int:
         """Return the number of the attempt that wrote a page."""
         return next((number for first, number in reversed(self.attempts) if first <= page), 0)
+
+
+def in_order(times: list[tuple[int, datetime]]) -> list[tuple[int, datetime]]:
+    """Return when pages were read, none later than the pages after it: a clock may have been set back."""
+    found: list[tuple[int, datetime]] = []
+    for page, read in reversed(times):
+        found.append((page, min(read, found[-1][1]) if found else read))
+    return found[::-1]
 
 
 def pull_key(dag_id: str, run_id: str, day_shift: int) -> str:

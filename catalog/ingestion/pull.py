@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from catalog.core.dates import AHEAD
 from catalog.core.errors import CatalogError, Fatal, Fenced, Interrupted, NotWhole, Retry, SkippedErrors
 from catalog.core.jsontypes import JsonObject, Params
 from catalog.ingestion import completeness
@@ -56,6 +57,7 @@ class Pull:
         checkpoint: Checkpoint | None = None,
         progress: Progress = lambda *_: None,
         fence: Callable[[], None] = lambda: None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         should_stop: Callable[[], bool] = lambda: False,
         probe: Callable[[str], bool] | None = None,
         advice: Advice = IN_A_TASK,
@@ -72,6 +74,8 @@ class Pull:
             checkpoint: Stores the state between attempts.
             progress: Called after each page with the manifest and the announced number of items, if any.
             fence: Raises Fenced if another attempt has taken over; called before every write.
+            clock: Returns the time by which it is noted when pages were read. Loads compare it with that of
+                the database.
             should_stop: Called after each page; True ends the pull with Interrupted.
             probe: Returns whether a host supports https; None disables probing.
             advice: What the error of a pull with gaps says about what to do.
@@ -84,7 +88,7 @@ class Pull:
         self.provider, self.client, self.parts = provider, client, parts
         self.run_id, self.window = run_id, window
         self._options, self._checkpoint = options or Options(), checkpoint or MemoryCheckpoint()
-        self._progress, self._fence, self._should_stop = progress, fence, should_stop
+        self._progress, self._fence, self._should_stop, self._clock = progress, fence, should_stop, clock
         self._writer = PageWriter(provider, client, parts, fence, probe)
         self._guard = LoopGuard(MAX_PAGES, provider.pages.own_params)
         self._advice = advice
@@ -111,7 +115,7 @@ class Pull:
             state = self._state = self._resume() or self._begin()
             state.attempts = [a for a in state.attempts if a.first_page < state.pages]
             state.attempts.append(Attempt(state.pages, self.parts.attempt))
-            state.note_time(datetime.now(UTC))
+            state.note_time(self._clock())
             self._save_manifest(state)  # first: from here on, files of older manifests may be deleted
             self.parts.discard_from(state.pages)
             self._remember(state)
@@ -133,7 +137,7 @@ class Pull:
     # State
 
     def _begin(self) -> State:
-        now = datetime.now(UTC)
+        now = self._clock()
         if self.window and not self.client.replayed:
             if self.window.start > now:
                 raise Fatal(f"{self.window} has not begun; it is {now:%Y-%m-%d %H:%M} in UTC.")
@@ -225,14 +229,16 @@ class Pull:
 
     def _require_recent(self, state: State) -> None:
         """Raise ValueError if a state was stored so long ago that the records it has read are old."""
-        stored, patience = state.stored or state.started, self.provider.patience()
-        if datetime.now(UTC) - stored > patience:
+        stored, patience, now = state.stored or state.started, self.provider.patience(), self._clock()
+        if stored > now + AHEAD:
+            raise ValueError(f"it was stored on {stored:%Y-%m-%d}, which is to come: its clock was wrong")
+        if now - stored > patience:
             raise ValueError(
                 f"it was stored on {stored:%Y-%m-%d}, more than {patience.days} days ago, so it is too old"
             )
 
     def _store(self, state: State) -> None:
-        state.stored = datetime.now(UTC)
+        state.stored = self._clock()
         self._checkpoint.save(_as_json(state))
 
     def _remember(self, state: State) -> None:
@@ -258,8 +264,8 @@ class Pull:
     # Pages
 
     def _one_page(self, state: State) -> None:
-        began, now = time.monotonic(), datetime.now(UTC)
-        if now - state.times[-1][1] >= TIME_STEP:
+        began, now = time.monotonic(), self._clock()
+        if not timedelta() <= now - state.times[-1][1] < TIME_STEP:  # or the clock was set back
             state.note_time(now)
         round_ = state.rounds[state.round]
         fixed = {**self.provider.params, **round_.params, **self._options.additional_query_params}
@@ -481,7 +487,7 @@ class Pull:
     def _is_everything(self, state: State) -> bool:
         """Return whether the pull covers everything, or all of its window; one since a date does not."""
         restricted = not self._options.is_unrestricted() or (self.provider.since and self.window)
-        return not restricted and self._is_over(state.started)
+        return not restricted and self._is_over(state.began())
 
     def _manifest(
         self, state: State, *, complete: bool = False, error: BaseException | None = None
@@ -494,7 +500,7 @@ class Pull:
             window=(self.window.start, self.window.end) if self.window else None,
             replayed=self.client.replayed,
             whole=self._is_everything(state),
-            started=state.started,
+            started=state.began(),
             token=state.token,
             pages=state.pages,
             seconds=round(state.seconds, 3),
