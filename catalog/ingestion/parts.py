@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -22,9 +22,15 @@ from catalog.core.jsontypes import JsonObject
 from catalog.core.media import MediaType
 from catalog.ingestion.windows import Window
 
-_TSV, _REJECTS, _UNWRITTEN, _MANIFEST = "tsv", "rejects.jsonl", "unwritten.jsonl", "manifest"
+_TSV, _REJECTS, _TAKEN, _UNWRITTEN, _MANIFEST = (
+    "tsv",
+    "rejects.jsonl",
+    "rejects-taken-back.jsonl",
+    "unwritten.jsonl",
+    "manifest",
+)
 # page, attempt, kind
-_OF_A_PAGE = re.compile(r"_(\d{6,})(?:-(\d+))?\.(tsv|rejects\.jsonl|unwritten\.jsonl)$")
+_OF_A_PAGE = re.compile(r"_(\d{6,})(?:-(\d+))?\.(tsv|rejects(?:-taken-back)?\.jsonl|unwritten\.jsonl)$")
 _OF_ALL_PAGES = re.compile(r"manifest(?:-(\d+))?\.json$")  # attempt
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # when a pull began of which it is not known
@@ -192,14 +198,34 @@ class Parts:
         text = b"".join(json_line(r) for r in rejects).decode()
         write_atomically(self._path(number, _REJECTS), redact(text).encode())
 
+    def rejects(self, manifest: Manifest, pages: range) -> Iterator[JsonObject]:
+        """Yield the rejects of some pages, as `write_rejects` has written them."""
+        for file in self._valid(manifest, _REJECTS, pages):
+            with file.path.open("rb") as lines:
+                yield from map(orjson.loads, lines)
+
+    def write_taken_back(self, number: int, rejects: list[tuple[str, MediaType, str]]) -> None:
+        """Write the rejects that do not count any more since a page: item, media type and reason."""
+        self._write_lines(number, _TAKEN, rejects)
+
+    def taken_back(self, manifest: Manifest) -> Iterator[tuple[str, MediaType, str]]:
+        """Yield what `write_taken_back` has written for all pages."""
+        yield from self._lines(manifest, _TAKEN, range(manifest.pages))
+
     def list_unwritten(self, number: int, records: list[tuple[MediaType, str]]) -> None:
         """Write media type and identifier of the records of a page that were read, but not written."""
-        lines = b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
-        write_atomically(self._path(number, _UNWRITTEN), lines)
+        self._write_lines(number, _UNWRITTEN, records)
 
     def unwritten(self, manifest: Manifest, pages: range) -> Iterator[tuple[MediaType, str]]:
         """Yield the records of `list_unwritten` of some pages, of the attempts that wrote these pages."""
-        for file in self._valid(manifest, _UNWRITTEN, pages):
+        yield from self._lines(manifest, _UNWRITTEN, pages)
+
+    def _write_lines(self, number: int, kind: str, values: Iterable[tuple[str, ...]]) -> None:
+        lines = b"".join(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE) for value in values)
+        write_atomically(self._path(number, kind), lines)
+
+    def _lines(self, manifest: Manifest, kind: str, pages: range) -> Iterator[tuple[Any, ...]]:
+        for file in self._valid(manifest, kind, pages):
             yield from (tuple(orjson.loads(line)) for line in file.path.read_bytes().splitlines())
 
     def discard_from(self, number: int) -> None:

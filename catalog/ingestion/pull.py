@@ -249,6 +249,7 @@ class Pull:
             return
         if (written := state.rounds[state.whole_round()].written) and not self.provider.deduplicate:
             self._writer.remember_written(self._manifest(state), range(written[0], state.pages))
+        self._writer.remember_rejected(self._manifest(state), state.earlier_pages())
         self._recognise(state)
 
     def _recognise(self, state: State) -> None:
@@ -303,13 +304,14 @@ class Pull:
         if written := state.rounds[state.whole_round()].written:
             first, end = written if round_.part_of is None else (written[0], state.pages)
             self._writer.remember_written(self._manifest(state), range(first, end))
+        self._writer.remember_rejected(self._manifest(state), state.earlier_pages())
         self._recognise(state)
 
     def _fetch(self, state: State, cursor: Cursor, params: Params) -> Page | None:
         """Fetch a page and complete its items; return None if the page is skipped because of its error."""
         try:
             page = self.provider.pages.fetch(self.client, cursor, params)
-            page.items = self.provider.complete(page.items, self.client)
+            page.listed, page.items = page.items, self.provider.complete(page.items, self.client)
         except (Retry, Fatal) as error:
             if not self._options.skips(error):
                 raise
@@ -347,6 +349,7 @@ class Pull:
         if page.restarted:
             state.restart_round()
             self._writer.forget_round()
+            self._writer.remember_rejected(self._manifest(state), state.earlier_pages())
         whole = state.rounds[state.whole_round()]
         tally = Tally(state.counts, state.passed, whole.passed, reread=reread)
         came = self._writer.write(page, state.pages, tally, room=room)

@@ -288,6 +288,12 @@ class State(msgspec.Struct, kw_only=True):
         """Return the pages of the current round that were read, since it last began again."""
         return range(max(self.first_page, self.restarted), self.pages)
 
+    def earlier_pages(self) -> list[range]:
+        """Return the pages of earlier walks through the current round."""
+        whole = self.rounds[self.whole_round()]
+        before = [range(*whole.written)] if whole.written else []
+        return [*before, range(self.first_page, self.pages_of_round().start)]
+
     def walk(self) -> Walk:
         """Return what was read in the current round."""
         read = self.pages_of_round()

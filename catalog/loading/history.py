@@ -88,12 +88,14 @@ class LaterLoad(msgspec.Struct, frozen=True):
     Attributes:
         began: When its pull began.
         moment: `last_synced_with_source` of the rows that it has written.
+        since: The same of the first load of its complete pull; None if the pull was not complete.
         unwritten: Items that its pull has read and that were not written, such as unchanged ones, if it may
             have read about all records of the other one; else None.
     """
 
     began: datetime
     moment: datetime
+    since: datetime | None
     unwritten: int | None
 
 
@@ -132,8 +134,8 @@ def later_loads(
     }
     found = connection.execute(read_sql(_LATER_LOADS), values).fetchall()
     return [
-        LaterLoad(began, moment, None if unwritten is None else int(unwritten))
-        for began, moment, unwritten in found
+        LaterLoad(began, moment, since, None if unwritten is None else int(unwritten))
+        for began, moment, since, unwritten in found
     ]
 
 
@@ -151,7 +153,7 @@ def has_read_all(later: LaterLoad, manifest: Manifest, media_type: MediaType, wr
         later: The later load.
         manifest: Manifest of the other pull.
         media_type: Media type of both.
-        written: Rows of the other pull whose stored record was written by the later load, or since.
+        written: Rows of the other pull whose stored record was written since the later load.
     """
     return later.unwritten is not None and later.unwritten + written >= _least(manifest, media_type)
 

@@ -127,12 +127,12 @@ class Load:
         candidates = [load for load in later if load.unwritten is not None]
         if not candidates:
             return set()
-        moments = sql.Literal([load.moment for load in candidates])
+        moments = sql.Literal([*{load.since for load in candidates}])
         written = dict(self._statements.run("written_since", moments=moments).fetchall())
         return {
             load
             for load in candidates
-            if has_read_all(load, self._manifest, self._media_type, written.get(load.moment, 0))
+            if has_read_all(load, self._manifest, self._media_type, written.get(load.since, 0))
         }
 
     # copy

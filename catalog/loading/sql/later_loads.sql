@@ -19,7 +19,8 @@ with report as (
      where finished_on <= now() + %(ahead)s
 ), later as (
     select *, sum(fetched - twice) filter (where complete) over whole_pull as read, -- a dump has several loads
-           sum(inserted + updated) filter (where complete) over whole_pull as written
+           sum(inserted + updated) filter (where complete) over whole_pull as written,
+           min(finished_on) filter (where complete) over whole_pull as since
       from dated
            cross join lateral (select coalesce(sum(number::bigint), 0) as twice
                                  from jsonb_each_text(skipped_reasons) reason (name, number)
@@ -27,7 +28,7 @@ with report as (
      where manifest_token <> %(token)s and began > %(began)s
     window whole_pull as (partition by dag_id, run_id, manifest_token)
 )
-select began, finished_on,
+select began, finished_on, since,
        case when complete and whole and shortfalls = '[]' and read >= %(least)s
                  and (window_start is null
                       or window_start <= %(start)s::timestamptz and window_end >= %(end)s::timestamptz)
