@@ -1,6 +1,8 @@
-"""Points in time, as they are shown to people."""
+"""Points in time, as they are shown to people; and those that are not believed."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+AHEAD = timedelta(hours=1)  # a moment that is further ahead of the clock was written by a wrong one
 
 
 def utc(moment: datetime) -> datetime:

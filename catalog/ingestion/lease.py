@@ -1,9 +1,11 @@
 """Fencing: only the newest attempt of a task may write."""
 
 from collections.abc import Callable
+from datetime import datetime
 from uuid import uuid4
 
 from catalog.core.connections import Reconnecting
+from catalog.core.dates import utc
 from catalog.core.errors import Fenced
 from catalog.core.session import Connection
 
@@ -12,10 +14,17 @@ class Lease:
     """The right of the newest attempt of a task to write.
 
     Creating a lease takes it from earlier attempts; calling it checks that no newer attempt has taken it.
-    `number` is greater than that of any earlier attempt, so the files of different attempts can be
-    distinguished. The holder is a row of the database, so a newer attempt is noticed even after the
-    connection was lost and reopened.
+    The holder is a row of the database, so a newer attempt is noticed even after the connection was lost and
+    reopened.
+
+    Attributes:
+        number: Greater than that of any earlier attempt, so that the files of different attempts can be
+            distinguished.
+        renewed_on: When the lease was last taken or checked, by the database's clock.
     """
+
+    number: int
+    renewed_on: datetime
 
     def __init__(self, task: str, connect: Callable[[], Connection], above: int = 0) -> None:
         """Take the lease.
@@ -32,11 +41,13 @@ class Lease:
         first = self._connection.current()
         self.number = _next_number(first, above)
         # Not repeated on a new connection: meanwhile a newer attempt may have taken the lease.
-        first.execute(
+        [(taken_on,)] = first.execute(
             "insert into pull_lease (task, holder) values (%s, %s) "
-            "on conflict (task) do update set holder = excluded.holder, renewed_on = now()",
+            "on conflict (task) do update set holder = excluded.holder, renewed_on = now() "
+            "returning renewed_on",
             [self._task, self._holder],
-        )
+        ).fetchall()
+        self.renewed_on = utc(taken_on)
 
     def __call__(self) -> None:
         """Check that this attempt is still the newest one.
@@ -45,11 +56,12 @@ class Lease:
             Fenced: A newer attempt has taken the lease.
         """
         renewed = self._connection.execute(
-            "update pull_lease set renewed_on = now() where task = %s and holder = %s",
+            "update pull_lease set renewed_on = now() where task = %s and holder = %s returning renewed_on",
             [self._task, self._holder],
-        )
-        if renewed.rowcount != 1:
+        ).fetchone()
+        if renewed is None:
             raise Fenced("a newer attempt of this task has taken over; this one stops without writing.")
+        self.renewed_on = utc(renewed[0])
 
     def release(self) -> None:
         self._connection.execute(

@@ -1,7 +1,7 @@
 """Maps, encodes, counts and writes the items of a page; a bad item is rejected without failing the page."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 import msgspec
@@ -17,6 +17,7 @@ from catalog.ingestion.provider import Provider
 from catalog.ingestion.reasons import OVER_LIMIT
 from catalog.ingestion.records import Audio, FailedItem, Image, Media, Raw, Skip
 from catalog.ingestion.registry import place_of
+from catalog.ingestion.rejected_items import Record, RejectedItems, Rejection, item_key
 from catalog.ingestion.round_records import Key, RoundRecords
 from catalog.ingestion.tally import Tally
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
@@ -41,6 +42,24 @@ class Came(msgspec.Struct, frozen=True):
     new_items: int
     known_items: int
     remembered: int
+
+
+class _Item(msgspec.Struct):
+    """An item of a page.
+
+    Attributes:
+        raw: The item, with its details.
+        listed: The item as the API lists it.
+        records: Its records that have an identifier.
+        rejects: What it was rejected for.
+        judged: All of it was written, skipped or rejected; not, if the round has only read it before.
+    """
+
+    raw: Raw
+    listed: Raw
+    records: list[Record] = []
+    rejects: set[Rejection] = set()
+    judged: bool = True
 
 
 class PageWriter:
@@ -70,7 +89,7 @@ class PageWriter:
         }
         self._first: MediaType = provider.media_types[0]
         self._written_before: set[Key] | None = set() if provider.deduplicate else None
-        self._round = RoundRecords()
+        self._round, self._rejected = RoundRecords(), RejectedItems()
         self._shown: set[str] = set()  # reasons whose traceback was logged
 
     def remember_written(self, manifest: Manifest, pages: range) -> None:
@@ -82,6 +101,14 @@ class PageWriter:
         """Read the identifiers that the round read before, so that its records do not count twice."""
         unwritten = ((media, hash(name)) for media, name in self._parts.unwritten(manifest, pages))
         self._round.fill(chain(self._written(manifest, pages), unwritten))
+
+    def remember_rejected(self, manifest: Manifest, pages: Iterable[range]) -> None:
+        """Read what earlier walks through the round have rejected, so that each item counts once."""
+        self._rejected = RejectedItems()
+        for some in filter(None, pages):
+            self._rejected.add(self._parts.rejects(manifest, some))
+        if self._rejected:
+            self._rejected.remove(self._parts.taken_back(manifest))
 
     def _written(self, manifest: Manifest, pages: range) -> Iterator[Key]:
         """Yield the keys of the records in the parts of some pages, the last page first."""
@@ -95,6 +122,7 @@ class PageWriter:
     def begin_round(self) -> None:
         """Forget the identifiers of earlier attempts, unless the provider repeats items."""
         self.forget_round()
+        self._rejected = RejectedItems()
         if not self._provider.deduplicate:
             self._written_before = None
 
@@ -115,9 +143,10 @@ class PageWriter:
         Raises:
             Fenced: Another attempt has taken over; nothing is written.
         """
-        records, came = self._wanted(page, tally, room=room)
+        items, records, came = self._wanted(page, tally, room=room)
         self._ask_sizes([record for _, record in records if record.filesize is None])
         lines, unwritten = self._encode(records, tally)
+        taken_back = self._take_back(items, tally)
         self._fence()
         for media_type, written in lines.items():
             tally.write(media_type, len(written), self._encoders[media_type].cleaned)
@@ -125,63 +154,101 @@ class PageWriter:
                 self._parts.write(media_type, number, written)
         if tally.rejects:
             self._parts.write_rejects(number, tally.rejects, self._client.redact)
+        if taken_back:
+            self._parts.write_taken_back(number, taken_back)
         if unwritten and page.total is not None:  # otherwise an attempt that resumes does not need them
             self._parts.list_unwritten(number, unwritten)
         return came
 
-    def _wanted(self, page: Page, tally: Tally, *, room: int | None) -> tuple[list[tuple[Raw, Media]], Came]:
+    def _wanted(
+        self, page: Page, tally: Tally, *, room: int | None
+    ) -> tuple[list[_Item], list[tuple[_Item, Media]], Came]:
         """Map the items of a page; count those that are skipped or rejected, or for which there is no room.
 
         Returns:
-            The records that are to be written, each with its item; and what the page brought.
+            The items; the records that are to be written, each with its item; and what the page brought.
         """
-        records: list[tuple[Raw, Media]] = []
+        items: list[_Item] = []
+        records: list[tuple[_Item, Media]] = []
+        listed = page.listed if len(page.listed) == len(page.items) else page.items
         new, old, earlier = 0, 0, len(page.items) - page.earlier
         for place, raw in enumerate(page.items):
             if room is not None and len(records) >= room:
                 break
             if place == earlier:
                 tally.begin_earlier()
-            mapped = self._map(raw, tally)
+            item = _Item(raw, listed[place])
+            items.append(item)
+            mapped = self._map(item, tally)
             keys = {self._key(record) for _, record in mapped if _has_identifier(record)}
             known = self._round.add(keys)
             new, old = new + (bool(keys) and not known), old + known
             if known and (tally.reread or place >= earlier):
+                item.judged = False
                 for _, record in mapped:
                     tally.repeat(record.media_type)
             else:
                 records += mapped
         tally.end_earlier()
-        for _, record in records[room:] if room is not None else ():  # of an item with several records
+        for item, record in records[room:] if room is not None else ():  # of an item with several records
+            item.judged = False
             tally.pass_over(record.media_type, OVER_LIMIT)
-        return records[:room], Came(new, old, len(self._round))
+        return items, records[:room], Came(new, old, len(self._round))
 
     def _key(self, record: Media) -> Key:
         """Return the key of a record within the pull: its media type and the hash of its identifier."""
         return record.media_type, hash(_identifier(record))
 
-    def _map(self, raw: Raw, tally: Tally) -> list[tuple[Raw, Media]]:
+    def _map(self, item: _Item, tally: Tally) -> list[tuple[_Item, Media]]:
+        raw = item.raw
         if isinstance(raw, FailedItem):
             cause = self._cause("details failed", raw.error)
-            tally.fail(self._first, cause, raw.raw, **_details(raw.error))
+            self._fail(item, cause, tally, raw.raw, _details(raw.error))
             return []
         try:
             mapped = self._provider.record(raw)
         except Exception as error:  # an error of the mapping must not fail the page
-            tally.fail(self._first, self._cause("mapping failed", error), raw, **_details(error))
+            self._fail(item, self._cause("mapping failed", error), tally, raw, _details(error))
             return []
-        kept: list[tuple[Raw, Media]] = []
+        kept: list[tuple[_Item, Media]] = []
         for one in mapped if isinstance(mapped, list | tuple) else [mapped]:
             if isinstance(one, Skip):
                 tally.skip(one.media_type or self._first, one.reason)
             elif not isinstance(one, Image | Audio):
-                tally.fail(self._first, f"mapping failed: record() returned {type(one).__name__}", raw)
+                self._fail(item, f"mapping failed: record() returned {type(one).__name__}", tally, raw)
             else:
                 tally.fetched(one.media_type)
-                kept.append((raw, one))
+                kept.append((item, one))
         if mapped in ([], ()):
             tally.skip(self._first, "nothing usable")
         return kept
+
+    def _fail(
+        self, item: _Item, reason: str, tally: Tally, raw: Raw, details: JsonObject | None = None
+    ) -> None:
+        """Count an item that is rejected without a record."""
+        item.rejects.add((self._first, reason))
+        tally.fail(self._first, reason, raw, item=item_key(item.listed), **(details or {}))
+
+    def _reject(
+        self, item: _Item, record: Media, reason: str, tally: Tally, *, new: bool, **more: str
+    ) -> None:
+        """Count a record that is rejected; its item was counted before."""
+        item.rejects.add((record.media_type, reason))
+        names = {"record": _identifier(record)} if _has_identifier(record) else {}
+        details = {"item": item_key(item.listed), **names, **more}
+        tally.reject(record.media_type, reason, item.raw, details, new=new)
+
+    def _take_back(self, items: list[_Item], tally: Tally) -> list[tuple[str, *Rejection]]:
+        """Stop counting the rejects of earlier walks whose items have another outcome now; return them."""
+        taken: list[tuple[str, *Rejection]] = []
+        if self._rejected and not tally.reread:
+            for item in items:
+                if item.judged:
+                    taken += self._rejected.take(item.listed, item.records, item.rejects)
+        for _, media_type, reason in taken:
+            tally.take_back(media_type, reason)
+        return taken
 
     def _ask_sizes(self, records: list[Media]) -> None:
         if not self._provider.details:
@@ -194,7 +261,7 @@ class PageWriter:
         return self._client.file_facts(record.url).size if isinstance(record.url, str) else None
 
     def _encode(
-        self, records: list[tuple[Raw, Media]], tally: Tally
+        self, records: list[tuple[_Item, Media]], tally: Tally
     ) -> tuple[dict[MediaType, list[str]], list[tuple[MediaType, str]]]:
         """Encode records as lines of each media type; count those that are skipped or rejected.
 
@@ -203,8 +270,10 @@ class PageWriter:
         """
         lines: dict[MediaType, list[str]] = {m: [] for m in self._encoders}
         unwritten: list[tuple[MediaType, str]] = []
-        for raw, record in records:
+        for item, record in records:
             media_type = record.media_type
+            if self._rejected and _has_identifier(record):
+                item.records.append((media_type, _identifier(record)))
             before, key = len(lines[media_type]), None
             new = tally.reread and _has_identifier(record)  # a known one is not among these records
             if self._written_before is not None:
@@ -216,12 +285,12 @@ class PageWriter:
             try:
                 lines[media_type].append(self._encoders[media_type].line(record))
             except Reject as reject:
-                tally.reject(media_type, str(reject), raw, new=new)
+                self._reject(item, record, str(reject), tally, new=new)
             except Unwanted as reason:
                 tally.pass_over(media_type, str(reason), new=new)
             except Exception as error:  # a value of a type that the encoder does not expect
                 cause = self._cause("encoding failed", error)
-                tally.reject(media_type, cause, raw, _details(error), new=new)
+                self._reject(item, record, cause, tally, new=new, **_details(error))
             else:
                 if key and self._written_before is not None:
                     self._written_before.add(key)

@@ -40,6 +40,7 @@ class Page(msgspec.Struct):
         gone: There is no such page, although the one before named it or it was announced: items were deleted.
         earlier: Number of items at the end that only an earlier response to the same request lists. One whose
             record the page has already, in another form, is skipped.
+        listed: The items before they were completed with details; empty if they were not.
     """
 
     items: list[Raw]
@@ -50,6 +51,7 @@ class Page(msgspec.Struct):
     restarted: bool = False
     gone: bool = False
     earlier: int = 0
+    listed: list[Raw] = []
 
 
 class Paginator(ABC):

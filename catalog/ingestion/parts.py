@@ -7,24 +7,33 @@ taken over. The manifest says which attempt wrote which pages. Files are written
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 from upath import UPath
 
 from catalog.core.columns import VERSIONS
+from catalog.core.dates import AHEAD
 from catalog.core.files import write_atomically
 from catalog.core.jsontypes import JsonObject
 from catalog.core.media import MediaType
 from catalog.ingestion.windows import Window
 
-_TSV, _REJECTS, _UNWRITTEN, _MANIFEST = "tsv", "rejects.jsonl", "unwritten.jsonl", "manifest"
+_TSV, _REJECTS, _TAKEN, _UNWRITTEN, _MANIFEST = (
+    "tsv",
+    "rejects.jsonl",
+    "rejects-taken-back.jsonl",
+    "unwritten.jsonl",
+    "manifest",
+)
 # page, attempt, kind
-_OF_A_PAGE = re.compile(r"_(\d{6,})(?:-(\d+))?\.(tsv|rejects\.jsonl|unwritten\.jsonl)$")
+_OF_A_PAGE = re.compile(r"_(\d{6,})(?:-(\d+))?\.(tsv|rejects(?:-taken-back)?\.jsonl|unwritten\.jsonl)$")
 _OF_ALL_PAGES = re.compile(r"manifest(?:-(\d+))?\.json$")  # attempt
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # when a pull began of which it is not known
 
 
 class Counts(msgspec.Struct):
@@ -92,9 +101,31 @@ class Manifest(msgspec.Struct):
         """Return the first page that was surely read at a moment or later; None if there is none."""
         return next((page for page, read in self.times if read >= moment and page < self.pages), None)
 
+    def without_times_to_come(self, now: datetime) -> "Manifest":
+        """Return the manifest without times that a clock which was ahead has written.
+
+        Such a time does not tell when a page was read: it counts with the pages before it. If the start is to
+        come, too, nothing is known of them, and they count as older than whatever has a time.
+
+        Args:
+            now: The time by the clock that is believed.
+        """
+        times = in_order([(page, read) for page, read in self.times if read <= now + AHEAD])
+        began = min(self.started, *(read for _, read in times)) if times else self.started
+        started = began if self.started <= now + AHEAD else LONG_AGO
+        return msgspec.structs.replace(self, started=started, times=times)
+
     def attempt_of(self, page: int) -> int:
         """Return the number of the attempt that wrote a page."""
         return next((number for first, number in reversed(self.attempts) if first <= page), 0)
+
+
+def in_order(times: list[tuple[int, datetime]]) -> list[tuple[int, datetime]]:
+    """Return when pages were read, none later than the pages after it: a clock may have been set back."""
+    found: list[tuple[int, datetime]] = []
+    for page, read in reversed(times):
+        found.append((page, min(read, found[-1][1]) if found else read))
+    return found[::-1]
 
 
 def pull_key(dag_id: str, run_id: str, day_shift: int) -> str:
@@ -167,14 +198,34 @@ class Parts:
         text = b"".join(json_line(r) for r in rejects).decode()
         write_atomically(self._path(number, _REJECTS), redact(text).encode())
 
+    def rejects(self, manifest: Manifest, pages: range) -> Iterator[JsonObject]:
+        """Yield the rejects of some pages, as `write_rejects` has written them."""
+        for file in self._valid(manifest, _REJECTS, pages):
+            with file.path.open("rb") as lines:
+                yield from map(orjson.loads, lines)
+
+    def write_taken_back(self, number: int, rejects: list[tuple[str, MediaType, str]]) -> None:
+        """Write the rejects that do not count any more since a page: item, media type and reason."""
+        self._write_lines(number, _TAKEN, rejects)
+
+    def taken_back(self, manifest: Manifest) -> Iterator[tuple[str, MediaType, str]]:
+        """Yield what `write_taken_back` has written for all pages."""
+        yield from self._lines(manifest, _TAKEN, range(manifest.pages))
+
     def list_unwritten(self, number: int, records: list[tuple[MediaType, str]]) -> None:
         """Write media type and identifier of the records of a page that were read, but not written."""
-        lines = b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
-        write_atomically(self._path(number, _UNWRITTEN), lines)
+        self._write_lines(number, _UNWRITTEN, records)
 
     def unwritten(self, manifest: Manifest, pages: range) -> Iterator[tuple[MediaType, str]]:
         """Yield the records of `list_unwritten` of some pages, of the attempts that wrote these pages."""
-        for file in self._valid(manifest, _UNWRITTEN, pages):
+        yield from self._lines(manifest, _UNWRITTEN, pages)
+
+    def _write_lines(self, number: int, kind: str, values: Iterable[tuple[str, ...]]) -> None:
+        lines = b"".join(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE) for value in values)
+        write_atomically(self._path(number, kind), lines)
+
+    def _lines(self, manifest: Manifest, kind: str, pages: range) -> Iterator[tuple[Any, ...]]:
+        for file in self._valid(manifest, kind, pages):
             yield from (tuple(orjson.loads(line)) for line in file.path.read_bytes().splitlines())
 
     def discard_from(self, number: int) -> None:

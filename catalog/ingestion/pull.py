@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from catalog.core.dates import AHEAD
 from catalog.core.errors import CatalogError, Fatal, Fenced, Interrupted, NotWhole, Retry, SkippedErrors
 from catalog.core.jsontypes import JsonObject, Params, as_json
 from catalog.ingestion import completeness
@@ -56,6 +57,7 @@ class Pull:
         checkpoint: Checkpoint | None = None,
         progress: Progress = lambda *_: None,
         fence: Callable[[], None] = lambda: None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         should_stop: Callable[[], bool] = lambda: False,
         probe: Callable[[str], bool] | None = None,
         advice: Advice = IN_A_TASK,
@@ -72,6 +74,8 @@ class Pull:
             checkpoint: Stores the state between attempts.
             progress: Called after each page with the manifest and the announced number of items, if any.
             fence: Raises Fenced if another attempt has taken over; called before every write.
+            clock: Returns the time by which it is noted when pages were read. Loads compare it with that of
+                the database.
             should_stop: Called after each page; True ends the pull with Interrupted.
             probe: Returns whether a host supports https; None disables probing.
             advice: What the error of a pull with gaps says about what to do.
@@ -84,7 +88,7 @@ class Pull:
         self.provider, self.client, self.parts = provider, client, parts
         self.run_id, self.window = run_id, window
         self._options, self._checkpoint = options or Options(), checkpoint or MemoryCheckpoint()
-        self._progress, self._fence, self._should_stop = progress, fence, should_stop
+        self._progress, self._fence, self._should_stop, self._clock = progress, fence, should_stop, clock
         self._writer = PageWriter(provider, client, parts, fence, probe)
         self._guard = LoopGuard(MAX_PAGES, provider.pages.own_params)
         self._advice = advice
@@ -112,7 +116,7 @@ class Pull:
             state = self._state = self._resume() or self._begin()
             state.attempts = [a for a in state.attempts if a.first_page < state.pages]
             state.attempts.append(Attempt(state.pages, self.parts.attempt))
-            state.note_time(datetime.now(UTC))
+            state.note_time(self._clock())
             self._save_manifest(state)  # first: from here on, files of older manifests may be deleted
             self.parts.discard_from(state.pages)
             self._remember(state)
@@ -134,7 +138,7 @@ class Pull:
     # State
 
     def _begin(self) -> State:
-        now = datetime.now(UTC)
+        now = self._clock()
         if self.window and not self.client.replayed:
             if self.window.start > now:
                 raise Fatal(f"{self.window} has not begun; it is {now:%Y-%m-%d %H:%M} in UTC.")
@@ -177,14 +181,16 @@ class Pull:
 
     def _require_recent(self, state: State) -> None:
         """Raise ValueError if a state was stored so long ago that the records it has read are old."""
-        stored, patience = state.stored or state.started, self.provider.patience()
-        if datetime.now(UTC) - stored > patience:
+        stored, patience, now = state.stored or state.started, self.provider.patience(), self._clock()
+        if stored > now + AHEAD:
+            raise ValueError(f"it was stored on {stored:%Y-%m-%d}, which is to come: its clock was wrong")
+        if now - stored > patience:
             raise ValueError(
                 f"it was stored on {stored:%Y-%m-%d}, more than {patience.days} days ago, so it is too old"
             )
 
     def _store(self, state: State) -> None:
-        state.stored = datetime.now(UTC)
+        state.stored = self._clock()
         self._checkpoint.save(as_json(state))
 
     def _remember(self, state: State) -> None:
@@ -195,6 +201,7 @@ class Pull:
             return
         if (written := state.rounds[state.whole_round()].written) and not self.provider.deduplicate:
             self._writer.remember_written(self._manifest(state), range(written[0], state.pages))
+        self._writer.remember_rejected(self._manifest(state), state.earlier_pages())
         self._recognise(state)
 
     def _recognise(self, state: State) -> None:
@@ -210,8 +217,8 @@ class Pull:
     # Pages
 
     def _one_page(self, state: State) -> None:
-        began, now = time.monotonic(), datetime.now(UTC)
-        if now - state.times[-1][1] >= TIME_STEP:
+        began, now = time.monotonic(), self._clock()
+        if not timedelta() <= now - state.times[-1][1] < TIME_STEP:  # or the clock was set back
             state.note_time(now)
         round_ = state.rounds[state.round]
         fixed = {**self.provider.params, **round_.params, **self._options.additional_query_params}
@@ -249,13 +256,14 @@ class Pull:
         if written := state.rounds[state.whole_round()].written:
             first, end = written if round_.part_of is None else (written[0], state.pages)
             self._writer.remember_written(self._manifest(state), range(first, end))
+        self._writer.remember_rejected(self._manifest(state), state.earlier_pages())
         self._recognise(state)
 
     def _fetch(self, state: State, cursor: Cursor, params: Params) -> Page | None:
         """Fetch a page and complete its items; return None if the page is skipped because of its error."""
         try:
             page = self.provider.pages.fetch(self.client, cursor, params)
-            page.items = self.provider.complete(page.items, self.client)
+            page.listed, page.items = page.items, self.provider.complete(page.items, self.client)
         except (Retry, Fatal) as error:
             if not self._options.skips(error):
                 raise
@@ -293,6 +301,7 @@ class Pull:
         if page.restarted:
             state.restart_round()
             self._writer.forget_round()
+            self._writer.remember_rejected(self._manifest(state), state.earlier_pages())
         whole = state.rounds[state.whole_round()]
         tally = Tally(state.counts, state.passed, whole.passed, reread=reread)
         came = self._writer.write(page, state.pages, tally, room=room)
@@ -398,7 +407,7 @@ class Pull:
     def _conclude(self, state: State) -> None:
         """Raise an error if something is missing and not accepted."""
         gaps = [*state.gaps]
-        if self._scope.is_everything(state.started):
+        if self._scope.is_everything(state.began()):
             dated, proved = self.provider.dated, not state.unannounced
             if text := completeness.too_empty(
                 state.fetched(), state.written(), windows=dated, proved=proved, said=bool(state.rounds)
@@ -429,8 +438,8 @@ class Pull:
             run_id=self.run_id,
             window=(self.window.start, self.window.end) if self.window else None,
             replayed=self.client.replayed,
-            whole=self._scope.is_everything(state.started),
-            started=state.started,
+            whole=self._scope.is_everything(state.began()),
+            started=state.began(),
             token=state.token,
             pages=state.pages,
             seconds=round(state.seconds, 3),

@@ -7,7 +7,7 @@ import msgspec
 
 from catalog.core.jsontypes import JsonObject
 from catalog.ingestion.pagination import Cursor, Page
-from catalog.ingestion.parts import Counts
+from catalog.ingestion.parts import Counts, in_order
 from catalog.ingestion.tally import Passed, most
 
 STATE_VERSION = 2
@@ -232,8 +232,12 @@ class State(msgspec.Struct, kw_only=True):
     version: int = STATE_VERSION
 
     def note_time(self, now: datetime) -> None:
-        """Note that the pages from the next one on are read from now on."""
-        self.times = [*(time for time in self.times if time[0] < self.pages), (self.pages, now)]
+        """Note that the pages from the next one on are read from now on, and those before it no later."""
+        self.times = in_order([*(time for time in self.times if time[0] < self.pages), (self.pages, now)])
+
+    def began(self) -> datetime:
+        """Return when the pull began: not after a page was read, so a clock that was ahead does not count."""
+        return min(self.started, *(read for _, read in self.times))
 
     def written(self) -> int:
         """Return the number of rows of all media types."""
@@ -283,6 +287,12 @@ class State(msgspec.Struct, kw_only=True):
     def pages_of_round(self) -> range:
         """Return the pages of the current round that were read, since it last began again."""
         return range(max(self.first_page, self.restarted), self.pages)
+
+    def earlier_pages(self) -> list[range]:
+        """Return the pages of earlier walks through the current round."""
+        whole = self.rounds[self.whole_round()]
+        before = [range(*whole.written)] if whole.written else []
+        return [*before, range(self.first_page, self.pages_of_round().start)]
 
     def walk(self) -> Walk:
         """Return what was read in the current round."""

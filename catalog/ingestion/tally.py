@@ -19,7 +19,8 @@ class Tally:
     """Counts the items of one page into the counts of the pull.
 
     An item without a record, which is skipped or rejected, cannot be recognised when it is read again. It is
-    taken for one that was counted, as long as fewer have come again than were counted for its reason.
+    taken for one that was counted, as long as fewer have come again than were counted for its reason. A
+    reject that is recognised and has another outcome now does not count any more (`take_back`).
 
     Attributes:
         rejects: The rejected items of the page.
@@ -47,7 +48,7 @@ class Tally:
         self.of_page: Passed = {}
         self.rejects: list[JsonObject] = []
         self.reread, self._earlier, self._again = reread, False, bool(before)
-        known = before or {}  # what may come again
+        known = self._before = before or {}  # what may come again
         self._known = most(known, self._passed) if reread else _less(known, self._passed)
         self._known_of_round = self._known
 
@@ -112,6 +113,21 @@ class Tally:
         else:
             _count(reasons, reason)
         return not repeated
+
+    def take_back(self, media_type: MediaType, reason: str) -> None:
+        """Stop counting a reject of an earlier walk, whose item has come again with another outcome."""
+        rejected = self._of(media_type).rejected
+        names = (tidy(reason)[:MAX_REASON], OTHER)
+        counted = next((name for name in names if rejected.get(name)), None)
+        if counted is None:
+            return
+        _count(rejected, counted, -1)
+        if not rejected[counted]:
+            del rejected[counted]
+        self.repeat(media_type)
+        for numbers in (self._before, self._known):  # one less may come again
+            if numbers.get(media_type, {}).get(counted, 0) > 0:
+                _add(numbers, media_type, counted, -1)
 
     def write(self, media_type: MediaType, rows: int, cleaned: Counter[str]) -> None:
         """Count rows of the page, and the values that were changed or dropped in them."""

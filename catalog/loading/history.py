@@ -5,15 +5,17 @@ The view `whole_pull` of the catalog database defines which pulls count as whole
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, LiteralString
 
 import msgspec
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from catalog.core.dates import utc
+from catalog.core.dates import AHEAD, utc
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
+from catalog.core.sql_files import read_sql
 from catalog.ingestion.completeness import DRIFT, NOTICEABLE, Outcome
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.reasons import READ_TWICE
@@ -21,8 +23,8 @@ from catalog.loading.report import LoadKey
 
 PULLS = 5  # pulls of everything to compare with
 WINDOWS = 30  # pulls of a time window to compare with
-SKEW = timedelta(hours=1)  # by which a load may have ended later than the server's clock says
 NEAR = timedelta(days=60)  # windows further apart are not comparable, because catalogs grow
+_LATER_LOADS = Path(__file__).parent / "sql/later_loads.sql"
 
 
 def comparable_loads(
@@ -85,13 +87,16 @@ class LaterLoad(msgspec.Struct, frozen=True):
 
     Attributes:
         began: When its pull began.
-        moments: `last_synced_with_source` of the rows that it has written.
-        read_all: Its pull has read about all records of the other one, also those that it left unchanged.
+        moment: `last_synced_with_source` of the rows that it has written.
+        since: The same of the first load of its complete pull; None if the pull was not complete.
+        unwritten: Items that its pull has read and that were not written, such as unchanged ones, if it may
+            have read about all records of the other one; else None.
     """
 
     began: datetime
-    moments: tuple[datetime, ...]
-    read_all: bool
+    moment: datetime
+    since: datetime | None
+    unwritten: int | None
 
 
 def later_loads(
@@ -99,54 +104,65 @@ def later_loads(
 ) -> list[LaterLoad]:
     """Return the loads of pulls that began later; usually there is none.
 
-    A later pull counts by its start. What it has written is newer. What it has read and left unchanged is,
-    too, but no row tells that, because unchanged rows are not written. So a whole pull of everything, or of
-    the same time, counts as having read all records of this one, unless it has read fewer than totals may
-    drift while a list is read (of short lists, five records or half), or lacks what somebody has accepted:
-    what it has not read may be older than this pull. What a pull read twice counts once. A load is not
-    compared with an earlier one of the same pull, nor with replays.
+    A later pull counts by its start. What it has written is newer, also if its run was cleared and another
+    pull of it was loaded since. A load is not compared with an earlier one of the same pull, nor with
+    replays.
+
+    What a later pull has read and left unchanged is newer, too, but no row tells that, because unchanged rows
+    are not written. So a whole pull of everything, or of the same time, may have read all records of this
+    one, unless it has read fewer than totals may drift while a list is read (of short lists, five records or
+    half), or lacks what somebody has accepted: what it has not read may be older than this pull. What a pull
+    read twice counts once. `has_read_all` decides with the stored rows.
 
     Args:
         connection: Connection to the catalog database, in the transaction of the load.
         provider: Its name in the catalog.
         media_type: Media type of the load.
-        manifest: Manifest of the pull that is loaded.
-    """
-    query = """
-        select pull_began, loaded_before || finished_on as moments,
-               complete and whole and shortfalls = '[]' and in_all >= %(least)s
-                   and (window_start is null
-                        or window_start <= %(start)s::timestamptz and window_end >= %(end)s::timestamptz)
-               is true as read_all
-          from (select *, sum(fetched - twice) over (partition by dag_id, run_id, manifest_token)
-                           as in_all  -- a dump has several loads
-                  from ingestion_report
-                       cross join lateral (select coalesce(sum(number::bigint), 0) as twice
-                                             from jsonb_each_text(skipped_reasons) reason (name, number)
-                                            where name = any(%(read_twice)s)) again
-                 where provider = %(provider)s and media_type = %(media_type)s and not replayed
-                   and manifest_token <> %(token)s
-                   and pull_began > %(began)s and finished_on > %(began)s  -- by the index
-                   -- else the clock was wrong
-                   and pull_began <= finished_on and finished_on <= now() + %(skew)s
-               ) later
+        manifest: Manifest of the pull that is loaded, without times to come.
     """
     start, end = manifest.window or (None, None)
-    counts = manifest.counts.get(media_type, Counts())
-    fetched = Outcome.of(counts.fetched, 0, counts.skipped, 0).fetched
     values = {
         "provider": provider,
         "media_type": media_type,
         "token": manifest.token,
         "began": manifest.started,
-        "least": fetched - min(max(fetched * DRIFT, NOTICEABLE), fetched / 2),
+        "least": _least(manifest, media_type),
         "read_twice": [*READ_TWICE],
         "start": start,
         "end": end,
-        "skew": SKEW,
+        "ahead": AHEAD,
     }
-    found = connection.execute(query, values).fetchall()
-    return [LaterLoad(began, tuple(moments), read_all) for began, moments, read_all in found]
+    found = connection.execute(read_sql(_LATER_LOADS), values).fetchall()
+    return [
+        LaterLoad(began, moment, since, None if unwritten is None else int(unwritten))
+        for began, moment, since, unwritten in found
+    ]
+
+
+def has_read_all(later: LaterLoad, manifest: Manifest, media_type: MediaType, written: int) -> bool:
+    """Return whether the pull of a later load counts as having read about all records of another pull.
+
+    It has read records of the other one as far as they were written by its load or later, and at most as many
+    others as it has left unwritten. So a later pull that lists as many, but other, records does not count if
+    it has brought those. It does if the catalog had them before, unchanged: two lists of equal length then
+    leave the same numbers and the same rows behind. Only the identifiers of all that a pull has read would
+    tell them apart. They are in its parts, which may be gone, and in no table: to mark unchanged rows as
+    read would write most of the catalog in each pull.
+
+    Args:
+        later: The later load.
+        manifest: Manifest of the other pull.
+        media_type: Media type of both.
+        written: Rows of the other pull whose stored record was written since the later load.
+    """
+    return later.unwritten is not None and later.unwritten + written >= _least(manifest, media_type)
+
+
+def _least(manifest: Manifest, media_type: MediaType) -> float:
+    """Return how many items a later pull has read at least if it has read about all of this one."""
+    counts = manifest.counts.get(media_type, Counts())
+    fetched = Outcome.of(counts.fetched, 0, counts.skipped, 0).fetched
+    return fetched - min(max(fetched * DRIFT, NOTICEABLE), fetched / 2)
 
 
 def last_whole(connection: Connection, names: Mapping[MediaType, str]) -> datetime | None:

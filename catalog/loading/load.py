@@ -8,7 +8,7 @@ that is repeated does nothing. A killed load leaves nothing behind: its loading 
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 
 from psycopg import sql
 from upath import UPath
@@ -21,7 +21,7 @@ from catalog.ingestion.completeness import Expectations, unusual
 from catalog.ingestion.parts import Counts, Manifest, page_of
 from catalog.ingestion.reasons import ALTERED, DELETED, SUPERSEDED, SUPPRESSED
 from catalog.loading.copy import LineCopy, chunks, copy_exactly, lines_of
-from catalog.loading.history import LaterLoad, comparable_loads, later_loads
+from catalog.loading.history import LaterLoad, comparable_loads, has_read_all, later_loads
 from catalog.loading.lines import LineCheck
 from catalog.loading.rejects import LIMIT, Rejects
 from catalog.loading.report import LoadKey, LoadReport, find, save
@@ -91,11 +91,12 @@ class Load:
                 self._progress(f"{self._media_type}: this pull was loaded before; nothing to do.")
                 self.repeated = True
                 return done
-            later = later_loads(self._connection, self._provider, self._media_type, self._manifest)
-            pages = {load: self._manifest.first_page_since(load.began) for load in later}
+            dated = self._without_times_to_come()
+            later = later_loads(self._connection, self._provider, self._media_type, dated)
+            pages = {load: dated.first_page_since(load.began) for load in later}
             ends = self._copy(sorted({page for page in pages.values() if page is not None}))
-            self._statements.set(superseded=_superseded(pages, ends))
             marked = self._clean()
+            self._statements.set(superseded=_superseded(pages, ends, self._which_read_all(later)))
             written = Writing(self._statements, self._media_type, self._progress).run()
             if marked or written["url taken"] or written["refused"]:
                 self._list_rejects()
@@ -107,6 +108,32 @@ class Load:
         for sentence in report.advice():
             self._progress(sentence)
         return report
+
+    # later loads
+
+    def _without_times_to_come(self) -> Manifest:
+        """Return the manifest with the times that can be right by the server's clock."""
+        [(now,)] = self._connection.execute("select now()").fetchall()
+        dated = self._manifest.without_times_to_come(now)
+        if dated.started != self._manifest.started:
+            self._progress(
+                f"{self._media_type}: the clock of the pull was wrong ({self._manifest.started:%Y-%m-%d}). "
+                "It is not known when it began, so rows that another pull has brought stay."
+            )
+        return dated
+
+    def _which_read_all(self, later: list[LaterLoad]) -> set[LaterLoad]:
+        """Return the later loads whose pulls count as having read about all records of this one."""
+        candidates = [load for load in later if load.unwritten is not None]
+        if not candidates:
+            return set()
+        moments = sql.Literal([*{load.since for load in candidates}])
+        written = dict(self._statements.run("written_since", moments=moments).fetchall())
+        return {
+            load
+            for load in candidates
+            if has_read_all(load, self._manifest, self._media_type, written.get(load.since, 0))
+        }
 
     # copy
 
@@ -263,24 +290,26 @@ class Load:
         return unusual(report.outcome(), before, self._expected)
 
 
-def _superseded(pages: Mapping[LaterLoad, int | None], ends: Mapping[int, int]) -> sql.Composable:
+def _superseded(
+    pages: Mapping[LaterLoad, int | None], ends: Mapping[int, int], read_all: Set[LaterLoad]
+) -> sql.Composable:
     """Return the condition that a later pull has brought what row `old` holds, after row `new` was read.
 
     Args:
         pages: Later load → the first page that was read after its pull began; None if no page was.
         ends: Page → the number of the last row before it.
+        read_all: Loads whose pulls count as having read about all records of this one.
     """
     either: list[sql.Composable] = [sql.SQL("false")]
     for page in set(pages.values()):
         loads = [load for load, first in pages.items() if first == page]
-        moments = [moment for load in loads for moment in load.moments]
         either.append(
             sql.SQL(
                 "({older} and ({read_all} or old.last_synced_with_source = any({moments}::timestamptz[])))"
             ).format(
                 older=sql.SQL("true") if page is None else sql.SQL("new.n <= {}").format(ends[page]),
-                read_all=any(load.read_all for load in loads),
-                moments=moments,
+                read_all=not read_all.isdisjoint(loads),
+                moments=[load.moment for load in loads],
             )
         )
     return sql.SQL(" or ").join(either)

@@ -1,5 +1,6 @@
 """The report of a load, and its row in `ingestion_report`."""
 
+from pathlib import Path
 from typing import Any, LiteralString
 
 import msgspec
@@ -8,9 +9,12 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from catalog.core.session import Connection
+from catalog.core.sql_files import read_sql
 from catalog.ingestion.completeness import Outcome
 from catalog.ingestion.parts import Manifest
 from catalog.ingestion.reasons import URL_TAKEN, URL_TAKEN_HINT
+
+_KEEP_EARLIER = Path(__file__).parent / "sql/keep_earlier.sql"
 
 
 class LoadKey(msgspec.Struct, frozen=True):
@@ -97,7 +101,7 @@ def find(connection: Connection, key: LoadKey, media_type: str, manifest: Manife
 
 
 def save(connection: Connection, key: LoadKey, manifest: Manifest, report: LoadReport) -> None:
-    """Write the row of a report, replacing that of an earlier load with the same key."""
+    """Write the row of a report; that of an earlier load with the same key is kept in `earlier_load`."""
     start, end = manifest.window or (None, None)
     values: dict[str, Any] = {
         **msgspec.structs.asdict(key),
@@ -129,10 +133,10 @@ def save(connection: Connection, key: LoadKey, manifest: Manifest, report: LoadR
     statement: LiteralString = """
         insert into ingestion_report ({names}) values ({values})
         on conflict (dag_id, run_id, day_shift, media_type) do update set {renewed}, finished_on = now(),
-            loaded_before = case when ingestion_report.manifest_token = excluded.manifest_token
-                then ingestion_report.loaded_before || ingestion_report.finished_on else '{{}}' end
+            loaded_before = '{{}}'
     """
     comma = sql.SQL(", ")
+    connection.execute(read_sql(_KEEP_EARLIER), values)
     renewed = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in values]
     connection.execute(
         sql.SQL(statement).format(

@@ -61,6 +61,7 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
             options=_options(context["params"], run.dag_id),
             checkpoint=TaskStateCheckpoint(context),
             fence=lease,
+            clock=lambda: lease.renewed_on,
             should_stop=should_stop,
             progress=_LogProgress(),
             probe=tls_probe(private_hosts) if value_of(PROBE_HTTPS) else None,

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from catalog.core.errors import Interrupted, NotWhole, SkippedErrors
+from catalog.core.errors import Interrupted, NotWhole, Retry, SkippedErrors
 from catalog.ingestion.reasons import SEEN
 from catalog.ingestion.state import MemoryCheckpoint, restored
-from catalog.provider_api import Skip, Tokens
-from catalog.tests.ingestion.test_pull import accounted, image, provider, pull, rows
+from catalog.provider_api import CC0, Skip, Tokens
+from catalog.tests.ingestion.test_pull import Example, accounted, image, provider, pull, rows
 from catalog.tests.ingestion.test_shifts import FORMS, List, deletions, names, read
 from catalog.tests.ingestion.test_whole import DOWN, Announced, Builds
 from catalog.tests.providers.fake_api import client
@@ -68,6 +68,124 @@ def test_a_round_that_is_walked_again_counts_its_items_once(tmp_path, walks):
     assert has_counts_of_one_walk(last)
 
 
+BROKEN = (
+    *("broken", "a", "skip", "broken 1", "several", "skip"),
+    *("unlicensed", "b", "broken 2", "skip", "c", "broken 3"),
+)
+# What a corrected mapping makes of items that were rejected; another one stays broken.
+FIXED = {"broken 1": ["1"], "unlicensed": ["unlicensed"], "broken 2": ["2a", "2b"], "broken 3": []}
+
+
+def mapped(fixed):
+    """Return a mapping that fails for some items; a fixed one writes most of them, and skips one."""
+
+    def record(_, raw):
+        if raw in FIXED and fixed:
+            return [image(name) for name in FIXED[raw]] or Skip("fixed")
+        if raw.startswith("broken"):
+            raise KeyError("broken")  # the same reason for all
+        return Example().record(raw)
+
+    return record
+
+
+def counts_each_item_once(pulled):
+    """Return whether each item that was fixed and read again counts as such, and the others as rejects."""
+    manifest, written = pulled.parts.load(), rows(pulled)
+    counts = manifest.counts["image"]
+    is_fixed = {item for item, names in FIXED.items() if {*names} & {*written}}
+    is_fixed |= {"broken 3"} if counts.skipped.get("fixed") else set()
+    records = {"a", "b", "c", "s1", "s2"}.union(*(FIXED[item] for item in is_fixed))
+    return (
+        accounted(manifest)
+        and sorted(written) == sorted(records)
+        and sum(counts.rejected.values()) == 1 + len(FIXED.keys() - is_fixed)
+        and {**counts.skipped, "fixed": 0, SEEN: 0}
+        == {"not wanted": 3, "third is broken": 1, "fixed": 0, SEEN: 0}
+        and counts.skipped.get("fixed", 0) == ("broken 3" in is_fixed)
+        and counts.fetched - counts.skipped.get(SEEN, 0) == 14 + ("broken 2" in is_fixed)
+    )
+
+
+def test_an_item_that_is_written_is_no_reject_any_more(tmp_path):
+    """The mapping was corrected between two walks; the second one also reads what the first one rejected."""
+    checkpoint = MemoryCheckpoint()
+    for fixed, total in ((False, 14), (True, 14), (True, 12)):
+        pulled = pull(tmp_path, provider(announced(total, BROKEN), record=mapped(fixed)), checkpoint)
+        with contextlib.suppress(NotWhole):
+            pulled.run()
+        assert counts_each_item_once(pulled)
+    counts = pulled.parts.load().counts["image"]
+    assert (sum(counts.rejected.values()), counts.written, counts.skipped["fixed"]) == (1, 9, 1)
+
+
+def test_a_reject_that_was_taken_back_hides_no_other(tmp_path):
+    """A new item has the same reason in a later walk."""
+    checkpoint = MemoryCheckpoint()
+    for fixed, items in (
+        (False, ["broken 1"]),
+        (True, ["broken 1", "broken"]),
+        (True, ["broken 1", "broken"]),
+    ):
+        pulled = pull(tmp_path, provider(announced(3, items), record=mapped(fixed)), checkpoint)
+        with pytest.raises(NotWhole):
+            pulled.run()
+        assert sum(pulled.parts.load().counts["image"].rejected.values()) == 1
+    assert rows(pulled) == ["1"]
+
+
+def test_a_record_that_is_written_is_no_reject_any_more(tmp_path):
+    """It is known by its identifier, although its item has other views now; its license came."""
+    checkpoint, rejected = MemoryCheckpoint(), []
+    for views, license_, total in ((1, None, 4), (2, None, 4), (3, CC0, 4), (4, CC0, 3)):
+        items = [{"id": name, "views": views} for name in ("x", "y")] + [{"id": "z"}]
+        of = provider(
+            Announced((items, total)),
+            record=lambda _, raw, given=license_: image(raw["id"], None if raw["id"] == "z" else given),
+        )
+        pulled = pull(tmp_path, of, checkpoint)
+        with contextlib.suppress(NotWhole):
+            pulled.run()
+        rejected.append(pulled.parts.load().counts["image"].rejected)
+    assert rejected == [{"missing license": 3}] * 2 + [{"missing license": 1}] * 2
+    assert rows(pulled) == ["x", "y"]
+
+
+def test_an_item_whose_details_come_later_is_no_reject_any_more(tmp_path):
+    """It is known by its form in the list. The second attempt lacks details of a written one."""
+    checkpoint, failing = MemoryCheckpoint(), [{"b"}, {"b", "c"}, set()]
+
+    def detail(self, raw, client):
+        if raw["id"] in failing[0]:
+            raise Retry("down")
+        return {**raw, "size": 5}
+
+    items = [{"id": name} for name in "abc"]
+    rejected = []
+    while failing:
+        of = provider(Announced((items, 4)), detail=detail, record=lambda _, raw: image(raw["id"]))
+        pulled = pull(tmp_path, of, checkpoint)
+        with pytest.raises(NotWhole):
+            pulled.run()
+        rejected.append(sum(pulled.parts.load().counts["image"].rejected.values()))
+        failing.pop(0)
+    assert rejected == [1, 2, 0]
+    assert (sorted(rows(pulled)), accounted(pulled.parts.load())) == (["a", "b", "c"], True)
+
+
+def test_an_item_that_has_changed_and_had_no_record_counts_for_both(tmp_path):
+    """Nothing tells it from a new one."""
+    checkpoint = MemoryCheckpoint()
+    for broken, total in ((True, 2), (False, 1)):
+        pages = Announced(([{"id": "x", "views": total}], total))
+        mapping = {"record": lambda _, raw, broken=broken: image(raw["none" if broken else "id"])}
+        pulled = pull(tmp_path, provider(pages, **mapping), checkpoint)
+        with contextlib.suppress(NotWhole):
+            pulled.run()
+    counts = pulled.parts.load().counts["image"]
+    assert (counts.fetched, counts.written, sum(counts.rejected.values())) == (2, 1, 1)
+
+
 def test_what_a_later_walk_finds_is_counted(tmp_path):
     checkpoint, more = MemoryCheckpoint(), [*ITEMS, "skip", "poison", "late", "skip"]
     with pytest.raises(NotWhole):
@@ -83,7 +201,7 @@ an_attempt = st.tuples(
 )
 
 
-def end_after(folder, attempts, kind=Announced):
+def end_after(folder, attempts, kind=Announced, items=ITEMS, fixed_from=None):
     """Pull until nothing is missing.
 
     Args:
@@ -91,14 +209,17 @@ def end_after(folder, attempts, kind=Announced):
         attempts: For each attempt: whether the API announces too much, the pages that fail, and the page
             after which it is stopped.
         kind: The class of the pages.
+        items: The items of all pages.
+        fixed_from: Number of the first attempt with a corrected mapping.
     """
     checkpoint = MemoryCheckpoint()
     undisturbed: tuple[bool, set[int], int | None] = (False, set(), None)
-    for short, failing, stop in [*attempts, *[undisturbed] * 3]:
+    for number, (short, failing, stop) in enumerate([*attempts, *[undisturbed] * 3]):
         calls = count(1)
+        mapping = {} if fixed_from is None else {"record": mapped(number >= fixed_from)}
         pulled = pull(
             folder,
-            provider(announced(12 if short else 10, failing=failing, kind=kind)),
+            provider(announced(len(items) + 2 * short, items, failing, kind), **mapping),
             checkpoint,
             skip_errors=True,
             should_stop=lambda c=calls, s=stop: next(c) == s,
@@ -116,6 +237,20 @@ def test_whatever_interrupts_a_pull_it_ends_with_the_counts_of_one_walk(tmp_path
     pulled = end_after(tmp_path_factory.mktemp("pull"), attempts, kind)
     assert pulled.parts.load().complete
     assert has_counts_of_one_walk(pulled)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    attempts=st.lists(an_attempt, min_size=1, max_size=5),
+    kind=st.sampled_from([Announced, Named]),
+    fixed_from=st.integers(1, 4),
+)
+def test_whenever_a_mapping_is_corrected_each_item_counts_once(tmp_path_factory, attempts, kind, fixed_from):
+    """Those that are read again count as what they are now, and the others as what they were."""
+    folder = tmp_path_factory.mktemp("pull")
+    pulled = end_after(folder, attempts, kind, BROKEN, fixed_from)
+    assert counts_each_item_once(pulled)
+    assert pulled.parts.load().complete
 
 
 @pytest.mark.parametrize(

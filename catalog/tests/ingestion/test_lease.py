@@ -62,6 +62,18 @@ def test_a_newer_attempt_is_noticed_on_a_new_connection(catalog, connections):
     newer()
 
 
+def test_a_lease_knows_the_time_of_the_database(catalog, connections):
+    """A worker's clock may be wrong."""
+    lease = Lease("t", connections)
+    times = [lease.renewed_on]
+    for _ in range(2):
+        lease()
+        times.append(lease.renewed_on)
+    [(now,)] = catalog.execute("select renewed_on from pull_lease").fetchall()
+    assert times == sorted(set(times))
+    assert times[-1] == now
+
+
 def test_a_lease_that_is_gone_fences(catalog, connections):
     lease = Lease("t", connections)
     catalog.execute("delete from pull_lease")

@@ -88,7 +88,8 @@ def image(name, license_=CC0):
 
 
 def pull(folder, provider_, checkpoint=None, client=None, **options):
-    more = {k: options.pop(k) for k in ("window", "fence", "should_stop", "progress") if k in options}
+    own = ("window", "fence", "clock", "should_stop", "progress")
+    more = {k: options.pop(k) for k in own if k in options}
     parts = Parts(UPath(folder), "example", datetime(2024, 1, 1, tzinfo=UTC), None)
     chosen = Options(**options)
     return Pull(
@@ -296,6 +297,46 @@ def test_a_pull_notes_when_its_pages_were_read(tmp_path, monkeypatch, step, page
     assert (manifest.first_page_since(manifest.started), manifest.first_page_since(between)) == (0, 2)
     assert manifest.first_page_since(datetime.now(UTC)) is None
     assert [page_of(part) for part in resumed.parts.tsv_files("image", manifest)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_clock_that_was_ahead_dates_no_page_to_come(tmp_path, resumed):
+    """It is set right after the first page, by the same attempt or before the next one."""
+    right = datetime(2026, 3, 1, tzinfo=UTC)
+    said, checkpoint = [right + timedelta(days=400)], MemoryCheckpoint()
+
+    def clock():
+        return said[-1]
+
+    def set_right():
+        said.append(right + timedelta(seconds=len(said)))
+        return resumed and len(said) == 2
+
+    options = {"clock": clock, "should_stop": set_right, "window": day_window(date(2026, 3, 1))}
+    one = provider([["a"], ["b"], ["c"]], dated=True)
+    if resumed:
+        with pytest.raises(Interrupted):
+            pull(tmp_path, one, checkpoint, **options).run()
+        checkpoint.state = {**present(checkpoint.state), "stored": right.isoformat()}
+    manifest = pull(tmp_path, one, checkpoint, **options).run()
+    second = right + timedelta(seconds=1)
+    assert (manifest.started, manifest.times) == (second, [(0, second), (1, second)])
+    assert not manifest.whole  # the window is not over
+
+
+def test_a_state_with_a_time_to_come_is_not_resumed(tmp_path, caplog):
+    """Nobody knows how old its records are."""
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(Interrupted):
+        pull(tmp_path, provider([["a"], ["b"]]), checkpoint, should_stop=lambda: True).run()
+    for hours, read in ((2, ["x", "y"]), (0.5, ["a", "y"])):
+        stored = (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
+        state = MemoryCheckpoint({**present(checkpoint.state), "stored": stored})
+        again = pull(tmp_path / f"{hours}", provider([["x"], ["y"]]), state)
+        again.parts.write("image", 0, ["a\n"])
+        again.run()
+        assert rows(again) == read
+    assert "which is to come: its clock was wrong" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from upath import UPath
 
 from catalog.core.columns import COLUMNS
 from catalog.core.errors import Fatal
+from catalog.database import schema
 from catalog.database.deletion import Deletion, restore
 from catalog.database.statements import parse_condition
 from catalog.ingestion.completeness import Expectations
@@ -18,7 +19,9 @@ from catalog.ingestion.reasons import ALTERED, DELETED, SEEN, SUPERSEDED, SUPPRE
 from catalog.ingestion.records import AudioSet
 from catalog.loading.load import Load
 from catalog.loading.report import LoadKey, LoadReport
+from catalog.tests.conftest import database_of_its_own
 from catalog.tests.database.media import change_back, change_back_after, suppress
+from catalog.tests.database.test_schema import upgrade_to
 from catalog.tests.loading.loader import Loader, audio, delete, image, jpg, outcome
 
 pytestmark = pytest.mark.database
@@ -782,9 +785,121 @@ def test_what_was_loaded_of_a_later_pull_before_it_ended_stays(load, catalog):
     for records in ([image(1, title="later")], [image(1, title="later"), image(2)]):
         load(records, complete=len(records) > 1, **later)
     assert load([image(1, title="old")], started=now - timedelta(days=5)).skipped == {SUPERSEDED: 1}
-    load([image(2, title="cleared")], **{**later, "token": "another", "started": now})
-    [(moments,)] = catalog.execute("select loaded_before from ingestion_report where run_id = 'r'").fetchall()
-    assert moments == []
+
+
+@pytest.mark.parametrize("second", [{"complete": False}, {"complete": True}])
+def test_what_an_earlier_pull_of_a_later_run_has_brought_stays(load, catalog, second):
+    """The later run was cleared, and its next pull has not read everything; each pull has its own start."""
+    now = datetime.now(UTC)
+    load([image(n, title="stored") for n in range(4)], started=now - timedelta(days=9))
+    for title, days, records, fields in (
+        ("first", 5, (1, 2), {"complete": False}),
+        ("second", 1, (2, 3), second),
+        ("third", 0, (), {"complete": False}),
+    ):
+        brought = [image(n, title=title) for n in records]
+        load(brought, token=title, run_id="r", started=now - timedelta(days=days), **fields)
+    for title, days, stay in (("between", 3, (2, 3)), ("old", 7, (0, 1, 2, 3))):
+        cleared = load([image(n, title=title) for n in range(4)], started=now - timedelta(days=days))
+        assert cleared.skipped == {SUPERSEDED: len(stay)}
+    titles = dict(catalog.execute("select foreign_identifier, title from image").fetchall())
+    assert [titles[f"id{n}"] for n in range(4)] == ["between", "between", "second", "second"]
+
+
+@pytest.mark.parametrize("next_pull", [{"complete": False}, {"complete": True}])
+def test_what_an_earlier_whole_pull_of_a_later_run_left_unchanged_stays(load, catalog, next_pull):
+    now = datetime.now(UTC)
+    right = [image(n, title="right") for n in range(20)]
+    load(right, started=now - timedelta(days=9))
+    catalog.execute("update image set last_synced_with_source = now() - interval '9 days'")
+    load(right, run_id="r", started=now - timedelta(days=3), whole=True)
+    load(right[:1], run_id="r", started=now - timedelta(days=1), **next_pull)
+    late = load([image(n, title="old") for n in range(20)], started=now - timedelta(days=5))
+    assert late.skipped == {SUPERSEDED: 20}
+
+
+def test_loads_that_a_release_before_has_noted_count(server, tmp_path):
+    """It notes the moments of earlier loads of the same pull in the report."""
+    dsn = database_of_its_own(server, "template0")
+    upgrade_to(dsn, "0024")
+    with psycopg.connect(dsn, autocommit=True) as catalog:
+        catalog.execute("""
+            insert into ingestion_report (dag_id, run_id, provider, media_type, manifest_token,
+                manifest_pages, complete, fetched, inserted, updated, unchanged, skipped, rejected,
+                pull_began, finished_on, loaded_before)
+            select 'example_workflow', 'r', 'example', 'image', 't', 1, true, 1, 0, 0, 1, 0, 0,
+                   now() - interval '3 days', now() - interval '1 day', array[now() - interval '2 days']
+        """)
+        schema.upgrade(dsn)
+        load, now = Loader(dsn, tmp_path), datetime.now(UTC)
+        load([image(n, title="later") for n in range(2)], started=now - timedelta(days=9))
+        catalog.execute(
+            "update image set last_synced_with_source = loaded_before[1]"
+            " from ingestion_report where run_id = 'r'"
+        )
+        old = {"started": now - timedelta(days=5)}
+        assert load([image(0, title="old")], **old).skipped == {SUPERSEDED: 1}
+        load([], token="another", run_id="r", complete=False)  # the run was cleared
+        assert load([image(1, title="old")], **old).skipped == {SUPERSEDED: 1}
+        assert load([image(1, title="new")], started=now - timedelta(days=2.5)).updated == 1
+
+
+@pytest.mark.parametrize(
+    ("began", "days", "stays"),
+    [
+        (None, 3, True),  # a report of a release that did not note it
+        (None, 1.4, False),
+        ("now() + interval '400 days'", 3, True),  # the clock was wrong
+        ("now() + interval '400 days'", 1.4, False),
+    ],
+)
+def test_a_pull_of_which_no_start_is_known_began_before_its_load(load, catalog, began, days, stays):
+    """The time that its pages took is known: half a day."""
+    now = datetime.now(UTC)
+    load([image(1, title="later")], run_id="r")
+    catalog.execute("update image set last_synced_with_source = now() - interval '1 day'")
+    catalog.execute(
+        f"update ingestion_report set pull_began = {began or 'null'}, pull_seconds = 12 * 60 * 60,"
+        " finished_on = image.last_synced_with_source from image"
+    )
+    cleared = load([image(1, title="cleared")], started=now - timedelta(days=days))
+    assert cleared.skipped == ({SUPERSEDED: 1} if stays else {})
+
+
+@pytest.mark.parametrize(
+    ("started", "times", "stay"),
+    [
+        (400, [(0, 400)], (0, 1, 2)),  # nothing is known of its time
+        (400, [(0, 400), (1, 400), (2, -1)], (0, 1)),  # the clock was right when the last page was read
+        (-5, [(0, -5), (1, 400), (2, -4)], (0, 1, 2)),
+        (-1, [(0, -1), (2, -5)], (0, 1, 2)),  # the clock was set back, so that the first pages are older
+    ],
+)
+def test_an_old_pull_whose_clock_was_ahead_is_not_new(load, catalog, started, times, stay):
+    """The times are in days from now; the later pull began three days ago."""
+    now = datetime.now(UTC)
+    load([image(n, title="stored") for n in range(4)], started=now - timedelta(days=30))
+    load([image(n, title="later") for n in range(3)], started=now - timedelta(days=3))
+    read = [(page, now + timedelta(days=days)) for page, days in times]
+    cleared = [image(n, title="cleared") for n in (0, 1, 2, 8)]
+    report = load(cleared, started=now + timedelta(days=started), times=read)
+    assert (report.inserted, report.skipped) == (1, {SUPERSEDED: len(stay)})
+    titles = dict(catalog.execute("select foreign_identifier, title from image").fetchall())
+    assert [n for n in range(4) if titles[f"id{n}"] == "later"] == [*stay]
+
+
+@pytest.mark.parametrize(("known", "stays"), [(0, False), (94, False), (95, True), (100, True)])
+def test_a_later_whole_pull_of_other_records_has_not_read_these(load, catalog, known, stays):
+    """It read as many: `known` of those that are loaded late, and for the others, some that were new."""
+    now = datetime.now(UTC)
+    load([image(n, title="stored") for n in range(100)], started=now - timedelta(days=9))
+    catalog.execute("update image set last_synced_with_source = now() - interval '9 days'")
+    records = [image(n, title="stored" if n % 2 else "later") for n in range(known)]
+    others = [image(n) for n in range(200, 300 - known)]
+    load([*records, *others], started=now - timedelta(days=1), whole=True)
+    late = load([image(n, title="late") for n in range(100)], started=now - timedelta(days=5))
+    changed = sum(n % 2 == 0 for n in range(known))
+    assert late.skipped.get(SUPERSEDED, 0) == (100 if stays else changed)
 
 
 def test_loads_that_were_late_together_end_with_the_newest_version(load, catalog):

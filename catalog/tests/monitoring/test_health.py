@@ -90,6 +90,17 @@ def test_only_a_later_whole_load_of_the_window_brings_what_was_missing(catalog, 
 
 @pytest.mark.database
 @pytest.mark.enable_socket
+def test_a_pull_whose_clock_was_ahead_is_not_missing_for_ever(catalog):
+    """It did not begin after the later ones."""
+    ahead = NOW + timedelta(days=400)
+    report(catalog, "flickr", NOW - timedelta(hours=9), run_id="short", pull_began=ahead, **FIRST, **SHORT)
+    assert incomplete(catalog) != {}
+    report(catalog, "flickr", NOW - timedelta(hours=7), run_id="later", pull_began=NOW - timedelta(hours=8))
+    assert incomplete(catalog) == {}
+
+
+@pytest.mark.database
+@pytest.mark.enable_socket
 @pytest.mark.parametrize(("gap", "brought"), [(0, True), (-6, True), (6, False)])
 def test_later_loads_may_bring_together_what_was_missing(catalog, gap, brought):
     middle = FIRST["window_start"] + timedelta(hours=12)
