@@ -46,7 +46,7 @@ def status(dsn: Dsn, as_json: AsJson = False) -> None:
     airflow_checked = bool(airflow)
     if airflow:
         with known.part("Airflow's database", lambda _, error: type(error).__name__):
-            failed = failed_runs.of_database(airflow, WAIT)
+            failed = failed_runs.of_database(airflow, WAIT, datetime.now(UTC))
     findings = failed_runs.merged([*known.findings, *known.unread], failed)
     if as_json:
         print_json(
@@ -102,7 +102,7 @@ def _show_findings(found: list[Finding], *, engine_checked: bool, airflow_checke
         out.print(f"Failed runs were not looked for: {AIRFLOW} is not set.", style="yellow")
     if not found:
         checked = "databases and the search engine" if engine_checked else "databases"
-        failed = ", and no DAG's newest run has failed" if airflow_checked else ""
+        failed = ", and no failed run is left" if airflow_checked else ""
         out.print(f"Nothing in the {checked} needs you{failed}.", style="green")
         return
     table = Table("", "about", "what", "in docs/runbook.md")

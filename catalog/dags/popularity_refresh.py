@@ -49,7 +49,7 @@ Calculates the popularity scores of {media_type} records, once a month.
    A constant that would change by less than 0.2 % stays: each row with a metric would have to be written, and
    the search index does not distinguish such scores. If more than half of the records that had a metric
    above 0, and at least 5, have lost it, as when an API hides its numbers, constant and scores stay, and the
-   provider's task fails; some 1,000 of them are remembered for that.
+   provider's task fails. Some 1,000 of them are remembered for that, so that small losses add up.
    The conf `accept_lost` names providers for which that is right; `force` stores each constant.
 3. For each provider whose constant has changed since its rows were scored, a run of
    [`batched_update`](#batched_update) updates the rows whose score differs, two providers at a time. A failed

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Protocol
 
 from elasticsearch import Elasticsearch
@@ -125,17 +126,17 @@ def trace_table(places: list[Place]) -> Table:
 
 
 def show_failed_runs(airflow: str) -> None:
-    """Show the DAGs whose newest run has failed.
+    """Show the runs that have failed, and that no later run has made up for.
 
     Args:
         airflow: Address of Airflow's database.
     """
     try:
-        failed = failed_runs.of_database(airflow, seconds=5)
+        failed = failed_runs.of_database(airflow, 5, datetime.now(UTC))
     except Exception as error:
         console.print(f"failed runs: Airflow's database could not be read ({type(error).__name__})")
         return
     if not failed:
-        console.print("no DAG's newest run has failed")
+        console.print("no failed run is left")
     for one in failed_runs.merged([], failed):
         console.print(Text(one.severity, "red"), f"{one.subject}: {one.text}")

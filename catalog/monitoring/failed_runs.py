@@ -1,16 +1,17 @@
-"""DAGs whose newest run has failed, from Airflow's database: when, in which task, and why.
+"""Runs that failed and that no later run made up for, from Airflow's database: when, in which task, and why.
 
 Airflow's models cannot be used below the DAGs, so the columns that are read are named here.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeAlias
+from itertools import groupby
+from textwrap import shorten
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from sqlalchemy import (
     JSON,
-    ColumnElement,
     Connection,
     DateTime,
     NullPool,
@@ -27,24 +28,28 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from catalog.core.airflow_names import FAILURE, HELD, WATCHER
+from catalog.monitoring.asked import Asked, asked, dated_dags, is_trial
 from catalog.monitoring.finding import Finding, in_order
+from catalog.monitoring.loads import KEPT
 
 Key: TypeAlias = tuple[str, str]  # DAG id, run id
 FAILED = "failed"
 _FINISHED = ("success", FAILED)
-# Keys of a conf by which a pull asks the provider for nothing, or for a part only.
-_NARROWED = ("replay", "limit", "initial_query_params", "query_params_list")
-_NOTHING = ("", "0", "[]", "{}")  # values by which it does not
+_RECENT = 20  # runs of a DAG that are looked at, however old they are
+_SUBJECT = 80  # characters
 
 _DAG = table("dag", column("dag_id"), column("is_stale"))
-_ENDED = DateTime(timezone=True)
+_MOMENT = DateTime(timezone=True)
 _RUN = table(
     "dag_run",
     column("id"),
     column("dag_id"),
     column("run_id"),
     column("state"),
-    column("end_date", _ENDED),
+    column("end_date", _MOMENT),
+    column("run_after", _MOMENT),
+    column("data_interval_start", _MOMENT),
+    column("data_interval_end", _MOMENT),
     column("conf", JSON),
 )
 _TASK = table(
@@ -54,7 +59,7 @@ _TASK = table(
     column("task_id"),
     column("map_index"),
     column("state"),
-    column("end_date", _ENDED),
+    column("end_date", _MOMENT),
 )
 _XCOM = table(
     "xcom",
@@ -68,6 +73,15 @@ _XCOM = table(
 )
 
 
+class _Run(NamedTuple):
+    """A run that has ended."""
+
+    key: Key
+    failed: bool
+    ended: datetime
+    asked: Asked
+
+
 class _Task(NamedTuple):
     """The first task of a run that failed, and why; None if it could not say so."""
 
@@ -76,80 +90,135 @@ class _Task(NamedTuple):
     reason: object
 
 
-def of_database(address: str, seconds: int) -> dict[Key, Finding]:
-    """Return the failed runs of the DAGs that Airflow's files still define.
+def of_database(address: str, seconds: int, now: datetime) -> dict[Key, Finding]:
+    """Return the failed runs of the DAGs that Airflow's files still define; see `failed_runs`.
 
     Args:
         address: Address of Airflow's database, as SQLAlchemy takes it.
         seconds: Limit of the time for a connection to a server.
+        now: The current time.
     """
     limits = {"connect_timeout": seconds} if address.startswith("postgres") else {}
     engine = create_engine(address, poolclass=NullPool, connect_args=limits)
     with engine.connect() as connection:
         defined = connection.scalars(select(_DAG.c.dag_id).where(_DAG.c.is_stale.is_(False)))
-        return failed_runs(connection, list(defined))
+        return failed_runs(connection, list(defined), now)
 
 
-def failed_runs(airflow: Connection | Session, dag_ids: Collection[str]) -> dict[Key, Finding]:
-    """Return a finding for each DAG whose newest run has failed.
+def failed_runs(airflow: Connection | Session, dag_ids: Collection[str], now: datetime) -> dict[Key, Finding]:
+    """Return a finding for each failed run until a later one for the same day or objects has succeeded.
+
+    It is the last of those for the same. A run that waits or runs says nothing yet. Nor does one that replays
+    a recording, is limited or changes nothing: whoever tries one sees its end. Nor does the success of a run
+    of a held schedule, whose tasks were skipped. Failures are looked at for a month, that of the newest run
+    of a DAG for ever.
 
     Args:
         airflow: Airflow's database.
         dag_ids: The DAGs.
+        now: The current time.
+
+    Returns:
+        Run → finding; the newest run of each DAG first.
     """
-    ended = _failed(airflow, dag_ids)
-    tasks = _first_failed_tasks(airflow, list(ended))
-    return {key: _finding(key, moment, tasks.get(key)) for key, moment in ended.items()}
+    found = [run for runs in _ended(airflow, dag_ids, now) for run in _failed(runs, now)]
+    tasks = _first_failed_tasks(airflow, [run.key for run in found])
+    return {run.key: _finding(run, tasks.get(run.key)) for run in found}
 
 
-def _finding(run: Key, ended: datetime, task: _Task | None) -> Finding:
+def _finding(run: _Run, task: _Task | None) -> Finding:
+    subject = shorten(run.asked.subject, _SUBJECT, placeholder=" …")
+    about = f" for {subject}" if subject else ""
     where = f" in {task.task_id}" if task else ""  # a timeout, for example, is of the whole run
-    text = f"the newest run failed{where} on {ended:%Y-%m-%d %H:%M}"
+    text = f"the newest run{about} failed{where} on {run.ended:%Y-%m-%d %H:%M}"
     if task is None:
-        return Finding("error", run[0], text, "failed-task", *run)
+        return Finding("error", run.key[0], text, "failed-task", *run.key)
     text += f": {task.reason}" if isinstance(task.reason, str) else "; the log of the task says why"
-    return Finding("error", run[0], text, "failed-task", *run, task.task_id, task.map_index)
+    return Finding("error", run.key[0], text, "failed-task", *run.key, task.task_id, task.map_index)
 
 
 def merged(findings: Iterable[Finding], failed: dict[Key, Finding]) -> list[Finding]:
-    """Add the failed runs that no other error explains, and their logs to the errors that explain them."""
+    """Add the failed runs that no other error explains, and their logs to the errors that explain them.
+
+    Those of the same DAG are one finding, about the newest of them.
+    """
     findings = list(findings)
     explained = {(finding.dag_id, finding.run_id) for finding in findings if finding.severity == "error"}
-    every = [run for key, run in failed.items() if key not in explained]
+    others: dict[str, list[Finding]] = {}
+    for key, run in failed.items():
+        if key not in explained:
+            others.setdefault(run.dag_id, []).append(run)
+    every = [_with_number(newest, len(earlier)) for newest, *earlier in others.values()]
     for finding in findings:
-        run = failed.get((finding.dag_id, finding.run_id)) if finding.severity == "error" else None
-        every.append(
-            msgspec.structs.replace(finding, task_id=run.task_id, map_index=run.map_index) if run else finding
-        )
+        same = failed.get((finding.dag_id, finding.run_id)) if finding.severity == "error" else None
+        where = {"task_id": same.task_id, "map_index": same.map_index} if same else {}
+        every.append(msgspec.structs.replace(finding, **where))
     return in_order(every)
 
 
-def _failed(airflow: Connection | Session, dag_ids: Collection[str]) -> dict[Key, datetime]:
-    """Return when the newest run of each DAG ended, if it has failed.
+def _with_number(finding: Finding, more: int) -> Finding:
+    if not more:
+        return finding
+    others = "that for one other" if more == 1 else f"those for {more:,} others"
+    return msgspec.structs.replace(finding, text=f"{finding.text.rstrip('.')}; so did {others}")
 
-    That is the run that ended last: one that waits or runs says nothing yet. A replay does not, because
-    it asks the provider for nothing, nor does a limited pull: whoever tries one sees its end. Nor does the
-    success of a run of a held schedule, whose tasks were skipped.
+
+def _failed(runs: Sequence[_Run], now: datetime) -> Iterator[_Run]:
+    """Yield the failed runs of a DAG that count, one for each subject, the newest first.
+
+    Args:
+        runs: Runs of the DAG that have ended, the one that ended last first.
+        now: The current time.
     """
-    latest = func.row_number().over(
-        partition_by=_RUN.c.dag_id, order_by=(_RUN.c.end_date.desc(), _RUN.c.id.desc())
-    )
+    newest = max(run.asked.moment for run in runs)
+    subjects: dict[str, list[_Run]] = {}
+    for run in runs:
+        subjects.setdefault(run.asked.subject, []).append(run)
+    found = []
+    for same in subjects.values():
+        later: list[Asked] = []  # of the runs that have succeeded
+        for run in same:
+            if not run.failed:
+                later.append(run.asked)
+            elif not any(success.includes(run.asked) for success in later):
+                found.append(run)
+                break
+    for run in sorted(found, key=lambda run: (run.asked.moment, run.ended), reverse=True):
+        if run.ended >= now - KEPT or run.asked.moment >= newest:
+            yield run
+
+
+def _ended(airflow: Connection | Session, dag_ids: Collection[str], now: datetime) -> Iterator[list[_Run]]:
+    """Yield the runs that count of each DAG of which any has failed, the one that ended last first."""
+    failing = select(_RUN.c.dag_id).where(_RUN.c.dag_id.in_(dag_ids), _RUN.c.state == FAILED)
+    order = (_RUN.c.end_date.desc(), _RUN.c.id.desc())
     held = exists().where(_XCOM.c.dag_run_id == _RUN.c.id, _XCOM.c.key == HELD)
-    ended = (
-        select(_RUN.c.dag_id, _RUN.c.run_id, _RUN.c.state, _RUN.c.end_date, latest.label("n"))
-        .where(_RUN.c.dag_id.in_(dag_ids), _RUN.c.state.in_(_FINISHED))
-        .where(or_(_RUN.c.state == FAILED, ~held), *map(_is_unset, _NARROWED))
+    runs = (
+        select(
+            *(column for column in _RUN.c if column.key != "id"),
+            held.label("held"),
+            func.row_number().over(partition_by=_RUN.c.dag_id, order_by=order).label("n"),
+        )
+        .where(_RUN.c.dag_id.in_(failing), _RUN.c.state.in_(_FINISHED))
         .subquery()
     )
-    newest = select(ended.c.dag_id, ended.c.run_id, ended.c.end_date).where(
-        ended.c.n == 1, ended.c.state == FAILED
-    )
-    return {(dag_id, run_id): _in_utc(moment) for dag_id, run_id, moment in airflow.execute(newest)}
+    recent = or_(runs.c.n <= _RECENT, runs.c.end_date >= now - KEPT)
+    dated = dated_dags()
+    found = airflow.execute(select(runs).where(recent).order_by(runs.c.dag_id, runs.c.n))
+    for dag_id, some in groupby(found, key=lambda row: row.dag_id):
+        counted = [run for row in some if (run := _run(row, dated=dag_id in dated))]
+        if counted:
+            yield counted
 
 
-def _is_unset(key: str) -> ColumnElement[bool]:
-    value = _RUN.c.conf[key].as_string()
-    return or_(value.is_(None), value.in_(_NOTHING))
+def _run(row: Any, *, dated: bool) -> _Run | None:
+    """Return a run; None if it does not count."""
+    conf, failed = row.conf if isinstance(row.conf, dict) else {}, row.state == FAILED
+    if is_trial(row.dag_id, conf) or (row.held and not failed):
+        return None
+    interval = (_in_utc(row.data_interval_start), _in_utc(row.data_interval_end))
+    about = asked(row.dag_id, conf, _in_utc(row.run_after), interval, dated=dated)
+    return _Run((row.dag_id, row.run_id), failed, _in_utc(row.end_date), about)
 
 
 def _first_failed_tasks(airflow: Connection | Session, runs: Sequence[Key]) -> dict[Key, _Task]:
@@ -170,6 +239,8 @@ def _first_failed_tasks(airflow: Connection | Session, runs: Sequence[Key]) -> d
     return {(dag_id, run_id): _Task(*task) for dag_id, run_id, *task in airflow.execute(query)}
 
 
-def _in_utc(moment: datetime) -> datetime:
-    """Return a moment in UTC; SQLite keeps it without a time zone."""
+def _in_utc(moment: Any) -> Any:
+    """Return a moment in UTC, or None; SQLite keeps it without a time zone."""
+    if moment is None:
+        return None
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

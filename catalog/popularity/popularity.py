@@ -28,7 +28,7 @@ MAX_CONSTANT = 1e100  # the greatest constant that popularity_score accepts
 # Share by which a constant may differ from the one it replaces without a new score for every row. A score
 # then changes by the same share at most, less than the 0.4 % that a rank feature of the index distinguishes.
 PRECISION = 0.002
-MAX_LOST = 0.5  # share of the records with a metric above 0 that may have lost it since the last refresh
+MAX_LOST = 0.5  # share of the remembered records, which had a metric above 0, that may have lost it
 SAMPLE = 1000  # records with a metric that are remembered, up to four times as many
 _UNKNOWN = 2**31 * SAMPLE  # records with a metric before they are counted: none is chosen
 _FUNCTIONS = Path(__file__).with_name("functions.sql")
@@ -66,6 +66,12 @@ class _Counted(NamedTuple):
     number: int  # of a provider's records
     records: int  # those with a metric above 0
     sample: list[UUID]  # some of these
+
+
+class _Remembered(NamedTuple):
+    number: int  # of the records with a metric above 0 that were remembered
+    there: list[UUID]  # those that are still in the catalog
+    lost: list[UUID]  # those of these that have no metric above 0 any more
 
 
 def configured(media_type: MediaType) -> dict[str, str]:
@@ -148,8 +154,8 @@ def refresh_constant(
         The stored metric.
 
     Raises:
-        Fatal: More than MAX_LOST of the records that had a metric above 0 and are still in the catalog, and
-            not just a few, have lost it.
+        Fatal: More than MAX_LOST of the remembered records that are still in the catalog, and not just a few,
+            have lost their metric.
     """
     before = metric_of(connection, media_type, provider)
     with connection.transaction():
@@ -160,7 +166,8 @@ def refresh_constant(
             [provider, before.metric, before.percentile],
         )
     now = _with_metric(connection, before, media_type, timeout)
-    if not accept_lost and (lost := _lost(connection, before, media_type, now)):
+    known = None if accept_lost else _remembered(connection, before, media_type, timeout)
+    if not accept_lost and (lost := _lost(before, now, known)):
         raise Fatal(
             f"{provider}: {lost}; does its API still send them? Constant and scores stay. Correct the "
             f"mapping and pull again. If it is right, trigger {media_type}_popularity_refresh with the conf "
@@ -195,44 +202,72 @@ def refresh_constant(
                 "value": at_percentile,
                 "constant": constant,
                 "records": now.records,
-                "sample": now.sample,
+                "sample": _to_remember(now, known),
                 "provider": provider,
             },
         )
     return metric_of(connection, media_type, provider)
 
 
-def _lost(connection: Connection, before: Metric, media_type: MediaType, now: _Counted) -> str | None:
+def _remembered(
+    connection: Connection, metric: Metric, media_type: MediaType, timeout: float
+) -> _Remembered | None:
+    """Look up the remembered records; None if none were: by an earlier release, or in an adopted catalog."""
+    query = _sql(
+        """
+        select cardinality(sample),
+               coalesce(array_agg(identifier) filter (where has is not null), '{{}}'),
+               coalesce(array_agg(identifier) filter (where not has), '{{}}')
+          from {metrics} m
+          left join lateral (
+              select identifier, coalesce(metric_value(meta_data, m.metric) > 0, false) as has
+                from {table} where identifier = any(m.sample)
+          ) found on true
+         where m.provider = %s and sample is not null
+         group by m.provider
+        """,
+        media_type,
+    )
+    with connection.transaction():
+        limit_statements(connection, timeout)
+        row = connection.execute(query, [metric.provider]).fetchone()
+    return _Remembered(*row) if row else None
+
+
+def _lost(before: Metric, now: _Counted, known: _Remembered | None) -> str | None:
     """Describe how many records have lost their metric, if they are too many.
 
-    Totals do not tell: records are deleted, and others get a metric. So those that had one are asked. A few
-    records are no finding.
+    Totals do not tell: records are deleted, and others get a metric. So those that had one are asked. If they
+    are deleted, it tells that others had one, too, and that none has one now. A few records are no finding.
 
     Args:
-        connection: Connection to the catalog database.
         before: The stored metric.
-        media_type: Media type of the records.
         now: How many records have a metric now.
+        known: The remembered records.
     """
-    sample = value(
-        connection, _sql("select sample from {metrics} where provider = %s", media_type), [before.provider]
-    )
-    if sample is None:  # an earlier release has determined the value, or an adopted catalog has one
+    if known is None:
         had_some = before.records or (before.refreshed is not None and before.value)
-        is_lost = had_some and not now.records and now.number >= NOTICEABLE
-        return f"no record has {before.metric} above 0 any more" if is_lost else None
-    [(left, there)] = connection.execute(
-        _sql(
-            "select count(*) filter (where metric_value(meta_data, %s) > 0), count(*)"
-            " from {table} where identifier = any(%s)",
-            media_type,
-        ),
-        [before.metric, sample],
-    ).fetchall()
-    lost = there - left
-    if lost < NOTICEABLE or lost <= MAX_LOST * there:
-        return None
-    return f"of {there:,} sampled records that had {before.metric} above 0, {lost:,} have lost it"
+    elif len(known.there) >= NOTICEABLE:
+        there, lost = len(known.there), len(known.lost)
+        if lost < NOTICEABLE or lost <= MAX_LOST * there:
+            return None
+        return f"of {there:,} sampled records that had {before.metric} above 0, {lost:,} have lost it"
+    else:
+        had_some = (before.records or 0) - known.number >= NOTICEABLE
+    is_lost = had_some and not now.records and now.number >= NOTICEABLE
+    return f"no record has {before.metric} above 0 any more" if is_lost else None
+
+
+def _to_remember(now: _Counted, known: _Remembered | None) -> list[UUID]:
+    """Return the records that the next refresh asks for their metric.
+
+    The remembered ones stay, so that small losses add up, until most of them are deleted, or are few beside
+    the others. Those that have lost their metric are remembered even then.
+    """
+    if known is None:
+        return now.sample
+    enough = min(now.records, SAMPLE) // 2
+    return known.there if known.there and len(known.there) >= enough else [*now.sample, *known.lost]
 
 
 def _with_metric(connection: Connection, metric: Metric, media_type: MediaType, timeout: float) -> _Counted:

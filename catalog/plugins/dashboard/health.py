@@ -61,7 +61,7 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
     failed: dict[Key, Finding] = {}
     with airflow.part("Airflow's database", errors.explained):
         schedules = airflow_state.schedules(session, readable)
-        failed = failed_runs(session, list(schedules))
+        failed = failed_runs(session, list(schedules), page.now)
         airflow.findings += lost(session)
         scheduled = [dag_id for dag_id, schedule in schedules.items() if not schedule.paused]
     with airflow.part(HELD_SCHEDULES.name, errors.explained):

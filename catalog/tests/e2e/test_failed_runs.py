@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def test_status_says_why_the_newest_run_failed(bench, capsys):
     run_id, state = bench.run("image_data_refresh", {"mode": "full", "index_only": True})
     assert state == "failed"
     environment = bench.stack.environment()
-    found = failed_runs.of_database(environment[ADDRESS], 5)
+    found = failed_runs.of_database(environment[ADDRESS], 5, datetime.now(UTC))
     failed = found["image_data_refresh", run_id]
     assert failed.text.startswith("the newest run failed in check_configuration on 2")
     assert f": {WHY} Give only one of the two." in failed.text

@@ -87,6 +87,82 @@ def test_a_metric_that_most_records_have_lost_is_no_truth(catalog, now):
     assert popularity.refresh_constant(catalog, "image", "flickr", 60, accept_lost=True).records == 49
 
 
+def lose(connection, below):
+    connection.execute("update image set meta_data = '{}' where foreign_identifier::int < %s", [below])
+
+
+@pytest.mark.parametrize("step", [10, 25, 50])
+def test_small_losses_add_up(catalog, step):
+    """They are those of the records that were remembered when nothing was lost, until they are accepted."""
+    popularity.update_metrics(catalog, "image")
+    store(catalog, "flickr", ["5"] * 100)
+    refresh(catalog)
+    for lost in range(step, 51, step):
+        lose(catalog, lost)
+        assert popularity.refresh_constant(catalog, "image", "flickr", 60).records == 100 - lost
+    lose(catalog, 51)
+    with pytest.raises(Fatal, match="of 100 sampled records that had views above 0, 51 have lost it"):
+        popularity.refresh_constant(catalog, "image", "flickr", 60)
+    popularity.refresh_constant(catalog, "image", "flickr", 60, accept_lost=True)
+    lose(catalog, 75)
+    assert popularity.refresh_constant(catalog, "image", "flickr", 60).records == 25
+
+
+def test_records_that_get_their_metric_back_have_lost_nothing(catalog):
+    popularity.update_metrics(catalog, "image")
+    store(catalog, "flickr", ["5"] * 100)
+    refresh(catalog)
+    for _ in range(3):
+        lose(catalog, 40)
+        refresh(catalog)
+        catalog.execute("update image set meta_data = '{\"views\": 5}'")
+        refresh(catalog)
+
+
+def test_losses_add_up_beside_deletions_and_many_new_records(catalog, monkeypatch):
+    """Other records are remembered when few of those before are left, and those that have lost it."""
+    monkeypatch.setattr(popularity, "SAMPLE", 200)
+    popularity.update_metrics(catalog, "image")
+    store(catalog, "flickr", ["5"] * 50)
+    refresh(catalog)
+    catalog.execute("update image set foreign_identifier = '-' || foreign_identifier, url = url || '/old'")
+    store(catalog, "flickr", ["5"] * 100)
+    lose(catalog, -30)
+    catalog.execute("delete from image where foreign_identifier in ('-1', '-2', '-3', '-4', '-5')")
+    refresh(catalog)
+    lose(catalog, 35)
+    message = "of 145 sampled records that had views above 0, 80 have lost it"
+    with pytest.raises(Fatal, match=message):
+        popularity.refresh_constant(catalog, "image", "flickr", 60)
+
+
+@pytest.mark.parametrize("left", [0, 4])
+def test_a_loss_is_seen_when_all_remembered_records_are_deleted(catalog, monkeypatch, left):
+    monkeypatch.setattr(popularity, "SAMPLE", 20)
+    popularity.update_metrics(catalog, "image")
+    store(catalog, "flickr", ["5"] * 400)
+    refresh(catalog)
+    catalog.execute(
+        "delete from image where identifier = any("
+        "select unnest(sample[%s:]) from image_popularity_metrics where provider = 'flickr')",
+        [left + 1],
+    )
+    catalog.execute("update image set meta_data = '{}'")
+    with pytest.raises(Fatal, match="no record has views above 0 any more"):
+        popularity.refresh_constant(catalog, "image", "flickr", 60)
+
+
+def test_the_remembered_records_are_looked_up_for_a_limited_time(catalog, dsn):
+    popularity.update_metrics(catalog, "image")
+    store(catalog, "flickr", ["5"] * 100)
+    refresh(catalog)
+    metric = popularity.metric_of(catalog, "image", "flickr")
+    with psycopg.connect(dsn) as other:
+        other.execute("lock table image in access exclusive mode")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            popularity._remembered(catalog, metric, "image", 0.2)
+
+
 def test_half_of_the_records_may_lose_their_metric(catalog):
     popularity.update_metrics(catalog, "image")
     store(catalog, "flickr", ["5"] * 100)

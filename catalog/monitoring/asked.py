@@ -1,0 +1,96 @@
+"""What a run of a DAG was asked for: decides which run makes up for one that has failed.
+
+Airflow keeps one run for each logical date, so a backfill of a day is the scheduled run of that day, done
+again. A run that is triggered by hand may cover the same day, by its conf.
+"""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+from catalog.ingestion.registry import dag_ids, provider_classes
+from catalog.ingestion.windows import run_window
+
+# Keys of a conf with which a run asks the provider for nothing or for a part, or changes nothing: whoever
+# tries such a run sees its end.
+_TRIALS = (
+    "replay",
+    "limit",
+    "initial_query_params",
+    "query_params_list",
+    "additional_query_params",
+    "dry_run",
+)
+_DRY_BY_DEFAULT = frozenset(("add_machine_labels", "batched_update", "clean_catalog"))
+# Keys with which a run does less than without. Of a dated provider, `date` is another day instead.
+_LESS = ("index_only", "date")
+# Keys that name what a run is about, in DAGs whose runs are about different things.
+SUBJECTS: dict[str, tuple[str, ...]] = {
+    "add_machine_labels": ("file",),
+    "batched_update": ("query_id",),
+    "check_links": ("provider",),
+    "create_new_production_es_index": ("media_type",),
+    "create_new_staging_es_index": ("media_type",),
+    "create_proportional_by_source_staging_index": ("media_type",),
+    "delete_records": ("table_name", "select_query"),
+    "point_production_es_alias": ("alias",),
+    "point_staging_es_alias": ("alias",),
+    "recreate_full_staging_index": ("media_type",),
+}
+
+
+class Asked(NamedTuple):
+    """What a run was asked for.
+
+    Attributes:
+        subject: What it is about: a day, or objects; "" if all runs of the DAG are about the same.
+        moment: Moment whose state it was to reach: the beginning of its day, else when it was due.
+        less: It does only a part of what others do that have the same subject.
+    """
+
+    subject: str
+    moment: datetime
+    less: bool = False
+
+    def includes(self, other: "Asked") -> bool:
+        """Return whether a success of this makes up for a failure of the other, if it ends later."""
+        return self.subject == other.subject and self.moment >= other.moment and (other.less or not self.less)
+
+
+def dated_dags() -> frozenset[str]:
+    """Return the ids of the DAGs whose runs cover days."""
+    return frozenset(dag_id for cls in provider_classes() if cls.dated for dag_id in dag_ids(cls))
+
+
+def is_trial(dag_id: str, conf: Mapping[str, Any]) -> bool:
+    """Return whether a run does not count, because it was limited, or changed nothing."""
+    given = {"dry_run": dag_id in _DRY_BY_DEFAULT, **conf}
+    return any(given.get(key) for key in _TRIALS)
+
+
+def asked(
+    dag_id: str,
+    conf: Mapping[str, Any],
+    run_after: datetime,
+    interval: tuple[datetime | None, datetime | None],
+    *,
+    dated: bool,
+) -> Asked:
+    """Return what a run was asked for.
+
+    Args:
+        dag_id: Its DAG.
+        conf: Its conf, whose values may be of any type: a conf that is refused is one, too.
+        run_after: When it was due.
+        interval: Its data interval, if it has one.
+        dated: Whether the runs of the DAG cover days.
+    """
+    if not dated:
+        subject = ", ".join(str(conf[key]) for key in SUBJECTS.get(dag_id, ()) if conf.get(key))
+        return Asked(subject, run_after, any(conf.get(key) for key in _LESS))
+    day = conf.get("date")
+    try:
+        window = run_window(run_after, date.fromisoformat(day) if day else None, interval)
+    except (TypeError, ValueError):
+        return Asked(str(day), run_after)
+    return Asked(f"{window.day}", window.start)  # of a longer interval, a run covers the first day

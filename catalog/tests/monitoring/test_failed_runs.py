@@ -1,0 +1,200 @@
+"""Which failed runs are shown, by Airflow's tables in PostgreSQL."""
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy
+from airflow.models.dagrun import DagRun
+
+from catalog.core.airflow_names import ADDRESS
+from catalog.monitoring.failed_runs import failed_runs, merged
+from catalog.tests.conftest import database
+from catalog.tests.plugins.website import fill_metadata
+
+pytestmark = [pytest.mark.database, pytest.mark.airflow, pytest.mark.enable_socket]
+NOW = datetime(2024, 3, 14, 12, tzinfo=UTC)
+TODAY = NOW.replace(hour=0)
+DATED, WHOLE, REFRESH = "europeana_workflow", "smk_workflow", "image_data_refresh"
+
+
+@pytest.fixture(scope="module")
+def metadata(server, tmp_path_factory):
+    """Airflow's database without runs."""
+    with database(server, "empty") as address:
+        address = address.replace("postgresql://", "postgresql+psycopg2://")
+        home = tmp_path_factory.mktemp("airflow")
+        fill_metadata({**os.environ, ADDRESS: address, "AIRFLOW_HOME": str(home)}, [], [])
+        engine = sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool)
+        yield engine
+
+
+@pytest.fixture
+def airflow(metadata):
+    with metadata.connect() as connection:
+        yield connection
+        connection.rollback()
+
+
+class Runs:
+    """Adds the runs of a DAG, and tells which are shown."""
+
+    def __init__(self, airflow, dag_id):
+        self.airflow, self.dag_id = airflow, dag_id
+
+    def __call__(self, run_id, state, ended, *, due=None, day=None, kind="manual", conf=None):
+        """Add a run.
+
+        Args:
+            run_id: Its id.
+            state: Its state.
+            ended: Hours before NOW at which it ended.
+            due: Hours before NOW at which it was due; by default, when it ended.
+            day: Days before today of its interval, if it has one.
+            kind: Its type.
+            conf: Its conf.
+        """
+        start = None if day is None else TODAY - timedelta(days=day)
+        end = start and start + timedelta(days=1)
+        self.airflow.execute(
+            sqlalchemy.insert(DagRun).values(
+                dag_id=self.dag_id,
+                run_id=run_id,
+                run_type=kind,
+                state=state,
+                run_after=end or NOW - timedelta(hours=ended if due is None else due),
+                end_date=NOW - timedelta(hours=ended),
+                logical_date=start,
+                data_interval_start=start,
+                data_interval_end=end,
+                conf=conf,
+            )
+        )
+
+    def shown(self):
+        found = failed_runs(self.airflow, [self.dag_id], NOW)
+        return [run_id for _, run_id in found]
+
+
+@pytest.fixture
+def dated(airflow):
+    return Runs(airflow, DATED)
+
+
+@pytest.fixture
+def whole(airflow):
+    return Runs(airflow, WHOLE)
+
+
+def test_a_backfill_of_an_old_day_does_not_hide_todays_failure(dated):
+    dated("today", "failed", 10, day=1, kind="scheduled")
+    dated("old", "success", 2, day=40, kind="backfill")
+    assert dated.shown() == ["today"]
+
+
+def test_a_failed_backfill_stands_for_its_own_day(dated):
+    dated("today", "success", 10, day=1, kind="scheduled")
+    dated("old", "failed", 2, day=40, kind="backfill")
+    [finding] = failed_runs(dated.airflow, [DATED], NOW).values()
+    assert finding.text == "the newest run for 2024-02-03 failed on 2024-03-14 10:00"
+
+
+@pytest.mark.parametrize(
+    ("due", "conf"),
+    [(5, {"date": "2024-03-12"}), (5, {"date": "2024-03-12", "limit": None}), (36, {}), (36, None)],
+)
+def test_a_run_by_hand_makes_up_for_its_day(dated, due, conf):
+    """That of its conf, or else the last full one before it."""
+    dated("day", "failed", 30, day=2, kind="scheduled")
+    dated("yesterday", "failed", 10, day=1, kind="scheduled")
+    dated("by hand", "success", 1, due=due, conf=conf)
+    assert dated.shown() == ["yesterday"]
+
+
+def test_failed_days_of_a_dag_are_one_finding_about_the_newest(dated):
+    for day in (1, 3, 9):
+        dated(f"{day}", "failed", day, day=day, kind="scheduled")
+    failed = failed_runs(dated.airflow, [DATED], NOW)
+    [finding] = merged([], failed)
+    assert (finding.run_id, finding.text.rpartition(";")[2]) == ("1", " so did those for 2 others")
+
+
+def test_an_old_failure_counts_for_a_month_unless_it_is_the_newest(dated):
+    month = 24 * 32
+    dated("day", "failed", month, day=40, kind="scheduled")
+    assert dated.shown() == ["day"]
+    dated("later", "success", month - 24, day=39, kind="scheduled")
+    assert dated.shown() == []
+
+
+def test_an_older_run_that_was_cleared_does_not_make_up_for_a_newer_one(whole):
+    whole("newer", "failed", 5, due=10)
+    whole("older", "success", 1, due=200)
+    assert whole.shown() == ["newer"]
+    whole("newest", "success", 0, due=0)
+    assert whole.shown() == []
+
+
+NOTHING: list[Any] = [None, {}, {"replay": False}, {"limit": None}, {"limit": 0}, {"query_params_list": []}]
+TRIALS: list[Any] = [
+    {"replay": "folder"},
+    {"limit": 5},
+    {"initial_query_params": {"page": 2}},
+    {"query_params_list": [{"page": 2}]},
+    {"additional_query_params": {"q": "cats"}},
+]
+
+
+@pytest.mark.parametrize("conf", [*NOTHING, *TRIALS])
+@pytest.mark.parametrize("state", ["success", "failed"])
+def test_trials_do_not_count(whole, conf, state):
+    """Confs without effect are the same as none."""
+    whole("failed", "failed", 5, kind="scheduled")
+    whole("later", state, 1, conf=conf)
+    later = {"success": [], "failed": ["later"]}[state]
+    assert whole.shown() == (["failed"] if conf in TRIALS else later)
+
+
+def test_a_part_does_not_make_up_for_the_whole(airflow):
+    """Freesound, for example, can be asked for what is newer than a day."""
+    for dag_id, conf in ((REFRESH, {"index_only": True}), (WHOLE, {"date": "2024-03-01"})):
+        runs = Runs(airflow, dag_id)
+        runs("whole", "failed", 9)
+        runs("part", "success", 8, conf=conf)
+        assert runs.shown() == ["whole"]
+        runs("again", "success", 7)
+        runs("part failed", "failed", 6, conf=conf)
+        assert runs.shown() == ["part failed"]
+        runs("part again", "success", 5, conf=conf)
+        assert runs.shown() == []
+
+
+def test_runs_about_other_objects_do_not_count(airflow):
+    runs = Runs(airflow, "batched_update")
+    runs("first", "failed", 9, conf={"query_id": "a", "dry_run": False})
+    runs("other", "success", 8, conf={"query_id": "b", "dry_run": False})
+    runs("trial", "success", 7, conf={"query_id": "a"})
+    assert runs.shown() == ["first"]
+    runs("done", "success", 6, conf={"query_id": "a", "dry_run": False})
+    assert runs.shown() == []
+
+
+@pytest.mark.parametrize("conf", [{"date": "2024-13-45"}, {"date": 5}, {"date": ["x"]}, {"date": {}}])
+def test_a_conf_that_was_refused(dated, conf):
+    dated("refused", "failed", 1, conf=conf)
+    assert dated.shown() == ["refused"]
+
+
+@pytest.mark.parametrize("conf", ["[]", '"text"', "5"])
+def test_a_conf_of_another_kind(whole, conf):
+    whole("odd", "failed", 1, conf=json.loads(conf))
+    assert whole.shown() == ["odd"]
+
+
+def test_runs_that_have_not_ended_say_nothing(whole):
+    whole("failed", "failed", 9)
+    whole("waits", "queued", 1)
+    whole("runs", "running", 1)
+    assert whole.shown() == ["failed"]
