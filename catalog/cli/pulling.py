@@ -24,7 +24,7 @@ from rich.progress import (
 from catalog.cli.program import err
 from catalog.core.errors import CatalogError, PrivateAddress
 from catalog.core.files import write_atomically
-from catalog.core.secrets import Secret
+from catalog.core.secrets import Secret, remember
 from catalog.core.settings import PRIVATE_HOSTS
 from catalog.ingestion.parts import Manifest
 from catalog.ingestion.provider import Provider
@@ -63,6 +63,7 @@ def secret_for(provider: type[Provider]) -> Secret | None:
     if provider.key is None:
         return None
     value = os.environ.get(provider.key.variable) or os.environ.get(f"AIRFLOW_VAR_{provider.key.variable}")
+    remember(value or "")
     return Secret(value) if value else None
 
 

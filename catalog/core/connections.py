@@ -9,6 +9,7 @@ from typing import Any, LiteralString, Protocol
 import psycopg
 from psycopg import pq
 
+from catalog.core.secrets import is_secret, remember
 from catalog.core.session import Connection
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,15 @@ KEEPALIVE_OPTIONS: dict[str, Any] = {
 FIELDS = frozenset(("host", "port", "user", "password", "dbname"))  # extras do not override these
 
 
+class SecretFields(Protocol):
+    """The fields of Airflow's connection classes that may hold secrets."""
+
+    @property
+    def password(self) -> str | None: ...
+    @property
+    def extra_dejson(self) -> dict[str, Any]: ...
+
+
 class ConnectionFields(Protocol):
     """The fields that Airflow's connection classes have in common."""
 
@@ -56,6 +66,19 @@ class ConnectionFields(Protocol):
     def extra_dejson(self) -> dict[str, Any]: ...
 
 
+def secrets_of(connection: SecretFields) -> list[str]:
+    """Return the password of an Airflow connection and the values of secret names in its extra.
+
+    They do not appear in the messages of this process from now on.
+    """
+    extra = connection.extra_dejson or {}
+    given = [connection.password, *(value for name, value in extra.items() if is_secret(name))]
+    found = [value for value in given if value and isinstance(value, str)]
+    for value in found:
+        remember(value)
+    return found
+
+
 def arguments_of(connection: ConnectionFields, **ours: Any) -> dict[str, Any]:
     """Return the arguments of `psycopg.connect` for an Airflow connection.
 
@@ -67,6 +90,7 @@ def arguments_of(connection: ConnectionFields, **ours: Any) -> dict[str, Any]:
         ours: Defaults in addition to the keepalive settings. Extras of the connection override them, except
             that `options` of both are joined.
     """
+    secrets_of(connection)
     extra = {name: value for name, value in (connection.extra_dejson or {}).items() if name not in FIELDS}
     if unknown := sorted(extra.keys() - KNOWN - AIRFLOW_EXTRAS):
         log.warning("Connection %s: libpq knows no %s; ignored.", connection.conn_id, ", ".join(unknown))

@@ -10,6 +10,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from catalog.core.connections import KEEPALIVE_OPTIONS, KNOWN, arguments_of
 from catalog.core.errors import Refused
+from catalog.core.secrets import remember
 
 _FORM = (
     "it should be postgresql://user:password@host:port/database, where @ : / # ? % of a password are written "
@@ -48,9 +49,11 @@ def conninfo(dsn: str) -> str:
     """
     try:
         # UTF-8 whatever the role or the environment says: with SQL_ASCII, strings would be read as bytes.
-        return make_conninfo(_read(dsn), client_encoding="UTF8")
+        found = make_conninfo(_read(dsn), client_encoding="UTF8")
     except (psycopg.Error, ValueError):
         raise Refused(f"the address of the database cannot be read; {_FORM}.") from None
+    remember(str(conninfo_to_dict(found).get("password", "")))
+    return found
 
 
 def _read(dsn: str) -> str:

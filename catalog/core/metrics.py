@@ -71,6 +71,13 @@ DUE = _declare(
     "from which the provider is late: 1.5 periods of its schedule and the longest pull (dated: a day) after "
     "the time above",
 )
+MISSED_DAYS = _declare(
+    "gauge",
+    "provider.missed_days",
+    "days",
+    _SOURCE,
+    "of the last month that no pull covers although later days were pulled; only of dated providers",
+)
 _REFRESH = "media_type mode"
 ROWS = _declare(
     "gauge",

@@ -43,11 +43,17 @@ def forms(secret: str) -> set[str]:
     return found - {""}
 
 
-def mask(text: str, wanted: Collection[str]) -> str:
-    """Replace each occurrence of the given forms by `MASK`."""
+def mask(text: str, wanted: Collection[str], *, cut: bool = True) -> str:
+    """Replace each occurrence of the given forms by `MASK`.
+
+    Args:
+        text: The text.
+        wanted: The forms of secrets.
+        cut: Replace their beginnings, too.
+    """
     plain, starts = decoded(text)
     kept, at = [], 0
-    for start, end in sorted(span for form in wanted for span in _spans(plain, starts, len(text), form)):
+    for start, end in sorted(span for form in wanted for span in _spans(plain, starts, len(text), form, cut)):
         if start >= at:
             kept += [text[at:start], MASK]
         at = max(at, end)
@@ -85,9 +91,9 @@ def _decode(match: re.Match[str]) -> str:
     return html.unescape(token) if kind == "entity" else match["character"]
 
 
-def _spans(plain: str, starts: Sequence[int], length: int, form: str) -> Iterator[tuple[int, int]]:
+def _spans(plain: str, starts: Sequence[int], length: int, form: str, cut: bool) -> Iterator[tuple[int, int]]:
     """Yield the spans of a form, or of its beginning, in the original text; escapes are not split."""
-    head = form[:_PREFIX] if len(form) >= _MIN_LENGTH else form
+    head = form[:_PREFIX] if cut and len(form) >= _MIN_LENGTH else form
     start = plain.find(head)
     while start >= 0:
         end = start + _common_length(plain, start, form)

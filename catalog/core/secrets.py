@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from catalog.core import redaction
+from catalog.core.named_values import named_values
 
 _MAX_READ = 1 << 20  # bytes of a body that an excerpt is taken from
 
@@ -14,10 +15,10 @@ _SECRET_WORDS = frozenset(
     """
     apikey appkey authkey accesskey secretkey wskey apitoken accesstoken authtoken passphrase passcode pwd
     auth oauth authorization authentication credential credentials signature sig hmac bearer jwt clientid
-    appid sessionid
+    appid sessionid cookie cookies
     """.split()
 )
-_SECRET_ENDS = ("password", "passwd", "secret")  # `sslpassword`
+_SECRET_ENDS = ("password", "passwd", "secret", "passwords", "secrets")  # `sslpassword`
 _IDENTIFIED = frozenset("client app application session".split())  # before `id`
 # `key` and `token` are secret, except in names such as `sort_key` and `nextPageToken`.
 _HARMLESS = frozenset(
@@ -27,9 +28,12 @@ _HARMLESS = frozenset(
 )
 
 _QUERY = re.compile(r"\?[^\s\"')]*")
-_USER_INFO = re.compile(r"(?<=://)(?!user:password@)\S*@")
-# A name and its value, as in a connection string or the query of a URL.
-_SETTING = re.compile(r"(?<![\w.-])(?P<name>[\w.-]++)=(?:'[^']*'|\S+)")
+# Up to the last `@`, because a password may contain any character; not one in the path below a host. In the
+# address of object storage, a connection of Airflow has the place of a user.
+_USER_INFO = re.compile(
+    r"""(?<=://)(?!user:password@)(?!(?<=s3://)[\w-]+@)(?!(?:(?:[\w-]+\.)+[\w-]+|localhost)(?::\d+)?(?:[/?#"'<>,)\]}|]|\s))\S{0,2000}@"""
+)
+_MIN_KNOWN = 8  # characters; shorter passwords, as of a local stack, may be words of any message
 
 
 def is_secret(name: str) -> bool:
@@ -51,18 +55,27 @@ def is_secret(name: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """Return a message without the user and password of URLs, and without the values of secret settings.
+    """Return a message without known secrets, user and password of URLs, and the values of secret names.
+
+    The message may quote what others have written, in any of the forms that `named_values` describes.
 
     >>> without_secrets("postgresql://me:pw@host/db failed, password=pw, limit=3")
     'postgresql://***@host/db failed, password=*** limit=3'
+    >>> without_secrets('{"api_key": "abc", "page": 4}, X-Api-Key: abc')
+    '{"api_key": "***", "page": 4}, X-Api-Key: ***'
     """
-    text, kept, at = _USER_INFO.sub(f"{redaction.MASK}@", text), "", 0
-    while match := _SETTING.search(text, at):
-        value = match.end("name") + 1
-        secret = is_secret(match["name"])
-        kept += text[at:value] + (redaction.MASK if secret else "")
-        at = match.end() if secret else value  # another setting may follow within `a=1&key=…`
-    return kept + text[at:]
+    text, kept, at = _USER_INFO.sub(f"{redaction.MASK}@", _known(text)), [], 0
+    for start, end in sorted(named_values(text, is_secret)):
+        if start >= at and end > start:
+            kept += [text[at:start], redaction.MASK]
+        at = max(at, end)
+    return "".join([*kept, text[at:]])
+
+
+def remember(value: str) -> None:
+    """Have `without_secrets` remove a secret of this process wherever it occurs, in whatever form."""
+    if len(value) >= _MIN_KNOWN:
+        _known.add([Secret(value)])
 
 
 def without_queries(text: str) -> str:
@@ -88,9 +101,15 @@ class Secret:
 
 
 class Redactor:
-    """Replaces secrets in text by `***`, in plain or encoded form; see `redaction`."""
+    """Replaces secrets in text by `***`, in plain or encoded form; see `redaction`.
 
-    def __init__(self, secrets: Iterable[Secret] = ()) -> None:
+    Args:
+        secrets: The secrets.
+        cut: Replace their beginnings, too. Not for passwords that may begin with a word of any message.
+    """
+
+    def __init__(self, secrets: Iterable[Secret] = (), *, cut: bool = True) -> None:
+        self._cut = cut
         self._values: list[str] = []
         self._forms: frozenset[str] = frozenset()
         self.add(secrets)
@@ -106,7 +125,7 @@ class Redactor:
             return text
         for value in self._values:
             text = text.replace(value, redaction.MASK)
-        return redaction.mask(text, self._forms)
+        return redaction.mask(text, self._forms, cut=self._cut)
 
     def excerpt(self, text: str | bytes, size: int) -> str:
         """Return the beginning of a text or body; secrets are removed first, so none is cut in half.
@@ -118,3 +137,6 @@ class Redactor:
         if isinstance(text, bytes):
             text = text[:_MAX_READ].decode("utf-8", "replace")
         return self(text)[:size]
+
+
+_known = Redactor(cut=False)  # the secrets that this process has read

@@ -4,12 +4,12 @@ Airflow catches up on no day that it missed (unless CATCHUP_ENABLED is set), and
 its first page has no report. The newest whole pull says nothing about such days.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from catalog.core.dates import utc
 from catalog.core.session import Connection
-from catalog.ingestion.windows import Window
+from catalog.ingestion.windows import DAY, Window
 from catalog.monitoring.loads import AHEAD, FELL_SHORT, KEPT, allowed_age
 from catalog.monitoring.rows import rows, statement
 from catalog.monitoring.sources import Source, columns_of
@@ -40,3 +40,8 @@ def gaps(connection: Connection, wanted: Sequence[Source], now: datetime) -> dic
     for row in rows(connection, statement("gaps", fell_short=FELL_SHORT), values):
         found.setdefault(dated[row["n"] - 1], []).append(Window(utc(row["start"]), utc(row["until"])))
     return found
+
+
+def days(missed: Iterable[Window]) -> int:
+    """Return how many days gaps contain, also those of which only a part is missing."""
+    return sum(-((one.start - one.end) // DAY) for one in missed)

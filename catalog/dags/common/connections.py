@@ -6,7 +6,7 @@ import psycopg
 from airflow.sdk import Connection as AirflowConnection
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
-from catalog.core.connections import arguments_of
+from catalog.core.connections import arguments_of, secrets_of
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
 from catalog.core.settings import API_DB, CATALOG_DB, SEARCH, STAGING_DB
@@ -99,9 +99,8 @@ def search_connection(conn_id: str = SEARCH) -> SearchConnection:
             f"there is no connection {conn_id}; make one (type http) to the search engine."
         ) from None
     extra = dict(connection.extra_dejson or {})
-    for value in (connection.password, extra.get("api_key")):
-        if value:
-            mask(str(value))
+    for secret in secrets_of(connection):
+        mask(secret)
     return SearchConnection(
         connect_to(connection),
         int(extra["shards"]) if "shards" in extra else None,

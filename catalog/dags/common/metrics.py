@@ -20,7 +20,7 @@ from catalog.core.metrics import Metric
 from catalog.core.session import Connection
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.loading.history import reports_of
-from catalog.monitoring import loads
+from catalog.monitoring import gaps, loads
 from catalog.monitoring.sources import all_sources
 
 if TYPE_CHECKING:
@@ -109,15 +109,21 @@ def send_durations_of_run(connection: Connection, dag_id: str, run_id: str) -> N
 def send_freshness(connection: Connection) -> None:
     """Send up to when each provider is whole, and from when it is late, unless it was never pulled.
 
-    These are times, because an age would not grow while nothing sends it.
+    These are times, because an age would not grow while nothing sends it. Missed days are a number; it only
+    grows when a later day was pulled, which sends it.
 
     Args:
         connection: Connection to the catalog database, in autocommit.
     """
-    for source, freshness in loads.freshness(connection, all_sources(), datetime.now(UTC)).items():
+    sources, now = all_sources(), datetime.now(UTC)
+    for source, freshness in loads.freshness(connection, sources, now).items():
         if freshness.last and freshness.due:
             _send(metrics.FRESH, int(freshness.last.timestamp()), source.name, source.media_type)
             _send(metrics.DUE, int(freshness.due.timestamp()), source.name, source.media_type)
+    missed = gaps.gaps(connection, sources, now)
+    for source in sources:
+        if source.declaration.dated:
+            _send(metrics.MISSED_DAYS, gaps.days(missed.get(source, ())), source.name, source.media_type)
 
 
 @_log_errors

@@ -5,12 +5,13 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 from airflow.sdk import Variable
 from airflow.sdk.log import mask_secret
 
-from catalog.core.secrets import Secret, is_secret
+from catalog.core.secrets import Secret, is_secret, remember
 from catalog.ingestion.provider import Provider
 
 
 def mask(value: str) -> None:
-    """Hide a secret in everything Airflow logs, plain and as it stands in a URL."""
+    """Hide a secret in everything Airflow logs, plain and as it stands in a URL, and in messages."""
+    remember(value)
     for form in {value, quote(value, safe=""), quote_plus(value)}:
         mask_secret(form)
 

@@ -13,6 +13,7 @@ from typing import Any
 from airflow.sdk import Context, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from catalog.core.airflow_names import WAITS_FOR
 from catalog.core.session import Connection
 from catalog.core.settings import DATA_REFRESH_POKE_INTERVAL
 from catalog.dags.common.connections import catalog_connection
@@ -89,7 +90,9 @@ def wait_for_turn() -> Any:
     @reschedule_sensor(POKE, MAX_WAIT, task_id=WAIT, pool=POOL)
     def wait_for_conflicting_dags() -> bool:
         if busy := _take():
-            log.info("waiting for %s", ", ".join(busy))
+            others = ", ".join(busy)
+            log.info("waiting for %s", others)
+            get_current_context()["ti"].xcom_push(WAITS_FOR, others)  # for the dashboard
         return not busy
 
     return wait_for_conflicting_dags()

@@ -14,6 +14,7 @@ from elastic_transport import ApiError, HttpHeaders, JsonSerializer, TransportEr
 from elastic_transport._node import NodeApiResponse
 from elasticsearch import Elasticsearch, NotFoundError
 
+from catalog.core.connections import secrets_of
 from catalog.core.errors import Fatal, Retry
 
 Engine = Literal["elasticsearch", "elasticsearch8", "opensearch"]
@@ -120,6 +121,7 @@ def connect_to(address: Address) -> Elasticsearch:
     Raises:
         ValueError: The settings contradict each other, or are malformed.
     """
+    secrets_of(address)
     host, extra = address.host or "localhost", address.extra_dejson or {}
     scheme = (address.schema or "").strip("/") or address.conn_type
     if ":" in host and "://" not in host and not host.startswith("["):  # IPv6

@@ -8,11 +8,12 @@ from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.errors import ParseImportError
 from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
 from airflow.utils.state import State
-from sqlalchemy import case, func, select, tuple_
+from sqlalchemy import and_, case, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from catalog.core.airflow_names import WATCHER
+from catalog.core.airflow_names import WAITS_FOR, WATCHER
 from catalog.monitoring.failed_runs import FAILED
 
 
@@ -46,6 +47,19 @@ class Run(msgspec.Struct, frozen=True):
     run_after: datetime
     started: datetime | None
     ended: datetime | None
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """A run that has not begun its work.
+
+    Attributes:
+        run: The run.
+        others: The runs for which it waits, as its task has noted them; "" if it is queued behind another run
+            of its DAG.
+    """
+
+    run: Run
+    others: str
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -101,6 +115,24 @@ def runs(session: Session, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, s
         return {}
     query = _RUNS.where(tuple_(DagRun.dag_id, DagRun.run_id).in_(keys))
     return {(run.dag_id, run.run_id): run for run in map(_run, session.execute(query))}
+
+
+def waiting(session: Session, dag_id: str) -> list[Waiting]:
+    """Return the runs of a DAG that are queued, or wait for other runs; the one that was due first first."""
+    note = and_(XComModel.dag_run_id == DagRun.id, XComModel.key == WAITS_FOR)
+    same = and_(*(getattr(TaskInstance, n) == getattr(XComModel, n) for n in ("dag_id", "run_id", "task_id")))
+    waits = and_(DagRun.state == "running", TaskInstance.state.in_(State.unfinished))
+    query = (
+        _RUNS.add_columns(XComModel.value)
+        .outerjoin(XComModel, note)
+        .outerjoin(TaskInstance, same)
+        .where(DagRun.dag_id == dag_id, or_(DagRun.state == "queued", waits))
+        .order_by(DagRun.run_after)
+    )
+    return [
+        Waiting(run := _run(row), str(others or "") if run.state == "running" else "")
+        for *row, others in session.execute(query)
+    ]
 
 
 def steps(session: Session, run: Run) -> list[Step]:

@@ -1,5 +1,6 @@
 """Data refreshes: stages of the last runs, documents by source, aliases, tag policy and its preview."""
 
+from collections.abc import Set as AbstractSet
 from typing import Annotated
 
 import msgspec
@@ -20,8 +21,8 @@ from catalog.monitoring.popularity import Popularity
 from catalog.monitoring.refreshes import Refreshed
 from catalog.plugins.dashboard import airflow_state, connections
 from catalog.plugins.dashboard.access import HiddenDags
-from catalog.plugins.dashboard.airflow_state import Run, Step
-from catalog.plugins.dashboard.rendering import Page
+from catalog.plugins.dashboard.airflow_state import Run, Step, Waiting
+from catalog.plugins.dashboard.rendering import Page, refresh_dag
 
 router = APIRouter()
 HISTORY = 10  # refreshes
@@ -60,10 +61,13 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
         last = next(iter(refreshes.promoted(connection, media, page.now)), None)
     runs: dict[tuple[str, str], Run] | None = None
     steps: dict[tuple[str, str], list[Step]] = {}
+    waiting: list[Waiting] = []
     with page.part("Airflow's database"):
         keys = [(refresh.dag_id, refresh.run_id) for refresh in history or ()]
         runs = airflow_state.runs(session, keys)
         steps = {key: airflow_state.steps(session, runs[key]) for key in keys[:TIMELINES] if key in runs}
+        if (dag_id := refresh_dag(media)) not in hidden:
+            waiting = [_visible(one, hidden) for one in airflow_state.waiting(session, dag_id)]
     live: Live | None = None
     with page.part("the search engine"):
         live = aliases.live(connections.engine(), [media])
@@ -80,6 +84,7 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
             Timeline(refresh, known.get(key := (refresh.dag_id, refresh.run_id)), steps.get(key, []))
             for refresh in history
         ],
+        waiting=waiting,
         promoted=last is not None,
         runs_known=runs is not None,
         aliases=live.aliases if live else None,
@@ -87,6 +92,14 @@ def show(session: SessionDep, hidden: HiddenDags, media: MediaType = "image") ->
         policy=policy,
         metrics=metrics,
     )
+
+
+def _visible(waiting: Waiting, hidden: AbstractSet[str]) -> Waiting:
+    """Leave out which runs those are of DAGs that the user may not read."""
+    names = [other.partition(" (run ")[0] for other in waiting.others.split(", ")]
+    if hidden.isdisjoint(names):
+        return waiting
+    return msgspec.structs.replace(waiting, others="a run of a DAG that you may not read")
 
 
 def _compared(

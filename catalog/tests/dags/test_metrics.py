@@ -1,10 +1,12 @@
 """A task sends metrics without harm, whatever is wrong with the backend."""
 
 import logging
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from catalog.core.metrics import DELETED, LOAD_SECONDS, PULL_SECONDS
+from catalog.core.metrics import DELETED, LOAD_SECONDS, MISSED_DAYS, PULL_SECONDS
+from catalog.tests.monitoring.reports import report
 
 pytestmark = [pytest.mark.airflow, pytest.mark.enable_socket]
 
@@ -68,6 +70,25 @@ def test_a_metric_is_sent_with_its_tags(sent):
 
     metrics.count_deleted("audio", 5)
     assert sent == [(DELETED.name, 5, {"media_type": "audio"})]
+
+
+def test_missed_days_are_sent_of_dated_providers(sent, catalog):
+    """Zero, too, so that an alert ends."""
+    from catalog.dags.common import metrics
+
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    for number in (9, 8, 5, 4, 3, 2, 1):
+        start = today - timedelta(days=number)
+        end, about = (
+            start + timedelta(days=1),
+            {"run_id": f"scheduled__{number}", "dag_id": "europeana_workflow"},
+        )
+        report(catalog, "europeana", end + timedelta(hours=1), window_start=start, window_end=end, **about)
+    metrics.send_freshness(catalog)
+    days = {tags["provider"]: value for name, value, tags in sent if name == MISSED_DAYS.name}
+    assert (days["europeana"], days["flickr"]) == (2, 0)
+    assert "met" in days
+    assert "smk" not in days
 
 
 def test_the_durations_of_the_batches_of_a_run_are_added_up(sent, catalog):

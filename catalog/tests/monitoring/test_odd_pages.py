@@ -75,6 +75,7 @@ def odd(server, engine, tmp_path_factory) -> Iterator[Odd]:
             dag("daily_digest", stale=True),
             dag("stocksnap_workflow"),
             dag("image_data_refresh"),
+            dag("audio_data_refresh"),
             dag("wordpress_workflow"),
             dag("smk_workflow"),
         ]
@@ -105,10 +106,28 @@ def odd(server, engine, tmp_path_factory) -> Iterator[Odd]:
         about = ("wordpress_workflow", "cleared", "failed", earlier, now)
         cleared = run(*about, failure=why, pull_image_data="failed")
         newer = run("wordpress_workflow", "newer", "success", earlier, later)
+        turn = "create_filtered_image_index (run a), audio_x (run b)"
+        waiting = [
+            run(
+                "image_data_refresh",
+                f"wait {state}",
+                "running",
+                earlier,
+                now,
+                wait_for_conflicting_dags=state,
+            )
+            | {"waits_for": turn if state != "success" else "one that has ended"}
+            for state in ("up_for_reschedule", "success")
+        ]
+        waiting.append(run("image_data_refresh", "behind", "queued", later, now))
+        secret = run(
+            "audio_data_refresh", "wait", "running", earlier, now, wait_for_conflicting_dags="running"
+        )
+        waiting.append(secret | {"waits_for": f"{hidden} (run it)"})
         folder = tmp_path_factory.mktemp("odd")
         try:
             variables = {"HIDDEN_DAGS": hidden, "AIRFLOW_VAR_HELD_SCHEDULES": HELD}
-            runs = [failed, ended, queued, replay, *narrowed, tried, smk, unlimited, cleared, newer]
+            runs = [failed, ended, queued, replay, *narrowed, tried, smk, unlimited, cleared, newer, *waiting]
             with website(folder, connections, dags, runs, variables) as site:
                 yield Odd(site, catalog, search, keys)
         finally:
@@ -361,6 +380,17 @@ def test_a_failure_is_shown_until_a_newer_run_has_ended(odd):
     shown = odd.text("/")
     assert "stocksnap_workflow : the newest run failed in pull_image_data" in shown
     assert "smk_workflow : the newest run failed" not in shown
+
+
+def test_a_refresh_that_waits_says_since_when_and_for_what(odd):
+    shown = odd.text("/refresh")
+    assert re.search(
+        r"waits since .{4,60} for create_filtered_image_index \(run a\), audio_x \(run b\) ?\. Run", shown
+    )
+    assert re.search(r"queued since .{4,60} behind another run of this DAG ?\. Run", shown)
+    assert "one that has ended" not in shown
+    assert "for a run of a DAG that you may not read" in odd.text("/refresh?media=audio")
+    assert "metropolitan_museum" not in odd.text("/refresh?media=audio")
 
 
 def test_an_alias_on_two_indexes_is_a_finding_and_the_rest_is_shown(odd):

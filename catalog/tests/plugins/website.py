@@ -54,6 +54,11 @@ with create_session() as session:
                 pool="default_pool", start_date=moment(run["start"]) + timedelta(seconds=10 * number),
                 end_date=moment(run["start"]) + timedelta(seconds=10 * (number + 1)), executor_config={},
             ))
+        if run.get("waits_for"):
+            number = session.scalar(select(DagRun.id).where(DagRun.run_id == run["run_id"]))
+            session.execute(insert(XComModel).values(dag_run_id=number, task_id=run["tasks"][0][0],
+                map_index=-1, key="waits_for", dag_id=run["dag_id"], run_id=run["run_id"],
+                value=run["waits_for"], timestamp=moment(run["start"])))
         if run["held"]:
             number = session.scalar(select(DagRun.id).where(DagRun.run_id == run["run_id"]))
             session.execute(insert(XComModel).values(dag_run_id=number, task_id=run["tasks"][0][0],
