@@ -973,7 +973,7 @@ GUARDS = (
         holds="A pull of a window that had not ended when it began does not count as whole.",
         row=12,
         file=PULL,
-        find="        return not restricted and self._is_over(state.started)\n",
+        find="        return not restricted and self._is_over(state.began())\n",
         replace="        return not restricted\n",
         tests=("ingestion/test_pull.py::test_a_window_that_is_not_over_does_not_count_as_whole",),
     ),
