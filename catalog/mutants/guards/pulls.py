@@ -563,7 +563,7 @@ GUARDS = (
         file=WRITER,
         find="            self._rejected.remove(self._parts.taken_back(manifest))\n",
         replace="            pass\n",
-        tests=(f"{ONCE}::test_an_item_that_is_written_is_no_reject_any_more",),
+        tests=(f"{ONCE}::test_a_reject_that_was_taken_back_hides_no_other",),
     ),
     Guard(
         name="one-less-may-come-again",
