@@ -937,7 +937,7 @@ def test_rows_with_a_time_in_the_future_are_updated(load, catalog):
     catalog.execute("update image set last_synced_with_source = now() + interval '401 days'")
     catalog.execute(
         "update ingestion_report set pull_began = now() + interval '400 days',"
-        " finished_on = now() + interval '401 days', whole = true"
+        " finished_on = last_synced_with_source, whole = true from image"
     )
     assert load([image(1, title="c")]).updated == 1
 
