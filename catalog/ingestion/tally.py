@@ -115,19 +115,21 @@ class Tally:
         return not repeated
 
     def take_back(self, media_type: MediaType, reason: str) -> None:
-        """Stop counting a reject of an earlier walk, whose item has come again with another outcome."""
-        rejected = self._of(media_type).rejected
+        """Stop counting a reject of an earlier walk, whose item has come again with another outcome.
+
+        If another item with this reason was taken for it meanwhile, it is that one which counts.
+        """
+        rejected, known = self._of(media_type).rejected, self._known.get(media_type, {})
         names = (tidy(reason)[:MAX_REASON], OTHER)
         counted = next((name for name in names if rejected.get(name)), None)
-        if counted is None:
+        if counted is None or known.get(counted, 0) <= 0:
             return
-        _count(rejected, counted, -1)
+        rejected[counted] -= 1
         if not rejected[counted]:
             del rejected[counted]
         self.repeat(media_type)
-        for numbers in (self._before, self._known):  # one less may come again
-            if numbers.get(media_type, {}).get(counted, 0) > 0:
-                _add(numbers, media_type, counted, -1)
+        _add(self._known, media_type, counted, -1)
+        _add(self._before, media_type, counted, -1)
 
     def write(self, media_type: MediaType, rows: int, cleaned: Counter[str]) -> None:
         """Count rows of the page, and the values that were changed or dropped in them."""

@@ -305,7 +305,7 @@ GUARDS = (
         holds="A pull that is resumed notes when it reads the pages that were missing.",
         row=44,
         file="catalog/ingestion/pull.py",
-        find="            state.note_time(datetime.now(UTC))\n",
+        find="            state.note_time(self._clock())\n",
         replace="            state.times = state.times or [(0, state.started)]\n",
         tests=("ingestion/test_pull.py::test_a_pull_notes_when_its_pages_were_read",),
     ),

@@ -1,7 +1,7 @@
 """Items that are skipped or rejected count once, however often a pull reads them."""
 
 import contextlib
-from itertools import count
+from itertools import combinations, count
 
 import orjson
 import pytest
@@ -119,19 +119,29 @@ def test_an_item_that_is_written_is_no_reject_any_more(tmp_path):
     assert (sum(counts.rejected.values()), counts.written, counts.skipped["fixed"]) == (1, 9, 1)
 
 
-def test_a_reject_that_was_taken_back_hides_no_other(tmp_path):
-    """A new item has the same reason in a later walk."""
-    checkpoint = MemoryCheckpoint()
-    for fixed, items in (
-        (False, ["broken 1"]),
-        (True, ["broken 1", "broken"]),
-        (True, ["broken 1", "broken"]),
-    ):
-        pulled = pull(tmp_path, provider(announced(3, items), record=mapped(fixed)), checkpoint)
+ORDER = ("broken before", "a", "b", "broken beside", "broken 1", "c", "broken after")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [more for number in range(4) for more in combinations([n for n in ORDER if n[7:].isalpha()], number)],
+)
+def test_a_reject_that_was_taken_back_hides_no_other(tmp_path, more):
+    """New items have the same reason in later walks: before the other one, on its page, or after it.
+
+    The last walk does not find them any more.
+    """
+    checkpoint, known = MemoryCheckpoint(), 0
+    for fixed, new in ((False, []), (True, more), (True, more), (True, [])):
+        known = max(known, len(new))
+        items = sorted(["a", "b", "broken 1", *new], key=ORDER.index)
+        pulled = pull(tmp_path, provider(announced(9, items), record=mapped(fixed)), checkpoint)
         with pytest.raises(NotWhole):
             pulled.run()
-        assert sum(pulled.parts.load().counts["image"].rejected.values()) == 1
-    assert rows(pulled) == ["1"]
+        counts = pulled.parts.load().counts["image"]
+        assert sum(counts.rejected.values()) == known + (not fixed)
+        assert counts.fetched - counts.skipped.get(SEEN, 0) == 3 + known
+    assert sorted(rows(pulled)) == ["1", "a", "b"]
 
 
 def test_a_record_that_is_written_is_no_reject_any_more(tmp_path):

@@ -837,10 +837,10 @@ def test_loads_that_a_release_before_has_noted_count(server, tmp_path):
             "update image set last_synced_with_source = loaded_before[1]"
             " from ingestion_report where run_id = 'r'"
         )
-        old = {"started": now - timedelta(days=5)}
-        assert load([image(0, title="old")], **old).skipped == {SUPERSEDED: 1}
+        old = now - timedelta(days=5)
+        assert load([image(0, title="old")], started=old).skipped == {SUPERSEDED: 1}
         load([], token="another", run_id="r", complete=False)  # the run was cleared
-        assert load([image(1, title="old")], **old).skipped == {SUPERSEDED: 1}
+        assert load([image(1, title="old")], started=old).skipped == {SUPERSEDED: 1}
         assert load([image(1, title="new")], started=now - timedelta(days=2.5)).updated == 1
 
 
@@ -937,7 +937,7 @@ def test_rows_with_a_time_in_the_future_are_updated(load, catalog):
     catalog.execute("update image set last_synced_with_source = now() + interval '401 days'")
     catalog.execute(
         "update ingestion_report set pull_began = now() + interval '400 days',"
-        " finished_on = now() + interval '401 days', whole = true"
+        " finished_on = last_synced_with_source, whole = true from image"
     )
     assert load([image(1, title="c")]).updated == 1
 
