@@ -119,7 +119,7 @@ class SearchEngine(Server):
             str(self._java()),
             f"-Xms{self.heap}",
             f"-Xmx{self.heap}",
-            *(["-XX:TieredStopAtLevel=1"] if self.quick else []),
+            *(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"] if self.quick else []),
             f"-Djava.io.tmpdir={folders['tmp']}",
             "-Djava.locale.providers=CLDR,SPI",
             "-Djava.net.preferIPv4Stack=true",
