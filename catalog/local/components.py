@@ -63,7 +63,7 @@ def warm_airflow() -> None:
     has_fs("file")  # as the first file that a task opens, it imports the file systems of all providers
     for name in _LIBRARIES_OF_TASKS:
         importlib.import_module(name)
-    import_before_forking(_PACKAGE, modules_of_tasks())
+    import_before_forking(_PACKAGE, modules_of_tasks(), (*_NOT_OF_TASKS, "__pycache__", "recording"))
     prepare_airflow_database()
     settings.dispose_orm()  # no connection may cross a fork
     # A full collection of garbage visits all that was imported, which takes a quarter of a second, and copies

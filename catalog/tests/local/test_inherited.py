@@ -15,7 +15,7 @@ PARENT = """
     from catalog.local.inherited import import_before_forking
 
     package = Path(sys.argv[1])
-    import_before_forking(package, ["made_up.rows", "made_up.broken"])
+    import_before_forking(package, ["made_up.rows", "made_up.broken"], ["tests", "__pycache__"])
     exec(sys.argv[2])
     if (pid := os.fork()) == 0:
         inherited = "made_up.rows" in sys.modules
