@@ -37,13 +37,13 @@ def import_before_forking(package: Path, modules: Iterable[str], unread: Collect
 def _files(package: Path, unread: Collection[str]) -> set[_File]:
     found: set[_File] = set()
     folders = [str(package)]
-    with suppress(OSError):  # a file or folder that has just been removed
-        while folders:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    if not entry.is_dir(follow_symlinks=False):
+    while folders:
+        with suppress(OSError), os.scandir(folders.pop()) as entries:  # a folder that has just been removed
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    with suppress(OSError):  # as of the link by which an editor locks a file
                         about = entry.stat()
                         found.add((entry.path, about.st_mtime_ns, about.st_size))
-                    elif entry.name not in unread:
-                        folders.append(entry.path)
+                elif entry.name not in unread:
+                    folders.append(entry.path)
     return found

@@ -35,6 +35,8 @@ def package(tmp_path):
     (folder / "rows.py").write_text("from made_up.counts import COUNT\n\nROWS = COUNT * 10\n")
     (folder / "broken.py").write_text("raise ValueError\n")
     (folder / "sql" / "select.sql").write_text("select")
+    for place in (folder, folder / "sql"):
+        (place / ".#locked").symlink_to("somebody@a.machine")  # by an editor
     return folder
 
 
