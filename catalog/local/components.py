@@ -34,10 +34,9 @@ _LIBRARIES_OF_TASKS = (
     "upath.implementations.local",
 )
 _PACKAGE = Path(__file__).resolve().parent.parent
-# Packages that no task imports.
+# Packages of the layers above DAG files, so no task imports them; see pyproject.toml.
 _NOT_OF_TASKS = (
     "benchmarks",
-    "cli",
     "containers",
     "dag_docs",
     "local",
@@ -63,7 +62,7 @@ def warm_airflow() -> None:
     has_fs("file")  # as the first file that a task opens, it imports the file systems of all providers
     for name in _LIBRARIES_OF_TASKS:
         importlib.import_module(name)
-    import_before_forking(_PACKAGE, modules_of_tasks())
+    import_before_forking(_PACKAGE, modules_of_tasks(), (*_NOT_OF_TASKS, "__pycache__", "recording"))
     prepare_airflow_database()
     settings.dispose_orm()  # no connection may cross a fork
     # A full collection of garbage visits all that was imported, which takes a quarter of a second, and copies
@@ -78,7 +77,7 @@ def modules_of_tasks() -> Iterator[str]:
     for file in sorted(_PACKAGE.rglob("*.py")):
         name = file.relative_to(_PACKAGE.parent).with_suffix("").parts
         is_dag_file = file.parent.name == "dags" and file.name != "dag_factory.py"
-        if not (name[1] in _NOT_OF_TASKS or "migrations" in name or name[-1] == "__init__" or is_dag_file):
+        if not (name[1] in _NOT_OF_TASKS or "migrations" in name or name[-1].startswith("__") or is_dag_file):
             yield ".".join(name)
 
 

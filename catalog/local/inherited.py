@@ -3,16 +3,14 @@
 import importlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
-
-_UNREAD = ("__pycache__", "recording", "tests")  # no import reads what is in these folders
 
 _File = tuple[str, int, int]  # path, time of modification, size
 
 
-def import_before_forking(package: Path, modules: Iterable[str]) -> None:
+def import_before_forking(package: Path, modules: Iterable[str], unread: Collection[str]) -> None:
     """Import modules of a package, which all processes that are forked later inherit.
 
     An edit takes effect with the next process all the same: if a file of the package was changed, added or
@@ -21,33 +19,31 @@ def import_before_forking(package: Path, modules: Iterable[str]) -> None:
     Args:
         package: Folder of the package.
         modules: Names of modules.
+        unread: Names of folders that hold nothing of these modules.
     """
-    imported_from = _files(package)
+    imported_from = _files(package, unread)
     for name in modules:
         with suppress(Exception):  # a process that needs it reports the error
             importlib.import_module(name)
 
     def forget_after_an_edit() -> None:
-        if _files(package) != imported_from:
+        if _files(package, unread) != imported_from:
             for name in [name for name in sys.modules if name.startswith(f"{package.name}.")]:
                 del sys.modules[name]
 
     os.register_at_fork(after_in_child=forget_after_an_edit)
 
 
-def _files(folder: Path) -> set[_File]:
+def _files(package: Path, unread: Collection[str]) -> set[_File]:
     found: set[_File] = set()
-    with suppress(OSError):  # a file or folder that has just been removed
-        found.update(_walk(str(folder)))
+    folders = [str(package)]
+    while folders:
+        with suppress(OSError), os.scandir(folders.pop()) as entries:  # a folder that has just been removed
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    with suppress(OSError):  # as of the link by which an editor locks a file
+                        about = entry.stat()
+                        found.add((entry.path, about.st_mtime_ns, about.st_size))
+                elif entry.name not in unread:
+                    folders.append(entry.path)
     return found
-
-
-def _walk(folder: str) -> Iterator[_File]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name not in _UNREAD:
-                    yield from _walk(entry.path)
-            else:
-                about = entry.stat()
-                yield entry.path, about.st_mtime_ns, about.st_size

@@ -176,7 +176,7 @@ GUARDS = (
         holds="A task runs the code that is on the disk when it begins, whatever its parents have imported.",
         row=43,
         file="catalog/local/inherited.py",
-        find="        if _files(package) != imported_from:\n",
+        find="        if _files(package, unread) != imported_from:\n",
         replace="        if False:\n",
         tests=("local/test_inherited.py::test_an_edit_takes_effect_with_the_next_process",),
     ),

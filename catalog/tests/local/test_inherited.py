@@ -15,7 +15,7 @@ PARENT = """
     from catalog.local.inherited import import_before_forking
 
     package = Path(sys.argv[1])
-    import_before_forking(package, ["made_up.rows", "made_up.broken"])
+    import_before_forking(package, ["made_up.rows", "made_up.broken"], ["tests", "__pycache__"])
     exec(sys.argv[2])
     if (pid := os.fork()) == 0:
         inherited = "made_up.rows" in sys.modules
@@ -35,6 +35,8 @@ def package(tmp_path):
     (folder / "rows.py").write_text("from made_up.counts import COUNT\n\nROWS = COUNT * 10\n")
     (folder / "broken.py").write_text("raise ValueError\n")
     (folder / "sql" / "select.sql").write_text("select")
+    for place in (folder, folder / "sql"):
+        (place / ".#locked").symlink_to("somebody@a.machine")  # by an editor
     return folder
 
 
@@ -71,3 +73,4 @@ def test_dag_files_are_left_to_the_processes_that_parse_them():
         "catalog.local.stack",
         "catalog.database.migrations.env",
     }
+    assert not [name for name in modules if "__" in name]  # such as programs, which run when imported
