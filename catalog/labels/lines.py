@@ -109,7 +109,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError:
-        try:  # it accepts NaN, and what is read may be without
+        try:  # it accepts NaN, which may be in a part that is not read
             value = json.loads(line.decode())  # of bytes, it would guess the encoding
         except (ValueError, RecursionError):
             raise BadLine(NOT_JSON) from None
