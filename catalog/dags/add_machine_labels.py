@@ -199,6 +199,8 @@ def report(params: Params = GIVEN) -> str:
         f"{outcome.changed:,} images {verb}; the file has labels of `{escaped(params['provider'])}` for "
         f"{state.staged:,} images, of which the catalog lacks {outcome.unknown:,}."
     )
+    if dry:
+        text += f" The images have {outcome.before:,} labels of it now, and would have {outcome.after:,}."
     lines = [f"  - {escaped(reason)}: {number:,}" for reason, number in state.unmerged.numbers.items()]
     if outcome.left:
         lines.append(f"  - {outcome.left:,} images stay as they are: their tags are not an array")

@@ -51,7 +51,7 @@ def refuse_shortfall(run: LabelRun, unmerged: UnmergedLines, *, accepted: bool) 
         Refused: The file ends within its last line, or more than a fifth of its lines cannot be used, of its
             images are not in the catalog, or of the labels that these images have would go.
     """
-    counts = _counts(run)
+    counts = counts_of(run)
     log.info(
         "%s images of the file are in the catalog; they have %s labels of %s, and would have %s.",
         *(f"{counts.known:,}", f"{counts.before:,}", run.provider, f"{counts.after:,}"),
@@ -64,7 +64,8 @@ def refuse_shortfall(run: LabelRun, unmerged: UnmergedLines, *, accepted: bool) 
         )
 
 
-def _counts(run: LabelRun) -> Counts:
+def counts_of(run: LabelRun) -> Counts:
+    """Return what the catalog has of the images whose labels are staged."""
     query = sql.SQL(_COUNTS).format(staged=run.table, provider=sql.Literal(run.provider))
     with run.connection.cursor(row_factory=class_row(Counts)) as cursor:
         [found] = cursor.execute(query).fetchall()

@@ -116,11 +116,15 @@ def test_labels_that_a_trigger_takes_away_are_not_reported_as_merged(images, sec
 
 def test_a_preview_changes_nothing(images, second, path):
     known = keys(images)
+    write(path, *(line(("Cat", 90), ("Pet", 90), key=key) for key in known[8:10]))
+    merge_file(second, path, "earlier")
+    images.execute("truncate touched")
     write(path, *(line(("Dog", 97.3), key=key) for key in [*known[:9], uuid.uuid4()]))
     labels = run(second)
     stage(labels, UPath(path))
     outcome, found = preview(labels)
     assert (outcome.changed, outcome.unknown) == (9, 1)
+    assert (outcome.before, outcome.after) == (2, 9)
     assert found.sample[0]["before"]["tags"] == [OWN]
     assert found.sample[0]["after"]["tags"] == [OWN, DOG]
     assert touched(images) == (0, 0)
