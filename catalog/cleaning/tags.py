@@ -158,7 +158,8 @@ def _escaped(_columns: tuple[str, ...]) -> LiteralString:
 
 ESCAPES = Rule(
     "escapes",
-    r"characters written as `\u00e9`, or `u00e9` where that cannot be a number, in titles, creators and tags",
+    r"characters written as `\u00e9`, or `u00e9` where that can be no number or word, in titles, creators "
+    "and tags",
     ("title", "creator", "tags"),
     ("provider",),
     _escaped,

@@ -23,10 +23,13 @@ ESCAPED: LiteralString = "u[0-9a-fA-F]{4}"
 _DIGITS = "[0-9a-fA-F]{4}"
 _WITH_BACKSLASH = re.compile(rf"(?:\\+u{_DIGITS})+")
 _BARE = re.compile(r"(?:u[0-9a-f]{4})+")
-# Without a backslash, an escape may be a word and a number (menu2014). It is an escape in a run of several,
-# or if its number has letters, as that of most Latin characters.
+# Without a backslash, what looks like an escape may be a word and a number (menu2014), or a part of a word
+# (rubbed). A text has lost backslashes if it has several in a row, or one whose number has letters, as that
+# of most Latin characters.
 _SURELY_BARE = re.compile(r"u00[a-f][0-9a-f]|u01(?:[0-9][a-f]|[a-f][0-9a-f])|(?:u[0-9a-f]{4}){2}")
 _PERHAPS_BARE = re.compile(r"(?<=[a-z])u(?:01[0-9]{2}|20[12][0-9])(?=[a-z])")
+
+PERHAPS_A_NUMBER = "may be an escaped character or a number"
 
 
 class Ambiguous(ValueError):
@@ -44,10 +47,31 @@ def unescaped(text: str) -> str:
     if _WITH_BACKSLASH.search(text):
         return _WITH_BACKSLASH.sub(_characters, text)
     if _SURELY_BARE.search(text):
-        return _BARE.sub(_characters, text)
+        return _BARE.sub(_bare_characters, text)
     if _PERHAPS_BARE.search(text):
-        raise Ambiguous("may be an escaped character or a number")
+        raise Ambiguous(PERHAPS_A_NUMBER)
     return text
+
+
+def _bare_characters(escapes: re.Match[str]) -> str:
+    """Return the characters of a run of escapes, in a text that has lost backslashes.
+
+    Four letters alone are a part of a word (`rubbed`). After a letter, digits may be a number (`menu2014`),
+    unless a letter follows them, as in `lu2019u00e9tu00e9` (l'été).
+
+    Raises:
+        Ambiguous: The run may begin with a word or a number.
+    """
+    run, text = escapes.group(), escapes.string
+    before, after = text[escapes.start() - 1 : escapes.start()], text[escapes.end() : escapes.end() + 1]
+    first = run[1:5]
+    if first.isalpha() and run == f"u{first}":
+        return run
+    found = _characters(escapes)
+    is_number = first.isdigit() and not (found[1:] + after)[:1].isalpha()
+    if before.isalpha() and (is_number or first.isalpha()):
+        raise Ambiguous(PERHAPS_A_NUMBER)
+    return found
 
 
 def _characters(escapes: re.Match[str]) -> str:

@@ -8,16 +8,16 @@ A label becomes the tag `{"name": "Dog", "accuracy": 0.973, "provider": "rekogni
 corrected (`Dj` becomes `DJ`). Of labels with the same name, the most accurate one counts; of several lines of
 an image, the last one.
 
-1. `check_file` refuses a file that is missing, empty, compressed, or has no labels in its first lines, or
-   only ones with a confidence of at most 1: confidences are expected from 0 to 100.
-2. `stage_labels` copies the usable labels into a table of the run. A line or label that cannot be used is
-   counted under its reason, and the report shows a few of them. If more than a fifth of the lines cannot be
-   used, or the file ends within its last line, the task fails before anything is merged; `accept_shortfall`
-   accepts that.
+1. `check_file` refuses a file that is missing, empty or compressed, or of whose first lines none can be used,
+   and a provider of media, whose own tags would be replaced.
+2. `stage_labels` copies the labels into a table of the run. A line with a label that is not understood cannot
+   be used, and neither can one without a confidence above 1: confidences are from 0 to 100. Such lines are
+   counted by reason, and the log shows a few. The task fails, in a dry run too, if the file ends within its
+   last line, or if more than a fifth of its lines cannot be used, of its images are not in the catalog (which
+   may be audio files), or of the labels that these images have would go. `accept_shortfall` accepts all that.
 3. `merge_labels` updates the images whose labels differ, in batches, beside ingestion. The labels replace
    those of the same provider; tags of others stay as they are, in their order. An image that the file does
-   not name, or for which it has no usable label, keeps its labels: nothing is ever only removed. Tags that
-   are not an array stay, and are counted.
+   not name, or whose line cannot be used, keeps its labels. Tags that are not an array stay, and are counted.
 4. `report` sends the counts, and drops the table.
 
 With `dry_run`, the default, `merge_labels` only counts the images that would change, and shows a few of them
@@ -53,8 +53,9 @@ from catalog.dags.operators.slack import notify
 from catalog.labels.file import FileVersion, version_of
 from catalog.labels.file import check_file as check
 from catalog.labels.merge import preview
+from catalog.labels.request import check_least, check_provider
 from catalog.labels.run import ENDED, LabelRun
-from catalog.labels.staging import check_least, check_provider, stage
+from catalog.labels.staging import stage
 from catalog.notifications.message import escaped
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def _form() -> dict[str, Param]:
             pattern=r"^[a-z][a-z0-9_]{0,39}" + END,
             title="Provider of the labels",
             description_md="The service that made the labels: lower-case letters, digits, underscores. Its "
-            "labels on these images are replaced. Not a provider of images.",
+            "labels on these images are replaced. Not a provider of media.",
         ),
         "least_confidence": Param(
             0,
@@ -92,7 +93,8 @@ def _form() -> dict[str, Param]:
             False,
             type="boolean",
             title="Accept a shortfall",
-            description_md="Merge what can be used, even if many lines cannot, or the last one is cut.",
+            description_md="Merge what can be used, even if many lines cannot or the last one is cut, many "
+            "images are not in the catalog, or many labels would go. For a file that is right all the same.",
         ),
         "batch_size": batch_size_param(),
         "dry_run": dry_run_param("Only count the images that would change, and show a few."),
@@ -197,6 +199,8 @@ def report(params: Params = GIVEN) -> str:
         f"{outcome.changed:,} images {verb}; the file has labels of `{escaped(params['provider'])}` for "
         f"{state.staged:,} images, of which the catalog lacks {outcome.unknown:,}."
     )
+    if dry:
+        text += f" The images have {outcome.before:,} labels of it now, and would have {outcome.after:,}."
     lines = [f"  - {escaped(reason)}: {number:,}" for reason, number in state.unmerged.numbers.items()]
     if outcome.left:
         lines.append(f"  - {outcome.left:,} images stay as they are: their tags are not an array")

@@ -6,9 +6,10 @@ values, with the same code; `catalog db adopt --check` reports what the rules wo
 {rules}
 
 With `dry_run`, the default, each task counts the rows that its rule would change, and shows a few of them
-before and after; nothing is changed. Otherwise the rows are selected and changed in batches, as by
-`batched_update`, beside ingestion. Only rows that differ are written. Keys (`identifier`, `provider`,
-`foreign_identifier`) never change.
+before and after; nothing is changed. A row is counted for each rule that finds something in what is stored,
+whereas in a run a rule finds what those before it have left. Otherwise the rows are selected and changed in
+batches, as by `batched_update`, beside ingestion. Only rows that differ are written. Keys (`identifier`,
+`provider`, `foreign_identifier`) never change.
 
 A value that cannot be cleaned without losing something is counted under its reason and stays: a license that
 does not exist or contradicts its URL, a URL that another record has, a tag with other keys, a title that may
@@ -126,7 +127,8 @@ def report(results: Any, params: Params = GIVEN) -> str:
         for media, rule in product(params["tables"], params["rules"])
         if (media, rule) not in reported
     ]
-    text = f"{changed:,} rows {verb}, a row being counted for each rule."
+    text = f"{changed:,} rows {verb}, a row being counted for each rule"
+    text += " that finds something in what is stored now." if params["dry_run"] else "."
     subject = "Catalog cleaning, dry run" if params["dry_run"] else "Catalog cleaned"
     return notify_end(subject, SENDER, text, lines=lines, completion=not params["dry_run"])
 

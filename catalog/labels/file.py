@@ -50,8 +50,7 @@ def check_file(path: UPath) -> FileVersion:
         path: The file.
 
     Raises:
-        Refused: The file is missing, empty or compressed, or none of its first lines has labels, or one with
-            a confidence above 1.
+        Refused: The file is missing, empty or compressed, or none of its first lines can be used.
     """
     found = version_of(path)
     if not found.size:
@@ -63,23 +62,17 @@ def check_file(path: UPath) -> FileVersion:
     first = [line for line in start.split(b"\n") if line.strip()][:FIRST_LINES]
     if not first:
         raise Refused(f"file: {path} begins with blank lines only.")
-    reasons, accuracies = [], []
+    reasons = []
     for line in first:
         try:
-            accuracies += [tag["accuracy"] for tag in labels_of(line, "", 0).tags]
+            labels_of(line, "", 0)
         except BadLine as fault:
             reasons.append(str(fault))
-    if accuracies and max(accuracies) <= 1 / 100:
-        raise Refused(
-            f"file: no confidence in the first {len(first)} lines of {path} is above 1, so they seem to be "
-            "from 0 to 1. They should be from 0 to 100: multiply them by 100. Otherwise good labels would be "
-            "replaced by ones that are never searched."
-        )
-    if accuracies or NONE_FOUND in reasons:
+    if len(reasons) < len(first) or NONE_FOUND in reasons:
         return found
     shown = ascii(first[0][:_SHOWN].decode(errors="replace"))
     raise Refused(
-        f"file: none of the first {len(first)} lines of {path} has labels "
+        f"file: none of the first {len(first)} lines of {path} can be used "
         f"({', '.join(dict.fromkeys(reasons))}); the first is {shown}. A line should be "
         '{"image_uuid": "…", "response": {"Labels": [{"Name": "Dog", "Confidence": 97.3}]}}.'
     )

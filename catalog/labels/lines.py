@@ -1,7 +1,6 @@
 """Lines of an image service, and the tags that are made of them."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import IO, Any
@@ -24,12 +23,13 @@ NO_UUID = "no image_uuid"
 NO_LABELS = "no labels"
 NONE_FOUND = "the service found no labels"
 TOO_MANY = f"more than {MAX_TAGS:,} labels"
-NONE_LEFT = "no label that can be used"
-BAD_LABEL = "label: no object"
-BAD_NAME = "label: the name is empty or not text"
-UNPRINTABLE = "label: the name has control characters"
-LONG_NAME = f"label: the name has more than {MAX_NAME} characters"
-BAD_CONFIDENCE = "label: the confidence is not a number from 0 to 100"
+BAD_LABEL = "a label that is no object"
+BAD_NAME = "a label whose name is empty or not text"
+UNPRINTABLE = "a label whose name has control characters"
+LONG_NAME = f"a label whose name has more than {MAX_NAME} characters"
+BAD_CONFIDENCE = "a label whose confidence is not a number from 0 to 100"
+SMALL = "no confidence above 1; they should be from 0 to 100, so multiply them by 100"
+ALL_LOW = "no label reaches the least confidence"
 LOW = "label: below the least confidence"
 
 CORRECTIONS = {
@@ -55,21 +55,21 @@ class BadLine(ValueError):
 
 
 class Labels(msgspec.Struct, frozen=True):
-    """The usable labels of a line.
+    """The labels of a line.
 
     Attributes:
         image: Identifier of the image.
         tags: Its tags, in the order of the line: objects with `name`, `accuracy` and `provider`.
-        faults: Reason → number of labels that were left out.
+        low: Number of labels below the least confidence, which were left out.
     """
 
     image: UUID
     tags: list[dict[str, Any]]
-    faults: Counter[str]
+    low: int
 
 
 def labels_of(line: bytes, provider: str, least: float) -> Labels:
-    """Return the tags of a line.
+    """Return the tags of a line, all of whose labels must be understood: they replace those of the image.
 
     Args:
         line: A line without its end.
@@ -77,8 +77,8 @@ def labels_of(line: bytes, provider: str, least: float) -> Labels:
         least: Least confidence, 0 to 100; labels below it are left out.
 
     Raises:
-        BadLine: The line has no usable label. Such a line changes nothing; it never means that an image has
-            no labels.
+        BadLine: A label is not understood, or there is none. Such a line changes nothing; it never means that
+            an image has no labels.
     """
     if len(line) > MAX_LINE:
         raise BadLine(TOO_LONG)
@@ -92,27 +92,24 @@ def labels_of(line: bytes, provider: str, least: float) -> Labels:
         raise BadLine(NONE_FOUND)
     if len(labels) > MAX_TAGS:
         raise BadLine(TOO_MANY)
+    found = [_label(label) for label in labels]
+    if max(confidence for _, confidence in found) <= 1:
+        raise BadLine(SMALL)
     highest: dict[str, float] = {}
-    faults = Counter[str]()
-    for label in labels:
-        try:
-            name, confidence = _label(label, least)
-        except BadLine as fault:
-            faults[str(fault)] += 1
-        else:
+    for name, confidence in found:
+        if confidence >= least:
             highest[name] = max(confidence, highest.get(name, 0))
     if not highest:
-        only = [*faults]
-        raise BadLine(only[0] if len(only) == 1 else NONE_LEFT)
+        raise BadLine(ALL_LOW)
     tags = [{"name": n, "accuracy": c / 100, "provider": provider} for n, c in highest.items()]
-    return Labels(image, tags, faults)
+    return Labels(image, tags, sum(confidence < least for _, confidence in found))
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError:
-        try:  # it accepts NaN, so that only the label is lost
+        try:  # it accepts NaN, which may be in a part that is not read
             value = json.loads(line.decode())  # of bytes, it would guess the encoding
         except (ValueError, RecursionError):
             raise BadLine(NOT_JSON) from None
@@ -128,7 +125,7 @@ def _uuid(value: Any) -> UUID:
         raise BadLine(NO_UUID) from None
 
 
-def _label(label: Any, least: float) -> tuple[str, float]:
+def _label(label: Any) -> tuple[str, float]:
     """Return the name, corrected, and the confidence of a label."""
     if not isinstance(label, dict):
         raise BadLine(BAD_LABEL)
@@ -137,8 +134,6 @@ def _label(label: Any, least: float) -> tuple[str, float]:
         raise BadLine(BAD_CONFIDENCE)
     if not 0 <= confidence <= 100:  # also refuses NaN
         raise BadLine(BAD_CONFIDENCE)
-    if confidence < least:
-        raise BadLine(LOW)
     return name, confidence
 
 

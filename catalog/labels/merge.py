@@ -17,6 +17,7 @@ from catalog.database.batched_update import BatchedUpdate, Preview
 from catalog.database.batched_update import preview as preview_update
 from catalog.database.statements import Update
 from catalog.labels.run import QUERY_ID, LabelRun, Outcome, State
+from catalog.labels.shortfall import counts_of
 
 log = logging.getLogger(__name__)
 _SQL = Path(__file__).parent / "sql"
@@ -44,8 +45,11 @@ def update_of(run: LabelRun) -> Update:
 def preview(run: LabelRun) -> tuple[Outcome, Preview]:
     """Return what the merge would do. Nothing is changed."""
     run.require_labels(_staged(run))
-    found = preview_update(run.connection, update_of(run))
-    return msgspec.structs.replace(_outcome(run, found.rows, 0), merged=False), found
+    found, counts = preview_update(run.connection, update_of(run)), counts_of(run)
+    outcome = msgspec.structs.replace(
+        _outcome(run, found.rows, 0), merged=False, before=counts.before, after=counts.after
+    )
+    return outcome, found
 
 
 def merge(run: LabelRun, **options: Unpack[BatchOptions]) -> Outcome:

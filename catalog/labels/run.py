@@ -30,6 +30,8 @@ class Outcome(msgspec.Struct, frozen=True):
         left: Images whose tags are not an array, and stay as they are.
         gone: Images that were deleted during the merge.
         merged: False for a dry run.
+        before: Labels of the provider that the images of the file have; only of a dry run.
+        after: Labels that they would have; only of a dry run.
     """
 
     changed: int
@@ -37,6 +39,8 @@ class Outcome(msgspec.Struct, frozen=True):
     left: int
     gone: int = 0
     merged: bool = True
+    before: int = 0
+    after: int = 0
 
 
 class State(msgspec.Struct, frozen=True):

@@ -11,35 +11,15 @@ from psycopg import sql
 from upath import UPath
 
 from catalog.core.errors import Interrupted, Refused
-from catalog.core.queries import relation_exists, value
-from catalog.core.session import Connection
-from catalog.core.wording import join_first
-from catalog.ingestion.completeness import NOTICEABLE, USUAL_REJECTS
+from catalog.core.queries import relation_exists
 from catalog.labels.file import FileVersion, version_of
-from catalog.labels.lines import BLOCK, LOW, NONE_FOUND, NOT_JSON, BadLine, blocks, labels_of
+from catalog.labels.lines import ALL_LOW, BLOCK, LOW, NONE_FOUND, NOT_JSON, BadLine, blocks, labels_of
 from catalog.labels.run import ENDED, LabelRun, State, drop_abandoned, encoded
+from catalog.labels.shortfall import refuse_shortfall
 from catalog.labels.unmerged import UnmergedLines
 
 log = logging.getLogger(__name__)
 REPEATED = "the image is in a later line again"
-
-
-def check_provider(connection: Connection, provider: str) -> None:
-    """Refuse a provider of labels that is one of media: its own tags would be replaced."""
-    if value(connection, "select exists (select from image where provider = %s)", [provider]):
-        raise Refused(
-            f"provider: {provider} is a provider of images, whose own tags would be replaced; "
-            "name the service that made the labels."
-        )
-
-
-def check_least(confidence: float) -> None:
-    """Refuse a least confidence that was meant as one from 0 to 1, and would leave out nothing."""
-    if 0 < confidence < 1:
-        raise Refused(
-            f"least_confidence: {confidence:g} of 100 leaves out hardly anything; if you mean "
-            f"{confidence:.0%}, give {confidence * 100:g}."
-        )
 
 
 def stage(
@@ -56,7 +36,7 @@ def stage(
     Args:
         run: The run.
         path: The file.
-        accept_shortfall: Go on although many lines cannot be used, or the last one is cut.
+        accept_shortfall: Go on whatever the file lacks, or takes from images; see `refuse_shortfall`.
         block: Bytes to read at once.
         progress: Called after each block with the bytes that are staged, and the size of the file.
         should_stop: Called after each block; True ends the work there.
@@ -66,7 +46,7 @@ def stage(
 
     Raises:
         Refused: The run has begun with another version of the file, or the file has changed, or the staged
-            labels are gone; or the file lacks much, and that is not accepted.
+            labels are gone; or the file lacks or takes much, and that is not accepted.
         Interrupted: `should_stop` returned True; the next attempt resumes.
     """
     run.lock()
@@ -92,30 +72,8 @@ def stage(
                     )
         _check_same(run, state, version_of(path))
     _keep_last(run, unmerged)
-    if not accept_shortfall:
-        _refuse_shortfall(run, unmerged)
+    refuse_shortfall(run, unmerged, accepted=accept_shortfall)
     return run.known()
-
-
-def _refuse_shortfall(run: LabelRun, unmerged: UnmergedLines) -> None:
-    """Raise Refused if many lines cannot be used, as in a pull, or if the file ends within its last line."""
-    problems = []
-    if unmerged.unusable >= NOTICEABLE and unmerged.unusable > USUAL_REJECTS * unmerged.read:
-        examples = join_first(
-            [f"{reason}: {shown[0]}" for reason, shown in unmerged.examples.items() if shown], most=5
-        )
-        problems.append(
-            f"{unmerged.unusable:,} of {unmerged.read:,} lines of {run.url} cannot be used "
-            f"({unmerged.unusable / unmerged.read:.0%}), where {USUAL_REJECTS:.0%} is the most that is usual "
-            f"({examples})"
-        )
-    if unmerged.cut:
-        problems.append(f"{run.url} ends within its last line, so more may be missing ({unmerged.cut})")
-    if problems:
-        raise Refused(
-            f"file: {'; '.join(problems)}. Nothing was merged, and labels of earlier runs stay. Have it "
-            'written again, or, if it is right, trigger a run with the conf {"accept_shortfall": true}.'
-        )
 
 
 def _begin(run: LabelRun, file: FileVersion) -> State:
@@ -171,14 +129,14 @@ def _stage_block(
                     found = labels_of(line, run.provider, run.least_confidence)
                 except BadLine as fault:
                     reason = str(fault)
-                    if reason in (LOW, NONE_FOUND):
+                    if reason in (ALL_LOW, NONE_FOUND):
                         unmerged.add(reason, 1, at, line)
                     else:
                         is_cut = cut and reason == NOT_JSON and at == number + len(lines)
                         unmerged.add_unusable(reason, at, line, cut=is_cut)
                     continue
-                for reason, labels in found.faults.items():
-                    unmerged.add(reason, labels, at, line)
+                if found.low:
+                    unmerged.add(LOW, found.low, at, line)
                 rows.write_row((found.image, at, json.dumps(found.tags, ensure_ascii=False)))
                 staged += 1
         cursor.execute(

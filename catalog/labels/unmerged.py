@@ -10,7 +10,7 @@ class UnmergedLines(msgspec.Struct):
     """How many lines and single labels of a file are not merged, by reason.
 
     Attributes:
-        numbers: Reason → number of lines; reasons of single labels begin with `label: `.
+        numbers: Reason → number of lines; of labels, if the reason begins with `label: `.
         examples: Reason → the first lines with it, as number and beginning.
         read: Number of lines, without blank ones.
         unusable: Number of those that cannot be used, whatever the least confidence is.

@@ -1,6 +1,7 @@
 """Labels are staged and merged once, whatever interrupts it, and no image loses any."""
 
 import json
+import re
 import signal
 import uuid
 
@@ -11,10 +12,11 @@ from upath import UPath
 
 from catalog.core.errors import Fatal, Interrupted, Refused
 from catalog.labels.file import version_of
-from catalog.labels.lines import NONE_FOUND, NOT_JSON
+from catalog.labels.lines import BAD_CONFIDENCE, NONE_FOUND, NOT_JSON, SMALL
 from catalog.labels.merge import merge, preview
+from catalog.labels.request import check_least, check_provider
 from catalog.labels.run import QUERY_ID, LabelRun, drop_abandoned, staging_table
-from catalog.labels.staging import REPEATED, check_least, check_provider, stage
+from catalog.labels.staging import REPEATED, stage
 from catalog.tests.database.media import change_back, count_updates, fill, killed_until_done
 from catalog.tests.labels.test_lines import line
 from catalog.tests.values import present
@@ -22,6 +24,11 @@ from catalog.tests.values import present
 pytestmark = pytest.mark.database
 OWN = {"name": "made up"}
 DOG = {"name": "Dog", "accuracy": 0.973, "provider": "rekognition"}
+AUDIO = """
+    insert into audio (identifier, created_on, updated_on, provider, foreign_identifier, url, license,
+                       removed_from_source)
+    values (%s, now(), now(), 'jamendo', %s, gen_random_uuid()::text, 'by', false)
+"""
 WORKER = """
 import sys, psycopg
 from upath import UPath
@@ -109,11 +116,15 @@ def test_labels_that_a_trigger_takes_away_are_not_reported_as_merged(images, sec
 
 def test_a_preview_changes_nothing(images, second, path):
     known = keys(images)
+    write(path, *(line(("Cat", 90), ("Pet", 90), key=key) for key in known[8:10]))
+    merge_file(second, path, "earlier")
+    images.execute("truncate touched")
     write(path, *(line(("Dog", 97.3), key=key) for key in [*known[:9], uuid.uuid4()]))
     labels = run(second)
     stage(labels, UPath(path))
     outcome, found = preview(labels)
     assert (outcome.changed, outcome.unknown) == (9, 1)
+    assert (outcome.before, outcome.after) == (2, 9)
     assert found.sample[0]["before"]["tags"] == [OWN]
     assert found.sample[0]["after"]["tags"] == [OWN, DOG]
     assert touched(images) == (0, 0)
@@ -206,6 +217,90 @@ def test_a_file_of_which_many_lines_cannot_be_used_is_refused(images, second, pa
     stage(labels, UPath(path), accept_shortfall=refused)
     assert merge(labels).changed == good
     assert tags_of(images, known[good]) == [OWN, DOG]
+
+
+def refused(connection, path, name="refused"):
+    """Return why the staging of a file is refused, which a dry run does, too."""
+    with pytest.raises(Refused) as caught:
+        stage(run(connection, name), UPath(path))
+    assert re.search(LACKS, str(caught.value))
+    return str(caught.value)
+
+
+def test_an_image_keeps_its_labels_unless_all_those_of_its_line_are_understood(images, second, path):
+    """As when a service writes most confidences as text."""
+    known = keys(images)[:20]
+    write(path, *(line(("Dog", 97.3), ("Cat", 90), key=key) for key in known))
+    merge_file(second, path)
+    write(path, *(line(("Dog", 97.3), ("Cat", "90" if n < 4 else 90), key=k) for n, k in enumerate(known)))
+    state, outcome = merge_file(second, path, "again")
+    assert (outcome.changed, state.unmerged.numbers) == (0, {BAD_CONFIDENCE: 4})
+    write(path, *(line(("Dog", 97.3), ("Cat", "90"), key=key) for key in known))
+    said = refused(second, path)
+    assert "20 of 20 lines of file cannot be used (100%), where 20% is the most that is usual" in said
+    assert f"({BAD_CONFIDENCE}: line 1: " in said
+    assert merge_file(second, path, "accepted", accept=True)[1].changed == 0
+    assert all(len(tags_of(images, key)) == 3 for key in known)
+
+
+def test_lines_of_another_scale_replace_nothing_wherever_they_are(images, second, path):
+    """As when the service has changed its scale, or two files were joined."""
+    known = keys(images)
+    write(path, *(line(("Dog", 97.3), key=key) for key in known))
+    merge_file(second, path)
+    write(path, *(line(("Dog", 97.3 if n < 700 else 0.973), key=key) for n, key in enumerate(known)))
+    said = refused(second, path)
+    assert "300 of 1,000 lines of file cannot be used (30%)" in said
+    assert f"({SMALL}: line 701: " in said
+    merge_file(second, path, "accepted", accept=True)
+    assert all(tags_of(images, key) == [OWN, DOG] for key in known)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "total", "many"),
+    [(2, 2, False), (9, 10, False), (20, 100, False), (3, 3, True), (21, 100, True), (100, 100, True)],
+)
+def test_a_file_of_other_images_is_refused(images, second, path, unknown, total, many):
+    """As one of another catalog, or of another environment's."""
+    known = keys(images)[: total - unknown]
+    write(path, *(line(("Dog", 97.3), key=key) for key in [*known, *(uuid.uuid4() for _ in range(unknown))]))
+    if many:
+        said = refused(second, path)
+        assert f"{unknown} of {total} images of file are not in the catalog ({unknown / total:.0%})" in said
+        assert "audio" not in said
+    assert merge_file(second, path, accept=many)[1].changed == len(known)
+
+
+def test_a_file_of_audio_files_is_refused(images, second, path):
+    others = [uuid.uuid4() for _ in range(30)]
+    images.cursor().executemany(AUDIO, [[key, key.hex] for key in others])
+    write(path, *(line(("Dog", 97.3), key=key) for key in [*keys(images)[:70], *others]))
+    assert "30 of 100 images of file are not in the catalog (30%)" in refused(second, path)
+    assert "; 30 of them are audio files." in refused(second, path)
+
+
+@pytest.mark.parametrize(("images_with_one", "many"), [(400, False), (401, True), (1000, True)])
+def test_a_file_that_would_take_many_labels_away_is_refused(images, second, path, images_with_one, many):
+    """As an older file, or one of another model; a run resumes, whatever it has merged."""
+    known, two = keys(images), [("Dog", 97.3), ("Cat", 90)]
+    write(path, *(line(*two, key=key) for key in known))
+    merge_file(second, path)
+    write(path, *(line(*two[: 1 if n < images_with_one else 2], key=key) for n, key in enumerate(known)))
+    if many:
+        assert f"have 2,000 labels of rekognition, and would have {2000 - images_with_one:,} (" in (
+            refused(second, path)
+        )
+        assert all(len(tags_of(images, key)) == 3 for key in known[:3])
+    assert merge_file(second, path, "again", accept=many)[1].changed == images_with_one
+
+
+def test_labels_of_others_and_odd_tags_are_no_loss(images, second, path):
+    other = json.dumps([{"name": f"{n}", "provider": "clarifai"} for n in range(50)])
+    images.execute("update image set tags = %s where title like '%%1'", [other])
+    images.execute("update image set tags = '{}' where title like '%2'")
+    images.execute("update image set tags = '[7, null, [], {}]' where title like '%3'")
+    write(path, *(line(("Dog", 97.3), key=key) for key in keys(images)))
+    assert merge_file(second, path)[1].changed == 900
 
 
 def test_lines_below_the_least_confidence_can_be_used(images, second, path):
@@ -419,10 +514,12 @@ def test_an_older_run_does_not_undo_a_newer_one_that_is_partly_merged(images, se
     assert all(DOG in tags_of(images, key) for key in keys(images))
 
 
-def test_a_provider_of_images_is_refused(images, second):
+def test_a_provider_of_media_is_refused_even_before_it_has_any(images, second):
     check_provider(second, "rekognition")
-    with pytest.raises(Refused, match="provider: flickr is a provider of images"):
-        check_provider(second, "flickr")
+    images.execute("update image set provider = 'theirs'")
+    for name in ("theirs", "europeana", "cleveland_museum", "clevelandmuseum", "jamendo"):
+        with pytest.raises(Refused, match=f"provider: {name} is a provider of media"):
+            check_provider(second, name)
 
 
 def test_a_least_confidence_from_0_to_1_is_refused(second):

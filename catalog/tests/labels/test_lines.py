@@ -12,18 +12,18 @@ from catalog.core.errors import Refused
 from catalog.data_refresh.search.tag_policy import TagFilter, TagPolicy
 from catalog.labels import file as label_file
 from catalog.labels.lines import (
+    ALL_LOW,
     BAD_CONFIDENCE,
     BAD_LABEL,
     BAD_NAME,
     CORRECTIONS,
     LONG_NAME,
-    LOW,
     MAX_LINE,
     NO_LABELS,
     NO_UUID,
     NONE_FOUND,
-    NONE_LEFT,
     NOT_JSON,
+    SMALL,
     TOO_LONG,
     TOO_MANY,
     UNPRINTABLE,
@@ -66,7 +66,7 @@ def test_of_one_name_the_most_accurate_label_counts():
 def test_labels_below_the_least_confidence_are_left_out():
     found = labels_of(line(("Dog", 79.9), ("Pet", 80)), "rekognition", 80)
     assert [tag["name"] for tag in found.tags] == ["Pet"]
-    assert found.faults == {LOW: 1}
+    assert found.low == 1
 
 
 @pytest.mark.parametrize(
@@ -91,15 +91,17 @@ def test_labels_below_the_least_confidence_are_left_out():
         ({"Name": "Cat", "Confidence": 10**400}, BAD_CONFIDENCE),
     ],
 )
-def test_a_bad_label_costs_only_itself(label, reason):
+def test_a_line_with_a_bad_label_cannot_be_used(label, reason):
+    """Its other labels would replace all those that the image has."""
     good = {"Name": "Dog", "Confidence": 97.3}
-    document = {"image_uuid": str(KEY), "response": {"Labels": [label, good]}}
-    found = labels_of(json.dumps(document).encode(), "rekognition", 0)
-    assert [tag["name"] for tag in found.tags] == ["Dog"]
-    assert found.faults == {reason: 1}
-    document["response"] = {"Labels": [label]}
+    document = {"image_uuid": str(KEY), "response": {"Labels": [good, label]}}
     with pytest.raises(BadLine, match=reason):
         labels_of(json.dumps(document).encode(), "rekognition", 0)
+
+
+def test_what_is_not_read_of_a_line_does_not_matter():
+    text = line(("Dog", 97.3)).replace(b'"Instances": []', b'"Instances": NaN, "Text": "\\ud800"')
+    assert [tag["name"] for tag in tags(text)] == ["Dog"]
 
 
 @pytest.mark.parametrize(
@@ -117,13 +119,15 @@ def test_a_bad_label_costs_only_itself(label, reason):
         (f'{{"image_uuid": "{KEY}", "response": {{"Labels": "Dog"}}}}'.encode(), NO_LABELS),
         (line(), NONE_FOUND),
         (line(*[(f"{n}", 99) for n in range(2001)]), TOO_MANY),
-        (line(("", 99), ("Dog", 101)), NONE_LEFT),
+        (line(("", 99), ("Dog", 101)), BAD_NAME),
+        (line(("Dog", 0.97), ("Cat", 1)), SMALL),
+        (line(("Dog", 49)), ALL_LOW),
         (b" " * MAX_LINE + line(("Dog", 99)), TOO_LONG),
     ],
 )
 def test_a_bad_line_has_a_reason(text, reason):
     with pytest.raises(BadLine) as caught:
-        labels_of(text, "rekognition", 0)
+        labels_of(text, "rekognition", 50)
     assert str(caught.value) == reason
 
 

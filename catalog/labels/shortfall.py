@@ -1,0 +1,104 @@
+"""What a file lacks, or would take from images: too much of either is merged only if somebody accepts it.
+
+A file of the wrong images, of another service, of an older run, or one whose end is missing, looks like any
+other, line by line. Only the numbers tell.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from psycopg import sql
+from psycopg.rows import class_row
+
+from catalog.core.errors import Refused
+from catalog.core.loss_limits import lost_too_many
+from catalog.core.sql_files import read_sql
+from catalog.core.wording import join_first
+from catalog.ingestion.completeness import NOTICEABLE, USUAL_REJECTS
+from catalog.labels.run import LabelRun
+from catalog.labels.unmerged import UnmergedLines
+
+log = logging.getLogger(__name__)
+USUAL = f"where {USUAL_REJECTS:.0%} is the most that is usual"
+_COUNTS = read_sql(Path(__file__).parent / "sql" / "counts.sql")
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What the catalog has of the images of a run.
+
+    Attributes:
+        known: Number of the images that are in the catalog.
+        before: Number of labels of the provider that they have.
+        after: Number that they would have.
+    """
+
+    known: int
+    before: int
+    after: int
+
+
+def refuse_shortfall(run: LabelRun, unmerged: UnmergedLines, *, accepted: bool) -> None:
+    """Refuse a file of which much cannot be used, or that would take many labels away.
+
+    Args:
+        run: The run, whose lines are staged.
+        unmerged: What of the file is not staged.
+        accepted: Only log the numbers.
+
+    Raises:
+        Refused: The file ends within its last line, or more than a fifth of its lines cannot be used, of its
+            images are not in the catalog, or of the labels that these images have would go.
+    """
+    counts = counts_of(run)
+    log.info(
+        "%s images of the file are in the catalog; they have %s labels of %s, and would have %s.",
+        *(f"{counts.known:,}", f"{counts.before:,}", run.provider, f"{counts.after:,}"),
+    )
+    problems = [*_of_lines(run, unmerged), *_of_images(run, counts)]
+    if problems and not accepted:
+        raise Refused(
+            f"file: {'; '.join(problems)}. Nothing was merged, and labels of earlier runs stay. Have it "
+            'written again, or, if it is right, trigger a run with the conf {"accept_shortfall": true}.'
+        )
+
+
+def counts_of(run: LabelRun) -> Counts:
+    """Return what the catalog has of the images whose labels are staged."""
+    query = sql.SQL(_COUNTS).format(staged=run.table, provider=sql.Literal(run.provider))
+    with run.connection.cursor(row_factory=class_row(Counts)) as cursor:
+        [found] = cursor.execute(query).fetchall()
+        return found
+
+
+def _of_lines(run: LabelRun, unmerged: UnmergedLines) -> Iterator[str]:
+    """Yield what is wrong with the lines, as in a pull, or with the last one."""
+    if unmerged.unusable >= NOTICEABLE and unmerged.unusable > USUAL_REJECTS * unmerged.read:
+        examples = join_first(
+            [f"{reason}: {shown[0]}" for reason, shown in unmerged.examples.items() if shown], most=5
+        )
+        yield (
+            f"{unmerged.unusable:,} of {unmerged.read:,} lines of {run.url} cannot be used "
+            f"({unmerged.unusable / unmerged.read:.0%}), {USUAL} ({examples})"
+        )
+    if unmerged.cut:
+        yield f"{run.url} ends within its last line, so more may be missing ({unmerged.cut})"
+
+
+def _of_images(run: LabelRun, counts: Counts) -> Iterator[str]:
+    """Yield what is wrong with the images of the lines, and with their labels."""
+    images = run.count("select count(*) from {table}")
+    if lost_too_many(images, counts.known, USUAL_REJECTS):
+        unknown = images - counts.known
+        audio = run.count("select count(*) from {table} join audio on identifier = image_uuid")
+        yield (
+            f"{unknown:,} of {images:,} images of {run.url} are not in the catalog ({unknown / images:.0%}), "
+            + USUAL
+            + (f"; {audio:,} of them are audio files" if audio else "")
+        )
+    if lost_too_many(counts.before, counts.after, USUAL_REJECTS):
+        yield (
+            f"the images of {run.url} have {counts.before:,} labels of {run.provider}, and would have "
+            f"{counts.after:,} ({1 - counts.after / counts.before:.0%} fewer), {USUAL}"
+        )
