@@ -102,7 +102,7 @@ def _show_findings(found: list[Finding], *, engine_checked: bool, airflow_checke
         out.print(f"Failed runs were not looked for: {AIRFLOW} is not set.", style="yellow")
     if not found:
         checked = "databases and the search engine" if engine_checked else "databases"
-        failed = ", and no failed run is left" if airflow_checked else ""
+        failed = ", and no failed run needs you" if airflow_checked else ""
         out.print(f"Nothing in the {checked} needs you{failed}.", style="green")
         return
     table = Table("", "about", "what", "in docs/runbook.md")

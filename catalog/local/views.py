@@ -137,6 +137,6 @@ def show_failed_runs(airflow: str) -> None:
         console.print(f"failed runs: Airflow's database could not be read ({type(error).__name__})")
         return
     if not failed:
-        console.print("no failed run is left")
+        console.print("no failed run needs you")
     for one in failed_runs.merged([], failed):
         console.print(Text(one.severity, "red"), f"{one.subject}: {one.text}")

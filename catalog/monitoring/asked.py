@@ -29,10 +29,13 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     "add_machine_labels": ("file",),
     "batched_update": ("query_id",),
     "check_links": ("provider",),
+    "clean_catalog": ("tables", "rules"),
+    "create_filtered_audio_index": ("destination_index_suffix",),
+    "create_filtered_image_index": ("destination_index_suffix",),
     "create_new_production_es_index": ("media_type",),
     "create_new_staging_es_index": ("media_type",),
     "create_proportional_by_source_staging_index": ("media_type",),
-    "delete_records": ("table_name", "select_query"),
+    "delete_records": ("table_name",),  # a condition that was refused is corrected
     "point_production_es_alias": ("alias",),
     "point_staging_es_alias": ("alias",),
     "recreate_full_staging_index": ("media_type",),
@@ -43,7 +46,7 @@ class Asked(NamedTuple):
     """What a run was asked for.
 
     Attributes:
-        subject: What it is about: a day, or objects; "" if all runs of the DAG are about the same.
+        subject: What it is about: a day, or objects; "" if it is about all of them.
         moment: Moment whose state it was to reach: the beginning of its day, else when it was due.
         less: It does only a part of what others do that have the same subject.
     """
@@ -54,7 +57,8 @@ class Asked(NamedTuple):
 
     def includes(self, other: "Asked") -> bool:
         """Return whether a success of this makes up for a failure of the other, if it ends later."""
-        return self.subject == other.subject and self.moment >= other.moment and (other.less or not self.less)
+        about = self.subject in ("", other.subject)
+        return about and self.moment >= other.moment and (other.less or not self.less)
 
 
 def dated_dags() -> frozenset[str]:
@@ -65,7 +69,7 @@ def dated_dags() -> frozenset[str]:
 def is_trial(dag_id: str, conf: Mapping[str, Any]) -> bool:
     """Return whether a run does not count, because it was limited, or changed nothing."""
     given = {"dry_run": dag_id in _DRY_BY_DEFAULT, **conf}
-    return any(given.get(key) for key in _TRIALS)
+    return any(given.get(key) for key in _TRIALS) or conf.get("mark") is False  # of check_links
 
 
 def asked(
@@ -93,4 +97,5 @@ def asked(
         window = run_window(run_after, date.fromisoformat(day) if day else None, interval)
     except (TypeError, ValueError):
         return Asked(str(day), run_after)
-    return Asked(f"{window.day}", window.start)  # of a longer interval, a run covers the first day
+    # Of a longer interval, a run covers the first day. One of a day to come was refused when it was due.
+    return Asked(f"{window.day}", min(window.start, run_after))

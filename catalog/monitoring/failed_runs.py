@@ -171,19 +171,14 @@ def _failed(runs: Sequence[_Run], now: datetime) -> Iterator[_Run]:
         now: The current time.
     """
     newest = max(run.asked.moment for run in runs)
-    subjects: dict[str, list[_Run]] = {}
+    found: dict[str, _Run] = {}
+    later: list[Asked] = []  # of the runs that have succeeded
     for run in runs:
-        subjects.setdefault(run.asked.subject, []).append(run)
-    found = []
-    for same in subjects.values():
-        later: list[Asked] = []  # of the runs that have succeeded
-        for run in same:
-            if not run.failed:
-                later.append(run.asked)
-            elif not any(success.includes(run.asked) for success in later):
-                found.append(run)
-                break
-    for run in sorted(found, key=lambda run: (run.asked.moment, run.ended), reverse=True):
+        if not run.failed:
+            later.append(run.asked)
+        elif not any(success.includes(run.asked) for success in later):
+            found.setdefault(run.asked.subject, run)
+    for run in sorted(found.values(), key=lambda run: (run.asked.moment, run.ended), reverse=True):
         if run.ended >= now - KEPT or run.asked.moment >= newest:
             yield run
 

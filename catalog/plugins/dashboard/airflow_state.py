@@ -54,8 +54,7 @@ class Waiting(msgspec.Struct, frozen=True):
 
     Attributes:
         run: The run.
-        others: The runs for which it waits, as its task has noted them; "" if it is queued behind another run
-            of its DAG.
+        others: The runs for which it waits, as its task has noted them; "" if it is queued.
     """
 
     run: Run

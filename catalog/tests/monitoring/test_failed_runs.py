@@ -181,6 +181,40 @@ def test_runs_about_other_objects_do_not_count(airflow):
     assert runs.shown() == []
 
 
+@pytest.mark.parametrize(
+    ("dag_id", "failed", "other", "same"),
+    [
+        ("check_links", {"provider": "flickr"}, {"provider": "smk"}, {}),
+        ("check_links", {}, {"mark": False}, {"mark": True}),
+        ("clean_catalog", {"rules": ["urls"], "dry_run": False}, {"rules": ["tags"], "dry_run": False}, None),
+        ("clean_catalog", {"dry_run": False}, {"rules": ["tags"], "dry_run": False}, None),
+        (
+            "create_filtered_image_index",
+            {"destination_index_suffix": "a"},
+            {"destination_index_suffix": "b"},
+            {},
+        ),
+        ("delete_records", {"table_name": "image", "select_query": "WHER"}, {"table_name": "audio"}, None),
+    ],
+)
+def test_what_does_not_and_what_does_make_up_for_a_failure(airflow, dag_id, failed, other, same):
+    runs = Runs(airflow, dag_id)
+    runs("failed", "failed", 9, conf=failed)
+    runs("other", "success", 8, conf=other)
+    assert runs.shown() == ["failed"]
+    corrected = {"table_name": "image", "select_query": "WHERE provider = 'smk'"}
+    everything = corrected if dag_id == "delete_records" else {"dry_run": False}
+    runs("same", "success", 7, conf=everything if same is None else same)
+    assert runs.shown() == []
+
+
+def test_a_day_to_come_by_mistake_does_not_stand_for_ever(dated):
+    dated("mistake", "failed", 24 * 32, conf={"date": "2062-05-14"}, due=24 * 32)
+    assert dated.shown() == ["mistake"]
+    dated("later", "success", 24, day=1, kind="scheduled")
+    assert dated.shown() == []
+
+
 @pytest.mark.parametrize("conf", [{"date": "2024-13-45"}, {"date": 5}, {"date": ["x"]}, {"date": {}}])
 def test_a_conf_that_was_refused(dated, conf):
     dated("refused", "failed", 1, conf=conf)
