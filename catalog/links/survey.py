@@ -50,6 +50,7 @@ class _Results:
             verdict.status,
             verdict.redirect,
             verdict.size,
+            verdict.host or link.host,
         )
         with self._lock:
             self._waiting.append(row)
@@ -67,10 +68,11 @@ class _Results:
                 """
                 update link_check c
                    set checked_on = found.checked_on, outcome = found.outcome, reason = found.reason,
-                       status = found.status, redirect = found.redirect, size = found.size
+                       status = found.status, redirect = found.redirect, size = found.size,
+                       host = found.host
                   from unnest(%s::bigint[], %s::timestamptz[], %s::text[], %s::text[], %s::integer[],
-                              %s::text[], %s::bigint[])
-                       found (number, checked_on, outcome, reason, status, redirect, size)
+                              %s::text[], %s::bigint[], %s::text[])
+                       found (number, checked_on, outcome, reason, status, redirect, size, host)
                  where c.number = found.number and c.checked_on is null
                 """,
                 [[*column] for column in zip(*rows, strict=True)],

@@ -189,6 +189,24 @@ def test_enough_random_records_of_a_host_need_no_controls(catalog):
     assert add_controls(catalog, survey) == 0
 
 
+def test_controls_of_a_host_behind_redirects_are_looked_for_at_the_host_before_it(catalog):
+    """Once: what they are answered by is known only afterwards."""
+    checks = Checks(catalog)
+    survey = checks.survey("run")
+    checks.write(survey, 1, day(0), "store.example", "gone", "again")
+    assert add_controls(catalog, survey) == CONTROLS
+    catalog.execute(
+        "update link_check set host = 'other.example', checked_on = now(), outcome = 'gone'"
+        " where purpose = 'control'"
+    )
+    assert add_controls(catalog, survey) == 0
+    checks.found("known", -7, outcomes={30: "there", 31: "there"}, there=0, host="store.example")
+    later = checks.survey("later")
+    checks.write(later, 1, day(7), "store.example", "gone", "again")
+    add_controls(catalog, later)
+    assert {("control", "made_up30"), ("control", "made_up31")} < {*planned(catalog, "later")}
+
+
 def test_a_host_without_other_records_has_no_controls(catalog):
     checks = Checks(catalog, rows=3)
     catalog.execute("update image set url = 'https://alone.example/1' where foreign_identifier = 'made_up1'")

@@ -36,6 +36,7 @@ KINDS = {
     "broken": range(302, 322),  # 500
     "refused": range(322, 342),
     "page": range(342, 362),  # a web page instead of the file
+    "moved": range(362, 372),  # a redirect to the file at another host
 }
 KIND = {number: kind for kind, numbers in KINDS.items() for number in numbers}
 GONE = {n for n, kind in KIND.items() if kind in ("gone", "gone_410", "gone_without_head", "gone_elsewhere")}
@@ -63,6 +64,10 @@ class World:
         kind = KIND.get(int(number), "there") if number.isdigit() else "there"
         if path == "/nothing":
             return MISSING
+        if path.startswith("/moved/"):
+            return THERE
+        if kind == "moved":
+            return Reply(302, {"Location": f"{self.elsewhere}/moved/{number}"})
         return self.reply(kind, method, week)
 
     def reply(self, kind, method, week):
@@ -71,7 +76,7 @@ class World:
             "gone": MISSING,
             "gone_410": Reply(410),
             "gone_without_head": Reply(405) if method == "HEAD" else MISSING,
-            "gone_elsewhere": Reply(302, {"Location": self.elsewhere}),
+            "gone_elsewhere": Reply(302, {"Location": f"{self.elsewhere}/nothing"}),
             "placeholder": Reply(302, {"Location": "/placeholder.jpg"}),
             "hidden": MISSING,
             "no_head": Reply(403) if method == "HEAD" else THERE,
@@ -103,7 +108,7 @@ def test_exactly_those_that_are_gone_are_marked(catalog):
     clock = Clock()
     world = World(clock)
     with site(world, clock) as server:
-        world.elsewhere = server.url("/nothing", "localhost")
+        world.elsewhere = server.url("", "localhost")
         catalog.execute(ROWS, [server.url(""), FILES - 1])
         catalog.execute("analyze image")
         check = checker(clock, per_second=RATE, timeout=1.0).check
@@ -112,7 +117,7 @@ def test_exactly_those_that_are_gone_are_marked(catalog):
             dict(catalog.execute("select coalesce(reason, outcome), count(*) from link_check group by 1"))
         )
         assert reasons == {
-            "there": FILES - len(KIND) + 20 + 40,
+            "there": FILES - len(KIND) + 20 + 40 + 10,
             "gone": len(GONE) + 30 + 20,
             SHARED_TARGET: 20,
             answers.ROBOTS: 20,
@@ -141,6 +146,27 @@ def test_exactly_those_that_are_gone_are_marked(catalog):
         assert len(moments) > 10
         fastest = min(later - earlier for earlier, later in pairwise(moments))
         assert fastest >= 1 / RATE - 1e-6
+
+
+def test_nothing_is_marked_while_the_host_behind_redirects_says_404_for_everything(catalog):
+    """The files that the first host has itself do not vouch for the other one."""
+    clock = Clock()
+
+    def reply(method, path):
+        if path == "/robots.txt" or path.startswith("/store/"):
+            return MISSING
+        number = int(path[1:])
+        moved = {"Location": server.url(f"/store/{number}", "localhost")}
+        return Reply(302, moved) if number % 5 < 2 else THERE
+
+    with site(reply, clock) as server:
+        catalog.execute(ROWS.replace("170 and 189", "-2 and -1"), [server.url(""), 99])
+        check = checker(clock).check
+        found = [survey_week(catalog, clock, check, week) for week in range(6)]
+    assert {(one.there, one.gone, one.estimate, one.removed) for one in found} == {(60, 0, None, 0)}
+    assert catalog.execute("select count(*) from image where removed_from_source").fetchone() == (0,)
+    hosts = "select host, outcome, count(*) from link_check where run_id = 'week 5' group by 1, 2 order by 1"
+    assert catalog.execute(hosts).fetchall() == [("127.0.0.1", "there", 60), ("localhost", "unclear", 40)]
 
 
 def test_nothing_is_marked_while_the_host_says_404_for_everything(catalog):
