@@ -28,7 +28,7 @@ After a failure, a kill or a deployment, clear the failed task: it checks what i
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -52,6 +52,7 @@ from catalog.dags.operators.slack import notify_end
 from catalog.ingestion.user_agent import user_agent
 from catalog.links.answers import Verdict
 from catalog.links.checker import Checker
+from catalog.links.clock import database_clock
 from catalog.links.conclude import conclude
 from catalog.links.estimate import sample_size
 from catalog.links.pauses import Pauses, PauseTable
@@ -151,7 +152,7 @@ def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, An
         with first_time as first:
             if first:
                 rename_earlier_run(connection, dag_run.run_id)
-        forget(connection, _now())
+        forget(connection, database_clock(connection)())
         known = providers(connection)
         follow_renamed(connection, known)
     wanted = params["provider"]
@@ -166,10 +167,6 @@ def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, An
         if wanted in (None, name)
         for one in chosen
     ]
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _checker(connect: Callable[[], Connection], pauses: Pauses) -> Callable[[str], Verdict]:
@@ -192,15 +189,16 @@ def check(survey: dict[str, Any], params: Params = GIVEN) -> None:
     """Plan the links of a survey, unless an earlier attempt has, and check those that are not checked."""
     one = msgspec.convert(survey, Survey)
     connect, name = SharedConnection(partial(catalog_connection, autocommit=True)), f"{one.run_id}, {one}"
-    pauses = Pauses(PauseTable(connect, name), name, _now)
     with rescheduled(), catalog_connection(autocommit=True) as connection:
-        plan(connection, one, now=_now(), size=sample_size(params["margin"] / 100), again=params["again"])
+        now = database_clock(connection)
+        pauses = Pauses(PauseTable(connect, name), name, now)
+        plan(connection, one, now=now(), size=sample_size(params["margin"] / 100), again=params["again"])
         check_links(
             connection,
             one,
             _checker(connect, pauses),
             pauses,
-            now=_now,
+            now=now,
             progress=Meter("links"),
             clock=time.monotonic,
             sleep=time.sleep,
@@ -214,9 +212,8 @@ def judge(survey: dict[str, Any], params: Params = GIVEN) -> None:
     """Judge what a survey has found, and remove records or bring them back."""
     one = msgspec.convert(survey, Survey)
     with catalog_connection(autocommit=True) as connection:
-        concluded = conclude(
-            connection, one, now=_now(), failing=params["failing"] / 100, mark=params["mark"]
-        )
+        now = database_clock(connection)()
+        concluded = conclude(connection, one, now=now, failing=params["failing"] / 100, mark=params["mark"])
     log.info("%s: %s", one, concluded)
     if concluded.removed or concluded.back:
         note_written(
