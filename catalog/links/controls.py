@@ -12,6 +12,7 @@ from catalog.links.plan import Row, Survey, add_checks, after_random_hash
 
 CONTROLS = 6  # records of a host that are enough to judge it
 SEARCHED = 20_000  # records of a provider among which controls are looked for
+ASKED_AGAIN = 3  # records of a host that were there
 KNOWN = 40  # earlier answers of a host among which controls are chosen
 
 
@@ -58,6 +59,29 @@ def _add_controls(connection: Connection, survey: Survey) -> int:
         for host, rows in rows_of.items():
             added += _add_some(connection, survey, rows, wanted[host])
     return added
+
+
+def to_ask_again(connection: Connection, survey: Survey) -> list[tuple[int, str, str]]:
+    """Return links that were there first, a few of each host that has said that others are gone.
+
+    A host may answer 404 to a client that has asked for much; then it does so for these, too.
+
+    Returns:
+        Of each link, the number of its check, its URL, and the host that has answered.
+    """
+    query = sql.SQL("""
+        with asked as materialized (select * from link_check where {of_survey}), doubtful as (
+            select host from asked group by host
+            having bool_or(outcome = 'gone' and not judged)
+               and not coalesce(bool_or(reason = any(%(busy)s)), false)
+        )
+        select number, url, host
+          from (select number, url, host, row_number() over (partition by host order by checked_on) as place
+                  from asked where outcome = 'there' and host in (select host from doubtful)) answered
+         where place <= %(most)s
+    """).format(**survey.names)
+    values = {**survey.key, "busy": [BUSY, PAUSED], "most": ASKED_AGAIN}
+    return connection.execute(query, values).fetchall()
 
 
 def _add_some(connection: Connection, survey: Survey, rows: list[Row], most: int) -> int:

@@ -3,6 +3,7 @@
 from catalog.mutants.guard import Guard
 
 WEB, CONCLUDE, OTHERS = "links/test_web.py", "links/test_conclude.py", "links/test_others.py"
+PROOF = "links/test_proof.py"
 
 GUARDS = (
     Guard(
@@ -134,10 +135,7 @@ GUARDS = (
         file="catalog/links/survey.py",
         find="            verdict.host or link.host,\n",
         replace="            link.host,\n",
-        tests=(
-            "links/test_proof.py::"
-            "test_nothing_is_marked_while_the_host_behind_redirects_says_404_for_everything",
-        ),
+        tests=(f"{PROOF}::test_nothing_is_marked_while_the_host_behind_redirects_says_404_for_everything",),
     ),
     Guard(
         name="links-checks-are-days-apart",
@@ -165,6 +163,33 @@ GUARDS = (
         find="answers.last - answers.first >= %(apart)s",
         replace="answers.first is not null and %(apart)s is not null",
         tests=(f"{CONCLUDE}::test_one_answer_may_be_a_placeholder",),
+    ),
+    Guard(
+        name="links-ask-again-at-the-end",
+        holds="A host that answers 404 to everything after many requests makes no file gone.",
+        row=36,
+        file="catalog/links/survey.py",
+        find="host for host, votes in balance.items() if votes <= 0]",
+        replace="host for host, votes in balance.items() if votes < -9]",
+        tests=(f"{PROOF}::test_a_host_that_answers_404_to_a_client_that_has_asked_too_often",),
+    ),
+    Guard(
+        name="links-scattered-or-not-gone",
+        holds="A host that answers 404 to everything for a while makes no file gone.",
+        row=36,
+        file="catalog/links/sql/in_a_row.sql",
+        find=" < ln(%(chance)s)",
+        replace=" < -1e9 + ln(%(chance)s)",
+        tests=(f"{PROOF}::test_a_host_that_answers_404_to_everything_for_a_while",),
+    ),
+    Guard(
+        name="links-another-order-each-run",
+        holds="The links that are checked last are others in each run.",
+        row=36,
+        file="catalog/links/survey.py",
+        find="sleep=write_and_sleep, seed=seed, **options)",
+        replace="sleep=write_and_sleep, seed=str(len(seed)), **options)",
+        tests=("links/test_survey.py::test_each_run_has_another_order",),
     ),
     Guard(
         name="links-not-beside-a-load",

@@ -9,7 +9,7 @@ import pytest
 from catalog.core.errors import Later
 from catalog.links import answers
 from catalog.links.conclude import conclude
-from catalog.links.judging import SHARED_TARGET
+from catalog.links.judging import IN_A_ROW, SHARED_TARGET, STOPPED
 from catalog.links.pauses import Pauses, PauseTable
 from catalog.links.plan import Survey, plan
 from catalog.links.survey import check_links
@@ -167,6 +167,59 @@ def test_nothing_is_marked_while_the_host_behind_redirects_says_404_for_everythi
     assert catalog.execute("select count(*) from image where removed_from_source").fetchone() == (0,)
     hosts = "select host, outcome, count(*) from link_check where run_id = 'week 5' group by 1, 2 order by 1"
     assert catalog.execute(hosts).fetchall() == [("127.0.0.1", "there", 60), ("localhost", "unclear", 40)]
+
+
+class Banning:
+    """A host that has all of its files but some, and says 404 for each from one request to another."""
+
+    def __init__(self, first, last=10**9, gone=0):
+        self.first, self.last, self.gone = first, last, gone
+        self.requests = 0  # since the beginning of a run
+
+    def __call__(self, method, path):
+        if path == "/robots.txt":
+            return MISSING
+        self.requests += 1
+        banned = self.first <= self.requests < self.last
+        return MISSING if banned or int(path[1:]) < self.gone else THERE
+
+    def weeks(self, catalog, files, number):
+        """Check all files each week."""
+        clock, found = Clock(), []
+        with site(self, clock) as server:
+            catalog.execute(ROWS.replace("170 and 189", "-2 and -1"), [server.url(""), files - 1])
+            check = checker(clock).check
+            for week in range(number):
+                self.requests = 0
+                found.append(survey_week(catalog, clock, check, week, slices=1))
+        return found
+
+
+@pytest.mark.parametrize(("files", "requests"), [(200, 120), (200, 195), (12, 9)])
+def test_a_host_that_answers_404_to_a_client_that_has_asked_too_often(catalog, files, requests):
+    """As firewalls do in place of 429. Other files are the last ones each week, and still none is gone."""
+    found = Banning(requests).weeks(catalog, files, 6)
+    assert {(one.gone, one.removed) for one in found} == {(0, 0)}
+    reasons = {STOPPED, None}
+    query = "select distinct reason from link_check where reason is distinct from %s"
+    assert {reason for (reason,) in catalog.execute(query, [IN_A_ROW])} == reasons
+
+
+def test_a_host_that_answers_404_to_everything_for_a_while(catalog):
+    """And then works again, so that it answers for files that were there. Those that are gone are known."""
+    [found] = Banning(200, 260, gone=20).weeks(catalog, 300, 1)
+    rows = catalog.execute("select url from link_check where outcome = 'gone'")
+    known = {int(url.rpartition("/")[2]) for (url,) in rows}
+    assert known < {*range(20)}
+    assert len(known) == found.gone > 10
+    [(number,)] = catalog.execute("select count(*) from link_check where reason = %s", [IN_A_ROW])
+    assert number + found.gone + found.there == 300
+
+
+@pytest.mark.parametrize("gone", [3, 30, 90])
+def test_gone_files_in_random_order_are_gone(catalog, gone):
+    [found] = Banning(10**9, gone=gone).weeks(catalog, 200, 1)
+    assert (found.gone, found.there) == (gone, 200 - gone)
 
 
 def test_nothing_is_marked_while_the_host_says_404_for_everything(catalog):
