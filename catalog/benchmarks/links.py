@@ -43,6 +43,10 @@ SAMPLE = 1_000
 FAST = 1_000_000.0  # requests a second for a host
 _SPAWN = multiprocessing.get_context("spawn")
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\n"
+_FIRST_BYTE = (
+    b"HTTP/1.1 206 Partial Content\r\nContent-Type: image/jpeg\r\nContent-Range: bytes 0-0/1000\r\n"
+    b"Content-Length: 1\r\n\r\ni"
+)
 _NO_ROBOTS = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 ROWS = """
     insert into image (identifier, created_on, updated_on, provider, source, foreign_identifier,
@@ -72,7 +76,9 @@ class _Answers(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self._transport.write(_HEAD if data.startswith(b"HEAD") else _NO_ROBOTS)
+        self._transport.write(
+            _NO_ROBOTS if b"/robots.txt" in data[:64] else _HEAD if data.startswith(b"HEAD") else _FIRST_BYTE
+        )
 
 
 def _serve(pipe: Pipe, addresses: list[str]) -> None:

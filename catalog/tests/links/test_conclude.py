@@ -6,16 +6,17 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal
+from catalog.database.deletion import Deletion, restore
 from catalog.links.conclude import conclude
 from catalog.links.estimate import wilson
-from catalog.links.judging import HOST_FAILS, PROVIDER_FAILS, SHARED_TARGET
+from catalog.links.judging import HOST_FAILS, PROVIDER_FAILS, SAME_SIZE, SHARED_TARGET
 from catalog.links.plan import Survey, plan, providers
 from catalog.links.removal import MOVED, follow_renamed
 from catalog.links.report import lines
 from catalog.links.retention import forget
 from catalog.loading.load import lock_provider
 from catalog.tests.database.media import change_back
-from catalog.tests.links.checks import Checks, day
+from catalog.tests.links.checks import HOST, Checks, day
 from catalog.tests.values import present
 
 pytestmark = pytest.mark.database
@@ -189,6 +190,46 @@ def test_a_target_that_two_records_share_is_no_file(checks):
     assert outcomes(checks.catalog, "second") == [("unclear", SHARED_TARGET, 1)]
     checks.found("third", 8, outcomes={4: "there"}, redirect="https://example.org/moved/4.jpg")
     assert outcomes(checks.catalog, "third") == [("there", None, 1)]
+
+
+@pytest.mark.parametrize(
+    ("known", "sizes", "doubted"),
+    [
+        (1000, [5, 5, 5, 77], 3),  # three of one size, which none of them had
+        (None, [5, 5, 5, 77], 0),  # nothing is known
+        (1000, [5, 5, 6, 7], 0),  # two may have it by chance
+        (5, [5, 5, 5, 77], 0),  # they always had it
+    ],
+)
+def test_files_of_one_size_that_had_others_may_be_a_placeholder(checks, known, sizes, doubted):
+    """Of a host that answers everything, or all that is missing, by it, without a redirect."""
+    survey = checks.survey("run")
+    for number, size in enumerate(sizes, 1):
+        checks.write(survey, number, day(0), HOST, "there", "sample")
+        checks.catalog.execute(
+            "update link_check set size = %s, known_size = %s where identifier = %s",
+            [size, known, checks.record(number)[0]],
+        )
+    found = checks.found("run", 0, outcomes={9: "unclear"})
+    assert (found.there, found.unclear) == (4 - doubted, doubted)
+    assert ("unclear", SAME_SIZE, 3) in outcomes(checks.catalog, "run") or not doubted
+
+
+def test_a_removal_goes_on_when_its_record_is_deleted_and_restored(checks):
+    """Its mark is restored, too, and only an open removal lets checks look for the file."""
+    checks.removed()
+    run = Deletion(checks.catalog, "run", "image", "foreign_identifier = 'made_up1'", "by mistake", pause=0)
+    run.run(run.select())
+    run.finish()
+    checks.found("deleted", 35, outcomes={2: "there"})
+    assert checks.removals() == [("the record is deleted", 3)]
+    assert restore(checks.catalog, "image", "foreign_identifier = 'made_up1'").updated == 1
+    assert (checks.marked(), checks.removals()) == ({"made_up1"}, [(None, 3)])
+    plan(checks.catalog, checks.survey("next"), now=day(42), size=0, again=10)
+    query = "select count(*) from link_check where run_id = 'next'"
+    assert checks.catalog.execute(query).fetchone() == (1,)
+    assert checks.answers(49) == 1
+    assert (checks.marked(), checks.removals()) == (set(), [("the file answers", 3)])
 
 
 def test_a_placeholder_brings_nothing_back(checks):

@@ -57,7 +57,7 @@ def test_each_run_has_another_order(catalog):
             asked.append(url)
             return FINE
 
-        survey(catalog, check, clock, clock.sleep, Survey(run, "image", "b"))
+        survey(catalog, check, clock, clock.sleep, Survey(run, "image", "b", 1, 1))
         last.append({*asked[-20:]})
     assert len(last[0] & last[1]) < 15
 
