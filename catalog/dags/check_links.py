@@ -4,20 +4,24 @@ Each week a sample of each provider is checked, and the share of files that are 
 removed yet, is estimated with a Wilson interval of 95 %; the dashboard shows it. The size of a sample follows
 from the wanted `margin`. It is drawn by the hash of the identifiers, so that no table is read as a whole.
 
-Requests are polite: HEAD, then a GET for the first byte if HEAD does not say that the file is there; for each
-host one at a time, at most `LINK_CHECK_RATE` a second for all tasks together, and as its robots.txt allows. A
-host that does not answer, or asks to wait, is tried again after growing pauses. What it asks for, up to a
-day, holds for all tasks; a task that would only wait is rescheduled. Redirects are followed to judge, and
-noted; the catalog keeps its URL. Only addresses on the public internet are requested.
+Requests are polite: HEAD, then a GET for the first byte if HEAD does not say that the file is there, or the
+host is not known yet to answer both alike; for each host one at a time, at most `LINK_CHECK_RATE` a second
+for all tasks together, and as its robots.txt allows. A host that does not answer, or asks to wait, is tried
+again after growing pauses. What it asks for, up to a day, holds for all tasks; a task that would only wait is
+rescheduled. Redirects are followed to judge, and noted; the catalog keeps its URL. Only addresses on the
+public internet are requested.
 
 An outcome is *gone* (404 or 410), *there*, or *unclear*: a timeout, a server error, a refusal, robots.txt, a
-web page in place of a file, a redirect that several records share. A file is not gone while too few other
-records of its host and of its provider answer (`failing`). The table `link_check` has each check.
+web page in place of a file, a redirect that several records share, one size for several files that had
+others. A file is not gone while too few other files of its provider, and of the host that answers, are there
+(`failing`), nor if the host says so to everything for a while: the order is random, and some files that were
+there are asked for again at the end. The table `link_check` has each check, with the database's time.
 
-A record whose file was gone in three checks on different days over at least four weeks gets
+A record whose file was gone in three checks over at least four weeks, five days apart or more, gets
 `removed_from_source`, so that the next data refresh leaves it out, and a row in the table `link_removal`.
 Records that were gone are checked again each week. Loads keep the mark although the source sends the record,
-unless it sends another URL. A record comes back when its file answers, or gets another URL in the catalog.
+unless it sends another URL. A record comes back when its file answers in two checks, five days apart or more,
+or gets another URL in the catalog.
 
 With `slices`, every record of one `provider` is checked: the records are divided into this number of slices,
 and the run checks those from `first_slice` to `last_slice`.
