@@ -222,6 +222,26 @@ def test_gone_files_in_random_order_are_gone(catalog, gone):
     assert (found.gone, found.there) == (gone, 200 - gone)
 
 
+def test_nothing_comes_back_while_the_host_says_yes_to_everything(catalog):
+    """One picture for all, of another size than theirs, and no redirect."""
+    clock, sorry = Clock(), Reply(200, {"Content-Type": "image/png"}, b"sorry" * 9)
+
+    def reply(method, path):
+        week = clock.time() // WEEK
+        if path == "/robots.txt" or (week < 6 and int(path[1:]) < 20):
+            return MISSING
+        return sorry if 6 <= week < 10 else THERE
+
+    with site(reply, clock) as server:
+        catalog.execute(ROWS.replace("170 and 189", "-2 and -1"), [server.url(""), 99])
+        check = checker(clock).check
+        found = [survey_week(catalog, clock, check, week) for week in range(12)]
+    # In each run, a file is checked at another moment: four weeks may be five runs or six.
+    assert sum(one.removed for one in found[4:6]) == sum(one.removed for one in found) == 20
+    assert [one.back for one in found] == [0] * 11 + [20]
+    assert [one.estimate is None for one in found] == [False] * 6 + [True] * 4 + [False] * 2
+
+
 def test_nothing_is_marked_while_the_host_says_404_for_everything(catalog):
     clock = Clock()
 
