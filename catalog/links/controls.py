@@ -70,15 +70,15 @@ def to_ask_again(connection: Connection, survey: Survey) -> list[tuple[int, str,
         Of each link, the number of its check, its URL, and the host that has answered.
     """
     query = sql.SQL("""
-        with asked as materialized (select * from link_check where {of_survey}), doubtful as (
-            select host from asked group by host
-            having bool_or(outcome = 'gone' and not judged)
-               and not coalesce(bool_or(reason = any(%(busy)s)), false)
-        )
         select number, url, host
-          from (select number, url, host, row_number() over (partition by host order by checked_on) as place
-                  from asked where outcome = 'there' and host in (select host from doubtful)) answered
-         where place <= %(most)s
+          from (
+            select number, url, host, outcome,
+                   row_number() over (partition by host, outcome order by checked_on) as place,
+                   bool_or(outcome = 'gone' and not judged) over (partition by host) as doubtful,
+                   bool_or(reason = any(%(busy)s)) over (partition by host) as busy
+              from link_check where {of_survey}
+          ) asked
+         where outcome = 'there' and place <= %(most)s and doubtful and busy is not true
     """).format(**survey.names)
     values = {**survey.key, "busy": [BUSY, PAUSED], "most": ASKED_AGAIN}
     return connection.execute(query, values).fetchall()

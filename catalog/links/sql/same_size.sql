@@ -1,6 +1,6 @@
 -- Files become unclear that have one size with others of their host, although none of them had this size: a
 -- host may answer everything, or all that is missing, with one placeholder.
-with placeholders as (
+with placeholders as materialized (
     select host, size from link_check
      where {of_survey} and outcome = 'there' and size is not null
      group by host, size
