@@ -1,4 +1,4 @@
-"""Checks of links compared with a bare client that makes the same requests; memory, and the cost of removals.
+"""Checks of links compared with a bare client that sends HEAD for each; memory, and the cost of removals.
 
 BENCH_LINKS (default: 200,000) images of one provider, and a tenth as many of another one, on BENCH_HOSTS
 hosts (default: 200). A server in its own process answers at once, so the rate of the hosts is not a limit;
