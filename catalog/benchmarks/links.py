@@ -1,4 +1,4 @@
-"""Checks of links compared with a bare client that makes the same requests; memory, and the cost of removals.
+"""Checks of links compared with a bare client that sends HEAD for each; memory, and the cost of removals.
 
 BENCH_LINKS (default: 200,000) images of one provider, and a tenth as many of another one, on BENCH_HOSTS
 hosts (default: 200). A server in its own process answers at once, so the rate of the hosts is not a limit;
@@ -43,6 +43,10 @@ SAMPLE = 1_000
 FAST = 1_000_000.0  # requests a second for a host
 _SPAWN = multiprocessing.get_context("spawn")
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\n"
+_FIRST_BYTE = (
+    b"HTTP/1.1 206 Partial Content\r\nContent-Type: image/jpeg\r\nContent-Range: bytes 0-0/1000\r\n"
+    b"Content-Length: 1\r\n\r\ni"
+)
 _NO_ROBOTS = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 ROWS = """
     insert into image (identifier, created_on, updated_on, provider, source, foreign_identifier,
@@ -72,7 +76,9 @@ class _Answers(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self._transport.write(_HEAD if data.startswith(b"HEAD") else _NO_ROBOTS)
+        self._transport.write(
+            _NO_ROBOTS if b"/robots.txt" in data[:64] else _HEAD if data.startswith(b"HEAD") else _FIRST_BYTE
+        )
 
 
 def _serve(pipe: Pipe, addresses: list[str]) -> None:

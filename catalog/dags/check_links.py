@@ -4,20 +4,24 @@ Each week a sample of each provider is checked, and the share of files that are 
 removed yet, is estimated with a Wilson interval of 95 %; the dashboard shows it. The size of a sample follows
 from the wanted `margin`. It is drawn by the hash of the identifiers, so that no table is read as a whole.
 
-Requests are polite: HEAD, then a GET for the first byte if HEAD does not say that the file is there; for each
-host one at a time, at most `LINK_CHECK_RATE` a second for all tasks together, and as its robots.txt allows. A
-host that does not answer, or asks to wait, is tried again after growing pauses. What it asks for, up to a
-day, holds for all tasks; a task that would only wait is rescheduled. Redirects are followed to judge, and
-noted; the catalog keeps its URL. Only addresses on the public internet are requested.
+Requests are polite: HEAD, then a GET for the first byte if HEAD does not say that the file is there, or the
+host is not known yet to answer both alike; for each host one at a time, at most `LINK_CHECK_RATE` a second
+for all tasks together, and as its robots.txt allows. A host that does not answer, or asks to wait, is tried
+again after growing pauses. What it asks for, up to a day, holds for all tasks; a task that would only wait is
+rescheduled. Redirects are followed to judge, and noted; the catalog keeps its URL. Only addresses on the
+public internet are requested.
 
 An outcome is *gone* (404 or 410), *there*, or *unclear*: a timeout, a server error, a refusal, robots.txt, a
-web page in place of a file, a redirect that several records share. A file is not gone while too few other
-records of its host and of its provider answer (`failing`). The table `link_check` has each check.
+web page in place of a file, a redirect that several records share, one size for several files that had
+others. A file is not gone while too few other files of its provider, and of the host that answers, are there
+(`failing`), nor if the host says so to everything for a while: the order is random, and some files that were
+there are asked for again at the end. The table `link_check` has each check, with the database's time.
 
-A record whose file was gone in three checks on different days over at least four weeks gets
+A record whose file was gone in three checks over at least four weeks, five days apart or more, gets
 `removed_from_source`, so that the next data refresh leaves it out, and a row in the table `link_removal`.
 Records that were gone are checked again each week. Loads keep the mark although the source sends the record,
-unless it sends another URL. A record comes back when its file answers, or gets another URL in the catalog.
+unless it sends another URL. A record comes back when its file answers in two checks, five days apart or more,
+or gets another URL in the catalog.
 
 With `slices`, every record of one `provider` is checked: the records are divided into this number of slices,
 and the run checks those from `first_slice` to `last_slice`.
@@ -28,7 +32,7 @@ After a failure, a kill or a deployment, clear the failed task: it checks what i
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -52,6 +56,7 @@ from catalog.dags.operators.slack import notify_end
 from catalog.ingestion.user_agent import user_agent
 from catalog.links.answers import Verdict
 from catalog.links.checker import Checker
+from catalog.links.clock import database_clock
 from catalog.links.conclude import conclude
 from catalog.links.estimate import sample_size
 from catalog.links.pauses import Pauses, PauseTable
@@ -151,7 +156,7 @@ def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, An
         with first_time as first:
             if first:
                 rename_earlier_run(connection, dag_run.run_id)
-        forget(connection, _now())
+        forget(connection, database_clock(connection)())
         known = providers(connection)
         follow_renamed(connection, known)
     wanted = params["provider"]
@@ -166,10 +171,6 @@ def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, An
         if wanted in (None, name)
         for one in chosen
     ]
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _checker(connect: Callable[[], Connection], pauses: Pauses) -> Callable[[str], Verdict]:
@@ -192,15 +193,16 @@ def check(survey: dict[str, Any], params: Params = GIVEN) -> None:
     """Plan the links of a survey, unless an earlier attempt has, and check those that are not checked."""
     one = msgspec.convert(survey, Survey)
     connect, name = SharedConnection(partial(catalog_connection, autocommit=True)), f"{one.run_id}, {one}"
-    pauses = Pauses(PauseTable(connect, name), name, _now)
     with rescheduled(), catalog_connection(autocommit=True) as connection:
-        plan(connection, one, now=_now(), size=sample_size(params["margin"] / 100), again=params["again"])
+        now = database_clock(connection)
+        pauses = Pauses(PauseTable(connect, name), name, now)
+        plan(connection, one, now=now(), size=sample_size(params["margin"] / 100), again=params["again"])
         check_links(
             connection,
             one,
             _checker(connect, pauses),
             pauses,
-            now=_now,
+            now=now,
             progress=Meter("links"),
             clock=time.monotonic,
             sleep=time.sleep,
@@ -214,9 +216,8 @@ def judge(survey: dict[str, Any], params: Params = GIVEN) -> None:
     """Judge what a survey has found, and remove records or bring them back."""
     one = msgspec.convert(survey, Survey)
     with catalog_connection(autocommit=True) as connection:
-        concluded = conclude(
-            connection, one, now=_now(), failing=params["failing"] / 100, mark=params["mark"]
-        )
+        now = database_clock(connection)()
+        concluded = conclude(connection, one, now=now, failing=params["failing"] / 100, mark=params["mark"])
     log.info("%s: %s", one, concluded)
     if concluded.removed or concluded.back:
         note_written(

@@ -283,8 +283,9 @@ class Restoration(_Move):
     """Restores the records that a condition selects from `deleted_<media>`, with a new popularity score.
 
     URLs of earlier deletions of these records stay deleted no longer, so that other records may have them.
-    A record whose key or URL is taken by now stays deleted and counts as missing. A command that was stopped
-    resumes when it is repeated.
+    A record whose key or URL is taken by now stays deleted and counts as missing. One that `check_links` had
+    removed is still removed, and its file is checked again. A command that was stopped resumes when it is
+    repeated.
 
     Args:
         connection: Connection to the catalog database, in autocommit, used by nothing else.

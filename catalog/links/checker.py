@@ -20,6 +20,7 @@ ROBOTS_BYTES = 512 << 10  # of robots.txt that are read
 MAX_RULES = 1_000_000  # of robots.txt, for all agents together
 ROBOTS_KEPT = 86_400.0  # seconds for which robots.txt is not read again
 LONGEST_DELAY = 60.0  # seconds between two requests; a host that asks for more is not checked
+PROOFS = 20  # answers of a host to HEAD that are proved by a GET; after that, they are believed
 FIRST_BYTE = {"Range": "bytes=0-0"}
 # After these answers to HEAD, a GET would say nothing else, or is not welcome.
 FINAL = frozenset(
@@ -48,6 +49,8 @@ class Checker:
 
     def __init__(self, web: Web, agent: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._web, self._agent, self._clock = web, agent, clock
+        # Host → its answers to HEAD that a GET has proved; None: one was not true.
+        self._proofs: dict[str, int | None] = {}
         # Origin → until when they are used, and the rules, or why there will be none.
         self._robots: dict[str, tuple[float, Protego | Verdict]] = {}
 
@@ -55,13 +58,18 @@ class Checker:
         """Return what becomes of a request for a file.
 
         HEAD costs the server least, but many refuse it or answer anything. So it is believed only if it says
-        that the file is there; otherwise a GET for the first byte decides.
+        that the file is there, and if a GET for the first byte has said the same for the first files of the
+        host; otherwise such a GET decides.
         """
         try:
-            verdict = self._follow("HEAD", url, {})
-            if verdict.outcome == "there" or verdict.reason in FINAL:
-                return verdict
-            return self._follow("GET", url, FIRST_BYTE)
+            head = self._follow("HEAD", url, {})
+            proofs = self._proofs.get(head.host, 0)
+            if head.reason in FINAL or (head.outcome == "there" and proofs is not None and proofs >= PROOFS):
+                return head
+            verdict = self._follow("GET", url, FIRST_BYTE)
+            if head.outcome == "there" and proofs is not None and not verdict.passing:
+                self._proofs[head.host] = proofs + 1 if verdict.outcome == "there" else None
+            return verdict
         except ValueError:  # parsers of URLs raise it for what they cannot read
             return unclear(answers.INVALID)
 

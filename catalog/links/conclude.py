@@ -40,7 +40,7 @@ def conclude(
         with connection.transaction():
             judge(connection, survey, failing)
             concluded = store_numbers(connection, survey, now)
-            note_checks(connection, survey)
+            note_checks(connection, survey, now)
         if mark:
             removed, back = change_marks(connection, survey, now)
             concluded = msgspec.structs.replace(concluded, removed=removed, back=back)

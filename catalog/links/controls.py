@@ -4,6 +4,7 @@ from collections import defaultdict
 
 from psycopg import sql
 
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.ingestion.addresses import host_of
 from catalog.links.answers import BUSY, PAUSED
@@ -11,14 +12,15 @@ from catalog.links.plan import Row, Survey, add_checks, after_random_hash
 
 CONTROLS = 6  # records of a host that are enough to judge it
 SEARCHED = 20_000  # records of a provider among which controls are looked for
+ASKED_AGAIN = 3  # records of a host that were there
 KNOWN = 40  # earlier answers of a host among which controls are chosen
 
 
 def add_controls(connection: Connection, survey: Survey) -> int:
-    """Plan controls: other records of the same provider and host as those that are gone.
+    """Plan controls, once for a survey: other records of hosts that have said that files are gone.
 
-    Records that have answered before come first; where there are too few, any are taken. Hosts of which the
-    survey has checked enough random records need none.
+    Records that the host has answered for come first; where there are too few, any are taken whose URL has
+    the same host. Hosts of which the survey has checked enough random records need none.
 
     Returns:
         The number of controls that were added; 0 when they were added before.
@@ -28,32 +30,58 @@ def add_controls(connection: Connection, survey: Survey) -> int:
 
 
 def _add_controls(connection: Connection, survey: Survey) -> int:
+    planned = sql.SQL("select exists (select from link_check where purpose = 'control' and {of_survey})")
+    if value(connection, planned.format(**survey.names), survey.key):
+        return 0
     query = sql.SQL("""
-        select host, %(enough)s - count(*) filter (where purpose <> 'again' and outcome <> 'gone')
+        select host, %(enough)s - count(*) filter (where purpose <> 'again' and outcome <> 'gone'),
+               (array_agg(url) filter (where outcome = 'gone' and not judged))[:%(looked_at)s]
           from link_check where {of_survey}
          group by host
         having bool_or(outcome = 'gone' and not judged)
-           and count(*) filter (where purpose = 'control') = 0
            and not coalesce(bool_or(reason = any(%(busy)s)), false) -- such a host does not want more requests
            and count(*) filter (where purpose <> 'again') <= %(enough)s
     """).format(**survey.names)
-    lacking: dict[str, int] = dict(
-        connection.execute(query, {**survey.key, "enough": CONTROLS, "busy": [BUSY, PAUSED]}).fetchall()
-    )
-    added = 0
-    for host, number in lacking.items():
+    values = {**survey.key, "enough": CONTROLS, "busy": [BUSY, PAUSED], "looked_at": KNOWN}
+    added, wanted, led_by = 0, dict[str, int](), defaultdict[str, set[str]](set)
+    for host, number, urls in connection.execute(query, values).fetchall():
         rows = _answered(connection, survey, host)[: max(number, 1)]
         added += (found := add_checks(connection, survey, "control", rows))
-        lacking[host] = number - found
-    wanted = {host: number for host, number in lacking.items() if number > 0}
+        if number > found:
+            wanted[host] = number - found
+            for name in {host, *map(host_of, urls)}:  # of a redirect, the URL has another host
+                led_by[name].add(host)
     if wanted:
         rows_of = defaultdict[str, list[Row]](list)
         for row in after_random_hash(connection, survey, f"controls {survey.run_id} {survey}", SEARCHED):
-            if (host := host_of(row[1])) in wanted:
+            for host in led_by.get(host_of(row[1]), ()):
                 rows_of[host].append(row)
         for host, rows in rows_of.items():
             added += _add_some(connection, survey, rows, wanted[host])
     return added
+
+
+def to_ask_again(connection: Connection, survey: Survey) -> list[tuple[int, str, str]]:
+    """Return links that were there first, a few of each host that has said that others are gone.
+
+    A host may answer 404 to a client that has asked for much; then it does so for these, too.
+
+    Returns:
+        Of each link, the number of its check, its URL, and the host that has answered.
+    """
+    query = sql.SQL("""
+        select number, url, host
+          from (
+            select number, url, host, outcome,
+                   row_number() over (partition by host, outcome order by checked_on) as place,
+                   bool_or(outcome = 'gone' and not judged) over (partition by host) as doubtful,
+                   bool_or(reason = any(%(busy)s)) over (partition by host) as busy
+              from link_check where {of_survey}
+          ) asked
+         where outcome = 'there' and place <= %(most)s and doubtful and busy is not true
+    """).format(**survey.names)
+    values = {**survey.key, "busy": [BUSY, PAUSED], "most": ASKED_AGAIN}
+    return connection.execute(query, values).fetchall()
 
 
 def _add_some(connection: Connection, survey: Survey, rows: list[Row], most: int) -> int:

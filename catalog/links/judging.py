@@ -12,9 +12,14 @@ from catalog.links.plan import Survey
 
 MIN_CONTROLS = 3  # other records without which nothing is known of a host or provider
 SHARED_TARGET = "redirects to what other records redirect to"
+SAME_SIZE = "has one size with others, and not the stored one"
 HOST_FAILS, PROVIDER_FAILS = "too few controls of its host answer", "its provider fails as a whole"
-UNRELIABLE = [SHARED_TARGET, HOST_FAILS, PROVIDER_FAILS]  # such outcomes may hide files that are gone
+IN_A_ROW = "its host said so to everything for a while"
+STOPPED = "its host no longer answers for files that were there"
+# Such outcomes may hide files that are gone.
+UNRELIABLE = [SHARED_TARGET, SAME_SIZE, HOST_FAILS, PROVIDER_FAILS, IN_A_ROW, STOPPED]
 MAX_UNRELIABLE = 0.05  # share of a sample; with more of them there is no estimate
+CHANCE = 0.001  # of so many gone files in a row in a random order, below which they are unclear
 NOT_ASKED = [ROBOTS, SLOW_ROBOTS, LONG_ROBOTS, PRIVATE, INVALID]  # such records say nothing about their host
 
 
@@ -58,6 +63,10 @@ def judge(connection: Connection, survey: Survey, failing: float) -> None:
         """).format(**survey.names),
         {**survey.key, "reason": SHARED_TARGET},
     )
+    connection.execute(
+        survey.statement("same_size"), {**survey.key, "reason": SAME_SIZE, "least": MIN_CONTROLS}
+    )
+    connection.execute(survey.statement("in_a_row"), {**survey.key, "reason": IN_A_ROW, "chance": CHANCE})
     for reason, group in ((HOST_FAILS, "host"), (PROVIDER_FAILS, "provider")):
         connection.execute(
             survey.statement("failing", group=sql.Identifier(group)),

@@ -281,7 +281,7 @@ def _hash(survey: Survey, number: int) -> str:
 
 def _suspects(connection: Connection, survey: Survey, now: datetime, most: int) -> list[Row]:
     """Return records that were gone and have not answered since, those that wait longest first."""
-    values = {**survey.key, "since": now - SUSPECT_FOR, "most": most}
+    values = {**survey.key, "since": now - SUSPECT_FOR, "now": now, "most": most}
     return connection.execute(survey.statement("suspects"), values).fetchall()
 
 

@@ -1,9 +1,9 @@
 """Records are removed whose file is gone for good, and brought back when it answers.
 
-A record is removed when its file was gone in three checks on different days over at least four weeks, and has
-not answered since the first of them. It comes back when its file answers after that. Both look at all checks
-of the record, not only at those of the run, so that concluding an old run again acts on nothing that newer
-checks overrule.
+A record is removed when its file was gone in three checks over at least four weeks, each at least five days
+after the one before, and has not answered since the first of them. It comes back when its file answers in two
+checks at least five days apart, and was not gone between them. Both look at all checks of the record, not
+only at those of the run, so that concluding an old run again acts on nothing that newer checks overrule.
 """
 
 import logging
@@ -22,8 +22,9 @@ from catalog.loading.load import lock_provider
 from catalog.loading.statements import same_file
 
 log = logging.getLogger(__name__)
-CHECKS = 3  # on different days, in which the file was gone
-PERIOD = timedelta(weeks=4)  # between the first and the last of them
+PERIOD = timedelta(weeks=4)  # between the first and the last of the checks in which the file was gone
+# Between two checks of which both count. A week would be too much: one run begins earlier than another.
+APART = timedelta(days=5)
 ANSWERS, MOVED = "the file answers", "its URL was changed in the catalog"  # why a record is brought back
 # Open removals that a sample compares with their records, besides those that it has checked.
 LOOKED_AT = 20_000
@@ -46,16 +47,16 @@ def change_marks(connection: Connection, survey: Survey, now: datetime) -> tuple
     return _remove(connection, survey, now), _bring_back(connection, survey, looked_at, now)
 
 
-def note_checks(connection: Connection, survey: Survey) -> None:
+def note_checks(connection: Connection, survey: Survey, now: datetime) -> None:
     """Note when the files of removed records were checked; see `plan`."""
     connection.execute(
         sql.SQL("""
             update link_removal r set checked_on = c.checked_on
               from (select identifier, checked_on from link_check where {of_survey}) c
              where r.media_type = %(media)s and r.identifier = c.identifier and r.ended_on is null
-               and (r.checked_on is null or r.checked_on < c.checked_on)
+               and (r.checked_on is null or r.checked_on < c.checked_on or r.checked_on > %(now)s)
         """).format(**survey.names),
-        survey.key,
+        {**survey.key, "now": now},
     )
 
 
@@ -100,17 +101,18 @@ def _end_overruled(connection: Connection, survey: Survey, looked_at: list[int],
 
 def _remove(connection: Connection, survey: Survey, now: datetime) -> int:
     """Mark the records of a survey that have been gone long enough; return their number."""
-    values = {**survey.key, "least": CHECKS, "period": PERIOD, "now": now}
+    values = {**survey.key, "period": PERIOD, "apart": APART, "now": now}
     return _mark_each(connection, survey, "gone", "remove", values, "are gone are not marked")
 
 
 def _bring_back(connection: Connection, survey: Survey, looked_at: list[int], now: datetime) -> int:
     """Remove the mark of records that answer, if that is newer than the removal; return their number.
 
-    A redirect may lead to a placeholder, so it counts only on a second day. A record whose URL was changed in
-    the catalog comes back, too: of the new one nothing is known.
+    One answer may be a placeholder, or a page of a host that is under repair. A record whose URL was changed
+    in the catalog comes back, too: of the new one nothing is known.
     """
-    values = {**survey.key, "moved": MOVED, "answers": ANSWERS, "looked_at": looked_at, "now": now}
+    named = {"moved": MOVED, "answers": ANSWERS}
+    values = {**survey.key, **named, "looked_at": looked_at, "apart": APART, "now": now}
     return _mark_each(connection, survey, "answering", "bring_back", values, "answer stay marked")
 
 

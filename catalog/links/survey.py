@@ -1,9 +1,10 @@
-"""The checks of a survey: those that are planned and not done, then those of controls."""
+"""The checks of a survey: those that are planned and not done, those of controls, and some once more."""
 
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,8 +12,10 @@ from psycopg import sql
 
 from catalog.core.errors import Later
 from catalog.core.session import Connection
+from catalog.ingestion.addresses import host_of
 from catalog.links.answers import Verdict
-from catalog.links.controls import add_controls
+from catalog.links.controls import add_controls, to_ask_again
+from catalog.links.judging import STOPPED
 from catalog.links.pauses import Pauses
 from catalog.links.plan import READ, Survey
 from catalog.links.visits import Link, OnlyPauses, Visits
@@ -21,6 +24,7 @@ log = logging.getLogger(__name__)
 # Results are written together if they come faster than this. As long, those of a killed task may be lost.
 TOGETHER = 0.25  # seconds
 _BATCH = 500  # results that are written at once
+_Visit = Callable[[Iterable[Link], Callable[[Link, Verdict], None]], None]
 
 
 class _Results:
@@ -50,6 +54,7 @@ class _Results:
             verdict.status,
             verdict.redirect,
             verdict.size,
+            verdict.host or link.host,
         )
         with self._lock:
             self._waiting.append(row)
@@ -67,10 +72,11 @@ class _Results:
                 """
                 update link_check c
                    set checked_on = found.checked_on, outcome = found.outcome, reason = found.reason,
-                       status = found.status, redirect = found.redirect, size = found.size
+                       status = found.status, redirect = found.redirect, size = found.size,
+                       host = found.host
                   from unnest(%s::bigint[], %s::timestamptz[], %s::text[], %s::text[], %s::integer[],
-                              %s::text[], %s::bigint[])
-                       found (number, checked_on, outcome, reason, status, redirect, size)
+                              %s::text[], %s::bigint[], %s::text[])
+                       found (number, checked_on, outcome, reason, status, redirect, size, host)
                  where c.number = found.number and c.checked_on is null
                 """,
                 [[*column] for column in zip(*rows, strict=True)],
@@ -119,22 +125,45 @@ def check_links(
         results.write()
         sleep(seconds)
 
-    while True:
+    def visit(links: Iterable[Link], save: Callable[[Link, Verdict], None]) -> None:
+        seed = f"{survey.run_id} {survey}"
+        visits = Visits(check, save, pauses, clock=clock, sleep=write_and_sleep, seed=seed, **options)
         try:
-            visits = Visits(check, save, pauses, clock=clock, sleep=write_and_sleep, **options)
-            try:
-                visits.run(_unchecked(connection, survey))
-            finally:
-                results.write()
+            visits.run(links)
         except OnlyPauses as error:
             unchecked = total - done
             raise Later(
                 f"{survey}: {error}; {unchecked:,} links wait.", now() + timedelta(seconds=error.seconds)
             ) from None
-        if not (number := add_controls(connection, survey)):
-            break
+        finally:
+            results.write()
+
+    visit(_unchecked(connection, survey), save)
+    while number := add_controls(connection, survey):
         log.info("%s: %s controls", survey, f"{number:,}")
         total += number
+        visit(_unchecked(connection, survey), save)
+    _ask_again(connection, survey, visit)
+
+
+def _ask_again(connection: Connection, survey: Survey, visit: _Visit) -> None:
+    """Ask hosts again for some files that were there; unless most are, those that are gone become unclear."""
+    hosts = {number: (url, host) for number, url, host in to_ask_again(connection, survey)}
+    balance = Counter[str]()
+
+    def count(link: Link, verdict: Verdict) -> None:
+        balance[hosts[link.number][1]] += 1 if verdict.outcome == "there" else -1
+
+    visit([Link(number, url, host_of(url)) for number, (url, _) in hosts.items()], count)
+    if stopped := [host for host, votes in balance.items() if votes <= 0]:
+        log.warning("%s: %s: %s", survey, STOPPED, ", ".join(stopped[:10]))
+        statement = sql.SQL(
+            "update link_check set outcome = 'unclear', reason = %(reason)s"
+            " where {of_survey} and host = any(%(hosts)s) and outcome = 'gone' and not judged"
+        )
+        connection.execute(
+            statement.format(**survey.names), {**survey.key, "reason": STOPPED, "hosts": stopped}
+        )
 
 
 def _numbers(connection: Connection, survey: Survey) -> tuple[int, int]:

@@ -43,7 +43,7 @@ def newest(connection: Connection, sources: Iterable[Source]) -> dict[Source, Li
                    and r.media_type = s.media_type and r.ended_on is null) as removed
           from link_survey s
          where (provider, media_type) in (select * from unnest(%s::text[], %s::text[])) and slices = 0
-           and concluded_on is not null
+           and concluded_on is not null and planned_on <= now()
          order by provider, media_type, planned_on desc
         """,
         [[name for name, _ in wanted], [media_type for _, media_type in wanted]],

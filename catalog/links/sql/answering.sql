@@ -1,4 +1,5 @@
--- Removed records with another URL, and those that answer, if that is newer than the removal.
+-- Removed records with another URL, and those that have answered for long enough since the removal and since
+-- they were last gone. Times to come do not count.
 select r.number, %(moved)s as why, m.identifier
   from link_removal r
   join {table} m on m.identifier = r.identifier and m.url <> r.url and m.removed_from_source
@@ -8,16 +9,16 @@ select r.number, %(answers)s, m.identifier
   from link_removal r
   join {table} m on m.identifier = r.identifier and m.url = r.url and m.removed_from_source
  cross join lateral (
-    select checked_on, outcome, redirect from link_check a
+    select coalesce(max(checked_on), '-infinity') as last from link_check a
      where a.media_type = r.media_type and a.identifier = r.identifier and a.url = r.url
-       and a.judged and a.outcome in ('there', 'gone')
-     order by checked_on desc limit 1
- ) newest
+       and a.outcome = 'gone' and a.judged and a.checked_on <= %(now)s
+ ) gone
+ cross join lateral (
+    select min(checked_on) as first, max(checked_on) as last from link_check a
+     where a.media_type = r.media_type and a.identifier = r.identifier and a.url = r.url
+       and a.outcome = 'there' and a.judged and a.checked_on <= %(now)s
+       and a.checked_on > gone.last and (a.checked_on > r.removed_on or r.removed_on > %(now)s)
+ ) answers
  where r.number = any(%(looked_at)s) and m.provider = %(provider)s
-   and newest.outcome = 'there' and newest.checked_on > r.removed_on
-   and (newest.redirect is null or exists (
-       select from link_check a
-        where a.media_type = r.media_type and a.identifier = r.identifier and a.url = r.url
-          and a.judged and a.outcome = 'there' and a.checked_on > r.removed_on
-          and a.checked_on < newest.checked_on - interval '12 hours'))
+   and answers.last - answers.first >= %(apart)s
  order by identifier

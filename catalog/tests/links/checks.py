@@ -119,6 +119,11 @@ class Checks:
         assert self.marked() == {"made_up1"}
         return self
 
+    def answers(self, when: float) -> int:
+        """Let image 1 answer on this day and a week later; return how many records come back then."""
+        assert self.found(f"answers {when}", when, outcomes={1: "there"}).back == 0
+        return self.found(f"answers {when + 7}", when + 7, outcomes={1: "there"}).back
+
     def removals(self) -> list[tuple[str | None, int]]:
         """Return why removals ended, None for open ones, and their numbers of checks."""
         rows = self.catalog.execute("select ended_because, checks from link_removal order by number")

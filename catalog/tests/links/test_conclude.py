@@ -6,16 +6,17 @@ import psycopg
 import pytest
 
 from catalog.core.errors import Fatal
+from catalog.database.deletion import Deletion, restore
 from catalog.links.conclude import conclude
 from catalog.links.estimate import wilson
-from catalog.links.judging import HOST_FAILS, PROVIDER_FAILS, SHARED_TARGET
+from catalog.links.judging import HOST_FAILS, PROVIDER_FAILS, SAME_SIZE, SHARED_TARGET
 from catalog.links.plan import Survey, plan, providers
 from catalog.links.removal import MOVED, follow_renamed
 from catalog.links.report import lines
 from catalog.links.retention import forget
 from catalog.loading.load import lock_provider
 from catalog.tests.database.media import change_back
-from catalog.tests.links.checks import Checks, day
+from catalog.tests.links.checks import HOST, Checks, day
 from catalog.tests.values import present
 
 pytestmark = pytest.mark.database
@@ -46,11 +47,47 @@ def test_three_checks_over_four_weeks(checks):
     assert checks.removals() == [(None, 4)]
 
 
-def test_two_checks_are_too_few_and_checks_of_one_day_count_once(checks):
-    checks.found("first", 0)
-    checks.found("the same day", 0.1)
+def test_two_checks_are_too_few_and_checks_close_to_each_other_count_once(checks):
+    """As those before and after midnight, and a run that is triggered after the weekly one."""
+    checks.found("first", 0.87)
+    checks.found("after midnight", 0.88)
+    checks.found("days later", 5.8)
     assert checks.found("last", 40).removed == 0
-    assert checks.found("another day", 41).removed == 1
+    assert checks.found("soon after it", 44.9).removed == 0
+    assert checks.found("five days after it", 45).removed == 1
+
+
+def test_weekly_runs_of_which_some_begin_late_count(checks):
+    for run, when in enumerate((0, 7.9, 14, 22, 28)):
+        removed = checks.found(str(run), when).removed
+    assert removed == 1
+
+
+def test_a_check_of_a_time_to_come_does_not_count(checks):
+    """The clock was 40 days ahead in one run; later, somebody sets the database's clock right."""
+    checks.found("first", 0)
+    checks.found("clock ahead", 41)
+    assert checks.found("clock right", 6).removed == 0
+    for when in (13, 20):
+        assert checks.found(f"weekly {when}", when).removed == 0
+    assert checks.found("four weeks", 28).removed == 1
+
+
+def test_a_removal_of_a_time_to_come_ends_when_the_file_answers(checks):
+    for run, when in enumerate((400, 414, 428)):
+        checks.found(f"clock ahead {run}", when)
+    assert checks.marked() == {"made_up1"}
+    assert checks.answers(7) == 1
+    assert checks.marked() == set()
+
+
+def test_an_answer_of_a_time_to_come_does_not_keep_a_record(checks):
+    checks.found("clock ahead", 400, outcomes={1: "there"})
+    checks.found("gone", -7)
+    plan(checks.catalog, checks.survey("next"), now=day(-1), size=0, again=10)
+    query = "select count(*) from link_check where run_id = 'next'"
+    assert checks.catalog.execute(query).fetchone() == (1,)
+    checks.removed()
 
 
 def test_an_answer_in_between_starts_over(checks):
@@ -68,19 +105,19 @@ def test_updated_on_never_goes_back(checks):
     checks.removed()  # the checks are of the past
     moments = "select count(*) from image where updated_on >= now() - interval '10 minutes'"
     assert checks.catalog.execute(moments).fetchone() == (1,)
-    checks.found("back", 35, outcomes={1: "there"})
+    assert checks.answers(35) == 1
     assert checks.catalog.execute(moments).fetchone() == (1,)
 
 
 def test_a_record_comes_back_when_its_file_answers(checks):
     checks.removed()
-    assert checks.found("back", 35, outcomes={1: "there"}).back == 1
+    assert checks.answers(35) == 1
     assert checks.marked() == set()
     assert checks.removals() == [("the file answers", 3)]
     # What was found before counts no more.
-    checks.found("gone again", 42)
-    assert checks.found("still", 60).removed == 0
-    assert checks.found("for four weeks", 70).removed == 1
+    checks.found("gone again", 49)
+    assert checks.found("still", 67).removed == 0
+    assert checks.found("for four weeks", 77).removed == 1
     assert checks.removals() == [("the file answers", 3), (None, 3)]
 
 
@@ -100,11 +137,11 @@ def test_a_mark_that_a_trigger_changes_back_is_not_reported(checks, caplog, body
 def test_a_record_that_a_trigger_keeps_removed_is_not_reported_as_back(checks, caplog, body):
     checks.removed()
     change_back(checks.catalog, body)
-    assert checks.found("back", 35, outcomes={1: "there"}).back == 0
+    assert checks.answers(35) == 0
     assert (checks.marked(), checks.removals()) == ({"made_up1"}, [(None, 3)])
     assert "1 of 1 records whose files answer stay marked: trigger theirs of image" in caplog.text
     checks.catalog.execute("drop trigger theirs on image")
-    assert checks.found("again", 42, outcomes={1: "there"}).back == 1
+    assert checks.found("again", 49, outcomes={1: "there"}).back == 1
 
 
 def test_concluding_an_old_run_again_acts_on_nothing_that_newer_checks_overrule(checks):
@@ -112,7 +149,7 @@ def test_concluding_an_old_run_again_acts_on_nothing_that_newer_checks_overrule(
     checks.found("second", 14)
     checks.found("third", 28, mark=False)
     checks.found("newer", 35, outcomes={1: "there"})
-    assert checks.conclude("third", 28).removed == 0
+    assert checks.conclude("third", 36).removed == 0
     assert checks.marked() == set()
 
 
@@ -129,9 +166,9 @@ def test_concluding_an_old_run_again_brings_back_nothing_that_was_removed_since(
 
 def test_only_an_answer_after_the_removal_brings_back(checks):
     checks.removed()
+    checks.found("before", 35, outcomes={1: "there"}, mark=False)
     checks.catalog.execute("update link_removal set removed_on = %s", [day(40)])
-    assert checks.found("before", 35, outcomes={1: "there"}).back == 0
-    assert checks.found("after", 41, outcomes={1: "there"}).back == 1
+    assert checks.answers(41) == 1
 
 
 def test_concluding_twice_changes_nothing(checks):
@@ -155,6 +192,46 @@ def test_a_target_that_two_records_share_is_no_file(checks):
     assert outcomes(checks.catalog, "third") == [("there", None, 1)]
 
 
+@pytest.mark.parametrize(
+    ("known", "sizes", "doubted"),
+    [
+        (1000, [5, 5, 5, 77], 3),  # three of one size, which none of them had
+        (None, [5, 5, 5, 77], 0),  # nothing is known
+        (1000, [5, 5, 6, 7], 0),  # two may have it by chance
+        (5, [5, 5, 5, 77], 0),  # they always had it
+    ],
+)
+def test_files_of_one_size_that_had_others_may_be_a_placeholder(checks, known, sizes, doubted):
+    """Of a host that answers everything, or all that is missing, by it, without a redirect."""
+    survey = checks.survey("run")
+    for number, size in enumerate(sizes, 1):
+        checks.write(survey, number, day(0), HOST, "there", "sample")
+        checks.catalog.execute(
+            "update link_check set size = %s, known_size = %s where identifier = %s",
+            [size, known, checks.record(number)[0]],
+        )
+    found = checks.found("run", 0, outcomes={9: "unclear"})
+    assert (found.there, found.unclear) == (4 - doubted, doubted)
+    assert ("unclear", SAME_SIZE, 3) in outcomes(checks.catalog, "run") or not doubted
+
+
+def test_a_removal_goes_on_when_its_record_is_deleted_and_restored(checks):
+    """Its mark is restored, too, and only an open removal lets checks look for the file."""
+    checks.removed()
+    run = Deletion(checks.catalog, "run", "image", "foreign_identifier = 'made_up1'", "by mistake", pause=0)
+    run.run(run.select())
+    run.finish()
+    checks.found("deleted", 35, outcomes={2: "there"})
+    assert checks.removals() == [("the record is deleted", 3)]
+    assert restore(checks.catalog, "image", "foreign_identifier = 'made_up1'").updated == 1
+    assert (checks.marked(), checks.removals()) == ({"made_up1"}, [(None, 3)])
+    plan(checks.catalog, checks.survey("next"), now=day(42), size=0, again=10)
+    query = "select count(*) from link_check where run_id = 'next'"
+    assert checks.catalog.execute(query).fetchone() == (1,)
+    assert checks.answers(49) == 1
+    assert (checks.marked(), checks.removals()) == (set(), [("the file answers", 3)])
+
+
 def test_a_placeholder_brings_nothing_back(checks):
     checks.removed()
     checks.found(
@@ -163,12 +240,15 @@ def test_a_placeholder_brings_nothing_back(checks):
     assert checks.marked() == {"made_up1"}
 
 
-def test_one_redirect_may_lead_to_a_placeholder(checks):
+@pytest.mark.parametrize("moved", [{}, {"redirect": "https://example.org/moved/1.jpg"}])
+def test_one_answer_may_be_a_placeholder(checks, moved):
+    """Or of a host that says yes to everything while it is repaired."""
     checks.removed()
-    moved = {"redirect": "https://example.org/moved/1.jpg"}
     assert checks.found("once", 35, outcomes={1: "there"}, **moved).back == 0
-    assert checks.found("the same day", 35.2, outcomes={1: "there"}, **moved).back == 0
-    assert checks.found("another day", 42, outcomes={1: "there"}, **moved).back == 1
+    assert checks.found("soon after it", 39.9, outcomes={1: "there"}, **moved).back == 0
+    assert checks.found("gone in between", 42).back == 0
+    assert checks.found("starts over", 49, outcomes={1: "there"}, **moved).back == 0
+    assert checks.found("five days later", 54, outcomes={1: "there"}, **moved).back == 1
 
 
 def test_no_load_of_the_provider_is_at_work_while_a_record_is_removed(checks, dsn):
@@ -309,12 +389,18 @@ def test_judging_a_slice_reads_only_removals_of_its_records(catalog):
     one = Survey("slices", "image", "made_up", 1, 300)
     plan(catalog, one, now=day(7), size=0, again=0)
     catalog.execute("update link_check set checked_on = %s, outcome = 'there'", [day(7)])
+    catalog.execute("""
+        insert into link_check (run_id, media_type, provider, slice, purpose, identifier, url, host,
+                                checked_on, outcome, judged)
+        select 'before', media_type, provider, slice, purpose, identifier, url, host,
+               checked_on - interval '6 days', outcome, true from link_check
+    """)
     moved = (
         "update image set url = url || '?2' where identifier in (select identifier from link_check limit 1)"
     )
     catalog.execute(moved)
     catalog.execute("vacuum analyze image, link_check, link_removal")
-    planned = present(catalog.execute("select count(*) from link_check").fetchone())[0]
+    planned = present(catalog.execute("select count(*) from link_check").fetchone())[0] // 2
     assert 3 < planned < 30
 
     def read():
@@ -394,7 +480,7 @@ def test_a_removal_follows_its_record_from_http_to_https(checks):
     checks.catalog.execute("update image set url = replace(url, 'http:', 'https:')")
     assert checks.found("after", 35).back == 0
     assert (checks.marked(), checks.removals()) == ({"made_up1"}, [(None, 3)])
-    assert checks.found("answers", 42, outcomes={1: "there"}).back == 1
+    assert checks.answers(42) == 1
     assert checks.removals() == [("the file answers", 3)]
 
 

@@ -77,7 +77,7 @@ def test_a_load_with_another_url_brings_the_record_back(removed, catalog):
 
 
 def test_a_load_after_a_removal_has_ended_does_not_restore_the_mark(removed, catalog):
-    assert write(catalog, state(catalog)[0], "back", 35, "there", before=0).back == 1
+    assert write(catalog, state(catalog)[0], "back", 49, "there", before=1).back == 1
     assert outcome(removed([made_up(1, title="one")])) == (0, 0, 1, 0, 0)
     assert state(catalog)[1] is False
 
@@ -102,7 +102,7 @@ def test_an_incremental_refresh_notices_a_removal_and_a_return(image):  # noqa: 
     mark = "select removed_from_source from image where identifier = %s"
     for run, when, outcome_, before, expected in (
         ("gone", 28, "gone", 2, True),
-        ("back", 35, "there", 0, False),
+        ("back", 49, "there", 1, False),
     ):
         write(image.catalog, identifier, run, when, outcome_, before)
         assert image.catalog.execute(mark, [identifier]).fetchone() == (expected,)

@@ -9,7 +9,7 @@ import pytest
 from catalog.core.errors import Later
 from catalog.links import answers
 from catalog.links.conclude import conclude
-from catalog.links.judging import SHARED_TARGET
+from catalog.links.judging import IN_A_ROW, SHARED_TARGET, STOPPED
 from catalog.links.pauses import Pauses, PauseTable
 from catalog.links.plan import Survey, plan
 from catalog.links.survey import check_links
@@ -36,6 +36,7 @@ KINDS = {
     "broken": range(302, 322),  # 500
     "refused": range(322, 342),
     "page": range(342, 362),  # a web page instead of the file
+    "moved": range(362, 372),  # a redirect to the file at another host
 }
 KIND = {number: kind for kind, numbers in KINDS.items() for number in numbers}
 GONE = {n for n, kind in KIND.items() if kind in ("gone", "gone_410", "gone_without_head", "gone_elsewhere")}
@@ -63,6 +64,10 @@ class World:
         kind = KIND.get(int(number), "there") if number.isdigit() else "there"
         if path == "/nothing":
             return MISSING
+        if path.startswith("/moved/"):
+            return THERE
+        if kind == "moved":
+            return Reply(302, {"Location": f"{self.elsewhere}/moved/{number}"})
         return self.reply(kind, method, week)
 
     def reply(self, kind, method, week):
@@ -71,7 +76,7 @@ class World:
             "gone": MISSING,
             "gone_410": Reply(410),
             "gone_without_head": Reply(405) if method == "HEAD" else MISSING,
-            "gone_elsewhere": Reply(302, {"Location": self.elsewhere}),
+            "gone_elsewhere": Reply(302, {"Location": f"{self.elsewhere}/nothing"}),
             "placeholder": Reply(302, {"Location": "/placeholder.jpg"}),
             "hidden": MISSING,
             "no_head": Reply(403) if method == "HEAD" else THERE,
@@ -103,7 +108,7 @@ def test_exactly_those_that_are_gone_are_marked(catalog):
     clock = Clock()
     world = World(clock)
     with site(world, clock) as server:
-        world.elsewhere = server.url("/nothing", "localhost")
+        world.elsewhere = server.url("", "localhost")
         catalog.execute(ROWS, [server.url(""), FILES - 1])
         catalog.execute("analyze image")
         check = checker(clock, per_second=RATE, timeout=1.0).check
@@ -112,7 +117,7 @@ def test_exactly_those_that_are_gone_are_marked(catalog):
             dict(catalog.execute("select coalesce(reason, outcome), count(*) from link_check group by 1"))
         )
         assert reasons == {
-            "there": FILES - len(KIND) + 20 + 40,
+            "there": FILES - len(KIND) + 20 + 40 + 10,
             "gone": len(GONE) + 30 + 20,
             SHARED_TARGET: 20,
             answers.ROBOTS: 20,
@@ -141,6 +146,100 @@ def test_exactly_those_that_are_gone_are_marked(catalog):
         assert len(moments) > 10
         fastest = min(later - earlier for earlier, later in pairwise(moments))
         assert fastest >= 1 / RATE - 1e-6
+
+
+def test_nothing_is_marked_while_the_host_behind_redirects_says_404_for_everything(catalog):
+    """The files that the first host has itself do not vouch for the other one."""
+    clock = Clock()
+
+    def reply(method, path):
+        if path == "/robots.txt" or path.startswith("/store/"):
+            return MISSING
+        number = int(path[1:])
+        moved = {"Location": server.url(f"/store/{number}", "localhost")}
+        return Reply(302, moved) if number % 5 < 2 else THERE
+
+    with site(reply, clock) as server:
+        catalog.execute(ROWS.replace("170 and 189", "-2 and -1"), [server.url(""), 99])
+        check = checker(clock).check
+        found = [survey_week(catalog, clock, check, week) for week in range(6)]
+    assert {(one.there, one.gone, one.estimate, one.removed) for one in found} == {(60, 0, None, 0)}
+    assert catalog.execute("select count(*) from image where removed_from_source").fetchone() == (0,)
+    hosts = "select host, outcome, count(*) from link_check where run_id = 'week 5' group by 1, 2 order by 1"
+    assert catalog.execute(hosts).fetchall() == [("127.0.0.1", "there", 60), ("localhost", "unclear", 40)]
+
+
+class Banning:
+    """A host that has all of its files but some, and says 404 for each from one request to another."""
+
+    def __init__(self, first, last=10**9, gone=0):
+        self.first, self.last, self.gone = first, last, gone
+        self.requests = 0  # since the beginning of a run
+
+    def __call__(self, method, path):
+        if path == "/robots.txt":
+            return MISSING
+        self.requests += 1
+        banned = self.first <= self.requests < self.last
+        return MISSING if banned or int(path[1:]) < self.gone else THERE
+
+    def weeks(self, catalog, files, number):
+        """Check all files each week."""
+        clock, found = Clock(), []
+        with site(self, clock) as server:
+            catalog.execute(ROWS.replace("170 and 189", "-2 and -1"), [server.url(""), files - 1])
+            check = checker(clock).check
+            for week in range(number):
+                self.requests = 0
+                found.append(survey_week(catalog, clock, check, week, slices=1))
+        return found
+
+
+@pytest.mark.parametrize(("files", "requests"), [(200, 120), (200, 195), (12, 9)])
+def test_a_host_that_answers_404_to_a_client_that_has_asked_too_often(catalog, files, requests):
+    """As firewalls do in place of 429. Other files are the last ones each week, and still none is gone."""
+    found = Banning(requests).weeks(catalog, files, 6)
+    assert {(one.gone, one.removed) for one in found} == {(0, 0)}
+    reasons = {STOPPED, None}
+    query = "select distinct reason from link_check where reason is distinct from %s"
+    assert {reason for (reason,) in catalog.execute(query, [IN_A_ROW])} == reasons
+
+
+def test_a_host_that_answers_404_to_everything_for_a_while(catalog):
+    """And then works again, so that it answers for files that were there. Those that are gone are known."""
+    [found] = Banning(200, 260, gone=20).weeks(catalog, 300, 1)
+    rows = catalog.execute("select url from link_check where outcome = 'gone'")
+    known = {int(url.rpartition("/")[2]) for (url,) in rows}
+    assert known < {*range(20)}
+    assert len(known) == found.gone > 10
+    [(number,)] = catalog.execute("select count(*) from link_check where reason = %s", [IN_A_ROW])
+    assert number + found.gone + found.there == 300
+
+
+@pytest.mark.parametrize("gone", [3, 30, 90])
+def test_gone_files_in_random_order_are_gone(catalog, gone):
+    [found] = Banning(10**9, gone=gone).weeks(catalog, 200, 1)
+    assert (found.gone, found.there) == (gone, 200 - gone)
+
+
+def test_nothing_comes_back_while_the_host_says_yes_to_everything(catalog):
+    """One picture for all, of another size than theirs, and no redirect."""
+    clock, sorry = Clock(), Reply(200, {"Content-Type": "image/png"}, b"sorry" * 9)
+
+    def reply(method, path):
+        week = clock.time() // WEEK
+        if path == "/robots.txt" or (week < 6 and int(path[1:]) < 20):
+            return MISSING
+        return sorry if 6 <= week < 10 else THERE
+
+    with site(reply, clock) as server:
+        catalog.execute(ROWS.replace("170 and 189", "-2 and -1"), [server.url(""), 99])
+        check = checker(clock).check
+        found = [survey_week(catalog, clock, check, week) for week in range(12)]
+    # In each run, a file is checked at another moment: four weeks may be five runs or six.
+    assert sum(one.removed for one in found[4:6]) == sum(one.removed for one in found) == 20
+    assert [one.back for one in found] == [0] * 11 + [20]
+    assert [one.estimate is None for one in found] == [False] * 6 + [True] * 4 + [False] * 2
 
 
 def test_nothing_is_marked_while_the_host_says_404_for_everything(catalog):

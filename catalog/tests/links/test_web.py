@@ -9,7 +9,7 @@ import requests
 
 from catalog.links import answers
 from catalog.links.answers import Verdict, judge
-from catalog.links.checker import LONGEST_DELAY, Checker
+from catalog.links.checker import LONGEST_DELAY, PROOFS, Checker
 from catalog.links.web import Web, _reason
 from catalog.tests.links.site import AGENT, CLOSED, MISSING, THERE, Clock, Reply, checker, site
 
@@ -33,8 +33,57 @@ def test_gone(status):
 
 def test_there_with_its_size():
     with site(by_method(THERE)) as server:
-        assert checker().check(server.url("/a")) == Verdict("there", None, 200, size=5, host=HOST)
-        assert server.asked("/a") == ["HEAD"]
+        assert checker().check(server.url("/a")) == Verdict("there", None, 206, size=5, host=HOST)
+        assert server.asked("/a") == ["HEAD", "GET"]
+
+
+def test_the_first_answers_of_a_host_to_head_are_proved():
+    """Then HEAD alone is asked, since it costs the server least."""
+    with site(by_method(THERE)) as server:
+        check = checker().check
+        found = [check(server.url(f"/{number}")) for number in range(PROOFS + 2)]
+        assert [len(server.asked(f"/{number}")) for number in range(PROOFS + 2)] == [2] * PROOFS + [1, 1]
+        assert found[-1] == Verdict("there", None, 200, size=5, host=HOST)
+        check(server.url("/other", "localhost"))
+        assert server.asked("/other") == ["HEAD", "GET"]
+
+
+@pytest.mark.parametrize("get", [MISSING, HTML, Reply(403)])
+def test_a_host_that_says_yes_to_every_head_is_not_believed(get):
+    def reply(method, path):
+        if path == "/robots.txt":
+            return MISSING
+        return THERE if method == "HEAD" or int(path[1:]) % 5 else get
+
+    with site(reply) as server:
+        check = checker().check
+        found = [check(server.url(f"/{number}")).outcome for number in range(3, 3 + 2 * PROOFS)]
+    other = "gone" if get == MISSING else "unclear"
+    assert found == [other if number % 5 == 0 else "there" for number in range(3, 3 + 2 * PROOFS)]
+
+
+def test_a_host_behind_a_redirect_is_proved_by_itself():
+    def reply(method, path):
+        if path.startswith("/moved"):
+            return Reply(302, {"Location": server.url(path.replace("/moved", ""), "localhost")})
+        return MISSING if path == "/robots.txt" or (method == "GET" and path == "/b") else THERE
+
+    with site(reply) as server:
+        check = checker().check
+        for number in range(PROOFS + 1):
+            assert check(server.url(f"/{number}")).outcome == "there"
+        assert check(server.url("/moved/b")).outcome == "gone"
+
+
+def test_a_get_that_fails_for_a_while_proves_nothing():
+    answers_of_get = [Reply(500), *[THERE] * 100]
+    with site(lambda method, path: THERE if method == "HEAD" else answers_of_get.pop(0)) as server:
+        answers_of_get.insert(0, MISSING)  # robots.txt
+        check = checker().check
+        assert check(server.url("/a")).passing
+        for number in range(PROOFS + 1):
+            assert check(server.url(f"/{number}")).outcome == "there"
+        assert server.asked(f"/{PROOFS}") == ["HEAD"]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +223,7 @@ def test_redirects_are_noted_and_judged_by_their_end():
 
     with site(reply) as server:
         check = checker().check
-        assert check(server.url("/moved")) == Verdict("there", None, 200, server.url("/new"), 5, host=HOST)
+        assert check(server.url("/moved")) == Verdict("there", None, 206, server.url("/new"), 5, host=HOST)
         lost = check(server.url("/lost"))
         assert lost == Verdict("gone", None, 404, server.url("/nothing", "localhost"), host="localhost")
 

@@ -45,8 +45,16 @@ def test_removed_records_are_counted_while_they_are(catalog):
     source = Source("made_up", "image", "made_up")
     found = newest(catalog, [source])[source]
     assert (found.removed, found.estimate) == (1, None)
-    checks.found("back", 35, outcomes={1: "there"})
+    assert checks.answers(35) == 1
     assert newest(catalog, [source])[source].removed == 0
+
+
+def test_a_sample_of_a_time_to_come_is_not_the_newest(catalog):
+    checks = Checks(catalog)
+    checks.found("run", 0, purpose="sample", outcomes={1: "there"})
+    checks.found("clock ahead", 100_000, purpose="sample", outcomes={1: "gone", 2: "there"})
+    source = Source("made_up", "image", "made_up")
+    assert newest(catalog, [source])[source].drawn == 1
 
 
 def test_a_report_has_each_provider_and_what_is_not_concluded(catalog):
