@@ -9,13 +9,15 @@ that the Variable `DATASET_STORAGE` names:
    is the state of one moment. A task that is killed or cleared writes only what is missing. If no task holds
    the snapshot any more, parts whose rows are the same in a new one are kept, and the others are written
    again.
-3. The identifiers that were added, changed or removed since the version before are written, unless a file of
-   it is missing or altered.
+3. All files are read back and compared with their checksums. The identifiers that were added, changed or
+   removed since the version before are written, except of a media type of which a file of that version is
+   missing or altered.
 4. The version gets its manifest, [Croissant](https://docs.mlcommons.org/croissant/) metadata and a card with
-   numbers by source and license. `latest.json` names the newest version and is written last. A version
-   without records, with far fewer than the one before, or without many of its records, is refused. So is one
-   whose list of sensitive terms is another one and finds far fewer records, and one where `latest.json` is
-   gone, or names a version of another catalog.
+   numbers by source and license. `latest.json` names the newest version and is written last. Each of these
+   files is read back. A version without records, with far fewer than the one before, or without many of its
+   records, is refused. So is one of which this is not known, because a file of the version before is
+   missing or altered, one whose list of sensitive terms is another one and finds far fewer records, and one
+   where `latest.json` is gone, or names a version of another catalog.
 5. All but the newest `DATASET_VERSIONS` versions are deleted, except those of another catalog.
 
 Records are left out if they were deleted from the catalog or by moderators, if their source has removed them,
@@ -288,11 +290,16 @@ def report(summary: dict[str, Any] | None, deleted: list[int] | None) -> str:
     for media_type, rows in summary["rows"].items():
         before = summary["before"].get(media_type)
         was = f", {before:,} before" if before is not None else ""
-        counts = [f"{changes[kind][media_type]:,} {kind}" for kind in changes]
+        counts = [
+            f"{numbers[media_type]:,} {kind}" for kind, numbers in changes.items() if media_type in numbers
+        ]
         differs = f": {', '.join(counts)}" if counts else ""
         lines.append(f"  - {media_type}: {rows:,} records{was}{differs}")
     if summary.get("lost"):
-        lines.append(f"  - no change set: {summary['lost']} of the version before is missing or altered")
+        lines.append(
+            f"  - no change set of its media type: {summary['lost']} of the version before is missing or "
+            "altered"
+        )
     if deleted:
         lines.append(f"  - deleted: {', '.join(f'v{number}' for number in deleted)}")
     text = (
@@ -313,7 +320,8 @@ with catalog_dag(
             type="boolean",
             title="Accept far fewer records",
             description_md="Publish even if far fewer records than in the version before are left, or "
-            "contain a sensitive term, if many decisions of moderators are gone, or if `latest.json`, which "
+            "contain a sensitive term, if files of that version are lost, so that this is not known, if "
+            "many decisions of moderators are gone, or if `latest.json`, which "
             "names it, was deleted.",
         ),
         "accept_only": Param(
