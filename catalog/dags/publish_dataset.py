@@ -38,6 +38,7 @@ import msgspec
 from airflow.sdk import Param, chain, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.settings import API_DB, DATASET_INCLUDE_SENSITIVE, DATASET_TASKS, DATASET_VERSIONS
 from catalog.dags.common.assets import CATALOG, DATASET, POPULARITY, note_written
@@ -72,7 +73,7 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
     """
     from catalog.publishing import new_version, part_states, parts, versions
 
-    first_time, root = FirstTime(), dataset_storage()
+    guarded, first_time, root = _guarded(params), FirstTime(), dataset_storage()
     settings: dict[str, Any] = {
         "include_sensitive": value_of(DATASET_INCLUDE_SENSITIVE),
         versions.MODERATED: is_configured(API_DB),
@@ -82,7 +83,7 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
     with catalog_connection(autocommit=True) as catalog, first_time as first:
         if settings[versions.MODERATED]:
             known = versions.newest_settings(catalog, root)
-            _refuse_lost_decisions(known, _kinds(settings), media_types=_guarded(params))
+            _refuse_lost_decisions(known, _kinds(settings), media_types=guarded)
             settings[versions.DECISIONS] = _remembered()
         version = new_version.begin(
             catalog,
@@ -100,10 +101,12 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
 
 
 def _guarded(params: Mapping[str, Any]) -> Sequence[MediaType]:
-    """Return the media types of which a run accepts no losses."""
-    if not params["accept_shrinkage"]:
-        return MEDIA_TYPES
+    """Return the media types of which a run accepts no losses. Raises Refused if its conf is half of one."""
     only = params["accept_only"]
+    if not params["accept_shrinkage"]:
+        if only:
+            raise Refused("accept_only: it says of what accept_shrinkage accepts losses; set that as well.")
+        return MEDIA_TYPES
     return [media_type for media_type in MEDIA_TYPES if only and media_type != only]
 
 
