@@ -28,5 +28,5 @@ def test_what_to_accept_losses_of_is_not_ignored():
     from catalog.dags import publish_dataset as module
 
     with pytest.raises(Refused, match="accept_only: "):
-        module.begin_version.function(None, {"accept_shrinkage": False, "accept_only": "image"})
+        module._guarded({"accept_shrinkage": False, "accept_only": "image"})
     assert module._guarded({"accept_shrinkage": True, "accept_only": "image"}) == ["audio"]
