@@ -53,7 +53,7 @@ def refuse_unfindable(engine: Indexes, alias: str, index: str, *, accepted: bool
         Retry: The engine does not answer.
     """
     try:
-        findings = _findings(engine, alias, index)
+        findings = unfindable(engine, alias, index)
     except Fatal as error:
         raise Refused(f"the API's search cannot be asked of {index}: {error}") from None
     if findings and not accepted and alias in {n for m in MEDIA_TYPES for n in (m, filtered_name(m))}:
@@ -64,7 +64,18 @@ def refuse_unfindable(engine: Indexes, alias: str, index: str, *, accepted: bool
     return findings
 
 
-def _findings(engine: Indexes, alias: str, index: str) -> list[str]:
+def unfindable(engine: Indexes, alias: str, index: str) -> list[str]:
+    """Return by words of which texts far fewer documents of an index are found than should be.
+
+    Args:
+        engine: Operations on indexes.
+        alias: The alias with which the index is compared, or by which it is searched already.
+        index: Name of the index.
+
+    Raises:
+        Fatal: The engine refuses the API's search of the index.
+        Retry: The engine does not answer.
+    """
     engine.refresh(index)
     documents, live, findings = _sample(engine, index), engine.resolve_alias(alias), []
     for field, text in _TEXTS.items():
