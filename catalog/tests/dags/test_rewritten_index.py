@@ -1,10 +1,16 @@
 """An index that another program has rewritten is neither copied nor pointed at, on a real search engine."""
 
+import msgspec
 import pytest
 
 from catalog.core.errors import Refused
+from catalog.core.settings import API_DB
 from catalog.dags.common.environments import PRODUCTION
+from catalog.data_refresh.refresh import Copy, CreatedIndex, begin, note_index, read
+from catalog.data_refresh.refresh_history import last_writes
+from catalog.data_refresh.search.index_writes import contents_of
 from catalog.data_refresh.search.moderation import follow
+from catalog.data_refresh.search.refresh_indexes import RefreshIndexes
 from catalog.moderation.decisions import EVER
 from catalog.tests.data_refresh.test_changed_documents import INDEX
 from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair  # noqa: F401 - fixtures
@@ -14,6 +20,7 @@ from catalog.tests.data_refresh.test_index_writes import (
     exchange,
     left,  # noqa: F401 - a fixture
 )
+from catalog.tests.data_refresh.test_refresh import plan, turn
 
 pytestmark = [pytest.mark.airflow, pytest.mark.database, pytest.mark.enable_socket]
 
@@ -48,6 +55,32 @@ def test_decisions_of_moderators_rewrite_nothing(left, refuse):  # noqa: F811 - 
     decide(left, "deleted", other)
     follow(left.api, left.search, INDEX, "image", EVER)
     refuse()
+
+
+def test_a_copy_that_was_rewritten_after_it_was_finished(left, refuse, monkeypatch):  # noqa: F811 - the fixture
+    from catalog.dags.groups import copies
+
+    uuid, key = left.search.require(INDEX).uuid, left.keys(INDEX, 1)[0]
+    planned = msgspec.structs.replace(
+        plan(INDEX), mode="copy", since=EVER, copy=Copy("image-origin", "u", {}), aliases={}, api=API_DB
+    )
+    mine = turn(left.catalog, "copy")
+    documents, writes = contents_of(left.search, INDEX)
+    made = CreatedIndex(uuid, documents, None, writes)
+    note_index(left.catalog, begin(left.catalog, mine, planned), INDEX, made)
+    monkeypatch.setattr(copies, "current_refresh", lambda *stages: read(left.catalog, mine))
+    monkeypatch.setattr(copies, "indexes_of", lambda refresh: RefreshIndexes(refresh, left.search))
+    monkeypatch.setattr(copies, "indexes", lambda conn_id: left.search)
+    monkeypatch.setattr(copies, "open_for_search", lambda refresh: None)
+    monkeypatch.setattr(copies, "notify", lambda *texts, **more: "")
+    decide(left, "mature", key)
+    copies.finish_index.function(documents)
+    assert left.search.client.get(index=INDEX, id=key)["_source"]["mature"]
+    assert last_writes(left.catalog, uuid) == contents_of(left.search, INDEX).writes != writes
+    refuse()
+    exchange(left, INDEX)
+    with pytest.raises(Refused, match="another program has written documents"):
+        refuse()
 
 
 def test_an_index_of_an_earlier_release_is_not_compared(left, refuse):  # noqa: F811 - the fixture
