@@ -80,6 +80,8 @@ def restore(
                 out.print(f"{selected:,} records of deleted_{table} match; nothing was changed")
                 return
             restored = deletion.restore(connection, table, condition)
+            if not restored.total:
+                raise Refused(f"--where: no record of deleted_{table} matches, so nothing was restored")
         except Refused as error:
             raise CatalogError(f"refused: {error}") from None
     stay = (

@@ -168,8 +168,8 @@ def filtered_dag(media_type: MediaType) -> None:
                 False,
                 type="boolean",
                 title="Accept far fewer documents",
-                description_md="Promote even if far fewer documents than are live would be shown, or hidden, "
-                "or if many decisions of moderators are gone; otherwise it fails.",
+                description_md="Promote even if far fewer documents than are live would be shown, found by "
+                "their words, or hidden, or if many decisions of moderators are gone; otherwise it fails.",
             ),
         },
         example={"destination_index_suffix": "with-new-terms"},

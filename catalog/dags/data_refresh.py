@@ -279,8 +279,8 @@ def _form() -> dict[str, Param]:
             False,
             type="boolean",
             title="Accept far fewer records",
-            description_md="Promote even if far fewer records than before would be live, or hidden as "
-            "sensitive, or if many decisions of moderators are gone.",
+            description_md="Promote even if far fewer records than before would be live, found by their "
+            "words, or hidden as sensitive, or if many decisions of moderators are gone.",
         ),
     }
 

@@ -12,10 +12,10 @@ back and the task fails. With `dry_run`, the log shows how many rows of which pr
 a few of them; nothing is changed.
 
 The run is refused while a DAG of an affected provider runs. A condition that reads anything but tables of the
-catalog, or calls functions that are not pure, is refused too. Locked rows are deleted in a later pass. After
-a failure, clear the failed task: it resumes where it stopped. A run deletes its selection once: clearing a
-finished run deletes nothing more; trigger a new run for that. The API shows a deleted record until the next
-data refresh.
+catalog, or calls functions that are not pure, is refused too, and so is one that no record matches. Locked
+rows are deleted in a later pass. After a failure, clear the failed task: it resumes where it stopped. A run
+deletes its selection once: clearing a finished run deletes nothing more; trigger a new run for that. The API
+shows a deleted record until the next data refresh.
 
 To restore records: `catalog db restore --table image --where "WHERE …"`, with columns of `deleted_image` in
 the condition; `--dry-run` counts them. Their fields are as old as the deletion; a later run of the provider
@@ -31,6 +31,7 @@ from typing import Any
 from airflow.sdk import Param, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
 from catalog.dags.common import metrics
@@ -88,6 +89,13 @@ def check_deletion(params: Params = GIVEN, dag_run: DagRun = GIVEN, ti: TaskInst
                 "This run has deleted its %s records already; nothing is left to do.", f"{progress.updated:,}"
             )
             return progress.total
+        if not progress.total:
+            job.finish(forget=True)
+            raise Refused(
+                f"select_query: no record of {params['table_name']} matches, so nothing was deleted. Names "
+                "of providers are as in the column provider. Records that were deleted before are in "
+                f"deleted_{params['table_name']}."
+            )
         found = job.selected()
         _log_rows(found)
         if busy := [dag_id for dag_id in dags_of(found.providers) if ti.get_dr_count(dag_id, states=BUSY)]:

@@ -36,7 +36,8 @@ the number of nodes (compared with the Variable `SEARCH_ENGINE_NODES`), the wate
 the cluster, and indexes that are read-only, closed or blocked. Indexes of the catalog without an alias, which
 are being built, do not count. A status that is not green gets 20 seconds to become green. In production, each
 alias of a media type that was refreshed must lead to its index, which must have most of the documents that it
-had when a refresh or another DAG counted them.
+had when a refresh or another DAG counted them; and the API's search must find some of them by words of their
+texts.
 
 An alert is sent when the state, or the list of what is wrong, differs from the one that was reported last,
 also when everything is well again. An engine that does not answer is `unreachable`, and a part that cannot be

@@ -18,7 +18,12 @@ from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environme
 from catalog.dags.common.retries import hint
 from catalog.dags.common.sensitive_terms import sensitive_terms
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.groups.index_checks import recounted, refuse_foreign_alias, refuse_outdated
+from catalog.dags.groups.index_checks import (
+    recounted,
+    refuse_foreign_alias,
+    refuse_outdated,
+    refuse_rewritten,
+)
 from catalog.dags.groups.indexing import delete_old_index, indexes, make_live, open_for_search
 from catalog.dags.groups.refreshes import (
     begin_refresh,
@@ -51,12 +56,16 @@ has made, or to go back to the index before. The first task refuses an index
   round;
 - that was made with another list of terms than today's, unless the alias pointed at it last, so that a lost
   alias can be set again;
+- to which another program has written since it was last counted: its documents are compared with the API's
+  table;
 - with more documents than when it was last counted, or with fewer, apart from those that moderators have
   deleted since;
 - with far fewer documents, of all or of one source, or far fewer hidden ones, than are behind the alias;
+- in which the API's search fails, or finds far fewer of some documents than behind the alias, by words of
+  their title, description or tags (the report says it if the API does not search the alias);
 
 and any index, if many decisions of moderators are gone since the last data refresh. The conf
-`accept_shrinkage` accepts that, and fewer documents. Nothing has been changed then.
+`accept_shrinkage` accepts that, and fewer documents, but no search that fails. Nothing has been changed then.
 
 Before the alias is moved, the index gets its replicas, and all decisions that moderators have ever made are
 applied to it. The alias is moved in one atomic step; nothing else is. With `delete_old_index`, the index
@@ -76,6 +85,7 @@ THEN = {
 
 def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]) -> list[str]:
     """Refuse an index that the alias should not point at, whatever it points at now; return warnings."""
+    from catalog.data_refresh.search.findable import refuse_unfindable
     from catalog.data_refresh.search.pointing import losses, media_type_of, require_hidden, require_target
     from catalog.data_refresh.tables.shrinkage import shrunken_index
 
@@ -84,6 +94,7 @@ def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]
     if is_complete(target.uuid) is False:
         raise Refused(f"index: {index} was never complete, or belongs to tables that are not live.")
     refuse_outdated(where, media_type_of(alias), index, target.uuid, field="index")
+    refuse_rewritten(where, media_type_of(alias), target, field="index")
     if changed := recounted(where, media_type_of(alias), index, target.uuid):
         if changed.missing < 0:
             raise Refused(f"index: {changed.text}: another program wrote to it. Choose or make another one.")
@@ -100,6 +111,7 @@ def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]
     if (found := losses(engine, alias, index)) and not params["accept_shrinkage"]:
         raise Refused(shrunken_index(found))
     refuse_foreign_alias(where, alias)
+    notes += refuse_unfindable(engine, alias, index, accepted=params["accept_shrinkage"])
     for note in notes:
         log.warning("%s", note)
     return notes
@@ -202,9 +214,9 @@ def alias_dag(environment: Environment) -> None:
                 False,
                 type="boolean",
                 title="Accept far fewer documents",
-                description_md="Move the alias even if far fewer documents than before would be found, or "
-                "hidden as sensitive, if the index has lost some since it was counted, or if many decisions "
-                "of moderators are gone.",
+                description_md="Move the alias even if far fewer documents than before would be there, "
+                "found by their words, or hidden as sensitive, if the index has lost some since it was "
+                "counted, or if many decisions of moderators are gone.",
             ),
         },
         example={"alias": "image-filtered", "index": "image-with-new-terms-filtered"},

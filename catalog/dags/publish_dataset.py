@@ -9,13 +9,15 @@ that the Variable `DATASET_STORAGE` names:
    is the state of one moment. A task that is killed or cleared writes only what is missing. If no task holds
    the snapshot any more, parts whose rows are the same in a new one are kept, and the others are written
    again.
-3. The identifiers that were added, changed or removed since the version before are written, unless a file of
-   it is missing or altered.
+3. All files are read back and compared with their checksums. The identifiers that were added, changed or
+   removed since the version before are written, except of a media type of which a file of that version is
+   missing or altered.
 4. The version gets its manifest, [Croissant](https://docs.mlcommons.org/croissant/) metadata and a card with
-   numbers by source and license. `latest.json` names the newest version and is written last. A version
-   without records, with far fewer than the one before, or without many of its records, is refused. So is one
-   whose list of sensitive terms is another one and finds far fewer records, and one where `latest.json` is
-   gone, or names a version of another catalog.
+   numbers by source and license. `latest.json` names the newest version and is written last. Each of these
+   files is read back. A version without records, with far fewer than the one before, or without many of its
+   records, is refused. So is one of which this is not known, because a file of the version before is
+   missing or altered, one whose list of sensitive terms is another one and finds far fewer records, and one
+   where `latest.json` is gone, or names a version of another catalog.
 5. All but the newest `DATASET_VERSIONS` versions are deleted, except those of another catalog.
 
 Records are left out if they were deleted from the catalog or by moderators, if their source has removed them,
@@ -36,6 +38,7 @@ import msgspec
 from airflow.sdk import Param, chain, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.settings import API_DB, DATASET_INCLUDE_SENSITIVE, DATASET_TASKS, DATASET_VERSIONS
 from catalog.dags.common.assets import CATALOG, DATASET, POPULARITY, note_written
@@ -70,7 +73,7 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
     """
     from catalog.publishing import new_version, part_states, parts, versions
 
-    first_time, root = FirstTime(), dataset_storage()
+    guarded, first_time, root = _guarded(params), FirstTime(), dataset_storage()
     settings: dict[str, Any] = {
         "include_sensitive": value_of(DATASET_INCLUDE_SENSITIVE),
         versions.MODERATED: is_configured(API_DB),
@@ -80,7 +83,7 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
     with catalog_connection(autocommit=True) as catalog, first_time as first:
         if settings[versions.MODERATED]:
             known = versions.newest_settings(catalog, root)
-            _refuse_lost_decisions(known, _kinds(settings), media_types=_guarded(params))
+            _refuse_lost_decisions(known, _kinds(settings), media_types=guarded)
             settings[versions.DECISIONS] = _remembered()
         version = new_version.begin(
             catalog,
@@ -98,10 +101,12 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
 
 
 def _guarded(params: Mapping[str, Any]) -> Sequence[MediaType]:
-    """Return the media types of which a run accepts no losses."""
-    if not params["accept_shrinkage"]:
-        return MEDIA_TYPES
+    """Return the media types of which a run accepts no losses. Raises Refused if its conf is half of one."""
     only = params["accept_only"]
+    if not params["accept_shrinkage"]:
+        if only:
+            raise Refused("accept_only: it says of what accept_shrinkage accepts losses; set that as well.")
+        return MEDIA_TYPES
     return [media_type for media_type in MEDIA_TYPES if only and media_type != only]
 
 
@@ -288,11 +293,16 @@ def report(summary: dict[str, Any] | None, deleted: list[int] | None) -> str:
     for media_type, rows in summary["rows"].items():
         before = summary["before"].get(media_type)
         was = f", {before:,} before" if before is not None else ""
-        counts = [f"{changes[kind][media_type]:,} {kind}" for kind in changes]
+        counts = [
+            f"{numbers[media_type]:,} {kind}" for kind, numbers in changes.items() if media_type in numbers
+        ]
         differs = f": {', '.join(counts)}" if counts else ""
         lines.append(f"  - {media_type}: {rows:,} records{was}{differs}")
     if summary.get("lost"):
-        lines.append(f"  - no change set: {summary['lost']} of the version before is missing or altered")
+        lines.append(
+            f"  - no change set of its media type: {summary['lost']} of the version before is missing or "
+            "altered"
+        )
     if deleted:
         lines.append(f"  - deleted: {', '.join(f'v{number}' for number in deleted)}")
     text = (
@@ -313,7 +323,8 @@ with catalog_dag(
             type="boolean",
             title="Accept far fewer records",
             description_md="Publish even if far fewer records than in the version before are left, or "
-            "contain a sensitive term, if many decisions of moderators are gone, or if `latest.json`, which "
+            "contain a sensitive term, if files of that version are lost, so that this is not known, if "
+            "many decisions of moderators are gone, or if `latest.json`, which "
             "names it, was deleted.",
         ),
         "accept_only": Param(

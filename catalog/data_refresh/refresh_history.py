@@ -1,6 +1,7 @@
 """What earlier refreshes have left: indexes, numbers of documents, and moderators' decisions."""
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -141,11 +142,21 @@ def last_count(catalog: Connection, uuid: str) -> Counted | None:
         catalog: Connection to the catalog database.
         uuid: The engine's uuid of the index.
     """
-    row = catalog.execute(
-        "select (made ->> 'documents')::bigint, plan ->> 'since', begun_on"
+    row = _last_counted(catalog, uuid)
+    return Counted.of(row[0], msgspec.convert(row[1], datetime), row[2]) if row else None
+
+
+def last_writes(catalog: Connection, uuid: str) -> dict[str, int]:
+    """Return the last write to each shard of an index when `last_count` was recorded; empty if unknown."""
+    row = _last_counted(catalog, uuid)
+    return msgspec.convert(row[3] or {}, dict[str, int]) if row else {}
+
+
+def _last_counted(catalog: Connection, uuid: str) -> tuple[Any, ...] | None:
+    return catalog.execute(
+        "select (made ->> 'documents')::bigint, plan ->> 'since', begun_on, made -> 'writes'"
         "  from refresh, jsonb_each(indexes) as i(name, made)"
         " where made ->> 'uuid' = %s and made ->> 'documents' is not null and stage <> 'working'"
         " order by number desc limit 1",
         [uuid],
     ).fetchone()
-    return Counted.of(row[0], msgspec.convert(row[1], datetime), row[2]) if row else None

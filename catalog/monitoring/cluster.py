@@ -15,6 +15,7 @@ from catalog.core.errors import CatalogError, Fatal
 from catalog.core.media import MediaType
 from catalog.core.wording import join_first
 from catalog.data_refresh.search.client import ask
+from catalog.data_refresh.search.findable import unfindable
 from catalog.data_refresh.search.identity import identity_of, public
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.monitoring.aliases import Alias, loss, read_aliases
@@ -109,6 +110,7 @@ def examine(
     if readers:
         problems += _read("aliases", lambda: _of_aliases(found(), readers.promoted()))
         problems += _read("documents", lambda: _of_documents(client, found(), readers.counted))
+        problems += _read("searches", lambda: _of_searches(client, found()))
     state: State = "well"
     if problems:
         state = "critical" if any(problem.critical for problem in problems) else "degraded"
@@ -270,6 +272,21 @@ def _of_documents(
         if before and (text := loss(alias, before, indexes.count(alias.name))):
             said = f"the alias {alias.name}: {text}"
             yield Problem(f"documents {alias.name}", said, critical=True, runbook="shrinking")
+
+
+def _of_searches(client: Elasticsearch, found: Iterable[Alias]) -> Iterator[Problem]:
+    """Yield the aliases of readers whose documents the API's search does not find."""
+    indexes = Indexes(client, patience=0)
+    for alias in found:
+        if alias.index is None or alias.problem:
+            continue
+        try:
+            texts = unfindable(indexes, alias.name, alias.index)
+        except Fatal as error:
+            texts = [f"the API's search fails: {error}"]
+        if texts:
+            said = f"the alias {alias.name}: {join_first(texts, separator='; ')}"
+            yield Problem(f"search {alias.name}", said, critical=True, runbook="alias")
 
 
 def _aliases_of_indexes(client: Elasticsearch) -> dict[str, list[str]]:

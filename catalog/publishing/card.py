@@ -103,9 +103,9 @@ def _changes(manifest: Manifest) -> str:
     changes = manifest.changes
     if changes is None:
         return ""
-    if changes.lost:
-        lost = f"`{_text(changes.lost)}` of version {changes.against}"
-        return f"\n\nThere is no change set: {lost} is missing or altered."
+    lost = f"`{_text(changes.lost)}` of version {changes.against} is missing or altered"
+    if not changes.files:
+        return f"\n\nThere is no change set: {lost}."
     numbers = "; ".join(
         f"{media_type}: {changes.added[media_type]:,} added, {changes.changed[media_type]:,} changed, "
         f"{changes.removed[media_type]:,} removed"
@@ -114,6 +114,7 @@ def _changes(manifest: Manifest) -> str:
     return (
         "\n\n`changes/*.parquet` has the identifiers that differ from version "
         f"{changes.against} ({numbers}). A record counts as changed if its `updated_on` differs."
+        + (f" There is none of the other media type: {lost}." if changes.lost else "")
     )
 
 

@@ -81,7 +81,8 @@ def compare(
         Fatal: The numbers contradict each other.
 
     Returns:
-        The numbers and files; if a file of the version before is missing or altered, only its path.
+        The numbers and files. Of a media type of which files of the version before are missing or altered,
+        nothing is known; `lost` names the first of them.
     """
     counts: dict[str, dict[str, int]] = {"added": {}, "changed": {}, "removed": {}}
     stored: dict[str, Stored] = {}
@@ -95,14 +96,35 @@ def compare(
             found, stored[media_type] = _compare(media_type, sides, bucket_rows)
         except Damaged as error:
             damaged[error.number] = damaged.get(error.number, {}) | error.files
+            if error.number != number:
+                damaged[number] = damaged.get(number, {}) | damaged_files(*sides[1][1:])
             continue
         for change, rows in found.items():
             counts[change][media_type] = rows
-    if number in damaged:
+    if damaged.get(number):
         raise Damaged(number, damaged[number])
-    for lost in damaged.get(before.version, {}):
-        return Changes(before.version, {}, {}, {}, {}, lost=lost)
-    return Changes(before.version, counts["added"], counts["changed"], counts["removed"], stored)
+    lost = next(iter(damaged.get(before.version, {})), "")
+    return Changes(before.version, counts["added"], counts["changed"], counts["removed"], stored, lost=lost)
+
+
+def damaged_files(folder: UPath, files: list[File]) -> dict[str, str]:
+    """Return the files that are not, byte for byte, the ones that were written, with what is wrong.
+
+    Args:
+        folder: The version's folder.
+        files: Its files.
+
+    Raises:
+        Retry: A file cannot be read now.
+    """
+    damaged = {}
+    for file in files:
+        try:
+            open_stored(folder, file.stored).close()
+        except Altered as error:
+            log.warning("%s %s", folder / file.path, error)
+            damaged[file.path] = str(error)
+    return damaged
 
 
 def _compare(media_type: MediaType, sides: list[_Side], bucket_rows: int) -> tuple[dict[str, int], Stored]:

@@ -89,9 +89,17 @@ class Comparison(msgspec.Struct, frozen=True):
             gone = self._gone(media_type)
             if loss_limits.lost_too_many(rows, now, loss_limits.TOTAL):
                 yield media_type, f"{media_type}: {now:,} records, {rows:,} are published"
-            elif rows >= loss_limits.SOURCE_SIZE and loss_limits.lost_too_many(
-                rows, rows - gone, loss_limits.TOTAL
-            ):
+            elif rows < loss_limits.SOURCE_SIZE:
+                continue
+            elif gone is None:
+                yield (
+                    media_type,
+                    (
+                        f"{media_type}: it is not known how many of {rows:,} published records are gone, "
+                        f"because {self._lost} of version {self.before.version} is missing or altered"
+                    ),
+                )
+            elif loss_limits.lost_too_many(rows, rows - gone, loss_limits.TOTAL):
                 yield (
                     media_type,
                     (
@@ -100,9 +108,16 @@ class Comparison(msgspec.Struct, frozen=True):
                     ),
                 )
 
-    def _gone(self, media_type: str) -> int:
-        """Return how many published records are gone, besides those that are left out now."""
-        removed = self.now.changes.removed.get(media_type, 0) if self.now.changes else 0
+    @property
+    def _lost(self) -> str:
+        """The file without which nothing was compared."""
+        return self.now.changes.lost if self.now.changes else ""
+
+    def _gone(self, media_type: str) -> int | None:
+        """Return how many published records are gone, besides those left out now; None if not known."""
+        removed = self.now.changes.removed.get(media_type) if self.now.changes else None
+        if removed is None:
+            return None
         if self.left_out is None or media_type not in self.left_out:
             return removed
         return removed - max(0, self.now.left_out.get(media_type, 0) - self.left_out[media_type])

@@ -73,7 +73,8 @@ class Changes(msgspec.Struct, frozen=True):
         removed: Media type → number of records.
         files: Media type → file with the identifiers.
         snapshot_number: Number of the snapshot that was compared.
-        lost: A file of the earlier version that is missing or altered, so nothing was compared. Otherwise "".
+        lost: A file of the earlier version that is missing or altered, so that nothing is known of its media
+            type. Otherwise "".
     """
 
     against: int

@@ -6,7 +6,7 @@ from catalog.core.errors import Fatal
 from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.publishing.paths import POINTER
-from catalog.publishing.storage import read_pointer
+from catalog.publishing.storage import Mark, mark_of, read_pointer, versions_in
 
 
 def is_own(connection: Connection, token: str) -> bool:
@@ -22,6 +22,11 @@ def is_own(connection: Connection, token: str) -> bool:
     return bool(value(connection, query, [token]))
 
 
+def _newest_without_pointer(root: UPath) -> Mark | None:
+    marks = (mark_of(root, number) for number in reversed(versions_in(root)))
+    return next(filter(None, marks), None)
+
+
 def require_own(connection: Connection, root: UPath, *, successor: bool) -> None:
     """Refuse a folder in which another catalog publishes: readers would get versions of both in turn.
 
@@ -31,13 +36,16 @@ def require_own(connection: Connection, root: UPath, *, successor: bool) -> None
         successor: This catalog replaces the one that has published the newest version.
 
     Raises:
-        Fatal: This database has not published the version that the pointer names.
+        Fatal: This database has not published the version that the pointer names; or, without a pointer, the
+            newest one that is there.
     """
     pointer = read_pointer(root)
-    if pointer is None or successor or is_own(connection, pointer.token):
+    newest = pointer or _newest_without_pointer(root)
+    if newest is None or successor or is_own(connection, newest.token):
         return
+    named = "names version" if pointer else "is gone, and the newest version there is version"
     raise Fatal(
-        f"{root / POINTER} names version {pointer.version}, which this catalog database has not published: "
+        f"{root / POINTER} {named} {newest.version}, which this catalog database has not published: "
         "another catalog publishes to this folder, or the database was restored from a dump. Nothing was "
         "published. Give the Variable DATASET_STORAGE a folder of its own. If this catalog replaces the "
         'other one, trigger a run with the conf {"successor": true}.'

@@ -2,7 +2,9 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -33,6 +35,7 @@ from catalog.publishing.manifest import Changes, Manifest
 from catalog.publishing.paths import CARD, CROISSANT, MANIFEST, POINTER, version_folder
 from catalog.publishing.storage import (
     Pointer,
+    Stored,
     delete_file,
     files_in,
     mark_of,
@@ -44,6 +47,7 @@ from catalog.publishing.storage import (
 from catalog.publishing.versions import Version
 
 log = logging.getLogger(__name__)
+_DOCUMENTS = {CROISSANT: croissant, CARD: card}
 
 
 def newest(root: UPath) -> Manifest | None:
@@ -83,6 +87,8 @@ def compare_with_newest(connection: Connection, root: UPath, version: Version) -
             raise _forgotten(connection, root, version, wrong)
         before = newest(root)
         if before is None:
+            if altered := changes.damaged_files(folder, files):  # a comparison reads all files as well
+                raise _forgotten(connection, root, version, list(altered))
             return None
         try:
             compared = changes.compare(root, before, version.number, files)
@@ -127,7 +133,7 @@ def publish(
         # From here to the end, nobody else writes this version or abandons it.
         held = run_version.held(connection, root, version)
         if held.stage == "published":
-            _require_published(root, held.number, held.token)
+            _require_published(connection, root, held)
             if held.summary is None:
                 held = versions.note_published(connection, held.number, _stored_summary(root, held))
             pointer = read_pointer(root)
@@ -168,9 +174,7 @@ def _write_release(
     if (compared and (compared.snapshot_number, compared.against)) != wanted:
         raise Retry("the change set is of another state or version; clear compare_versions, then this task.")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    read = part_counts.rows_read(connection, version.token)
-    with_term = part_counts.with_term(connection, version.token)
-    made = manifest.make(version, files, compared, now, read, with_term)
+    made, contents = _described(connection, version, files, compared, now)
     if not sum(made.rows.values()):
         raise Fatal(
             f"the catalog has no records to publish: is {CATALOG_DB} the right database? The "
@@ -183,20 +187,35 @@ def _write_release(
             accepted = accept_only if accept_shrinkage else None
             _refuse_losses(Comparison.of(connection, before, made, version), accepted)
     folder = root / version_folder(version.number)
-    documents = [store_bytes(croissant(made), folder, CROISSANT), store_bytes(card(made), folder, CARD)]
-    made = msgspec.structs.replace(made, documents=documents)
     _delete_unlisted(folder, made)
+    checksum = _store_documents(folder, contents)
     summary = _summary(made, before)
-    stored = store_bytes(manifest.encode(made), folder, MANIFEST)
-    pointer = Pointer(
-        version.number, folder.name, version.token, stored.sha256, made.published_on, made.format
-    )
+    pointer = Pointer(version.number, folder.name, version.token, checksum, now, made.format)
     newer = read_pointer(root)
     if newer and newer.version >= version.number:
         raise Fatal(f"{root} has version {newer.version} by now; {versions.AGAIN}")
     write_pointer(root, pointer)
     versions.note_published(connection, version.number, summary)
     return {**summary, "newest": version.number}
+
+
+def _described(
+    connection: Connection, version: Version, files: list[File], compared: Changes | None, published_on: str
+) -> tuple[Manifest, dict[str, bytes]]:
+    """Return the manifest of a version, and the contents of the files that describe it, the manifest last."""
+    read = part_counts.rows_read(connection, version.token)
+    with_term = part_counts.with_term(connection, version.token)
+    made = manifest.make(version, files, compared, published_on, read, with_term)
+    contents = {name: describe(made) for name, describe in _DOCUMENTS.items()}
+    stored = [Stored(name, len(data), sha256(data).hexdigest()) for name, data in contents.items()]
+    made = msgspec.structs.replace(made, documents=stored)
+    return made, contents | {MANIFEST: manifest.encode(made)}
+
+
+def _store_documents(folder: UPath, contents: Mapping[str, bytes]) -> str:
+    """Store the files that describe a version, the manifest last; return its checksum."""
+    stored = {name: store_bytes(data, folder, name) for name, data in contents.items()}
+    return stored[MANIFEST].sha256
 
 
 def _refuse_losses(compared: Comparison, accepted: MediaType | None) -> None:
@@ -237,23 +256,53 @@ def _wrong_files(folder: UPath, files: list[File], compared: Changes | None) -> 
     return [name for name, size in wanted.items() if size_of(folder / name) != size]
 
 
-def _require_published(root: UPath, number: int, token: str) -> None:
-    """Raise Fatal if a published version has lost files, or has files of another size."""
-    folder, made = root / version_folder(number), manifest.read(root, number)
-    if made is None or made.token != token:
-        mark = mark_of(root, number)
-        if mark and mark.token == token:  # of another release, which cannot be read
-            return
+def _require_published(connection: Connection, root: UPath, version: Version) -> None:
+    """Check the files of a published version; write again what describes the newest one.
+
+    Raises:
+        Fatal: Files are missing, or have another size.
+    """
+    wrong = _wrong_published(root, version)
+    if wrong and {MANIFEST, *_DOCUMENTS}.issuperset(wrong) and _describe_again(connection, root, version):
+        wrong = _wrong_published(root, version)
+    if MANIFEST in wrong:
         newest(root)  # if it is the newest one, the remedy is another
-        wrong = [MANIFEST]
-    else:
-        wrong = [file.path for file in made.stored if size_of(folder / file.path) != file.bytes]
     if wrong:
+        folder = root / version_folder(version.number)
         raise Fatal(
-            f"version {number} was published, but files of {folder} are missing or not as published: "
-            f"{join_first(wrong)}. Restore them from a backup, or trigger a new run, which publishes another "
-            "version."
+            f"version {version.number} was published, but files of {folder} are "
+            f"missing or not as published: {join_first(wrong)}. Restore them from a backup, or trigger a new "
+            "run, which publishes another version."
         )
+
+
+def _wrong_published(root: UPath, version: Version) -> list[str]:
+    folder, made = root / version_folder(version.number), manifest.read(root, version.number)
+    if made is None or made.token != version.token:
+        mark = mark_of(root, version.number)
+        if mark and mark.token == version.token:  # of another release, which cannot be read
+            return []
+        return [MANIFEST]
+    return [file.path for file in made.stored if size_of(folder / file.path) != file.bytes]
+
+
+def _describe_again(connection: Connection, root: UPath, version: Version) -> bool:
+    """Store again what describes the newest version, if it is what was published; return whether it is."""
+    pointer = read_pointer(root)
+    if pointer is None or pointer.token != version.token:
+        return False
+    try:
+        files = part_states.files_of(connection, version)
+    except Retry as error:
+        log.warning("the manifest cannot be written again: %s", error)
+        return False
+    compared = msgspec.convert(version.changes, Changes) if version.changes else None
+    _, contents = _described(connection, version, files, compared, pointer.published_on)
+    if sha256(contents[MANIFEST]).hexdigest() != pointer.manifest_sha256:
+        log.warning("the manifest cannot be written again: another release has published the version")
+        return False
+    _store_documents(root / version_folder(version.number), contents)
+    return True
 
 
 def _delete_unlisted(folder: UPath, made: Manifest) -> None:
@@ -284,8 +333,6 @@ def _summary(made: Manifest, before: Manifest | None) -> dict[str, Any]:
         "files": len(made.files),
         "bytes": made.bytes,
         "providers": len(made.providers),
-        "changes": {kind: getattr(found, kind) for kind in ("added", "changed", "removed")}
-        if found and not found.lost
-        else {},
+        "changes": {kind: getattr(found, kind) for kind in ("added", "changed", "removed")} if found else {},
         "lost": found.lost if found else "",
     }

@@ -104,10 +104,21 @@ def store_file(local: Path, folder: UPath, name: str) -> Stored:
 
 
 def store_bytes(data: bytes, folder: UPath, name: str) -> Stored:
-    """Store a small file completely or not at all."""
+    """Store a small file completely or not at all, and read it back. Raises Retry if it is another one."""
     with _writing(folder):
         write_atomically(folder / name, data)
+    _require_stored(folder / name, data)
     return Stored(name, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _require_stored(path: UPath, data: bytes) -> None:
+    found = _read(path)
+    if found != data:
+        there = "is missing" if found is None else f"has {len(found):,} bytes, of which some are others"
+        raise Retry(
+            f"the storage has confirmed {path}, {len(data):,} bytes, but the file {there}. If it stays so, "
+            "look for what changes or truncates files there."
+        )
 
 
 @contextmanager
@@ -208,8 +219,22 @@ def read_pointer(root: UPath) -> Pointer | None:
 
 
 def write_pointer(root: UPath, pointer: Pointer) -> None:
-    """Make a version the newest one."""
-    write_atomically(root / POINTER, msgspec.json.format(msgspec.json.encode(pointer)))
+    """Make a version the newest one.
+
+    Raises:
+        Retry: The storage has not kept the pointer; the one before is written again.
+    """
+    path, data = root / POINTER, msgspec.json.format(msgspec.json.encode(pointer))
+    before = _read(path)
+    write_atomically(path, data)
+    try:
+        _require_stored(path, data)
+    except Retry:
+        if before is None:
+            delete_file(root, POINTER)
+        else:
+            write_atomically(path, before)
+        raise
 
 
 def mark_of(root: UPath, number: int) -> Mark | None:

@@ -21,7 +21,7 @@ from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import value_of
-from catalog.dags.groups.index_checks import recounted, refreshed_since
+from catalog.dags.groups.index_checks import recounted, refreshed_since, refuse_rewritten
 from catalog.dags.groups.indexing import (
     MAX_DURATION,
     indexes,
@@ -131,6 +131,7 @@ def _origin(environment: Environment, media_type: MediaType, origin: str) -> Ind
         raise Refused(f"origin: the documents of {index} are of {there}, not of {media_type}.")
     if is_complete(identity.uuid) is False:
         raise Refused(f"origin: {index} was never complete, or belongs to tables that are not live.")
+    refuse_rewritten(environment, media_type, identity, field="origin")
     if changed := recounted(environment, media_type, index, identity.uuid):
         raise Refused(
             f"origin: {changed.text}. Copy from another one, or run a data refresh, which replaces it. "
@@ -247,6 +248,8 @@ def _require_copied(refresh: Refresh, api: Connection) -> None:
 @task(execution_timeout=timedelta(hours=12))
 def finish_index(copied: int) -> str:
     """Create the replicas, apply the decisions of moderators, and report. No alias points at the index."""
+    from catalog.data_refresh.search.index_writes import contents_of
+
     refresh = current_refresh("working", "promoted")
     plan, own = refresh.plan, indexes_of(refresh)
     assert plan.copy
@@ -255,9 +258,8 @@ def finish_index(copied: int) -> str:
         with database_connection(plan.api, autocommit=True) as api:
             _require_copied(refresh, api)
             own.follow_moderation(api, plan.index)
-        own.engine.refresh(plan.index)
-        documents = own.engine.count(plan.index)
-        note_index(refresh, plan.index, refresh.made(plan.index).uuid, documents)
+        documents, writes = contents_of(own.engine, plan.index)
+        note_index(refresh, plan.index, refresh.made(plan.index).uuid, documents, writes=writes)
         reach(refresh, "promoted")
     else:
         _require_finished(refresh)

@@ -8,10 +8,12 @@ from catalog.core.media import MediaType
 from catalog.dags.common.connections import catalog_connection, database_connection, is_configured
 from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
 from catalog.dags.groups.indexing import indexes
-from catalog.dags.groups.refreshes import last_count
+from catalog.dags.groups.refreshes import last_count, last_writes
 from catalog.data_refresh.refresh_history import made_before
+from catalog.data_refresh.search.tag_policy import policy_from
 
 if TYPE_CHECKING:
+    from catalog.data_refresh.search.identity import IndexIdentity
     from catalog.data_refresh.search.recount import Recount
 
 
@@ -24,6 +26,34 @@ def recounted(where: Environment, media_type: MediaType, index: str, uuid: str) 
     with database_connection(where.api, autocommit=True) as api:
         now = recount(indexes(where.search), api, media_type, index, before.documents, before.since)
     return None if now.explained else now
+
+
+def refuse_rewritten(
+    where: Environment, media_type: MediaType, identity: "IndexIdentity", *, field: str
+) -> None:
+    """Refuse an index with documents that another program has written since it was counted.
+
+    What others have deleted, `recounted` finds. Nothing is known of the writes to an index that an earlier
+    release has counted.
+
+    Args:
+        where: The environment of the index.
+        media_type: Media type of its documents.
+        identity: The index.
+        field: Field of the conf that names it.
+
+    Raises:
+        Refused: It has documents that their rows do not explain.
+    """
+    from catalog.data_refresh.search.index_writes import changed_by_others
+
+    if not (before := last_writes(identity.uuid)):
+        return
+    policy = policy_from(identity.meta.get("tag_policy") or {})
+    with database_connection(where.api, autocommit=True) as api:
+        found = changed_by_others(indexes(where.search), api, media_type, identity.name, policy, before)
+    if found:
+        raise Refused(f"{field}: {found}. Choose or make another one.")
 
 
 def refreshed_since(where: Environment, media_type: MediaType, uuid: str) -> datetime | None:

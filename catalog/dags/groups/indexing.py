@@ -300,13 +300,25 @@ def open_for_search(refresh: Refresh) -> None:
 
 
 def require_complete(refresh: Refresh) -> None:
-    """Check that the indexes of a refresh are complete. Raises Refused or Fatal."""
+    """Check that the indexes of a refresh are complete, and that searches find their documents.
+
+    Raises:
+        Refused, Fatal: They are not.
+    """
     with database_connection(refresh.plan.api, autocommit=True) as api:
         indexes_of(refresh).require_complete(api)
+    _require_findable(refresh)
+
+
+def _require_findable(refresh: Refresh) -> None:
+    accepted = bool(get_current_context()["params"].get("accept_shrinkage"))
+    indexes_of(refresh).require_findable(accepted=accepted)
 
 
 def make_live(refresh: Refresh) -> None:
     """Move the aliases to the indexes of a refresh, once. Raises Refused if they have been moved since."""
+    from catalog.data_refresh.search.index_writes import contents_of
+
     own = indexes_of(refresh)
     if refresh.stage == "promoted":
         own.require_live()
@@ -315,12 +327,15 @@ def make_live(refresh: Refresh) -> None:
             with database_connection(refresh.plan.api, autocommit=True) as api:
                 if refresh.stage == "working":  # otherwise its tables are live, and indexes must follow
                     refuse_lost_decisions(refresh, api)
+                    if refresh.plan.mode != "alias":  # its tasks have asked for warnings, too
+                        _require_findable(refresh)
                 own.point_aliases(api)
             if refresh.plan.since == EVER:
                 # Old decisions, too, have been applied just now. Without a new count, the documents that they
                 # have deleted would be taken for lost.
                 for name in refresh.plan.aliases.values():
-                    note_index(refresh, name, refresh.made(name).uuid, own.engine.count(name))
+                    documents, writes = contents_of(own.engine, name)
+                    note_index(refresh, name, refresh.made(name).uuid, documents, writes=writes)
             complete()
     if refresh.plan.mode != "incremental":
         made = refresh.indexes

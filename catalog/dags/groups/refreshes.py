@@ -92,6 +92,12 @@ def last_count(uuid: str) -> Counted | None:
         return refresh_history.last_count(catalog, uuid)
 
 
+def last_writes(uuid: str) -> dict[str, int]:
+    """Return the last write to each shard of an index when it was counted; empty if not recorded."""
+    with catalog_connection(autocommit=True) as catalog:
+        return refresh_history.last_writes(catalog, uuid)
+
+
 def note_index(
     refresh: Refresh,
     index: str,

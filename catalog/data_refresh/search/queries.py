@@ -10,6 +10,8 @@ from catalog.core.errors import Fatal
 from catalog.data_refresh.search.client import ask, complete_answer
 from catalog.data_refresh.search.indexes import Indexes
 
+WITHOUT_MATURE = {"must_not": [{"term": {"mature": True}}]}  # clause of a `bool` query
+
 
 class Hit(msgspec.Struct, frozen=True):
     """A matching document.
@@ -63,9 +65,7 @@ def matching(words: str) -> dict[str, Any]:
             "default_operator": "and",
         }
     }
-    return {
-        "bool": {"must": [in_text if words else {"match_all": {}}], "must_not": [{"term": {"mature": True}}]}
-    }
+    return {"bool": {"must": [in_text if words else {"match_all": {}}], **WITHOUT_MATURE}}
 
 
 def words_query(words: str) -> dict[str, Any]:

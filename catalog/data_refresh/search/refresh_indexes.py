@@ -16,6 +16,7 @@ from catalog.core.session import Connection
 from catalog.core.wording import join_first
 from catalog.data_refresh.refresh import Refresh
 from catalog.data_refresh.search.customizing import customized
+from catalog.data_refresh.search.findable import refuse_unfindable
 from catalog.data_refresh.search.hidden import revealed
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.index_writes import Contents, contents_of
@@ -150,6 +151,20 @@ class RefreshIndexes:
             now = recount(self.engine, api, plan.media_type, name, refresh.counted(name), plan.since)
             if not now.explained:
                 raise Refused(f"{now.text}; clear create_index and all tasks after it, or trigger a new run.")
+
+    def require_findable(self, *, accepted: bool) -> None:
+        """Check that the API's search finds documents of indexes that are not live yet.
+
+        Args:
+            accepted: Accept that far fewer are found.
+
+        Raises:
+            Refused: The engine refuses the search, or finds far fewer than it should.
+        """
+        for alias, name in self._plan.aliases.items():
+            if self.engine.resolve_alias(alias) != name:
+                for finding in refuse_unfindable(self.engine, alias, name, accepted=accepted):
+                    log.warning("%s; accepted by the conf.", finding)
 
     def count_updated(self, api: Connection, updated: "Updated") -> dict[str, Contents]:
         """Count the documents of the live indexes after an incremental refresh, and return them by index.

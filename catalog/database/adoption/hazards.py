@@ -19,6 +19,7 @@ class Hazards(msgspec.Struct, frozen=True):
 
     Attributes:
         event_triggers: Event triggers that fire on statements of adoption, except those of extensions.
+        unpublished_keys: Published tables whose rows have no key for it, so that they cannot be changed.
         fired: (table, DELETE, UPDATE or INSERT) → triggers and rules that fire beside the change.
         replacing: Table, INSERT, UPDATE or DELETE, and an enabled rule that does something else instead.
         suppressing: A sentence for each trigger that may suppress changes of rows, or change values back.
@@ -29,6 +30,7 @@ class Hazards(msgspec.Struct, frozen=True):
     """
 
     event_triggers: tuple[str, ...]
+    unpublished_keys: tuple[str, ...]
     fired: dict[tuple[str, str], list[str]]
     replacing: tuple[tuple[str, str, str], ...]
     suppressing: tuple[str, ...]
@@ -82,6 +84,9 @@ def read_hazards(
     unusable = connection.execute(sql_file("adoption/unusable_duplicates_tables"), names).fetchall()
     return Hazards(
         event_triggers=tuple(n for (n,) in connection.execute(sql_file("adoption/event_triggers"))),
+        unpublished_keys=tuple(
+            n for (n,) in connection.execute(sql_file("adoption/unpublished_keys"), names)
+        ),
         fired=dict(fired),
         replacing=tuple(replacing),
         suppressing=tuple(text for (text,) in connection.execute(sql_file("adoption/suppressing"), names)),

@@ -75,7 +75,7 @@ def unreadable(inventory: Inventory) -> list[str]:
 
 
 def _losing(inventory: Inventory) -> list[str]:
-    """Refuse tables that lose rows after a crash, and rules because of which a change does not happen."""
+    """Refuse tables that lose rows after a crash, and those in which a change does not happen."""
     found = [
         f"{name} is an unlogged table, which PostgreSQL empties after a crash and standbys lack: "
         f"alter table {name} set logged, which rewrites it."
@@ -86,6 +86,11 @@ def _losing(inventory: Inventory) -> list[str]:
         f"rule {rule} of {table} does something else instead of {event}, so that rows would not be changed: "
         f"drop rule {rule} on {table}, or alter table {table} disable rule {rule}."
         for table, event, rule in inventory.hazards.replacing
+    ]
+    found += [
+        f"{table} is published, but without a key of its rows, so that PostgreSQL refuses to change them: "
+        f"alter table {table} replica identity default, or full if it has no primary key."
+        for table in inventory.hazards.unpublished_keys
     ]
     return found
 

@@ -38,10 +38,11 @@ def emptied(api, api_dsn, dsn, monkeypatch):
 @pytest.fixture
 def conf(monkeypatch):
     """The conf of the run."""
-    from catalog.dags.groups import refreshes
+    from catalog.dags.groups import indexing, refreshes
 
     given = {"index_only": False, "accept_shrinkage": False}
-    monkeypatch.setattr(refreshes, "get_current_context", lambda: {"params": given})
+    for module in (indexing, refreshes):
+        monkeypatch.setattr(module, "get_current_context", lambda: {"params": given})
     return given
 
 
@@ -81,7 +82,9 @@ def aliases(api_dsn, monkeypatch):
     from catalog.dags.groups import indexing
 
     moved: list[str] = []
-    own = SimpleNamespace(point_aliases=lambda api: moved.append("image"))
+    own = SimpleNamespace(
+        point_aliases=lambda api: moved.append("image"), require_findable=lambda *, accepted: None
+    )
     monkeypatch.setattr(indexing, "indexes_of", lambda refresh: own)
     monkeypatch.setattr(indexing, "holding_turn", nullcontext)
     monkeypatch.setattr(indexing, "complete", lambda: None)

@@ -1,6 +1,8 @@
-"""What the report of the dataset says of a version that is not the newest any more."""
+"""What the report of the dataset says of an old version, and a conf that contradicts itself."""
 
 import pytest
+
+from catalog.core.errors import Refused
 
 pytestmark = pytest.mark.airflow
 SUMMARY = {
@@ -20,3 +22,11 @@ def test_an_old_version_is_not_announced_again(newest, said, monkeypatch):
     module.report.function({**SUMMARY, "newest": newest}, [])
     assert said in sent[0][1]
     assert (sent[0][0] == "Dataset published") == (newest == 1)
+
+
+def test_what_to_accept_losses_of_is_not_ignored():
+    from catalog.dags import publish_dataset as module
+
+    with pytest.raises(Refused, match="accept_only: "):
+        module._guarded({"accept_shrinkage": False, "accept_only": "image"})
+    assert module._guarded({"accept_shrinkage": True, "accept_only": "image"}) == ["audio"]

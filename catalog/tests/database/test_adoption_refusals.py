@@ -98,6 +98,10 @@ TOGETHER = [
         "event trigger their_event fires on",
     ),
     (
+        "create publication theirs for table image; alter table image replica identity nothing",
+        "image is published, but without a key of its rows",
+    ),
+    (
         (
             "alter table image_popularity_metrics add column theirs int; "
             "update image_popularity_metrics set theirs = 1; "
@@ -159,6 +163,18 @@ def test_what_would_stop_an_adoption_half_way_is_refused(old, cases):
         with pytest.raises(Refused, match="nothing was changed"):
             adopt(dsn)
         assert shape_of_theirs(connection) == before
+
+
+def test_a_database_in_another_encoding(server):
+    """No query of the inspection has signs that the encoding lacks."""
+    name = f"latin_{uuid4().hex[:12]}"
+    with connected(server.dsn("postgres")) as connection:
+        connection.execute(
+            f"create database {name} encoding 'LATIN1' lc_collate 'C' lc_ctype 'C' template template0"
+        )
+    with connected(server.dsn(name)) as connection:
+        connection.execute("create table image (identifier uuid)")
+        assert any(text.startswith("the encoding is LATIN1") for text in inspect(connection).obstacles)
 
 
 def test_a_url_at_the_limit_of_an_index(old):
@@ -306,8 +322,12 @@ def test_triggers_that_may_suppress_changes_are_named(old):
     [
         ("return old;", "update", "has RETURN OLD"),
         ("return old;", "delete", None),  # as each such trigger does
-        ("new.title := old.title; return new;", "update", "has NEW.… := OLD.…"),
-        ("if new.url = 'x' then new.url = OLD.url; end if; return new;", "update", "has NEW.… := OLD.…"),
+        ("new.title := old.title; return new;", "update", "has NEW.<column> := OLD.<column>"),
+        (
+            "if new.url = 'x' then new.url = OLD.url; end if; return new;",
+            "update",
+            "has NEW.<column> := OLD.<column>",
+        ),
         ("new.updated_on := now(); return new;", "update", None),
         ("if new.title = old.title then new.updated_on = now(); end if; return new;", "update", None),
     ],

@@ -363,6 +363,9 @@ def test_the_command_restores_what_it_counts_and_refuses_what_is_not_the_catalog
     assert count(catalog, "image") == 0
     assert "5 records of image restored" in command(five).output
     assert count(catalog, "image") == 5
+    nobody = command("WHERE provider = 'flikcr'")
+    assert nobody.exit_code == 1
+    assert "no record of deleted_image matches, so nothing was restored" in str(nobody.exception)
     assert "--where: pg_catalog.pg_shadow cannot be read" in str(
         command("WHERE title IN (SELECT usename::text FROM pg_shadow)").exception
     )

@@ -1,6 +1,7 @@
 """The state of a search engine's cluster: a real one, and one whose answers a proxy changes."""
 
 import json
+import re
 from functools import partial
 
 import orjson
@@ -15,6 +16,7 @@ from catalog.notifications.alerts import engine_state
 from catalog.tests.data_refresh.engine_proxy import Answer
 from catalog.tests.data_refresh.indexes import make
 from catalog.tests.data_refresh.test_filtered import titled
+from catalog.tests.data_refresh.test_findable import MUTE, described
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 look = partial(cluster.look, patience=0.0, wait=1.0)
@@ -139,6 +141,21 @@ def test_an_alias_whose_documents_are_gone(roomy):
     roomy.client.delete_by_query(index="image-filtered", query={"match_all": {}}, refresh=True)
     assert (found(*counted).state, keys(found(*counted))) == ("critical", ["documents image-filtered"])
     assert "0 documents are searched, 5 when image-a-filtered was counted" in found(*counted).problems[0].text
+
+
+@pytest.mark.parametrize(
+    ("mapping", "said"),
+    [
+        ({"title": MUTE}, "the API's search fails: .* 400"),
+        ({"tags": None}, "image-a finds 0 of 20 documents by words of their tags"),
+    ],
+)
+def test_an_alias_in_which_no_search_works(roomy, mapping, said):
+    described(roomy, "image-a", {"properties": mapping})
+    roomy.swap_aliases({"image": "image-a"})
+    found = look(roomy.client, 1, readers=cluster.Readers(list))
+    assert (found.state, keys(found)) == ("critical", ["search image"])
+    assert re.search(f"the alias image: {said}", found.problems[0].text)
 
 
 @pytest.mark.parametrize("error", [psycopg.OperationalError("no server"), RuntimeError("no connection")])

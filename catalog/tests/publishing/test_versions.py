@@ -14,6 +14,7 @@ import pytest
 from psycopg import sql
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
+from catalog.core.files import write_atomically
 from catalog.core.licenses import PATH_BY_PAIR
 from catalog.publishing import (
     changes,
@@ -28,7 +29,7 @@ from catalog.publishing import (
 )
 from catalog.publishing.files import Written
 from catalog.publishing.paths import POINTER
-from catalog.tests.database.media import fill, killed_until_done
+from catalog.tests.database.media import IMAGES, fill, killed_until_done
 from catalog.tests.publishing.publisher import Publisher, table
 from catalog.tests.values import present
 
@@ -394,6 +395,23 @@ def test_another_catalog_does_not_publish_to_the_same_folder(catalog, publisher,
         assert publisher.files().items() >= theirs.items()
     else:  # it is the successor, so they are its own
         assert publisher.delete_old(keep=1) == [1, 2, 3, 4]
+
+
+def test_without_the_pointer_the_folder_is_still_that_of_another_catalog(catalog, publisher):
+    fill(catalog, 100)
+    assert [publisher.run(f"run {n}") for n in range(2)] == [1, 2]
+    publisher.begin("begun")
+    publisher.write("begun")
+    Path(publisher.root.path, POINTER).unlink()
+    publisher.compare("begun")
+    before = publisher.files()
+    catalog.execute("delete from dataset_version where number < 3")
+    for step in (lambda: publisher.begin("new"), lambda: publisher.publish("begun")):
+        with pytest.raises(Fatal, match=r'is gone, and the newest .* version 2, .*{"successor": true}'):
+            step()
+    assert publisher.files() == before
+    publisher.publish("begun", successor=True)
+    assert publisher.run("own") == 4
 
 
 def test_the_id_of_a_run_that_was_used_before(catalog, publisher):
@@ -764,9 +782,11 @@ def test_a_lost_file_of_the_version_before(catalog, publisher, damage):
     damage(Path(publisher.root.path, "v1", lost))
     publisher.compare("two")
     summary = publisher.publish("two")
-    assert (summary["changes"], summary["lost"]) == ({}, lost)
-    assert publisher.manifest()["changes"]["lost"] == lost
-    assert "There is no change set" in (publisher.root / "v2" / "README.md").read_text()
+    [changed] = [m for m in ("image", "audio") if not lost.startswith(m)]  # the other one is known
+    assert summary["changes"] == {kind: {changed: 0} for kind in ("added", "changed", "removed")}
+    assert (summary["lost"], publisher.manifest()["changes"]["lost"]) == (lost, lost)
+    assert list(publisher.manifest()["changes"]["files"]) == [changed]
+    assert "There is none of the other media type" in (publisher.root / "v2" / "README.md").read_text()
     checked(publisher, catalog)
     publisher.run("three")
     assert not publisher.manifest()["changes"]["lost"]
@@ -797,11 +817,75 @@ def test_lost_files_of_the_new_version_are_written_again_as_the_message_says(cat
     checked(publisher, catalog)
 
 
-def test_lost_files_of_the_first_version_are_written_again(catalog, publisher):
+@pytest.mark.parametrize(
+    ("media_type", "found"),
+    [
+        ("image", ["audio: 2,000 of 2,000 published", "image: it is not known how many of 2,000 published"]),
+        ("audio", ["audio: it is not known how many of 2,000 published"]),
+    ],
+)
+def test_what_a_lost_file_hides_is_refused(catalog, publisher, media_type, found):
+    """A lost file of the version before hides that all records of its media type are other ones."""
+    fill(catalog, 2000, providers=("flickr",))
+    catalog.execute(IMAGES.replace("into image", "into audio").format(rows=2000, providers="'jamendo'"))
+    publisher.run("one")
+    lost = next(f["path"] for f in publisher.manifest()["files"] if f["media_type"] == media_type)
+    Path(publisher.root.path, "v1", lost).unlink()
+    catalog.execute("update audio set identifier = gen_random_uuid()")
+    publisher.begin("two")
+    publisher.write("two")
+    publisher.compare("two")
+    with pytest.raises(Fatal, match="; ".join(f"{text} records are gone.*" for text in found)) as error:
+        publisher.publish("two")
+    assert str(error.value).count("published records") == len(found)
+    publisher.publish("two", accept_shrinkage=True)
+    checked(publisher, catalog)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "croissant.json", "README.md", "latest.json"])
+@pytest.mark.parametrize("first", [True, False], ids=["first", "second"])
+def test_what_the_storage_does_not_keep_is_not_published(catalog, publisher, monkeypatch, name, first):
+    fill(catalog, 10)
+    if not first:
+        publisher.run("one")
+    publisher.begin("two")
+    publisher.write("two")
+    publisher.compare("two")
+    before, real = publisher.pointer(), write_atomically
+    kept = iter(range(1))
+
+    def half(path, data, mode=0o666):
+        cut = path.name == name and next(kept, None) is not None
+        real(path, data[: len(data) // 2] if cut else data, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write_atomically", half)
+        with pytest.raises(Retry, match=f"the storage has confirmed .*{name}"):
+            publisher.publish("two")
+    assert publisher.pointer() == before
+    publisher.publish("two")
+    assert publisher.pointer() == (1 if first else 2)
+    checked(publisher, catalog)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "croissant.json", "README.md"])
+def test_what_describes_the_newest_version_is_written_again(catalog, publisher, name):
+    fill(catalog, 100)
+    publisher.run("one")
+    fill(catalog, 3, providers=("new",))
+    publisher.run("two")
+    before = publisher.files()
+    Path(publisher.root.path, "v2", name).write_bytes(before[f"v2/{name}"][:50])
+    publisher.publish("two")
+    assert publisher.files() == before
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_lost_files_of_the_first_version_are_written_again(catalog, publisher, damage):
     fill(catalog, 100)
     publisher.begin()
     publisher.write()
-    Path(publisher.root.path, "v1", next(files[0] for files in whole(catalog).values() if files)).unlink()
+    damage(Path(publisher.root.path, "v1", next(files[0] for files in whole(catalog).values() if files)))
     with pytest.raises(Retry, match="clear write_parts with its downstream tasks"):
         publisher.compare()
     publisher.write()
@@ -966,6 +1050,9 @@ def test_a_cleared_run_does_not_report_files_that_are_lost(catalog, publisher, p
     lost.unlink()
     assert publisher.publish("one")["version"] == 1
     if lost.name == "manifest.json":
+        catalog.execute(
+            "update dataset_version set settings = settings || '{\"more\": 1}'"
+        )  # a later release
         with pytest.raises(Fatal, match="names version 2, whose manifest is missing or is another one"):
             publisher.publish("two")
         return

@@ -11,7 +11,7 @@ select format(
     select case when p.prosrc ~* '\mreturn\s+null\M' then 'RETURN NULL'
                 when t.tgtype & 16 = 0 then null -- no update
                 when p.prosrc ~* '\mreturn\s+old\M' then 'RETURN OLD'
-                when p.prosrc ~* '(\m(begin|then|else)\M|;)\s*new\.\w+\s*:?=\s*old\.' then 'NEW.… := OLD.…' end as text
+                when p.prosrc ~* '(\m(begin|then|else)\M|;)\s*new\.\w+\s*:?=\s*old\.' then 'NEW.<column> := OLD.<column>' end as text
  ) found
  where c.relnamespace = 'public'::regnamespace
    and c.relname = any(%(tables)s)

@@ -1,0 +1,89 @@
+"""An index that another program has rewritten is neither copied nor pointed at, on a real search engine."""
+
+import msgspec
+import pytest
+
+from catalog.core.errors import Refused
+from catalog.core.settings import API_DB
+from catalog.dags.common.environments import PRODUCTION
+from catalog.data_refresh.refresh import Copy, CreatedIndex, begin, note_index, read
+from catalog.data_refresh.refresh_history import last_writes
+from catalog.data_refresh.search.index_writes import contents_of
+from catalog.data_refresh.search.moderation import follow
+from catalog.data_refresh.search.refresh_indexes import RefreshIndexes
+from catalog.moderation.decisions import EVER
+from catalog.tests.data_refresh.test_changed_documents import INDEX
+from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair  # noqa: F401 - fixtures
+from catalog.tests.data_refresh.test_index_writes import (
+    change_titles,
+    decide,
+    exchange,
+    left,  # noqa: F401 - a fixture
+)
+from catalog.tests.data_refresh.test_refresh import plan, turn
+
+pytestmark = [pytest.mark.airflow, pytest.mark.database, pytest.mark.enable_socket]
+
+
+@pytest.fixture
+def refuse(left, pair, monkeypatch):  # noqa: F811 - the fixtures
+    """Asks whether the index of a finished refresh is refused."""
+    from catalog.dags.groups import index_checks
+
+    monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM", pair[0])
+    monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_OPENLEDGER_API", pair[1])
+    monkeypatch.setattr(index_checks, "indexes", lambda conn_id: left.search)
+    left.catalog.execute("update refresh set stage = 'promoted'")
+    return lambda: index_checks.refuse_rewritten(
+        PRODUCTION, "image", left.search.require(INDEX), field="index"
+    )
+
+
+@pytest.mark.parametrize("change", [exchange, change_titles])
+def test_an_index_that_another_program_has_rewritten(left, refuse, change):  # noqa: F811 - the fixture
+    refuse()
+    before = left.search.count(INDEX)
+    change(left, INDEX)
+    assert left.search.count(INDEX) == before
+    with pytest.raises(Refused, match=r"index: another program has written documents .*make another one"):
+        refuse()
+
+
+def test_decisions_of_moderators_rewrite_nothing(left, refuse):  # noqa: F811 - the fixture
+    key, other = left.keys(INDEX, 2)
+    decide(left, "mature", key)
+    decide(left, "deleted", other)
+    follow(left.api, left.search, INDEX, "image", EVER)
+    refuse()
+
+
+def test_a_copy_that_was_rewritten_after_it_was_finished(left, refuse, monkeypatch):  # noqa: F811 - the fixture
+    from catalog.dags.groups import copies
+
+    uuid, key = left.search.require(INDEX).uuid, left.keys(INDEX, 1)[0]
+    planned = msgspec.structs.replace(
+        plan(INDEX), mode="copy", since=EVER, copy=Copy("image-origin", "u", {}), aliases={}, api=API_DB
+    )
+    mine = turn(left.catalog, "copy")
+    documents, writes = contents_of(left.search, INDEX)
+    made = CreatedIndex(uuid, documents, None, writes)
+    note_index(left.catalog, begin(left.catalog, mine, planned), INDEX, made)
+    monkeypatch.setattr(copies, "current_refresh", lambda *stages: read(left.catalog, mine))
+    monkeypatch.setattr(copies, "indexes_of", lambda refresh: RefreshIndexes(refresh, left.search))
+    monkeypatch.setattr(copies, "indexes", lambda conn_id: left.search)
+    monkeypatch.setattr(copies, "open_for_search", lambda refresh: None)
+    monkeypatch.setattr(copies, "notify", lambda *texts, **more: "")
+    decide(left, "mature", key)
+    copies.finish_index.function(documents)
+    assert left.search.client.get(index=INDEX, id=key)["_source"]["mature"]
+    assert last_writes(left.catalog, uuid) == contents_of(left.search, INDEX).writes != writes
+    refuse()
+    exchange(left, INDEX)
+    with pytest.raises(Refused, match="another program has written documents"):
+        refuse()
+
+
+def test_an_index_of_an_earlier_release_is_not_compared(left, refuse):  # noqa: F811 - the fixture
+    left.catalog.execute("update refresh set indexes = indexes #- %s", [["image-a", "writes"]])
+    change_titles(left, INDEX)
+    refuse()
