@@ -53,6 +53,7 @@ def refuse_unfindable(engine: Indexes, alias: str, index: str, *, accepted: bool
         Retry: The engine does not answer.
     """
     try:
+        engine.refresh(index)
         findings = unfindable(engine, alias, index)
     except Fatal as error:
         raise Refused(f"the API's search cannot be asked of {index}: {error}") from None
@@ -76,7 +77,6 @@ def unfindable(engine: Indexes, alias: str, index: str) -> list[str]:
         Fatal: The engine refuses the API's search of the index.
         Retry: The engine does not answer.
     """
-    engine.refresh(index)
     documents, live, findings = _sample(engine, index), engine.resolve_alias(alias), []
     for field, text in _TEXTS.items():
         words = {key: " ".join(_WORD.findall(text(document))[:_WORDS]) for key, document in documents.items()}
