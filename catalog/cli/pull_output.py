@@ -14,7 +14,7 @@ from rich.table import Table
 from catalog.cli.program import TRACEBACK, err
 from catalog.core.jsontypes import JsonObject
 from catalog.ingestion import page_writer
-from catalog.ingestion.parts import Counts, Manifest, Parts
+from catalog.ingestion.parts import Counts, Manifest, Parts, read_rejects
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.reasons import added_up
 
@@ -74,8 +74,7 @@ def show_rejects(parts: Parts) -> None:
     """Print the first reject of each reason, with its item."""
     shown: set[str] = set()
     for path in parts.reject_files():
-        for line in path.read_bytes().splitlines():
-            reject = orjson.loads(line)
+        for reject in read_rejects(path):
             if (reason := reject["reason"]) in shown or len(shown) == SHOWN_REJECTS:
                 continue
             shown.add(reason)

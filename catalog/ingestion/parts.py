@@ -111,7 +111,7 @@ class Manifest(msgspec.Struct):
             now: The time by the clock that is believed.
         """
         times = in_order([(page, read) for page, read in self.times if read <= now + AHEAD])
-        began = min(self.started, *(read for _, read in times)) if times else self.started
+        began = min([self.started, *(read for _, read in times)])
         started = began if self.started <= now + AHEAD else LONG_AGO
         return msgspec.structs.replace(self, started=started, times=times)
 
@@ -201,8 +201,7 @@ class Parts:
     def rejects(self, manifest: Manifest, pages: range) -> Iterator[JsonObject]:
         """Yield the rejects of some pages, as `write_rejects` has written them."""
         for file in self._valid(manifest, _REJECTS, pages):
-            with file.path.open("rb") as lines:
-                yield from map(orjson.loads, lines)
+            yield from read_rejects(file.path)
 
     def write_taken_back(self, number: int, rejects: list[tuple[str, MediaType, str]]) -> None:
         """Write the rejects that do not count any more since a page: item, media type and reason."""
@@ -293,6 +292,18 @@ class Parts:
 
     def _files(self) -> list[UPath]:
         return list(self.folder.iterdir()) if self.folder.exists() else []
+
+
+def read_rejects(path: UPath) -> Iterator[JsonObject]:
+    """Yield the rejects in a file, without lines that are no JSON because a number in them was masked."""
+    with path.open("rb") as lines:
+        for line in lines:
+            try:
+                reject = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                continue
+            if isinstance(reject, dict):
+                yield reject
 
 
 def json_line(value: JsonObject) -> bytes:

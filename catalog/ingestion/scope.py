@@ -11,7 +11,7 @@ from catalog.ingestion.provider import Provider
 from catalog.ingestion.state import Round, State
 from catalog.ingestion.windows import Window
 
-CLOCKS = timedelta(minutes=1)  # by which the clocks of a scheduler and a worker may differ
+CLOCKS = timedelta(minutes=1)  # by which the clock of the database may be behind the scheduler's
 
 
 class Scope:

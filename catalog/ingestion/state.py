@@ -237,7 +237,7 @@ class State(msgspec.Struct, kw_only=True):
 
     def began(self) -> datetime:
         """Return when the pull began: not after a page was read, so a clock that was ahead does not count."""
-        return min(self.started, *(read for _, read in self.times))
+        return min([self.started, *(read for _, read in self.times)])
 
     def written(self) -> int:
         """Return the number of rows of all media types."""

@@ -123,17 +123,24 @@ class Load:
         return dated
 
     def _which_read_all(self, later: list[LaterLoad]) -> set[LaterLoad]:
-        """Return the later loads whose pulls count as having read about all records of this one."""
-        candidates = [load for load in later if load.unwritten is not None]
-        if not candidates:
-            return set()
-        moments = sql.Literal([*{load.since for load in candidates}])
-        written = dict(self._statements.run("written_since", moments=moments).fetchall())
-        return {
-            load
-            for load in candidates
-            if has_read_all(load, self._manifest, self._media_type, written.get(load.since, 0))
-        }
+        """Return the later loads whose pulls count as having read about all records of this one.
+
+        The stored rows are looked at only if they may decide.
+        """
+
+        def read_all(load: LaterLoad, written: int) -> bool:
+            return has_read_all(load, self._manifest, self._media_type, written)
+
+        found = {load for load in later if read_all(load, 0)}
+        rest = {load for load in later if load not in found and read_all(load, self._counts.written)}
+        moments = sorted({load.since for load in rest if load.since})
+        if moments:
+            counted = self._statements.run(
+                "written_since", moments=sql.Literal(moments), oldest=sql.Literal(moments[0])
+            )
+            written = dict(counted.fetchall())
+            found |= {load for load in rest if read_all(load, written.get(load.since, 0))}
+        return found
 
     # copy
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from catalog.ingestion.parts import Parts
+from catalog.ingestion.parts import Parts, read_rejects
 
 LONGEST = 2_000  # characters of a raw record that are shown
 LINES = 200  # of a file that are read
@@ -48,11 +48,9 @@ def examples(pulls: Iterable[Parts], number: int) -> list[Example]:
 
 def _lines(parts: Parts) -> Iterator[dict[str, Any]]:
     for path in islice(parts.reject_files(), FILES):
-        with path.open("rb") as file:
-            for line in islice(file, LINES):
-                value = orjson.loads(line)
-                if isinstance(value, dict) and "not_listed" not in value:
-                    yield value
+        for value in islice(read_rejects(path), LINES):
+            if "not_listed" not in value:
+                yield value
 
 
 def _shortened(value: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
--- The loads of pulls that began later than another one, also those of whose report a later load took the place.
+-- The loads of pulls that began later than another one, also those whose report a later load has replaced.
 with report as (
     -- A release that does not fill `earlier_load` notes the moments of earlier loads of a pull with its report.
     select dag_id, run_id, manifest_token, window_start, window_end, complete and moment = finished_on as complete, whole,

@@ -9,6 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from catalog.core.errors import Interrupted, NotWhole, Retry, SkippedErrors
+from catalog.core.secrets import Redactor, Secret
+from catalog.ingestion.parts import read_rejects
 from catalog.ingestion.reasons import SEEN
 from catalog.ingestion.state import MemoryCheckpoint, restored
 from catalog.provider_api import CC0, Skip, Tokens
@@ -181,6 +183,26 @@ def test_an_item_whose_details_come_later_is_no_reject_any_more(tmp_path):
         failing.pop(0)
     assert rejected == [1, 2, 0]
     assert (sorted(rows(pulled)), accounted(pulled.parts.load())) == (["a", "b", "c"], True)
+
+
+def test_a_reject_whose_number_is_a_secret_stops_no_later_attempt(tmp_path):
+    """Masked, its line is no JSON; it is not known any more. Nor is it shown, as the other one is."""
+    checkpoint, asker = MemoryCheckpoint(), client(None)
+    asker.redact = Redactor([Secret("12345678")])
+    items = [{"id": 12345678}, {"id": 5}]
+    for license_, total in ((None, 3), (None, 3), (CC0, 2)):
+        of = provider(
+            Announced((items, total)), record=lambda _, raw, given=license_: image(f"{raw['id']}", given)
+        )
+        pulled = pull(tmp_path, of, checkpoint, asker)
+        with contextlib.suppress(NotWhole):
+            pulled.run()
+    assert rows(pulled) == ["12345678", "5"]
+    assert pulled.parts.load().counts["image"].rejected == {"missing license": 1}
+    [path] = pulled.parts.reject_files()
+    with pytest.raises(orjson.JSONDecodeError):
+        [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    assert [reject["raw"] for reject in read_rejects(path)] == [{"id": 5}]
 
 
 def test_an_item_that_has_changed_and_had_no_record_counts_for_both(tmp_path):

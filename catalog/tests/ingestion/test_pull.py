@@ -22,7 +22,7 @@ from catalog.ingestion.parts import Parts, page_of
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.rate import Quota
 from catalog.ingestion.reasons import OVER_LIMIT, SEEN
-from catalog.ingestion.state import MemoryCheckpoint
+from catalog.ingestion.state import MemoryCheckpoint, State
 from catalog.ingestion.transport import BaseUrlTransport
 from catalog.ingestion.windows import Window, day_window
 from catalog.provider_api import CC0, Counted, Image, Links, Page, Paginator, Provider, Skip, Tokens
@@ -297,6 +297,13 @@ def test_a_pull_notes_when_its_pages_were_read(tmp_path, monkeypatch, step, page
     assert (manifest.first_page_since(manifest.started), manifest.first_page_since(between)) == (0, 2)
     assert manifest.first_page_since(datetime.now(UTC)) is None
     assert [page_of(part) for part in resumed.parts.tsv_files("image", manifest)] == [0, 1, 2, 3]
+
+
+def test_a_state_without_times_began_when_it_says():
+    state = State(token="t", started=datetime(2026, 3, 1, tzinfo=UTC), rounds=[])
+    assert state.began() == state.started
+    state.times = [(0, state.started - timedelta(days=1)), (1, state.started)]
+    assert state.began() == state.started - timedelta(days=1)
 
 
 @pytest.mark.parametrize("resumed", [False, True])

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import psycopg
 import pytest
+from psycopg import sql
 from upath import UPath
 
 from catalog.core.columns import COLUMNS
@@ -19,6 +20,7 @@ from catalog.ingestion.reasons import ALTERED, DELETED, SEEN, SUPERSEDED, SUPPRE
 from catalog.ingestion.records import AudioSet
 from catalog.loading.load import Load
 from catalog.loading.report import LoadKey, LoadReport
+from catalog.loading.statements import Statements, from_file
 from catalog.tests.conftest import database_of_its_own
 from catalog.tests.database.media import change_back, change_back_after, suppress
 from catalog.tests.database.test_schema import upgrade_to
@@ -900,6 +902,54 @@ def test_a_later_whole_pull_of_other_records_has_not_read_these(load, catalog, k
     late = load([image(n, title="late") for n in range(100)], started=now - timedelta(days=5))
     changed = sum(n % 2 == 0 for n in range(known))
     assert late.skipped.get(SUPERSEDED, 0) == (100 if stays else changed)
+
+
+@pytest.mark.parametrize(("ages", "stays"), [((3, 2, 1), True), ((3,), True), ((2,), False), ((2, 1), False)])
+def test_of_several_later_whole_pulls_each_is_compared(load, catalog, ages, stays):
+    """Those of three days ago have read these records and changed half; the later ones, others."""
+    now = datetime.now(UTC)
+    load([image(n, title="stored") for n in range(100)], started=now - timedelta(days=9))
+    catalog.execute("update image set last_synced_with_source = now() - interval '9 days'")
+    for age in ages:
+        first = 0 if age == 3 else 1000 * age
+        brought = [image(n, title="stored" if n % 2 else f"{age}") for n in range(first, first + 100)]
+        load(brought, started=now - timedelta(days=age), whole=True, run_id=f"{age}")
+        moment = now - timedelta(days=age)
+        catalog.execute("update ingestion_report set finished_on = %s where run_id = %s", [moment, f"{age}"])
+        catalog.execute(
+            "update image set last_synced_with_source = %s where last_synced_with_source > %s", [moment, now]
+        )
+    late = load([image(n, title="late") for n in range(100)], started=now - timedelta(days=5))
+    assert late.skipped.get(SUPERSEDED, 0) == (100 if stays else 0)
+
+
+def test_rows_are_not_compared_with_each_later_load(load, catalog):
+    """Each row is counted once, whatever the number of moments: no step of the statement handles more."""
+    rows, loads = 1_000, 25
+    load([image(n) for n in range(rows)])
+    catalog.execute(
+        "update image set last_synced_with_source = date_trunc('hour', now())"
+        " - substr(foreign_identifier, 3)::int * interval '1 hour'"
+    )
+    catalog.execute("create table loading as select *, null::text as rejected from image")
+    catalog.execute("analyze image; analyze loading")
+    [(newest,)] = catalog.execute("select max(last_synced_with_source) from image").fetchall()
+    moments = [newest - timedelta(hours=40 * n) for n in reversed(range(loads))]
+    statements = Statements(catalog, {"loading": sql.Identifier("loading"), "table": sql.Identifier("image")})
+    statements.set(moments=sql.Literal(moments), oldest=sql.Literal(moments[0]))
+    found = dict(statements.run("written_since").fetchall())
+    assert found == {moment: 1 + 40 * n for n, moment in enumerate(reversed(moments))}
+
+    explain = statements.compose(from_file("written_since"))
+    [([plan],)] = catalog.execute(sql.SQL("explain (analyze, format json) ") + explain).fetchall()
+    assert max(node["Actual Rows"] * node["Actual Loops"] for node in nodes(plan["Plan"])) <= rows
+
+
+def nodes(plan):
+    """Yield the nodes of a plan."""
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from nodes(inner)
 
 
 def test_loads_that_were_late_together_end_with_the_newest_version(load, catalog):

@@ -7,6 +7,7 @@ import orjson
 import pytest
 from upath import UPath
 
+from catalog.cli.pull_output import show_rejects
 from catalog.ingestion.parts import Parts
 from catalog.monitoring import rejects
 
@@ -37,6 +38,14 @@ def test_long_records_are_shortened_and_summaries_left_out(parts):
     [found] = rejects.examples([parts], 5)
     assert found.media_type == ""
     assert len(found.raw) <= rejects.LONGEST + 2
+
+
+def test_a_line_in_which_a_number_was_masked_is_left_out(parts, capsys):
+    items = [{"media_type": "image", "reason": "no url", "raw": {"n": n}} for n in (12345678, 5)]
+    parts.write_rejects(0, items, redact=lambda text: text.replace("12345678", "***"))
+    assert [orjson.loads(one.raw) for one in rejects.examples([parts], 5)] == [{"raw": {"n": 5}}]
+    show_rejects(parts)
+    assert 'the first item: {"n":5}' in capsys.readouterr().err
 
 
 def test_without_files_there_are_no_examples(parts):

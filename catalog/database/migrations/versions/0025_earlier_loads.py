@@ -36,7 +36,3 @@ def upgrade() -> None:
         "comment on table earlier_load is"
         " 'reports that a later load of the same run has replaced, as far as they tell which rows are newer'"
     )
-    op.execute(
-        "comment on column ingestion_report.loaded_before is"
-        " 'moments of earlier loads of the same pull, by releases that do not fill earlier_load'"
-    )
