@@ -204,9 +204,9 @@ def messages(values):
                 id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)
             }  # has examples with secrets
             parts = {id(part) for node in formatted for part in node.values} | documentation
-            for node in formatted:
+            for joined in formatted:
                 yield "".join(
-                    str(part.value) if isinstance(part, ast.Constant) else next(at) for part in node.values
+                    str(part.value) if isinstance(part, ast.Constant) else next(at) for part in joined.values
                 )
             for node in ast.walk(tree):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
