@@ -261,7 +261,7 @@ GUARDS = (
         holds="A secret is redacted however its characters are escaped.",
         row=33,
         file="catalog/core/secrets.py",
-        find="        return redaction.mask(text, self._forms, cut=self._cut)\n",
+        find="        return redaction.mask(text, self._forms, cut=self._cut, whole=self._whole)\n",
         replace="        return text\n",
         tests=(f"{TEST_REDACTION}::test_each_character_in_a_way_of_its_own",),
     ),
