@@ -2,8 +2,8 @@
 
 Recognized are settings and queries (`name=value`), JSON and what Python prints of dictionaries (also escaped,
 as in JSON in JSON, HTML or a URL), pairs, headers and XML. What quotes or brackets hold ends with them; the
-end of a value that was cut off is the end of the text. Colons occur in prose, too: a name without quotes is
-one only if it looks like that of a header, or its value like a secret. The time is linear in the length of
+end of a value that was cut off is the end of the text. Prose has colons and spaces, too: what follows them
+without quotes is a value only if it is not ordinary; see `is_ordinary`. The time is linear in the length of
 the text.
 """
 
@@ -21,10 +21,14 @@ _BARE = re.compile(r"[^\s,;&<>\])}]++")
 _WORDS = re.compile(r"\S++")
 _CONTINUED = re.compile(r"""[^\s,;)\]}>&"]""")  # after a closing quote: it was none
 _PLACEHOLDER = re.compile(r"[.…*`,;)]*+")  # as in the example of a conf
+_DEEPEST = 20  # brackets in brackets
 _NO_VALUE = frozenset(("null", "none", "true", "false", "nil"))
 _WORD = r"(?<![\w.$-])(?P<name>[\w.$-]++)"
 
-_QUOTED_NAME = re.compile(rf"{_WORD}{_ESCAPES}(?:{_QUOTES})\]?{_SPACE}(?::|=>?|%3a){_SPACE}", re.IGNORECASE)
+# Not `::`, a cast of SQL; `=` only as in `headers["name"] = …`, because SQL compares quoted texts.
+_QUOTED_NAME = re.compile(
+    rf"{_WORD}{_ESCAPES}(?:{_QUOTES})(?:\]{_SPACE}=|{_SPACE}(?::(?!:)|=>|%3a)){_SPACE}", re.IGNORECASE
+)
 _PAIR = re.compile(
     rf"[(\[]{_SPACE}[bu]?{_ESCAPES}(?:{_QUOTES})(?P<name>[\w.$-]++){_ESCAPES}(?:{_QUOTES}){_SPACE},{_SPACE}(?=[bu]?{_ESCAPES}(?:{_QUOTES}))",
     re.IGNORECASE,
@@ -34,19 +38,33 @@ _SETTING = re.compile(rf"{_WORD}(?:=|%(?:25)*3d)", re.IGNORECASE)
 _SPACED = re.compile(rf"{_WORD}(?:[ \t]++=[ \t]*+|=[ \t]++)")
 _HEADER = re.compile(r"(?<![\w-])(?P<name>[a-z][\w-]*+)[ \t]*+:[ \t]*+", re.IGNORECASE)
 _ELEMENT = re.compile(r"<(?:\w++:)?(?P<name>[\w.-]++)(?:\s[^<>]*+)?(?<!/)>(?P<value>[^<>]++)")
-_SCHEME = re.compile(
-    r"\b(?:Bearer|Basic)\s++(?P<value>(?=\S*\d)[^\s,;\"'\\]{6,}|[^\s,;\"'\\]{20,})", re.IGNORECASE
-)
-_LOGIN = re.compile(
-    r"""(?:[A-Z][\w-]*[ \t]+|(?:bearer|basic|digest|token|apikey|oauth)[ \t]+)?
-        (?:\w+="[^"]*"|[^\s"']+)
-        (?:(?:,[ \t]*|[ \t]+(?=\w+=))\w+=(?:"[^"]*"|[^\s,"']+))*""",
-    re.VERBOSE,
-)
-_COOKIES = re.compile(r"""(?:"[^"]*"|[^\s;"'])+(?:;[ \t]*(?:"[^"]*"|[^\s;"'])+)*""")
-_LIKE_A_SECRET = re.compile(r"(?=\S{0,200}?\d)\S{6,}")
+_SCHEME = re.compile(r"\b(?:Bearer|Basic)\s++(?P<value>[^\s,;\"'\\]++)", re.IGNORECASE)
+# After `Authorization:`, the scheme, which stays, and a text or parameters.
+_LOGIN_SCHEME = re.compile(r"(?:AWS4-HMAC-SHA256|[A-Za-z-]++)[ \t]++")
+_PARAMETER = r"""\w++=(?:"[^"]*+"|[^\s,"']++)"""
+_PARAMETERS = re.compile(rf"{_PARAMETER}(?:,[ \t]*+{_PARAMETER})*+")
+_COOKIES = re.compile(r"""[^\s;"'=]++=[^\s;']*+(?:;[ \t]*+[^\s;"']++)*+""")
 _PASSWORD = re.compile(r"(?:password|passwd|pwd|secret)$", re.IGNORECASE)
-_SINGLE = re.compile(r"[A-Za-z][a-z]*|[A-Z]+")  # a name of one word
+_SHORTEST, _LONGEST = 6, 200  # characters: a shorter text is no secret, a longer one is not looked at
+_PIECE = re.compile(r"[A-Za-z0-9]++")
+# `title`, `Title`, `TITLE`, `s3`, `AccessDenied`, 2024, and the end of a time
+_PLAIN = re.compile(
+    r"[A-Z]?[a-z]{1,15}|[A-Z]{1,15}|(?:[A-Z][a-z]{2,15})+|[0-9]{1,7}"
+    r"|[A-Za-z0-9]{1,2}|[0-9]+T[0-9]+|[0-9]+Z"
+)
+
+
+def is_ordinary(text: str) -> bool:
+    """Return whether a text is short, or consists of words and small numbers only, as secrets hardly do.
+
+    >>> [text for text in ("missing", "size_1024", "s3://b/1.tsv", "AccessDenied") if not is_ordinary(text)]
+    []
+    >>> [text for text in ("abcdef123", "12345678", "dXNlcjpwYXNz") if is_ordinary(text)]
+    []
+    """
+    if len(text) > _LONGEST:
+        return False
+    return len(text) < _SHORTEST or all(_PLAIN.fullmatch(piece) for piece in _PIECE.findall(text))
 
 
 def named_values(text: str, is_wanted: Callable[[str], bool]) -> Iterator[Span]:
@@ -73,18 +91,25 @@ def named_values(text: str, is_wanted: Callable[[str], bool]) -> Iterator[Span]:
             if span and not _PLACEHOLDER.fullmatch(text, *span):
                 yield span
             at = max(span[1] if span else 0, match.end())
-    yield from (match.span("value") for match in _SCHEME.finditer(text))
+    yield from (match.span("value") for match in _SCHEME.finditer(text) if not is_ordinary(match["value"]))
 
 
 def _value(text: str, match: re.Match[str]) -> Span | None:
-    """Return the span of a value as JSON and Python write them; None if there is none to hide."""
-    start = match.end()
+    """Return the span of a value as JSON and Python write them; None if there is none to hide.
+
+    What is called just `key` is often that of a group or a mapping.
+    """
+    start, is_key = match.end(), match["name"].lower() == "key"
     if quote := _QUOTE.match(text, start):
-        return quote.end(), _closing(text, quote)
+        span = quote.end(), _closing(text, quote)
+        return None if is_key and is_ordinary(text[slice(*span)]) else span
     if text[start : start + 1] in _BRACKETS:
-        return start, _matching(text, start)
+        return None if is_key else (start, _matching(text, start) or len(text))
     bare = _BARE.match(text, start)
-    return bare.span() if bare and bare[0].lower() not in _NO_VALUE else None
+    if not bare or bare[0].lower() in _NO_VALUE or (is_key and is_ordinary(bare[0])):
+        return None
+    # A number is a value, a word is prose: "unknown name 'token': expected 'page'".
+    return bare.span() if not is_ordinary(bare[0]) or re.search(r"\d", bare[0]) else None
 
 
 def _pair(text: str, match: re.Match[str]) -> Span | None:
@@ -93,7 +118,7 @@ def _pair(text: str, match: re.Match[str]) -> Span | None:
     return found if found and _PAIR_END.match(text, found[1]) else None
 
 
-def _setting(text: str, match: re.Match[str]) -> Span:
+def _setting(text: str, match: re.Match[str]) -> Span | None:
     """Return the span of a value after `=`, which ends with its quotes, its brackets, or at a space.
 
     Only single quotes, as libpq and Python write them, surely quote it: others may be a part of it.
@@ -107,30 +132,49 @@ def _setting(text: str, match: re.Match[str]) -> Span:
             return quote.end(), closing
         return start, max(end, closing)
     if text[start : start + 1] in _BRACKETS:
-        return start, max(end, _matching(text, start))
-    return start, end
+        # A bracket that is not closed may be one of prose, unless a quoted text follows.
+        to_the_end = len(text) if _QUOTE.match(text, start + 1) else end
+        return start, max(end, _matching(text, start) or to_the_end)
+    if match["name"].lower().endswith("authorization"):
+        return _login(text, start) or (start, end)
+    return None if words and words[0].rstrip(",;)") in ("None", "null") else (start, end)
 
 
 def _spaced(text: str, match: re.Match[str]) -> Span | None:
-    return (
-        None
-        if _SINGLE.fullmatch(match["name"]) and not _PASSWORD.search(match["name"])
-        else _value(text, match)
-    )
+    """Return the span of a value after ` = `, with which SQL compares."""
+    quote, bare = _QUOTE.match(text, match.end()), _BARE.match(text, match.end())
+    found = (quote.end(), _closing(text, quote)) if quote else bare.span() if bare else None
+    if found and not _PASSWORD.search(match["name"]) and is_ordinary(text[slice(*found)]):
+        return None
+    return found
 
 
 def _header(text: str, match: re.Match[str]) -> Span | None:
+    """Return the span of a value after a colon: a login, cookies, or a word that is not ordinary."""
     name, start = match["name"].lower(), match.end()
+    if name.endswith("authorization"):
+        found = _login(text, start)
+    elif name.endswith("cookie") and (cookies := _COOKIES.match(text, start)):
+        found = cookies.span()
+    else:
+        found = _unusual(text, start)
     quote = text[match.start() - 1] if match.start() else ""
-    is_login, is_cookie = name.endswith("authorization"), name.endswith("cookie")
-    if not (is_login or is_cookie or "-" in name):
-        compound = not _SINGLE.fullmatch(match["name"]) or _PASSWORD.search(name)
-        found = _LIKE_A_SECRET.match(text, start) if compound else None
-        return found.span() if found else None
-    if quote in ('"', "'") and (end := text.find(quote, start)) > 0:
-        return start, end
-    found = (_LOGIN if is_login else _COOKIES if is_cookie else _WORDS).match(text, start)
-    return found.span() if found else None
+    if found and quote in ('"', "'") and (end := text.find(quote, found[0])) > 0:
+        return found[0], end
+    return found
+
+
+def _login(text: str, start: int) -> Span | None:
+    if scheme := _LOGIN_SCHEME.match(text, start):
+        start = scheme.end()
+    parameters = _PARAMETERS.match(text, start)
+    return parameters.span() if parameters else _unusual(text, start)
+
+
+def _unusual(text: str, start: int) -> Span | None:
+    """Return the span of a word unless it is ordinary."""
+    word = _WORDS.match(text, start)
+    return word.span() if word and not is_ordinary(word[0]) else None
 
 
 def _element(text: str, match: re.Match[str]) -> Span | None:
@@ -148,8 +192,11 @@ def _closing(text: str, quote: re.Match[str]) -> int:
     return found.start() if found else len(text)
 
 
-def _matching(text: str, start: int) -> int:
-    """Return the end of what begins with a bracket; brackets in quotes do not count."""
+def _matching(text: str, start: int) -> int | None:
+    """Return the end of what begins with a bracket; None if it is not closed, or has too many in it.
+
+    Brackets in quotes do not count.
+    """
     depth, at = 0, start
     while found := _STRUCTURE.search(text, at):
         at = found.end()
@@ -157,8 +204,10 @@ def _matching(text: str, start: int) -> int:
             at = min(_closing(text, found) + len(found["whole"]), len(text))
         elif found[0] in _BRACKETS:
             depth += 1
+            if depth > _DEEPEST:
+                return None
         else:
             depth -= 1
             if not depth:
                 return at
-    return len(text)
+    return None

@@ -43,17 +43,19 @@ def forms(secret: str) -> set[str]:
     return found - {""}
 
 
-def mask(text: str, wanted: Collection[str], *, cut: bool = True) -> str:
+def mask(text: str, wanted: Collection[str], *, cut: bool = True, whole: bool = False) -> str:
     """Replace each occurrence of the given forms by `MASK`.
 
     Args:
         text: The text.
         wanted: The forms of secrets.
         cut: Replace their beginnings, too.
+        whole: Replace them only where no letter or digit is beside them.
     """
     plain, starts = decoded(text)
     kept, at = [], 0
-    for start, end in sorted(span for form in wanted for span in _spans(plain, starts, len(text), form, cut)):
+    spans = (span for form in wanted for span in _spans(plain, starts, len(text), form, cut, whole))
+    for start, end in sorted(spans):
         if start >= at:
             kept += [text[at:start], MASK]
         at = max(at, end)
@@ -91,7 +93,9 @@ def _decode(match: re.Match[str]) -> str:
     return html.unescape(token) if kind == "entity" else match["character"]
 
 
-def _spans(plain: str, starts: Sequence[int], length: int, form: str, cut: bool) -> Iterator[tuple[int, int]]:
+def _spans(
+    plain: str, starts: Sequence[int], length: int, form: str, cut: bool, whole: bool
+) -> Iterator[tuple[int, int]]:
     """Yield the spans of a form, or of its beginning, in the original text; escapes are not split."""
     head = form[:_PREFIX] if cut and len(form) >= _MIN_LENGTH else form
     start = plain.find(head)
@@ -99,7 +103,9 @@ def _spans(plain: str, starts: Sequence[int], length: int, form: str, cut: bool)
         end = start + _common_length(plain, start, form)
         while end < len(starts) and starts[end] == starts[end - 1]:
             end += 1
-        yield starts[start], starts[end] if end < len(starts) else length
+        beside = plain[max(start - 1, 0) : start] + plain[end : end + 1]
+        if not (whole and any(map(str.isalnum, beside))):
+            yield starts[start], starts[end] if end < len(starts) else length
         start = plain.find(head, start + 1)
 
 

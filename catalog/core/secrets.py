@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from catalog.core import redaction
-from catalog.core.named_values import named_values
+from catalog.core.named_values import is_ordinary, named_values
 
 _MAX_READ = 1 << 20  # bytes of a body that an excerpt is taken from
 
@@ -24,16 +24,27 @@ _IDENTIFIED = frozenset("client app application session".split())  # before `id`
 _HARMLESS = frozenset(
     """
     page next prev previous continuation resumption resume skip sync cursor sort order group primary foreign
+    license such
     """.split()
+)
+# Names that end so are of something else, as `token_count`, `auth_type` and `KeyError`.
+_HARMLESS_ENDS = frozenset(
+    "count error exception warning violation type status url uri file path string expires expiry".split()
 )
 
 _QUERY = re.compile(r"\?[^\s\"')]*")
-# Up to the last `@`, because a password may contain any character; not one in the path below a host. In the
-# address of object storage, a connection of Airflow has the place of a user.
+# Up to the last `@`, because a password may contain any character.
 _USER_INFO = re.compile(
-    r"""(?<=://)(?!user:password@)(?!(?<=s3://)[\w-]+@)(?!(?:(?:[\w-]+\.)+[\w-]+|localhost)(?::\d+)?(?:[/?#"'<>,)\]}|]|\s))\S{0,2000}@"""
+    r"""
+    (?<=://)
+    (?! user:password@ )              # an example
+    (?! (?<=s3://) [\w-]+ @ )         # in an address of object storage, a connection of Airflow
+    (?! (?: (?:[\w-]+\.)+ [\w-]+ | localhost ) (?: :\d+ )? [/?\#"'<>,)\]}|\s] )  # a host without user
+    \S{0,2000} @
+    """,
+    re.VERBOSE,
 )
-_MIN_KNOWN = 8  # characters; shorter passwords, as of a local stack, may be words of any message
+_MIN_KNOWN = 8  # characters; shorter passwords occur in words by chance
 
 
 def is_secret(name: str) -> bool:
@@ -45,6 +56,8 @@ def is_secret(name: str) -> bool:
     []
     """
     words = [word.lower() for word in _WORD.findall(name)]
+    if words and words[-1] in _HARMLESS_ENDS:
+        return False
     if not _SECRET_WORDS.isdisjoint([*words, "".join(words)]):
         return True
     if any(word.endswith(_SECRET_ENDS) for word in words):
@@ -61,10 +74,10 @@ def without_secrets(text: str) -> str:
 
     >>> without_secrets("postgresql://me:pw@host/db failed, password=pw, limit=3")
     'postgresql://***@host/db failed, password=*** limit=3'
-    >>> without_secrets('{"api_key": "abc", "page": 4}, X-Api-Key: abc')
+    >>> without_secrets('{"api_key": "abc", "page": 4}, X-Api-Key: abc123')
     '{"api_key": "***", "page": 4}, X-Api-Key: ***'
     """
-    text, kept, at = _USER_INFO.sub(f"{redaction.MASK}@", _known(text)), [], 0
+    text, kept, at = _USER_INFO.sub(f"{redaction.MASK}@", _known_words(_known(text))), [], 0
     for start, end in sorted(named_values(text, is_secret)):
         if start >= at and end > start:
             kept += [text[at:start], redaction.MASK]
@@ -73,9 +86,15 @@ def without_secrets(text: str) -> str:
 
 
 def remember(value: str) -> None:
-    """Have `without_secrets` remove a secret of this process wherever it occurs, in whatever form."""
-    if len(value) >= _MIN_KNOWN:
+    """Have `without_secrets` remove a secret of this process wherever it occurs, in whatever form.
+
+    One that is short, or consists of words or digits, as `postgres`, is removed only as a whole word; short
+    words and numbers not at all, because a message would be unreadable without them.
+    """
+    if len(value) >= _MIN_KNOWN and not (is_ordinary(value) or value.isdigit()):
         _known.add([Secret(value)])
+    elif len(value) >= _MIN_KNOWN or not is_ordinary(value):
+        _known_words.add([Secret(value)])
 
 
 def without_queries(text: str) -> str:
@@ -106,10 +125,11 @@ class Redactor:
     Args:
         secrets: The secrets.
         cut: Replace their beginnings, too. Not for passwords that may begin with a word of any message.
+        whole: Replace them only where no letter or digit is beside them.
     """
 
-    def __init__(self, secrets: Iterable[Secret] = (), *, cut: bool = True) -> None:
-        self._cut = cut
+    def __init__(self, secrets: Iterable[Secret] = (), *, cut: bool = True, whole: bool = False) -> None:
+        self._cut, self._whole = cut, whole
         self._values: list[str] = []
         self._forms: frozenset[str] = frozenset()
         self.add(secrets)
@@ -123,9 +143,10 @@ class Redactor:
     def __call__(self, text: str) -> str:
         if not self._values:
             return text
-        for value in self._values:
-            text = text.replace(value, redaction.MASK)
-        return redaction.mask(text, self._forms, cut=self._cut)
+        if not self._whole:
+            for value in self._values:
+                text = text.replace(value, redaction.MASK)
+        return redaction.mask(text, self._forms, cut=self._cut, whole=self._whole)
 
     def excerpt(self, text: str | bytes, size: int) -> str:
         """Return the beginning of a text or body; secrets are removed first, so none is cut in half.
@@ -140,3 +161,4 @@ class Redactor:
 
 
 _known = Redactor(cut=False)  # the secrets that this process has read
+_known_words = Redactor(cut=False, whole=True)  # those that may be a part of other words
