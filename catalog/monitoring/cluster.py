@@ -110,7 +110,7 @@ def examine(
     if readers:
         problems += _read("aliases", lambda: _of_aliases(found(), readers.promoted()))
         problems += _read("documents", lambda: _of_documents(client, found(), readers.counted))
-        problems += _read("searches", lambda: _of_searches(client, found()))
+        problems += _read("searches", lambda: _of_searches(client, found(), readers.promoted()))
     state: State = "well"
     if problems:
         state = "critical" if any(problem.critical for problem in problems) else "degraded"
@@ -274,14 +274,18 @@ def _of_documents(
             yield Problem(f"documents {alias.name}", said, critical=True, runbook="shrinking")
 
 
-def _of_searches(client: Elasticsearch, found: Iterable[Alias]) -> Iterator[Problem]:
-    """Yield the aliases of readers whose documents the API's search does not find."""
+def _of_searches(
+    client: Elasticsearch, found: Iterable[Alias], promoted: Collection[MediaType]
+) -> Iterator[Problem]:
+    """Yield the aliases of refreshed media types whose documents the API's search does not find."""
     indexes = Indexes(client, patience=0)
     for alias in found:
-        if alias.index is None or alias.problem:
+        if alias.index is None or alias.problem or alias.media_type not in promoted:
             continue
         try:
             texts = unfindable(indexes, alias.name, alias.index)
+        except NotFoundError:  # a refresh has just exchanged the index
+            texts = []
         except Fatal as error:
             texts = [f"the API's search fails: {error}"]
         if texts:

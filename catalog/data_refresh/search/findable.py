@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from elasticsearch import NotFoundError
+
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Refused
 from catalog.core.media import MEDIA_TYPES
@@ -17,10 +19,12 @@ from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.queries import WITHOUT_MATURE, words_query
 
 _PLACES = 5  # in an index, from which documents are taken
-_OF_EACH = 8  # documents
-_WORD = re.compile(r"\b\w{6,40}\b")  # none that analyzers leave out is as long
+_OF_EACH = 4  # documents
+# Words that are one token each for any analyzer, and that none leaves out, as it does `the`. What tokenizers
+# do with apostrophes, combining accents, or texts without spaces differs from regular expressions, so texts
+# in other alphabets are not looked for.
+_WORD = re.compile(r"(?<!\S)[A-Za-z]{6,40}(?=[\s,;:!?]|$)")
 _WORDS = 3  # of a text; each is looked for in three fields, and engines limit the clauses of a query
-_MOST = 20  # documents that are looked for in a field
 
 
 def _names_of_tags(document: Mapping[str, Any]) -> str:
@@ -49,13 +53,14 @@ def refuse_unfindable(engine: Indexes, alias: str, index: str, *, accepted: bool
         What far fewer documents are found by, if that is accepted, or the API does not search this alias.
 
     Raises:
-        Refused: The engine refuses the API's search, or finds far fewer documents than it should.
+        Refused: There is no such index, the engine refuses the API's search, or it finds far fewer documents
+            than it should.
         Retry: The engine does not answer.
     """
     try:
         engine.refresh(index)
         findings = unfindable(engine, alias, index)
-    except Fatal as error:
+    except (Fatal, NotFoundError) as error:
         raise Refused(f"the API's search cannot be asked of {index}: {error}") from None
     if findings and not accepted and alias in {n for m in MEDIA_TYPES for n in (m, filtered_name(m))}:
         raise Refused(
@@ -74,13 +79,14 @@ def unfindable(engine: Indexes, alias: str, index: str) -> list[str]:
         index: Name of the index.
 
     Raises:
+        NotFoundError: There is no such index.
         Fatal: The engine refuses the API's search of the index.
         Retry: The engine does not answer.
     """
     documents, live, findings = _sample(engine, index), engine.resolve_alias(alias), []
     for field, text in _TEXTS.items():
         words = {key: " ".join(_WORD.findall(text(document))[:_WORDS]) for key, document in documents.items()}
-        wanted = dict([(key, some) for key, some in words.items() if some][:_MOST])
+        wanted = {key: some for key, some in words.items() if some}
         found = _found(engine, index, wanted)  # also without any, so that the engine accepts the query
         known = _known(engine, live, wanted) if live else set()
         right = known or wanted.keys()  # what is behind the alias may find nothing at all
@@ -94,7 +100,7 @@ def unfindable(engine: Indexes, alias: str, index: str) -> list[str]:
 def _known(engine: Indexes, live: str, words: Mapping[str, str]) -> set[str]:
     try:
         return _found(engine, live, words)
-    except Fatal:  # the alias is to be moved away from it
+    except (Fatal, NotFoundError):  # the alias is to be moved away from it
         return set()
 
 

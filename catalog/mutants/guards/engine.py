@@ -611,7 +611,7 @@ GUARDS = (
         holds="An alias is moved away from an index of which the API's search cannot be asked.",
         row=26,
         file="catalog/data_refresh/search/findable.py",
-        find="    except Fatal:  # the alias is to be moved away from it\n        return set()\n",
+        find="    except (Fatal, NotFoundError):  # the alias is to be moved away from it\n        return set()\n",
         replace="    except ZeroDivisionError:\n        return set()\n",
         tests=(
             "data_refresh/test_findable.py::test_an_alias_is_moved_away_from_one_in_which_no_search_works",

@@ -6,7 +6,7 @@ from catalog.core.errors import Refused
 from catalog.data_refresh.search.bulk import BulkSender, index_action
 from catalog.data_refresh.search.customizing import customized
 from catalog.data_refresh.search.documents import document
-from catalog.data_refresh.search.findable import refuse_unfindable
+from catalog.data_refresh.search.findable import _sample, refuse_unfindable
 from catalog.data_refresh.search.mapping import index_body, index_meta
 from catalog.data_refresh.search.tag_policy import DEFAULT, TagFilter
 from catalog.tests.data_refresh.test_documents import BASE
@@ -78,6 +78,9 @@ def test_an_alias_is_moved_away_from_one_in_which_no_search_works(search):
     "changes",
     [
         {"title": "和太鼓の演奏", "tags": [{"name": "café crème", "provider": "smk"}]},
+        {"title": " ".join(["和太鼓の演奏会" * 5] * 3)},  # a token for each character
+        {"title": "Vue de l'exposition, l'université d'Avignon"},
+        {"title": "Bibliothe\u0300que sunset.beach@example.com ภาพถ่ายจากพิพิธภัณฑ์"},
         {"title": "the of and", "tags": None, "meta_data": None},  # words that analyzers leave out
         {"title": None, "tags": None, "meta_data": None},
         {"title": 'AND | OR (x*) -y ~2 "quoted', "tags": [{"name": "a-b_c/d", "provider": "smk"}]},
@@ -90,6 +93,17 @@ def test_an_index_that_is_right(search, changes):
     search.swap_aliases({"image": "image-b"})
     described(search, "image-c", {"properties": {"title": {"similarity": "BM25"}}}, **changes)
     assert refuse_unfindable(search, "image", "image-c", accepted=False) == []
+
+
+def test_documents_of_all_places_are_looked_for(search):
+    described(search, "image-b", number=400)
+    ids = [int(key) for key in _sample(search, "image-b")]
+    assert [sum(low <= key < low + 80 for key in ids) for low in range(0, 400, 80)] == [4] * 5
+
+
+def test_an_index_that_is_gone(search):
+    with pytest.raises(Refused, match="cannot be asked of image-gone"):
+        refuse_unfindable(search, "image", "image-gone", accepted=False)
 
 
 def test_an_index_without_documents(search):
