@@ -56,8 +56,9 @@ def unescaped(text: str) -> str:
 def _bare_characters(escapes: re.Match[str]) -> str:
     """Return the characters of a run of escapes, in a text that has lost backslashes.
 
-    Four letters alone are a part of a word (`rubbed`). After a letter, digits may be a number (`menu2014`),
-    unless a letter follows them, as in `lu2019u00e9tu00e9` (l'été).
+    Four letters beside others are a part of a word (`rubbed`). After a letter, digits may be a number
+    (`menu2014`), unless a letter follows them, as in `lu2019u00e9tu00e9` (l'été), or they begin with 0, as in
+    `Beneu0161` (Beneš); ASCII is rarely escaped, so `Peru0042` may be a number.
 
     Raises:
         Ambiguous: The run may begin with a word or a number.
@@ -65,10 +66,11 @@ def _bare_characters(escapes: re.Match[str]) -> str:
     run, text = escapes.group(), escapes.string
     before, after = text[escapes.start() - 1 : escapes.start()], text[escapes.end() : escapes.end() + 1]
     first = run[1:5]
-    if first.isalpha() and run == f"u{first}":
+    if first.isalpha() and run == f"u{first}" and (before.isalpha() or after.isalpha()):
         return run
     found = _characters(escapes)
-    is_number = first.isdigit() and not (found[1:] + after)[:1].isalpha()
+    may_count = first.isdigit() and (first[0] != "0" or found[0].isascii())
+    is_number = may_count and not (found[1:] + after)[:1].isalpha()
     if before.isalpha() and (is_number or first.isalpha()):
         raise Ambiguous(PERHAPS_A_NUMBER)
     return found

@@ -175,9 +175,9 @@ class LabelRun:
         """Drop the staged labels; the row of the run stays."""
         self.execute("drop table if exists {table}")
 
-    def count(self, query: LiteralString) -> int:
+    def count(self, query: LiteralString, **parts: sql.Composable) -> int:
         """Return the only value of a query, in which `{table}` is the table of the run."""
-        return int(value(self.connection, sql.SQL(query).format(table=self.table)))
+        return int(value(self.connection, sql.SQL(query).format(table=self.table, **parts)))
 
     def execute(self, statement: LiteralString, **parts: sql.Composable) -> psycopg.Cursor[Any]:
         """Execute a statement, in which `{table}` is the table of the run."""

@@ -22,11 +22,12 @@ from catalog.labels.unmerged import UnmergedLines
 
 log = logging.getLogger(__name__)
 USUAL = f"where {USUAL_REJECTS:.0%} is the most that is usual"
+LOOKED_UP = 100_000  # images, which tell enough: identifiers are random, so the lowest are a fair sample
 _COUNTS = read_sql(Path(__file__).parent / "sql" / "counts.sql")
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """What the catalog has of the images of a run.
+    """What the catalog has of the images of a run, or of some of them.
 
     Attributes:
         known: Number of the images that are in the catalog.
@@ -49,14 +50,15 @@ def refuse_shortfall(run: LabelRun, unmerged: UnmergedLines, *, accepted: bool) 
 
     Raises:
         Refused: The file ends within its last line, or more than a fifth of its lines cannot be used, of its
-            images are not in the catalog, or of the labels that these images have would go.
+            images are not in the catalog, or of the labels that these images have would go. Of many images,
+            only `LOOKED_UP` are looked up, and none if the lines are refused.
     """
-    counts = counts_of(run)
-    log.info(
-        "%s images of the file are in the catalog; they have %s labels of %s, and would have %s.",
-        *(f"{counts.known:,}", f"{counts.before:,}", run.provider, f"{counts.after:,}"),
-    )
-    problems = [*_of_lines(run, unmerged), *_of_images(run, counts)]
+    _refuse(_of_lines(run, unmerged), accepted=accepted)
+    _refuse(_of_images(run), accepted=accepted)
+
+
+def _refuse(found: Iterator[str], *, accepted: bool) -> None:
+    problems = list(found)
     if problems and not accepted:
         raise Refused(
             f"file: {'; '.join(problems)}. Nothing was merged, and labels of earlier runs stay. Have it "
@@ -64,9 +66,18 @@ def refuse_shortfall(run: LabelRun, unmerged: UnmergedLines, *, accepted: bool) 
         )
 
 
-def counts_of(run: LabelRun) -> Counts:
-    """Return what the catalog has of the images whose labels are staged."""
-    query = sql.SQL(_COUNTS).format(staged=run.table, provider=sql.Literal(run.provider))
+def counts_of(run: LabelRun, most: int | None = None) -> Counts:
+    """Return what the catalog has of the images whose labels are staged.
+
+    Args:
+        run: The run, whose lines are staged.
+        most: Look only this many up, those with the lowest identifiers; None for all.
+    """
+    staged: sql.Composable = run.table
+    if most is not None:
+        lowest = sql.SQL("(select image_uuid, tags from {} order by image_uuid limit {})")
+        staged = lowest.format(run.table, sql.Literal(most))
+    query = sql.SQL(_COUNTS).format(staged=staged, provider=sql.Literal(run.provider))
     with run.connection.cursor(row_factory=class_row(Counts)) as cursor:
         [found] = cursor.execute(query).fetchall()
         return found
@@ -86,19 +97,29 @@ def _of_lines(run: LabelRun, unmerged: UnmergedLines) -> Iterator[str]:
         yield f"{run.url} ends within its last line, so more may be missing ({unmerged.cut})"
 
 
-def _of_images(run: LabelRun, counts: Counts) -> Iterator[str]:
+def _of_images(run: LabelRun) -> Iterator[str]:
     """Yield what is wrong with the images of the lines, and with their labels."""
-    images = run.count("select count(*) from {table}")
+    staged, counts = run.count("select count(*) from {table}"), counts_of(run, LOOKED_UP)
+    images = min(staged, LOOKED_UP)
+    file = f"{run.url} with the lowest identifiers" if images < staged else run.url
+    log.info(
+        "%s of %s images of %s are in the catalog; they have %s labels of %s, and would have %s.",
+        *(f"{counts.known:,}", f"{images:,}", file, f"{counts.before:,}", run.provider, f"{counts.after:,}"),
+    )
     if lost_too_many(images, counts.known, USUAL_REJECTS):
         unknown = images - counts.known
-        audio = run.count("select count(*) from {table} join audio on identifier = image_uuid")
+        audio = run.count(
+            "select count(*) from (select image_uuid from {table} order by image_uuid limit {most}) as lowest"
+            " join audio on identifier = image_uuid",
+            most=sql.Literal(LOOKED_UP),
+        )
         yield (
-            f"{unknown:,} of {images:,} images of {run.url} are not in the catalog ({unknown / images:.0%}), "
+            f"{unknown:,} of {images:,} images of {file} are not in the catalog ({unknown / images:.0%}), "
             + USUAL
             + (f"; {audio:,} of them are audio files" if audio else "")
         )
     if lost_too_many(counts.before, counts.after, USUAL_REJECTS):
         yield (
-            f"the images of {run.url} have {counts.before:,} labels of {run.provider}, and would have "
+            f"the images of {file} have {counts.before:,} labels of {run.provider}, and would have "
             f"{counts.after:,} ({1 - counts.after / counts.before:.0%} fewer), {USUAL}"
         )

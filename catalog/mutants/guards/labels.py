@@ -51,6 +51,28 @@ GUARDS = (
         tests=(f"{TEST}::test_a_file_that_would_take_many_labels_away_is_refused",),
     ),
     Guard(
+        name="labels-of-some-images",
+        holds="Of a large file, only some images are looked up before the merge.",
+        row=60,
+        file="catalog/labels/shortfall.py",
+        find="counts_of(run, LOOKED_UP)\n",
+        replace="counts_of(run)\n",
+        tests=(
+            f"{TEST}::test_of_a_large_file_some_images_are_looked_up",
+            f"{TEST}::test_of_a_large_file_the_labels_of_some_images_are_counted",
+        ),
+    ),
+    Guard(
+        name="labels-whose-lines-are-refused",
+        holds="A file that its lines refuse is not compared with the images.",
+        row=60,
+        file="catalog/labels/shortfall.py",
+        find="    _refuse(_of_lines(run, unmerged), accepted=accepted)\n"
+        "    _refuse(_of_images(run), accepted=accepted)\n",
+        replace="    _refuse(iter([*_of_lines(run, unmerged), *_of_images(run)]), accepted=accepted)\n",
+        tests=(f"{TEST}::test_a_file_that_its_lines_refuse_is_not_compared_with_the_images",),
+    ),
+    Guard(
         name="labels-that-are-gone-take-no-tags",
         holds="An image whose staged labels are gone keeps its tags.",
         row=44,

@@ -294,6 +294,39 @@ def test_a_file_that_would_take_many_labels_away_is_refused(images, second, path
     assert merge_file(second, path, "again", accept=many)[1].changed == images_with_one
 
 
+@pytest.mark.parametrize("audio", [False, True])
+def test_of_a_large_file_some_images_are_looked_up(images, second, path, monkeypatch, audio):
+    """All of them would be read for hours, which nothing can interrupt."""
+    monkeypatch.setattr("catalog.labels.shortfall.LOOKED_UP", 100)
+    unknown = [uuid.UUID(int=n) for n in range(30)] + [uuid.UUID(int=(1 << 128) - n) for n in range(1, 31)]
+    if audio:
+        images.cursor().executemany(AUDIO, [[key, key.hex] for key in unknown])
+    write(path, *(line(("Dog", 97.3), key=key) for key in [*keys(images), *unknown]))
+    said = refused(second, path)
+    assert "30 of 100 images of file with the lowest identifiers are not in the catalog (30%)" in said
+    assert ("; 30 of them are audio files." in said) is audio
+
+
+def test_of_a_large_file_the_labels_of_some_images_are_counted(images, second, path, monkeypatch):
+    monkeypatch.setattr("catalog.labels.shortfall.LOOKED_UP", 100)
+    known, two = sorted(keys(images)), [("Dog", 97.3), ("Cat", 90)]
+    write(path, *(line(*two, key=key) for key in known))
+    merge_file(second, path)
+    write(path, *(line(*two[: 1 if n < 100 else 2], key=key) for n, key in enumerate(known)))
+    said = refused(second, path)
+    assert "the images of file with the lowest identifiers have 200 labels of rekognition, and would " in said
+    outcome, _ = preview(run(second, "refused"))
+    assert (outcome.before, outcome.after) == (2000, 1900)  # a dry run that is accepted counts all
+
+
+def test_a_file_that_its_lines_refuse_is_not_compared_with_the_images(images, second, path):
+    write(path, *(ERROR % str(key).encode() for key in keys(images)))
+    second.execute("set lock_timeout = '1s'")
+    with images.transaction():
+        images.execute("lock table image")
+        assert "1,000 of 1,000 lines of file cannot be used" in refused(second, path)
+
+
 def test_labels_of_others_and_odd_tags_are_no_loss(images, second, path):
     other = json.dumps([{"name": f"{n}", "provider": "clarifai"} for n in range(50)])
     images.execute("update image set tags = %s where title like '%%1'", [other])
