@@ -164,7 +164,7 @@ def check(dsn: str, provider: str) -> tuple[list[float], int]:
             workers=WORKERS,
         )
         moments.append(time.perf_counter())
-        found = conclude(connection, survey, now=_now())
+        found = conclude(connection, survey, now=_now)
         moments.append(time.perf_counter())
         rows = connection.execute("select count(*) from image where provider = %s", [provider]).fetchone()
     assert rows == (found.there,)
@@ -183,7 +183,7 @@ def sample(connection: Connection, run_id: str, provider: str) -> tuple[float, f
         [run_id],
     )
     checked = time.perf_counter()
-    conclude(connection, survey, now=_now())
+    conclude(connection, survey, now=_now)
     return planned - began, time.perf_counter() - checked
 
 

@@ -216,7 +216,7 @@ def judge(survey: dict[str, Any], params: Params = GIVEN) -> None:
     """Judge what a survey has found, and remove records or bring them back."""
     one = msgspec.convert(survey, Survey)
     with catalog_connection(autocommit=True) as connection:
-        now = database_clock(connection)()
+        now = database_clock(connection)
         concluded = conclude(connection, one, now=now, failing=params["failing"] / 100, mark=params["mark"])
     log.info("%s: %s", one, concluded)
     if concluded.removed or concluded.back:

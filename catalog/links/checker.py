@@ -3,6 +3,7 @@
 Redirects are followed one by one, so that each hop meets the same rules.
 """
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
@@ -51,6 +52,7 @@ class Checker:
         self._web, self._agent, self._clock = web, agent, clock
         # Host → its answers to HEAD that a GET has proved; None: one was not true.
         self._proofs: dict[str, int | None] = {}
+        self._proving = threading.Lock()
         # Origin → until when they are used, and the rules, or why there will be none.
         self._robots: dict[str, tuple[float, Protego | Verdict]] = {}
 
@@ -67,11 +69,17 @@ class Checker:
             if head.reason in FINAL or (head.outcome == "there" and proofs is not None and proofs >= PROOFS):
                 return head
             verdict = self._follow("GET", url, FIRST_BYTE)
-            if head.outcome == "there" and proofs is not None and not verdict.passing:
-                self._proofs[head.host] = proofs + 1 if verdict.outcome == "there" else None
+            if head.outcome == "there" and not verdict.passing:
+                self._prove(head.host, verdict)
             return verdict
         except ValueError:  # parsers of URLs raise it for what they cannot read
             return unclear(answers.INVALID)
+
+    def _prove(self, host: str, verdict: Verdict) -> None:
+        """Note whether a GET has said the same as HEAD; what was not true once is not forgotten."""
+        with self._proving:  # redirects of several hosts may lead to this one
+            if (proofs := self._proofs.get(host, 0)) is not None:
+                self._proofs[host] = proofs + 1 if verdict.outcome == "there" else None
 
     def _follow(self, method: str, first: str, headers: Mapping[str, str]) -> Verdict:
         url = first

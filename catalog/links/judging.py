@@ -19,6 +19,8 @@ STOPPED = "its host no longer answers for files that were there"
 # Such outcomes may hide files that are gone.
 UNRELIABLE = [SHARED_TARGET, SAME_SIZE, HOST_FAILS, PROVIDER_FAILS, IN_A_ROW, STOPPED]
 MAX_UNRELIABLE = 0.05  # share of a sample; with more of them there is no estimate
+# Share of the files of a host of which as many may have one size by chance: of a million, dozens do.
+SAME_BY_CHANCE = 0.001
 CHANCE = 0.001  # of so many gone files in a row in a random order, below which they are unclear
 NOT_ASKED = [ROBOTS, SLOW_ROBOTS, LONG_ROBOTS, PRIVATE, INVALID]  # such records say nothing about their host
 
@@ -64,7 +66,8 @@ def judge(connection: Connection, survey: Survey, failing: float) -> None:
         {**survey.key, "reason": SHARED_TARGET},
     )
     connection.execute(
-        survey.statement("same_size"), {**survey.key, "reason": SAME_SIZE, "least": MIN_CONTROLS}
+        survey.statement("same_size"),
+        {**survey.key, "reason": SAME_SIZE, "least": MIN_CONTROLS, "share": SAME_BY_CHANCE},
     )
     connection.execute(survey.statement("in_a_row"), {**survey.key, "reason": IN_A_ROW, "chance": CHANCE})
     for reason, group in ((HOST_FAILS, "host"), (PROVIDER_FAILS, "provider")):

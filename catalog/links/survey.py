@@ -131,10 +131,7 @@ def check_links(
         try:
             visits.run(links)
         except OnlyPauses as error:
-            unchecked = total - done
-            raise Later(
-                f"{survey}: {error}; {unchecked:,} links wait.", now() + timedelta(seconds=error.seconds)
-            ) from None
+            raise Later(f"{survey}: {error}.", now() + timedelta(seconds=error.seconds)) from None
         finally:
             results.write()
 
@@ -147,15 +144,29 @@ def check_links(
 
 
 def _ask_again(connection: Connection, survey: Survey, visit: _Visit) -> None:
-    """Ask hosts again for some files that were there; unless most are, those that are gone become unclear."""
+    """Ask hosts again for some files that were there; unless most are, those that are gone become unclear.
+
+    That a host has stopped is stored also if others are paused: when the task goes on, it may be well again.
+    """
     hosts = {number: (url, host) for number, url, host in to_ask_again(connection, survey)}
-    balance = Counter[str]()
+    failed: list[str] = []
 
     def count(link: Link, verdict: Verdict) -> None:
-        balance[hosts[link.number][1]] += 1 if verdict.outcome == "there" else -1
+        if verdict.outcome != "there":
+            failed.append(hosts[link.number][1])
 
-    visit([Link(number, url, host_of(url)) for number, (url, _) in hosts.items()], count)
-    if stopped := [host for host, votes in balance.items() if votes <= 0]:
+    try:
+        visit([Link(number, url, host_of(url)) for number, (url, _) in hosts.items()], count)
+    finally:
+        balance = Counter(host for _, host in hosts.values())  # as if those that wait were there
+        for host in failed:
+            balance[host] -= 2
+        _doubt(connection, survey, [host for host, votes in balance.items() if votes <= 0])
+
+
+def _doubt(connection: Connection, survey: Survey, stopped: list[str]) -> None:
+    """Let files of hosts that have stopped be unclear instead of gone."""
+    if stopped:
         log.warning("%s: %s: %s", survey, STOPPED, ", ".join(stopped[:10]))
         statement = sql.SQL(
             "update link_check set outcome = 'unclear', reason = %(reason)s"

@@ -34,8 +34,10 @@ class OnlyPauses(Exception):
         seconds: Until the first pause ends.
     """
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"all remaining hosts are paused, the first one for {seconds:,.0f} s")
+    def __init__(self, seconds: float, links: int) -> None:
+        super().__init__(
+            f"all remaining hosts are paused, the first one for {seconds:,.0f} s; {links:,} links wait"
+        )
         self.seconds = seconds
 
 
@@ -137,10 +139,11 @@ class Visits:
         with ThreadPoolExecutor(workers) as pool:
             for done in [pool.submit(self._work) for _ in range(workers)]:
                 done.result()
-        if any(host.pending for host in self._hosts.values()):
+        if waiting := sum(len(host.pending) for host in self._hosts.values()):
             if self._should_stop():
                 raise Interrupted("stopped between two links; the next attempt checks the others.")
-            raise OnlyPauses(max(0.0, min(host.ready for _, _, host in self._queue) - self._clock()))
+            first = min(host.ready for _, _, host in self._queue)
+            raise OnlyPauses(max(0.0, first - self._clock()), waiting)
 
     def _host(self, name: str) -> _Host:
         if name not in self._hosts:

@@ -87,8 +87,8 @@ class Checks:
         self, run_id: str, when: float, *, provider: str = "made_up", mark: bool = True, failing: float = 0.5
     ) -> Concluded:
         """Conclude a run an hour after its checks."""
-        now = day(when) + timedelta(hours=1)
-        return conclude(self.catalog, self.survey(run_id, provider), now=now, mark=mark, failing=failing)
+        survey, now = self.survey(run_id, provider), day(when) + timedelta(hours=1)
+        return conclude(self.catalog, survey, now=lambda: now, mark=mark, failing=failing)
 
     def write(
         self,

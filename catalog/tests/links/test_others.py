@@ -27,7 +27,7 @@ def write(catalog, identifier, run, last, outcome="gone", before=2):
     catalog.execute(GONE, values)
     query = "select provider from image where identifier = %s"
     survey = Survey(f"{run}0", "image", catalog.execute(query, [identifier]).fetchone()[0])
-    return conclude(catalog, survey, now=day(last + 0.5))
+    return conclude(catalog, survey, now=lambda: day(last + 0.5))
 
 
 def state(catalog, number=1):

@@ -101,7 +101,7 @@ def survey_week(catalog, clock, check, week, slices=0):
             break
         except Later as error:
             clock.go_to(seconds=(error.resumes_at - BEGIN).total_seconds())
-    return conclude(catalog, one, now=clock.now())
+    return conclude(catalog, one, now=clock.now)
 
 
 def test_exactly_those_that_are_gone_are_marked(catalog):

@@ -2,8 +2,10 @@
 
 import pytest
 
+from catalog.core.errors import Later
 from catalog.links import answers
 from catalog.links.answers import Verdict, unclear
+from catalog.links.judging import STOPPED
 from catalog.links.pauses import Pauses
 from catalog.links.plan import Survey, plan
 from catalog.links.survey import check_links
@@ -13,7 +15,7 @@ from catalog.tests.values import present
 
 pytestmark = pytest.mark.database
 SURVEY = Survey("run", "image", "b")
-FINE = Verdict("there", None, 200)
+FINE, GONE = Verdict("there", None, 200), Verdict("gone", None, 404)
 NOTE = """
     create table written (at timestamptz default clock_timestamp());
     create function note() returns trigger language plpgsql as
@@ -92,3 +94,32 @@ def test_no_result_waits_while_hosts_are_paused(catalog):
     survey(catalog, check, clock, sleep)
     assert waited[0] == 19
     assert checked(catalog) == 60
+
+
+def test_a_host_that_has_stopped_is_remembered_while_another_one_is_paused(catalog):
+    """It may be well again when the task goes on, and what it said of files before that is still not true."""
+    clock, asked = Clock(), set[str]()
+    fill(catalog, 30, ("b",))
+    catalog.execute("""
+        update image
+           set url = replace(url, 'example.org', case when substr(foreign_identifier, 2)::integer > 15
+                                                      then 'stops.example' else 'paused.example' end)
+    """)
+
+    def check(url):
+        again = url in asked
+        asked.add(url)
+        if again and clock.time() < 3600:
+            return unclear(answers.BUSY, 429, 7200.0) if "paused" in url else GONE
+        return GONE if url.endswith(("/b1.jpg", "/b16.jpg")) else FINE
+
+    whole = Survey("run", "image", "b", 1, 1)
+    with pytest.raises(Later, match=r"; 3 links wait\.$") as later:
+        survey(catalog, check, clock, clock.sleep, whole)
+    clock.go_to(seconds=(later.value.resumes_at - BEGIN).total_seconds())
+    survey(catalog, check, clock, clock.sleep, whole)
+    doubted = "select host, outcome, reason from link_check where outcome <> 'there' order by host"
+    assert catalog.execute(doubted).fetchall() == [
+        ("paused.example", "gone", None),
+        ("stops.example", "unclear", STOPPED),
+    ]

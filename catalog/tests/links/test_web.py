@@ -62,6 +62,25 @@ def test_a_host_that_says_yes_to_every_head_is_not_believed(get):
     assert found == [other if number % 5 == 0 else "there" for number in range(3, 3 + 2 * PROOFS)]
 
 
+def test_a_lie_is_not_forgotten_by_a_check_that_began_before_it(monkeypatch):
+    """As where two hosts redirect to one, whose files are checked at the same time."""
+    check, ask = checker().check, Web.ask
+
+    def ask_in_between(web, method, url, *args, **options):
+        if (method, url) == ("GET", server.url("/first")):
+            assert check(server.url("/missing")).outcome == "gone"
+        return ask(web, method, url, *args, **options)
+
+    def reply(method, path):
+        return MISSING if path == "/robots.txt" or (method == "GET" and path == "/missing") else THERE
+
+    monkeypatch.setattr(Web, "ask", ask_in_between)
+    with site(reply) as server:
+        for path in ("/first", *map("/{}".format, range(PROOFS))):
+            assert check(server.url(path)).outcome == "there"
+        assert check(server.url("/missing")).outcome == "gone"
+
+
 def test_a_host_behind_a_redirect_is_proved_by_itself():
     def reply(method, path):
         if path.startswith("/moved"):
