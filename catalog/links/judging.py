@@ -21,7 +21,7 @@ UNRELIABLE = [SHARED_TARGET, SAME_SIZE, HOST_FAILS, PROVIDER_FAILS, IN_A_ROW, ST
 MAX_UNRELIABLE = 0.05  # share of a sample; with more of them there is no estimate
 # Share of the files of a host of which as many may have one size by chance: of a million, dozens do.
 SAME_BY_CHANCE = 0.001
-CHANCE = 0.001  # of so many gone files in a row in a random order, below which they are unclear
+CHANCE = 0.001  # that as many gone files follow each other in a random order; below it, they are unclear
 NOT_ASKED = [ROBOTS, SLOW_ROBOTS, LONG_ROBOTS, PRIVATE, INVALID]  # such records say nothing about their host
 
 

@@ -14,7 +14,7 @@ def import_before_forking(package: Path, modules: Iterable[str], unread: Collect
     """Import modules of a package, which all processes that are forked later inherit.
 
     An edit takes effect with the next process all the same: if a file of the package was changed, added or
-    removed, a forked process forgets the package's modules, and imports anew what it needs.
+    removed, a forked process forgets the package's modules, and imports what it needs again.
 
     Args:
         package: Folder of the package.

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from catalog.ingestion.registry import dag_ids, provider_classes
 from catalog.ingestion.windows import run_window
 
-# Keys of a conf with which a run asks the provider for nothing or for a part, or changes nothing: whoever
-# tries such a run sees its end.
+# Keys of a conf with which a run asks the provider for nothing or for a part, or changes nothing:
+# people who try such a run look at its end.
 _TRIALS = (
     "replay",
     "limit",

@@ -108,9 +108,10 @@ def examine(
         *_read("blocks", lambda: _of_blocks(client)),
     ]
     if readers:
-        problems += _read("aliases", lambda: _of_aliases(found(), readers.promoted()))
+        promoted = cache(readers.promoted)
+        problems += _read("aliases", lambda: _of_aliases(found(), promoted()))
         problems += _read("documents", lambda: _of_documents(client, found(), readers.counted))
-        problems += _read("searches", lambda: _of_searches(client, found(), readers.promoted()))
+        problems += _read("searches", lambda: _of_searches(client, found(), promoted()))
     state: State = "well"
     if problems:
         state = "critical" if any(problem.critical for problem in problems) else "degraded"

@@ -109,9 +109,9 @@ def failed_runs(airflow: Connection | Session, dag_ids: Collection[str], now: da
     """Return a finding for each failed run until a later one for the same day or objects has succeeded.
 
     It is the last of those for the same. A run that waits or runs says nothing yet. Nor does one that replays
-    a recording, is limited or changes nothing: whoever tries one sees its end. Nor does the success of a run
-    of a held schedule, whose tasks were skipped. Failures are looked at for a month, that of the newest run
-    of a DAG for ever.
+    a recording, is limited or changes nothing: people who try one look at its end. Nor does the success of a
+    run of a held schedule, whose tasks were skipped. Failures are looked at for a month, that of the newest
+    run of a DAG for ever.
 
     Args:
         airflow: Airflow's database.

@@ -1,6 +1,6 @@
--- Gone files become unclear of which so many follow each other that the host has said so to everything for a
--- while: the order of its checks is random. If a share p of n files is gone, ((n - k)(1 - p) + 1) p^k runs of
--- at least k of them are expected.
+-- Gone files become unclear if more of them follow each other than chance explains: the order of checks is
+-- random, so the host has said so to everything for a while. If a share p of n files is gone,
+-- ((n - k)(1 - p) + 1) p^k runs of at least k of them are expected.
 with asked as (
     select number, host, outcome, judged,
            row_number() over (partition by host order by checked_on, number)

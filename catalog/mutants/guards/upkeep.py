@@ -57,7 +57,7 @@ GUARDS = (
         holds="An engine whose aliases lead nowhere is not well.",
         row=55,
         file="catalog/monitoring/cluster.py",
-        find='        problems += _read("aliases", lambda: _of_aliases(found(), readers.promoted()))\n',
+        find='        problems += _read("aliases", lambda: _of_aliases(found(), promoted()))\n',
         replace="",
         tests=("monitoring/test_cluster.py::test_an_alias_that_leads_nowhere",),
     ),

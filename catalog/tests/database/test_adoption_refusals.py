@@ -165,14 +165,19 @@ def test_what_would_stop_an_adoption_half_way_is_refused(old, cases):
         assert shape_of_theirs(connection) == before
 
 
-def test_a_database_in_another_encoding(server):
-    """No query of the inspection has signs that the encoding lacks."""
-    name = f"latin_{uuid4().hex[:12]}"
+def encoded(server, encoding):
+    """Create an empty database in an encoding; return its name."""
+    name = f"encoded_{uuid4().hex[:12]}"
     with connected(server.dsn("postgres")) as connection:
         connection.execute(
-            f"create database {name} encoding 'LATIN1' lc_collate 'C' lc_ctype 'C' template template0"
+            f"create database {name} template template0 encoding '{encoding}' lc_collate 'C' lc_ctype 'C'"
         )
-    with connected(server.dsn(name)) as connection:
+    return name
+
+
+def test_a_database_in_another_encoding(server):
+    """No query of the inspection has signs that the encoding lacks."""
+    with connected(server.dsn(encoded(server, "LATIN1"))) as connection:
         connection.execute("create table image (identifier uuid)")
         assert any(text.startswith("the encoding is LATIN1") for text in inspect(connection).obstacles)
 
@@ -469,11 +474,7 @@ def test_a_server_that_is_too_old(old):
 
 
 def test_another_encoding_and_a_database_that_only_reads(server):
-    name = f"ascii_{uuid4().hex[:12]}"
-    with connected(server.dsn("postgres")) as connection:
-        connection.execute(
-            f"create database {name} template template0 encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C'"
-        )
+    name = encoded(server, "SQL_ASCII")
     with connected(server.dsn(name)) as connection:
         make(connection, "2022")
         connection.execute(f"alter database {name} set default_transaction_read_only = on")

@@ -1,4 +1,4 @@
-"""Modules that processes inherit from their parent, and processes that have to import them anew."""
+"""Modules that processes inherit from their parent, and processes that have to import them again."""
 
 import os
 import subprocess
