@@ -111,8 +111,7 @@ class Manifest(msgspec.Struct):
             now: The time by the clock that is believed.
         """
         times = in_order([(page, read) for page, read in self.times if read <= now + AHEAD])
-        began = min([self.started, *(read for _, read in times)])
-        started = began if self.started <= now + AHEAD else LONG_AGO
+        started = earliest(self.started, times) if self.started <= now + AHEAD else LONG_AGO
         return msgspec.structs.replace(self, started=started, times=times)
 
     def attempt_of(self, page: int) -> int:
@@ -126,6 +125,11 @@ def in_order(times: list[tuple[int, datetime]]) -> list[tuple[int, datetime]]:
     for page, read in reversed(times):
         found.append((page, min(read, found[-1][1]) if found else read))
     return found[::-1]
+
+
+def earliest(started: datetime, times: list[tuple[int, datetime]]) -> datetime:
+    """Return when a pull began: not after a page was read, so a clock that was ahead does not count."""
+    return min([started, *(read for _, read in times)])
 
 
 def pull_key(dag_id: str, run_id: str, day_shift: int) -> str:

@@ -7,7 +7,7 @@ import msgspec
 
 from catalog.core.jsontypes import JsonObject
 from catalog.ingestion.pagination import Cursor, Page
-from catalog.ingestion.parts import Counts, in_order
+from catalog.ingestion.parts import Counts, earliest, in_order
 from catalog.ingestion.tally import Passed, most
 
 STATE_VERSION = 2
@@ -236,8 +236,8 @@ class State(msgspec.Struct, kw_only=True):
         self.times = in_order([*(time for time in self.times if time[0] < self.pages), (self.pages, now)])
 
     def began(self) -> datetime:
-        """Return when the pull began: not after a page was read, so a clock that was ahead does not count."""
-        return min([self.started, *(read for _, read in self.times)])
+        """Return when the pull began, as far as its times tell."""
+        return earliest(self.started, self.times)
 
     def written(self) -> int:
         """Return the number of rows of all media types."""
