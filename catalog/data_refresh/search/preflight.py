@@ -182,6 +182,7 @@ def _rehearse(engine: Indexes, name: str, body: dict[str, Any], terms: Sequence[
     made, filtered = [name], filtered_name(name)
     if terms:
         FilteredIndex(engine, name, filtered, terms, lambda: engine.create(filtered, body)).run()
+        _require_a_node(engine, filtered)  # it may be empty, so that no write has waited for one
         ask(engine.client.delete_by_query, index=filtered, query=_NONE)  # long lists of terms need it
         made.append(filtered)
     for index in made:  # both exist at once, as in a refresh
