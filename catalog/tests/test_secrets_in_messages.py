@@ -35,13 +35,6 @@ values = st.builds(
 plain = st.builds("0{}{}".format, st.text(st.sampled_from("abXY019-_.~+/=!"), max_size=12), st.just(END))
 
 
-@pytest.fixture
-def known(monkeypatch):
-    """Secrets of this process, of this test only."""
-    monkeypatch.setattr(secrets, "_known", secrets.Redactor(cut=False))
-    monkeypatch.setattr(secrets, "_known_words", secrets.Redactor(cut=False, whole=True))
-
-
 def as_bytes(value):
     return {name.encode(): one.encode() for name, one in value.items()}
 
@@ -130,7 +123,6 @@ def test_secrets_of_this_process_are_found_without_a_name(value, write):
         assert END not in without_secrets(f"it is {write(value)}!")
 
 
-@pytest.mark.usefixtures("known")
 def test_a_password_that_was_used_is_known():
     conninfo(f"postgresql://me:the-password-{END}@h/d")
     conninfo('{"conn_type": "postgres", "host": "h", "extra": {"sslpassword": "of-the-key-' + END + '"}}')
@@ -264,7 +256,6 @@ def test_only_the_value_is_hidden(text, shown):
     assert without_secrets(text) == shown
 
 
-@pytest.mark.usefixtures("known")
 @pytest.mark.parametrize(
     ("secret", "text", "shown"),
     [
@@ -286,7 +277,6 @@ def test_known_secrets_that_are_words_are_replaced_as_whole_words(secret, text, 
     assert without_secrets(text) == shown
 
 
-@pytest.mark.usefixtures("known")
 def test_only_secret_extras_are_known():
     conninfo('{"host": "h", "extra": {"auth_type": "kerberos-v5x1", "token": "ab12cd34ef"}}')
     assert without_secrets("kerberos-v5x1, ab12cd34ef") == "kerberos-v5x1, ***"

@@ -34,7 +34,7 @@ def pair(server):
             if not connection.execute("select 1 from pg_roles where rolname = %s", [role]).fetchone():
                 connection.execute(f"create role {role}")
         for name, template in zip(names, ("migrated", "empty"), strict=True):
-            connection.execute(f"create database {name} template {template}")
+            connection.execute(f"create database {name} template {template} strategy file_copy")
     with psycopg.connect(server.dsn(names[0]), autocommit=True) as catalog:
         sample_data.fill(catalog, "catalog", 120)
     return [server.dsn(name) for name in names]

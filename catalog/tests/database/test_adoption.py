@@ -114,7 +114,7 @@ def test_killed_after_each_step_and_repeated(old, generation):
     ends = []
     for step in range(steps):
         with connected(dsn.replace(copy, "postgres")) as connection:
-            connection.execute(f"create database {copy}_{step} template {copy}")
+            connection.execute(f"create database {copy}_{step} template {copy} strategy file_copy")
         again = f"{dsn}_{step}"
         with pytest.raises(Stopped):
             adopt(again, move_duplicates=True, done=killed_after(step))
