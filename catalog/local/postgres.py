@@ -119,8 +119,8 @@ class Postgres(Server):
             "--encoding=UTF8",
             f"--locale={_LOCALE}",
             "--no-sync",
-            # The default of 4,096 protects passwords that can be guessed, as a random one cannot be, and takes
-            # most of the time of a connection.
+            # The default of 4,096 protects passwords that can be guessed, which this random one cannot be,
+            # and takes most of the time of a connection.
             "--set=scram_iterations=1",
         ]
         try:

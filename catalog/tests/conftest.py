@@ -20,7 +20,7 @@ from catalog.data_refresh.search.indexes import Indexes
 from catalog.database import schema
 from catalog.local.postgres import Postgres
 from catalog.local.search import SearchEngine
-from catalog.tests import dag_runs
+from catalog.tests import dag_runs, scheduling
 from catalog.tests.dag_runs import pytest_testnodedown
 from catalog.tests.data_refresh.engine_proxy import Proxy, proxy
 from catalog.tests.folders import folder_for_servers
@@ -58,11 +58,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long fault tests out unless they are asked for."""
+    """Leave the long fault tests out unless they are asked for; the largest groups begin."""
     if "fault_long" not in config.option.markexpr:
         long = [item for item in items if item.get_closest_marker("fault_long")]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
+    scheduling.put_largest_first(items)
 
 
 @pytest.hookimpl(wrapper=True)
