@@ -92,6 +92,8 @@ def _reverse() -> dict[tuple[str, str], str]:
 
 
 PATH_BY_PAIR = _reverse()
+# Elements of another license after the path, as in `/by/4.0/nc`, contradict it.
+_ELEMENTS = frozenset(("by", "nc", "nd", "sa", "zero", "cc0", "mark", "pdm"))
 _SUFFIX = r"(?:/(?:[a-z]{2,3}(?:[-_][a-z0-9]+)?|igo|scotland))?(?:/(?:deed|legalcode)[a-z0-9._-]*|/rdf)?"
 _KNOWN = re.compile(
     "("
@@ -109,7 +111,7 @@ def license_from_url(url: object) -> License | None:
             jurisdiction, IGO, a language, `deed` or `legalcode`. Values that are not a `str` give None.
 
     Returns:
-        The license, or None if the URL is not that of a deed.
+        The license, or None if the URL is not that of a deed, or names elements of another license as well.
     """
     return _from_url(url) if isinstance(url, str) else None
 
@@ -128,6 +130,9 @@ def _from_url(url: str) -> License | None:
     if not (match := _KNOWN.fullmatch(path)):
         return None
     deed = match.group(1)
+    rest = f"{path[match.end(1) :]} {parts.query} {parts.fragment}"
+    if not _ELEMENTS.isdisjoint(re.split("[^a-z0-9]", rest)):
+        return None
     slug, version = PAIR_BY_PATH[deed]
     return License(slug, version, f"https://creativecommons.org/{_CANONICAL.get(deed, deed)}/", url)
 

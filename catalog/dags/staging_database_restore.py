@@ -37,7 +37,7 @@ from catalog.dags.common.environments import STAGING
 from catalog.dags.common.github import github
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import FirstTime
-from catalog.dags.common.variables import value_of
+from catalog.dags.common.variables import limit_of, value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.sensors import reschedule_sensor
 from catalog.dags.operators.slack import notify
@@ -66,7 +66,7 @@ def await_available(task_id: str, role: Role, hours: float = 1) -> Any:
 @task.short_circuit
 def should_skip() -> bool:
     """Return False, which skips all other tasks, if the Variable says so."""
-    if not value_of(SKIP_STAGING_DATABASE_RESTORE):
+    if not limit_of(SKIP_STAGING_DATABASE_RESTORE):
         return True
     notify("Restore skipped", SENDER, "Skipped: `SKIP_STAGING_DATABASE_RESTORE` is set.")
     return False

@@ -4,6 +4,7 @@ Ordinary strings are recognized by tests that run in C; see "Encoding" in ARCHIT
 """
 
 import math
+import re
 
 from catalog.core.columns import MAX_INTEGER, MIN_INTEGER
 from catalog.core.jsontypes import Json
@@ -22,6 +23,8 @@ MINIMUM = {
     "set_position": 0,
 }
 # Control characters other than white space carry no meaning, and PostgreSQL refuses NUL.
+UNDECODED = "with characters that cannot be decoded"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _DROP = {ord('"'): "'", **dict.fromkeys((*range(0x09), *range(0x0E, 0x1C), 0x7F))}
 
 
@@ -34,6 +37,11 @@ def tidy(text: str) -> str:
     if text.isprintable() and '"' not in text and "  " not in text and text[:1] != " " and text[-1:] != " ":
         return text
     return " ".join(text.translate(_DROP).encode("utf-8", "ignore").decode().split())
+
+
+def is_undecoded(text: str) -> bool:
+    """Return whether a string has lone surrogates, which stand for what could not be decoded."""
+    return not text.isprintable() and _SURROGATE.search(text) is not None
 
 
 def plain(text: str, between: str = " ") -> str:

@@ -14,7 +14,7 @@ import orjson
 from catalog.core.columns import INTEGERS
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.numbers import number_in
-from catalog.ingestion.cleaning import creators, escape, number_for, plain, tidy
+from catalog.ingestion.cleaning import UNDECODED, creators, escape, is_undecoded, number_for, plain, tidy
 from catalog.ingestion.filetypes import kind_of
 
 MAX_TAGS = 2_000  # more indicate an error at the source; the rest is counted, not stored
@@ -118,6 +118,8 @@ class _Texts:
         return [item for item in items if item is not _DROPPED]
 
     def _text(self, text: str, as_given: bool) -> Json:
+        if is_undecoded(text):
+            self._cleaned[f"{self._column} {UNDECODED}"] += 1
         if ("<" in text or "&" in text) and not as_given and not _URL.fullmatch(text.strip()):
             return plain(text) or None  # empty if there was only markup
         if "0000" in text and _NO_DATE.fullmatch(text.strip()):
@@ -195,6 +197,8 @@ def clean_tags(tags: Json, provider: str, cleaned: Counter[str]) -> str | None:
     if type(tags) not in (list, tuple, set, frozenset):
         cleaned[_LOST_TAG] += 1
         return None
+    if undecoded := sum(type(tag) is str and is_undecoded(tag) for tag in tags):
+        cleaned[f"tags {UNDECODED}"] += undecoded
     objects = [_tag_object(tag, provider) for tag in tags]
     kept = list(dict.fromkeys(o for o in objects if o))
     if lost := sum(o is None for o in objects) + max(0, len(kept) - MAX_TAGS):

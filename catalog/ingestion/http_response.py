@@ -1,6 +1,7 @@
 """HTTP responses whose body was read completely, and their JSON."""
 
 from collections.abc import Callable, Mapping
+from email.message import Message
 
 import msgspec
 
@@ -34,12 +35,18 @@ class Response(msgspec.Struct, frozen=True):
             Retry: The body is not JSON, such as a proxy's error page or a truncated body.
         """
         try:
-            return read_json(self.body, repaired)
+            return read_json(self.body, repaired, _charset(self.headers.get("content-type", "")))
         except ValueError as error:
             kind = self.headers.get("content-type", "no content type")
             raise Retry(
                 f"the response ({self.status}, {kind}, {len(self.body)} bytes) is not JSON: {error}"
             ) from None
+
+
+def _charset(content_type: str) -> str | None:
+    about = Message()
+    about["content-type"] = content_type
+    return about.get_content_charset()
 
 
 class Decoded(msgspec.Struct, frozen=True):

@@ -5,10 +5,12 @@ surrogates, raw control characters, invalid escapes, non-standard numbers, trail
 one complete JSON value is still refused: truncated or empty bodies, web pages, text after the value.
 """
 
+import codecs
 import json
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import accumulate
 
 import orjson
@@ -38,15 +40,16 @@ _LEADING_ZEROS = re.compile(r"^(-?)0+(?=\d)", re.ASCII)
 _NO_NUMBER = re.compile(r"[-+]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
 
 
-def read_json(body: bytes, repaired: Callable[[str], None] | None = None) -> Json:
+def read_json(body: bytes, repaired: Callable[[str], None] | None = None, charset: str | None = None) -> Json:
     """Decode a JSON body.
 
-    Bytes that are not UTF-8 become lone surrogates, which the encoder removes. Numbers out of the range of a
-    double, NaN and infinities become None. For strict JSON the result is that of `orjson`.
+    Bytes that cannot be decoded become lone surrogates, which the encoder removes and counts. Numbers out of
+    the range of a double, NaN and infinities become None. For strict JSON the result is that of `orjson`.
 
     Args:
         body: JSON in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
         repaired: Called with the error of the strict parser if the body needed repair.
+        charset: Encoding of a body that is not in Unicode, as its header says.
 
     Raises:
         ValueError: The body is not a complete JSON value, or is nested deeper than `MAX_DEPTH`.
@@ -54,23 +57,45 @@ def read_json(body: bytes, repaired: Callable[[str], None] | None = None) -> Jso
     try:
         return orjson.loads(body)
     except ValueError as error:
-        value = read_leniently(body)
+        value = read_leniently(body, charset)
         if repaired:
             repaired(str(error))
         return value
 
 
-def read_leniently(body: bytes) -> Json:
+def read_leniently(body: bytes, charset: str | None = None) -> Json:
     """Repair and decode a body that the strict parser refuses; see `read_json`."""
-    encoding = json.detect_encoding(body)
-    text = body.decode(encoding, "surrogateescape" if encoding.startswith("utf-8") else "surrogatepass")
-    text = _TOKEN.sub(_repair, text.lstrip("\ufeff \t\r\n"))
+    text = _TOKEN.sub(_repair, _text(body, charset).lstrip("\ufeff \t\r\n"))
     if _depth(text) > MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
     try:
         return json.loads(text, strict=False, parse_int=_integer, parse_float=_float)
     except RecursionError:  # the stack of the caller is nearly exhausted
         raise ValueError("nested too deeply") from None
+
+
+def _text(body: bytes, charset: str | None) -> str:
+    """Decode a body. JSON is in Unicode, whatever a header says, unless its bytes are not."""
+    encoding = json.detect_encoding(body)
+    if not encoding.startswith("utf-8"):
+        return body.decode(encoding, "surrogatepass")
+    with suppress(UnicodeDecodeError):
+        return body.decode(encoding)
+    return body.decode(_single_byte(charset) or encoding, "surrogateescape")
+
+
+def _single_byte(charset: str | None) -> str | None:
+    """Return the codec of a charset of which each byte is a character; None if it is unknown or another one.
+
+    Latin-1 stands for Windows-1252, as in browsers: https://encoding.spec.whatwg.org/#names-and-labels
+    """
+    with suppress(LookupError, ValueError):
+        name = codecs.lookup(charset or "").name
+        if name in ("iso8859-1", "ascii"):
+            return "cp1252"
+        if name.startswith(("iso8859", "cp125", "koi8", "mac")):
+            return name
+    return None
 
 
 def _repair(match: re.Match[str]) -> str:

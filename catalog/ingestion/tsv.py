@@ -11,7 +11,7 @@ from catalog.core.columns import MAX_INTEGER, MAX_URL_BYTES, SIZES
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.licenses import License
 from catalog.core.media import MediaType
-from catalog.ingestion.cleaning import creators, escape, number_for, plain, tidy
+from catalog.ingestion.cleaning import UNDECODED, creators, escape, is_undecoded, number_for, plain, tidy
 from catalog.ingestion.fields import (
     alt_files_field,
     audio_set_field,
@@ -181,7 +181,7 @@ class Encoder:
     def _clean_each(self, r: Media) -> tuple[str, str, str, str, str, str]:
         if isinstance(r.foreign_identifier, bool | float):
             # A float may stand for several long identifiers, and 17.0 would be another record than 17.
-            raise Reject("foreign_identifier is neither a text nor a whole number")
+            raise Reject("foreign_identifier is neither a text nor a whole number of 64 bits")
         fid = self._text(r.foreign_identifier, "foreign_identifier", cut=False, required=True)
         landing = self._required_url(r.foreign_landing_url, "foreign_landing_url")
         url = self._required_url(r.url, "url")
@@ -280,6 +280,9 @@ def text_for(column: str, value: Json, cut: bool = True) -> tuple[str, str | Non
     if isinstance(value, dict | list | tuple):
         return "", f"{column} is not text"
     text = "" if value is None else _CLEANING.get(column, tidy)(value if type(value) is str else str(value))
+    if type(value) is str and is_undecoded(value):
+        # Another record may have the rest of an identifier.
+        return text[: SIZES[column]].rstrip() if cut else "", f"{column} {UNDECODED}"
     if len(text) <= SIZES[column]:
         return text, None
     return text[: SIZES[column]].rstrip() if cut else "", f"{column} too long"

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from catalog.core.airflow_names import FAILURE, HELD, WATCHER
+from catalog.core.airflow_names import FAILURE, HELD, LIMITED, WATCHER
 from catalog.monitoring.asked import Asked, asked, dated_dags, is_trial
 from catalog.monitoring.finding import Finding, in_order
 from catalog.monitoring.loads import KEPT
@@ -110,8 +110,8 @@ def failed_runs(airflow: Connection | Session, dag_ids: Collection[str], now: da
 
     It is the last of those for the same. A run that waits or runs says nothing yet. Nor does one that replays
     a recording, is limited or changes nothing: people who try one look at its end. Nor does the success of a
-    run of a held schedule, whose tasks were skipped. Failures are looked at for a month, that of the newest
-    run of a DAG for ever.
+    run of a held schedule, whose tasks were skipped, or of one that a Variable has limited. Failures are
+    looked at for a month, that of the newest run of a DAG for ever.
 
     Args:
         airflow: Airflow's database.
@@ -187,11 +187,11 @@ def _ended(airflow: Connection | Session, dag_ids: Collection[str], now: datetim
     """Yield the runs that count of each DAG of which any has failed, the one that ended last first."""
     failing = select(_RUN.c.dag_id).where(_RUN.c.dag_id.in_(dag_ids), _RUN.c.state == FAILED)
     order = (_RUN.c.end_date.desc(), _RUN.c.id.desc())
-    held = exists().where(_XCOM.c.dag_run_id == _RUN.c.id, _XCOM.c.key == HELD)
+    part = exists().where(_XCOM.c.dag_run_id == _RUN.c.id, _XCOM.c.key.in_((HELD, LIMITED)))
     runs = (
         select(
             *(column for column in _RUN.c if column.key != "id"),
-            held.label("held"),
+            part.label("part"),
             func.row_number().over(partition_by=_RUN.c.dag_id, order_by=order).label("n"),
         )
         .where(_RUN.c.dag_id.in_(failing), _RUN.c.state.in_(_FINISHED))
@@ -209,7 +209,7 @@ def _ended(airflow: Connection | Session, dag_ids: Collection[str], now: datetim
 def _run(row: Any, *, dated: bool) -> _Run | None:
     """Return a run; None if it does not count."""
     conf, failed = row.conf if isinstance(row.conf, dict) else {}, row.state == FAILED
-    if is_trial(row.dag_id, conf) or (row.held and not failed):
+    if is_trial(row.dag_id, conf) or (row.part and not failed):
         return None
     interval = (_in_utc(row.data_interval_start), _in_utc(row.data_interval_end))
     about = asked(row.dag_id, conf, _in_utc(row.run_after), interval, dated=dated)

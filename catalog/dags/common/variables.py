@@ -12,6 +12,7 @@ from typing import TypeVar
 from airflow.sdk import Variable, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
+from catalog.core.airflow_names import LIMITED
 from catalog.core.setting import Malformed, Setting
 from catalog.dags.common.settings import parse_problems
 from catalog.dags.operators.slack import send
@@ -33,6 +34,17 @@ def value_of(setting: Setting[T]) -> T:
         raise AirflowFailException(f"{error} This task does not work without it.") from None
     if problem:
         alert_once_a_day(setting.name, problem)
+    return value
+
+
+def limit_of(setting: Setting[T]) -> T:
+    """Return the value of a Variable that limits runs, and note that it limits this one.
+
+    Such a run makes up for no failed one; see `monitoring/failed_runs.py`.
+    """
+    value = value_of(setting)
+    if value:
+        get_current_context()["ti"].xcom_push(LIMITED, setting.name)
     return value
 
 

@@ -25,7 +25,7 @@ from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.retries import hint
 from catalog.dags.common.sensitive_terms import sensitive_terms, unchanged_terms
-from catalog.dags.common.variables import value_of
+from catalog.dags.common.variables import limit_of, value_of
 from catalog.dags.groups.indexing import MAX_DURATION, indexes, require_complete, tag_policy
 from catalog.dags.groups.refreshes import (
     begin_refresh,
@@ -82,7 +82,7 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
                 api,
                 engine,
                 number=number,
-                limit=value_of(DATA_REFRESH_LIMIT),
+                limit=limit_of(DATA_REFRESH_LIMIT),
                 full_after=timedelta(days=value_of(DATA_REFRESH_FULL_AFTER_DAYS)),
             )
 
@@ -120,7 +120,7 @@ def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> 
                     "the mode full."
                 ) from None
             refresh = _continue_full(media_type, refresh, str(error))
-    counts, should_stop, limit = [], sigterm_flag(), value_of(DATA_REFRESH_LIMIT)
+    counts, should_stop, limit = [], sigterm_flag(), limit_of(DATA_REFRESH_LIMIT)
     with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
         for table in TABLES[media_type]:
             meter = Meter(f"rows of {table}", analyzed_rows(catalog, table) or 0)

@@ -15,7 +15,7 @@ from catalog.dags.common.context import Params
 from catalog.dags.common.progress import sigterm_flag
 from catalog.dags.common.retries import hint, rescheduled
 from catalog.dags.common.state import TaskStateCheckpoint
-from catalog.dags.common.variables import value_of
+from catalog.dags.common.variables import limit_of, value_of
 from catalog.dags.tasks.provider_run import ProviderRun
 from catalog.ingestion.lease import Lease
 from catalog.ingestion.options import Options
@@ -73,7 +73,7 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
 def _options(params: Params, dag_id: str) -> Options:
     entries = value_of(SKIPPED_INGESTION_ERRORS).get(dag_id, [])
     return Options(
-        limit=params.get("limit") or value_of(INGESTION_LIMIT),
+        limit=params.get("limit") or limit_of(INGESTION_LIMIT),
         initial_query_params=params.get("initial_query_params") or None,
         query_params_list=params.get("query_params_list") or None,  # the form shows "none" as an empty list
         additional_query_params=params.get("additional_query_params") or {},

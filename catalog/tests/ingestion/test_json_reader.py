@@ -55,6 +55,28 @@ def test_what_is_repaired(body, value):
     assert complaints[0]
 
 
+@pytest.mark.parametrize(
+    ("charset", "text", "read"),
+    [
+        ("latin-1", "Café 1 €", "Café 1 €"),  # as Windows-1252, like in browsers
+        ("ISO-8859-1", "Café", "Café"),
+        ("windows-1252", "Café 1 €", "Café 1 €"),
+        ("iso-8859-2", "Łódź", "Łódź"),
+        ("koi8-r", "Москва", "Москва"),
+        ("utf-8", "Café", None),
+        ("shift_jis", "Café", None),
+        ("no such charset", "Café", None),
+        ("\0", "Café", None),
+        (None, "Café", None),
+    ],
+)
+def test_a_body_that_is_not_in_unicode_is_read_as_its_header_says(charset, text, read):
+    encoding = charset if read and charset != "latin-1" else "cp1252"
+    body = f'{{"a": "{text}"}}'.encode(encoding)
+    assert read_json(body, charset=charset) == {"a": read or "Caf\udce9"}
+    assert read_json('{"a": "Café",}'.encode(), charset=charset) == {"a": "Café"}
+
+
 REFUSED = [
     b"",
     b" \n",

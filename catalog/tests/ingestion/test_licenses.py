@@ -34,6 +34,7 @@ BASE = "https://creativecommons.org/"
         ("https://creativecommons.org/licenses/sampling+/1.0/", ("sampling+", "1.0")),
         ("https://creativecommons.org/publicdomain/mark/1.0/deed.de", ("pdm", "1.0")),
         ("https://creativecommons.org/share-your-work/public-domain/cc0/", ("cc0", "1.0")),
+        ("https://creativecommons.org/licenses/by-nc/2.0/de/?ref=search&atype=rich", ("by-nc", "2.0")),
     ],
 )
 def test_from_url(url, expected):
@@ -59,6 +60,12 @@ def test_from_url(url, expected):
         "https://[broken",
         "https://creativecommons.org\u2100/licenses/by/4.0/",
         "https://creativecommons.org/licenses/by/2.1/",
+        "https://creativecommons.org/licenses/by/4.0/nc",
+        "https://creativecommons.org/licenses/by/3.0/nd/deed.en",
+        "https://creativecommons.org/licenses/by/4.0/deed.by-nc",
+        "https://creativecommons.org/licenses/by/4.0/legalcode_sa",
+        "https://creativecommons.org/licenses/by/3.0/us?license=by-nc",
+        "https://creativecommons.org/publicdomain/zero/1.0/#by",
     ],
 )
 def test_not_a_license(url):

@@ -4,12 +4,14 @@ import json
 import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy
 from airflow.models.dagrun import DagRun
+from airflow.models.xcom import XComModel
 
-from catalog.core.airflow_names import ADDRESS
+from catalog.core.airflow_names import ADDRESS, HELD, LIMITED
 from catalog.monitoring.failed_runs import failed_runs, merged
 from catalog.tests.conftest import database
 from catalog.tests.plugins.website import fill_metadata
@@ -71,6 +73,24 @@ class Runs:
                 data_interval_end=end,
                 conf=conf,
             )
+        )
+
+    def note(self, run_id, key):
+        """Add a task to a run, with an XCom."""
+        task = {"dag_id": self.dag_id, "run_id": run_id, "task_id": "pull", "map_index": -1}
+        [number] = self.airflow.execute(
+            sqlalchemy.select(DagRun.id).where(DagRun.dag_id == self.dag_id, DagRun.run_id == run_id)
+        ).one()
+        self.airflow.execute(
+            sqlalchemy.text(
+                "insert into task_instance (id, try_number, max_tries, pool, pool_slots, queue,"
+                " priority_weight, executor_config, span_status, dag_id, run_id, task_id, map_index) values"
+                " (:id, 1, 0, 'p', 1, 'q', 1, '', 'ended', :dag_id, :run_id, :task_id, :map_index)"
+            ),
+            {"id": uuid4(), **task},
+        )
+        self.airflow.execute(
+            sqlalchemy.insert(XComModel).values(dag_run_id=number, key=key, value="why", **task)
         )
 
     def shown(self):
@@ -155,6 +175,20 @@ def test_trials_do_not_count(whole, conf, state):
     whole("later", state, 1, conf=conf)
     later = {"success": [], "failed": ["later"]}[state]
     assert whole.shown() == (["failed"] if conf in TRIALS else later)
+
+
+@pytest.mark.parametrize("key", [HELD, LIMITED])
+def test_a_run_that_a_variable_limits_makes_up_for_none(whole, key):
+    """Nor does one whose schedule is held; a failure of such a run is one."""
+    whole("failed", "failed", 9)
+    whole("limited", "success", 7)
+    whole.note("limited", key)
+    assert whole.shown() == ["failed"]
+    whole("limited too", "failed", 5)
+    whole.note("limited too", key)
+    assert whole.shown() == ["limited too"]
+    whole("whole", "success", 3)
+    assert whole.shown() == []
 
 
 def test_a_part_does_not_make_up_for_the_whole(airflow):
