@@ -8,6 +8,7 @@ from psycopg import sql
 from catalog.core.session import Connection
 from catalog.links.answers import INVALID, LONG_ROBOTS, PRIVATE, ROBOTS, SLOW_ROBOTS
 from catalog.links.estimate import Estimate, wilson
+from catalog.links.losses import Losses
 from catalog.links.plan import Survey
 
 MIN_CONTROLS = 3  # other records without which nothing is known of a host or provider
@@ -36,6 +37,7 @@ class Concluded(msgspec.Struct, frozen=True):
         estimate: Share of gone ones among the clear ones; None if none is clear, or too many are unreliable.
         removed: Records that were removed by this call.
         back: Records that were brought back by this call.
+        left: What would be removed, and was not.
     """
 
     there: int
@@ -45,6 +47,7 @@ class Concluded(msgspec.Struct, frozen=True):
     estimate: Estimate | None
     removed: int = 0
     back: int = 0
+    left: Losses = Losses()
 
 
 def judge(connection: Connection, survey: Survey, failing: float) -> None:
