@@ -270,9 +270,9 @@ GUARDS = (
         name="links-checks-are-days-apart",
         holds="Checks before and after midnight do not count as two.",
         row=36,
-        file="catalog/links/sql/gone.sql",
-        find="between evidence.first + %(apart)s and evidence.last - %(apart)s)",
-        replace="between evidence.first and evidence.last)",
+        file="catalog/links/sql/evidence.sql",
+        find="between gone.first + %(apart)s and gone.last - %(apart)s)",
+        replace="between gone.first and gone.last)",
         tests=(f"{CONCLUDE}::test_two_checks_are_too_few_and_checks_close_to_each_other_count_once",),
     ),
     Guard(
