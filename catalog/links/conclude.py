@@ -40,7 +40,7 @@ def conclude(
         accept: Remove them all the same; needs `mark`.
 
     Raises:
-        Fatal: Links are not checked yet, or their checks are no longer kept.
+        Fatal: Links are not planned or checked yet, or their checks are no longer kept.
     """
     require_kept(connection, survey, now())
     query = sql.SQL("select count(*) from link_check where checked_on is null and {of_survey}")

@@ -249,6 +249,15 @@ GUARDS = (
         ),
     ),
     Guard(
+        name="links-planned-before-judged",
+        holds="Where the task that checks was marked as success before it planned anything, no judgement is made.",
+        row=44,
+        file="catalog/links/retention.py",
+        find="    if row is None:\n",
+        replace="    if row is None:\n        return\n    if row is None:\n",
+        tests=(f"{CONCLUDE}::test_what_is_not_planned_is_not_concluded",),
+    ),
+    Guard(
         name="links-need-controls",
         holds="A file is not gone while no other records of its host are known to answer.",
         row=36,

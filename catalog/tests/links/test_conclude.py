@@ -424,6 +424,12 @@ def test_unchecked_links_are_not_concluded(checks):
         checks.conclude("run", 0)
 
 
+def test_what_is_not_planned_is_not_concluded(checks):
+    """The task that plans and checks was marked as success before its first step."""
+    with pytest.raises(Fatal, match="made_up, image: its links are not checked; clear the task"):
+        checks.conclude("run", 0)
+
+
 def test_without_marking_only_numbers_are_written(checks):
     for run, when in enumerate((0, 14, 28)):
         checks.found(str(run), when, mark=False)
