@@ -9,8 +9,8 @@ from psycopg import sql
 from catalog.core.errors import Fatal
 from catalog.core.queries import value
 from catalog.core.session import Connection
-from catalog.links.judging import Concluded, judge, store_numbers
-from catalog.links.losses import Losses, losses, note_accepted, note_left
+from catalog.links.judging import Concluded, Losses, judge, store_numbers
+from catalog.links.losses import losses, note_accepted, note_left
 from catalog.links.plan import Survey
 from catalog.links.removal import answering, bring_back, end_overruled, gone, note_checks, remove
 from catalog.links.retention import require_kept
@@ -56,8 +56,7 @@ def conclude(
             note_checks(connection, survey, locked)
         looked_at = end_overruled(connection, survey, locked) if mark else []
         found = gone(connection, survey, locked)
-        checked = concluded.there + concluded.gone + concluded.unclear
-        left = losses(connection, survey, gone=len(found), checked=checked, now=locked, most=most_removed)
+        left = losses(connection, survey, concluded, len(found), now=locked, most=most_removed)
         if left.findings and accept:
             note_accepted(connection, survey, locked)  # a run that is killed then, and goes on, has accepted
         if mark and (accept or not left.findings):

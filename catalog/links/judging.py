@@ -8,7 +8,6 @@ from psycopg import sql
 from catalog.core.session import Connection
 from catalog.links.answers import INVALID, LONG_ROBOTS, PRIVATE, ROBOTS, SLOW_ROBOTS
 from catalog.links.estimate import Estimate, wilson
-from catalog.links.losses import Losses
 from catalog.links.plan import Survey
 
 MIN_CONTROLS = 3  # other records without which nothing is known of a host or provider
@@ -24,6 +23,20 @@ MAX_UNRELIABLE = 0.05  # share of a sample; with more of them there is no estima
 SAME_BY_CHANCE = 0.001
 CHANCE = 0.001  # that as many gone files follow each other in a random order; below it, they are unclear
 NOT_ASKED = [ROBOTS, SLOW_ROBOTS, LONG_ROBOTS, PRIVATE, INVALID]  # such records say nothing about their host
+
+
+class Losses(msgspec.Struct, frozen=True):
+    """What a survey would remove.
+
+    Attributes:
+        gone: Its records that are gone for long enough.
+        due: The same of the provider, by the checks of any run; not counted if `gone` is 0.
+        findings: What of it is beyond the usual, one sentence with the numbers each.
+    """
+
+    gone: int = 0
+    due: int = 0
+    findings: list[str] = []
 
 
 class Concluded(msgspec.Struct, frozen=True):

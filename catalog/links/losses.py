@@ -10,31 +10,17 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
 from psycopg import sql
 
 from catalog.core.errors import Fatal, Refused
-from catalog.core.loss_limits import SOME, lost_too_many
+from catalog.core.loss_limits import FEW, SOME, lost_too_many
 from catalog.core.queries import value
 from catalog.core.session import Connection
+from catalog.links.judging import Concluded, Losses
 from catalog.links.plan import AGAIN, MOST_AGAIN, Survey
 from catalog.links.removal import count_gone
 
 WITHIN = timedelta(weeks=52)  # in which removals add up
-
-
-class Losses(msgspec.Struct, frozen=True):
-    """What a survey would remove.
-
-    Attributes:
-        gone: Its records that are gone for long enough.
-        due: The same of the provider, by the checks of any run; not counted if `gone` is 0.
-        findings: What of it is beyond the usual, one sentence with the numbers each.
-    """
-
-    gone: int = 0
-    due: int = 0
-    findings: list[str] = []
 
 
 def check_accepted(*, accept: bool, provider: str | None, mark: bool) -> None:
@@ -46,23 +32,27 @@ def check_accepted(*, accept: bool, provider: str | None, mark: bool) -> None:
 
 
 def losses(
-    connection: Connection, survey: Survey, *, gone: int, checked: int, now: datetime, most: float
+    connection: Connection, survey: Survey, found: Concluded, gone: int, *, now: datetime, most: float
 ) -> Losses:
     """Return what a survey would remove, and what of it is beyond the usual.
 
     Args:
         connection: Connection to the catalog database.
         survey: The survey, which is judged.
+        found: What it has found.
         gone: Number of its records that would be removed.
-        checked: Number of records that it has drawn, or of its slice.
         now: The time.
         most: Share of a provider's records that may be removed within a year.
     """
     if not gone:
         return Losses()
     due = count_gone(connection, survey, now)
-    of_provider = _of_provider(connection, survey, due, now, most)
-    return Losses(gone, due, [*of_provider, *_of_slice(survey, gone, checked, most)])
+    findings = [
+        *_of_provider(connection, survey, due, now, most),
+        *_of_slice(survey, found, gone, most),
+        *_of_sample(connection, survey, found, now, most),
+    ]
+    return Losses(gone, due, findings)
 
 
 def refuse_losses(survey: Survey, found: Losses) -> None:
@@ -155,14 +145,42 @@ def _removed(connection: Connection, survey: Survey, now: datetime) -> tuple[dat
     return since, int(removed)
 
 
-def _of_slice(survey: Survey, gone: int, checked: int, most: float) -> Iterator[str]:
+def _of_slice(survey: Survey, found: Concluded, gone: int, most: float) -> Iterator[str]:
     """Compare what a slice has with what it would lose: it is a random part of what the provider has.
 
     Otherwise, the slices that are judged first would lose as much as all of them may lose together.
     """
-    checked = max(checked, gone)  # controls may be gone, too
+    checked = max(found.there + found.gone + found.unclear, gone)  # controls may be gone, too
     if survey.slices and lost_too_many(checked, checked - gone, most):
         yield (
             f"{gone:,} records of the slice would be removed: {gone / checked:.1%} of {checked:,}, where at "
             f"most {most:.0%} is usual"
+        )
+
+
+def _of_sample(
+    connection: Connection, survey: Survey, found: Concluded, now: datetime, most: float
+) -> Iterator[str]:
+    """Look at what the sample tells of all records: of a large provider, a run checks and removes only few.
+
+    A share that was accepted is no news: the others that were gone then are removed by and by.
+    """
+    if survey.slices or found.estimate is None or found.gone < FEW:
+        return
+    row = connection.execute(
+        """
+        select share, accepted_on from link_survey
+         where provider = %(provider)s and media_type = %(media)s and slices = 0
+           and share is not null and accepted_on <= %(now)s
+         order by accepted_on desc limit 1
+        """,
+        {**survey.key, "now": now},
+    ).fetchone()
+    share, low, high = found.estimate
+    accepted = row[0] if row else 0.0
+    if low > accepted + most:
+        besides = f", besides {accepted:.1%} that were accepted on {row[1]:%Y-%m-%d}" if row else ""
+        yield (
+            f"by its sample, {share:.1%} of the files are gone (95%: {low:.1%} to {high:.1%}), where at most "
+            f"{most:.0%} is usual{besides}"
         )

@@ -391,7 +391,7 @@ def test_without_controls_nothing_is_gone(checks, there):
 def test_while_the_host_fails_nothing_is_gone(checks):
     for run, when in enumerate((0, 14, 28, 35)):
         gone = dict.fromkeys(range(2, 13), "gone")
-        checks.found(str(run), when, outcomes=gone, purpose="sample", there=10, most_removed=0.5)
+        checks.found(str(run), when, outcomes=gone, purpose="sample", there=10, most_removed=1)
         assert outcomes(checks.catalog, str(run)) == [("gone", None, 11)]  # exactly half of the others answer
         checks.found(f"{run} more", when, outcomes=gone | {13: "unclear"}, purpose="sample", there=10)
         assert ("unclear", HOST_FAILS, 11) in outcomes(checks.catalog, f"{run} more")

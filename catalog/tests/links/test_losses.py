@@ -7,7 +7,8 @@ import pytest
 from catalog.core.errors import Fatal, Refused
 from catalog.links import removal
 from catalog.links.conclude import conclude
-from catalog.links.losses import Losses, check_accepted, refuse_losses
+from catalog.links.judging import Losses
+from catalog.links.losses import check_accepted, refuse_losses
 from catalog.links.plan import AGAIN, Survey, plan, rename_earlier_run
 from catalog.links.report import lines, sentence
 from catalog.loading.load import lock_provider
@@ -194,6 +195,46 @@ def test_a_slice_tells_what_all_slices_would_lose(catalog):
     accepted = [conclude(catalog, one, now=lambda: day(30), accept=True) for one in slices]
     assert [one.removed for one in accepted] == [one.gone for one in accepted]
     assert len(checks.marked()) == sum(one.gone for one in accepted) > 20
+
+
+def sampled(checks, run, when, share, first=FIRST, **options):
+    """Let two images be gone that were before, and this many of each ten of a sample of 100."""
+    for number in range(101, 201):
+        outcome = "gone" if number * 7 % 10 < share else "there"  # not one after the other
+        checks.write(checks.survey(run), number, day(when), HOST, outcome, "sample")
+    return checks.found(run, when, outcomes=gone(2, first), **options)
+
+
+def test_a_sample_tells_what_a_large_provider_would_lose(catalog):
+    """Each week, only the few records would be removed that are checked again."""
+    checks = Checks(catalog, rows=3000)
+    gone_for_weeks(checks, 2, mark=False)
+    assert sampled(checks, "few", 35, 1, mark=False).left == Losses(gone=2, due=2)
+    found = sampled(checks, "many", 42, 3)
+    assert (found.removed, found.left.gone, found.left.due) == (0, 2, 2)
+    by_its_sample = (
+        "by its sample, 30.0% of the files are gone (95%: 21.9% to 39.6%), where at most 10% is usual"
+    )
+    assert found.left.findings == [by_its_sample]
+    assert sampled(checks, "accepted", 49, 3, accept=True).removed == 2
+
+
+def test_the_share_of_a_sample_that_was_accepted_is_no_news(catalog):
+    """The other files that were gone then are removed by and by."""
+    checks = Checks(catalog, rows=3000)
+    gone_for_weeks(checks, 2, mark=False)
+    assert sampled(checks, "accepted", 35, 3, accept=True).removed == 2
+    gone_for_weeks(checks, 2, begin=36, first=50, mark=False)
+    [finding] = sampled(checks, "twice", 70, 6, first=50, failing=0.9).left.findings
+    assert finding.startswith("by its sample, 60.0% of the files are gone")
+    assert finding.endswith(", where at most 10% is usual, besides 30.0% that were accepted on 2025-02-10")
+    removed = sampled(checks, "as before", 77, 4, first=50).removed
+    assert removed == 2 + 30  # so are those of the sample by now
+    checks.catalog.execute(
+        "update link_survey set accepted_on = %s where accepted_on is not null", [day(900)]
+    )
+    gone_for_weeks(checks, 2, begin=80, first=60, mark=False)
+    assert sampled(checks, "time to come", 115, 4, first=60).removed == 0
 
 
 def test_the_run_that_accepts_many_checks_them_all(checks):
