@@ -315,6 +315,14 @@ LINK_CHECK_RATE: Setting[float] = _declare(
     of=Annotated[float, msgspec.Meta(gt=0, le=1_000)],
     value=1.0,
 )
+LINK_CHECK_MOST_REMOVED = _number(
+    "LINK_CHECK_MOST_REMOVED",
+    10,
+    "percentage of a provider's records that [`check_links`](../DAGs.md#check_links) may remove within a "
+    "year; if more would be, none is, until that is accepted (fewer than 10 records may in any case)",
+    least=1,
+    most=100,
+)
 LINK_CHECK_PRIVATE_HOSTS: Setting[list[str]] = _declare(
     "Variable, JSON",
     "LINK_CHECK_PRIVATE_HOSTS",

@@ -5,23 +5,32 @@ removed yet, is estimated with a Wilson interval of 95 %; the dashboard shows it
 from the wanted `margin`. It is drawn by the hash of the identifiers, so that no table is read as a whole.
 
 Requests are polite: HEAD, then a GET for the first byte if HEAD does not say that the file is there, or the
-host is not known yet to answer both alike; for each host one at a time, at most `LINK_CHECK_RATE` a second
-for all tasks together, and as its robots.txt allows. A host that does not answer, or asks to wait, is tried
-again after growing pauses. What it asks for, up to a day, holds for all tasks; a task that would only wait is
-rescheduled. Redirects are followed to judge, and noted; the catalog keeps its URL. Only addresses on the
-public internet are requested.
+host is not known yet to answer both alike; only the GET for a file that was gone. For each host one at a
+time, at most `LINK_CHECK_RATE` a second for all tasks together, and as its robots.txt allows. A host that
+does not answer, or asks to wait, is tried again after growing pauses. What it asks for, up to a day, holds
+for all tasks; a task that would only wait is rescheduled. Redirects are followed to judge, and noted; the
+catalog keeps its URL. Only addresses on the public internet are requested.
 
 An outcome is *gone* (404 or 410), *there*, or *unclear*: a timeout, a server error, a refusal, robots.txt, a
 web page in place of a file, a redirect that several records share, one size for several files that had
 others. A file is not gone while too few other files of its provider, and of the host that answers, are there
 (`failing`), nor if the host says so to everything for a while: the order is random, and some files that were
-there are asked for again at the end. The table `link_check` has each check, with the database's time.
+there are asked for again at the end. So where all files of a host are gone, also of one that is reached by
+redirects only, they stay unclear: nobody can tell whether the host only fails. The table `link_check` has
+each check, with the database's time.
 
 A record whose file was gone in three checks over at least four weeks, five days apart or more, gets
 `removed_from_source`, so that the next data refresh leaves it out, and a row in the table `link_removal`.
 Records that were gone are checked again each week. Loads keep the mark although the source sends the record,
 unless it sends another URL. A record comes back when its file answers in two checks, five days apart or more,
 or gets another URL in the catalog.
+
+If more than `LINK_CHECK_MOST_REMOVED` percent of a provider's records would be removed within a year, and at
+least 10, none is, and the provider's task `judge` fails. Whatever is gone for long enough counts, whichever
+run has found it, and what was removed before. So does what the sample tells: of a large provider, each run
+removes only few. The estimate is made, and records come back all the same. A run with the `provider` and
+`accept_removals` removes those that it finds to be gone; what was removed until then, and the share of files
+that was gone by its sample, count no more.
 
 With `slices`, every record of one `provider` is checked: the records are divided into this number of slices,
 and the run checks those from `first_slice` to `last_slice`.
@@ -43,7 +52,12 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from catalog.core.connections import SharedConnection
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
-from catalog.core.settings import CONTACT_EMAIL, LINK_CHECK_PRIVATE_HOSTS, LINK_CHECK_RATE
+from catalog.core.settings import (
+    CONTACT_EMAIL,
+    LINK_CHECK_MOST_REMOVED,
+    LINK_CHECK_PRIVATE_HOSTS,
+    LINK_CHECK_RATE,
+)
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params
@@ -54,13 +68,22 @@ from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify_end
 from catalog.ingestion.user_agent import user_agent
-from catalog.links.answers import Verdict
 from catalog.links.checker import Checker
 from catalog.links.clock import database_clock
 from catalog.links.conclude import conclude
 from catalog.links.estimate import sample_size
+from catalog.links.losses import check_accepted, refuse_losses
 from catalog.links.pauses import Pauses, PauseTable
-from catalog.links.plan import MAX_SLICES, Survey, plan, providers, rename_earlier_run, slices
+from catalog.links.plan import (
+    AGAIN,
+    MAX_SLICES,
+    MOST_AGAIN,
+    Survey,
+    plan,
+    providers,
+    rename_earlier_run,
+    slices,
+)
 from catalog.links.removal import follow_renamed
 from catalog.links.report import lines, sentence
 from catalog.links.retention import forget
@@ -104,10 +127,10 @@ def _form() -> dict[str, Param]:
             "none of its files counts as gone.",
         ),
         "again": Param(
-            2_000,
+            AGAIN,
             type="integer",
             minimum=0,
-            maximum=100_000,
+            maximum=MOST_AGAIN,
             title="Again",
             description_md="Records of a provider that were gone before, and as many removed ones, to check "
             "besides the sample; those that wait longest come first.",
@@ -142,7 +165,14 @@ def _form() -> dict[str, Param]:
             type="boolean",
             title="Mark",
             description_md="Remove records that are gone, and bring back those that answer. Otherwise the "
-            "run only checks and estimates.",
+            "run only checks, estimates, and reports how many would be removed.",
+        ),
+        "accept_removals": Param(
+            False,
+            type="boolean",
+            title="Accept many removals",
+            description_md="Remove the records of the provider, which must be given, that are gone, even if "
+            "they are far more than usual. For files that are really gone.",
         ),
     }
 
@@ -152,6 +182,7 @@ def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, An
     """Return what to check: each provider and media type, or their slices."""
     first_time = FirstTime()
     chosen = slices(params["slices"], params["first_slice"], params["last_slice"], params["provider"])
+    check_accepted(accept=params["accept_removals"], provider=params["provider"], mark=params["mark"])
     with catalog_connection(autocommit=True) as connection:
         with first_time as first:
             if first:
@@ -173,13 +204,13 @@ def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, An
     ]
 
 
-def _checker(connect: Callable[[], Connection], pauses: Pauses) -> Callable[[str], Verdict]:
+def _checker(connect: Callable[[], Connection], pauses: Pauses) -> Checker:
     agent = user_agent(value_of(CONTACT_EMAIL))
     private_hosts: list[str] = value_of(LINK_CHECK_PRIVATE_HOSTS)
     web = Web(
         SharedSlots(connect, value_of(LINK_CHECK_RATE), pauses), user_agent=agent, private_hosts=private_hosts
     )
-    return Checker(web, agent.partition("/")[0]).check
+    return Checker(web, agent.partition("/")[0])
 
 
 NAME = (
@@ -197,11 +228,13 @@ def check(survey: dict[str, Any], params: Params = GIVEN) -> None:
         now = database_clock(connection)
         pauses = Pauses(PauseTable(connect, name), name, now)
         plan(connection, one, now=now(), size=sample_size(params["margin"] / 100), again=params["again"])
+        checker = _checker(connect, pauses)
         check_links(
             connection,
             one,
-            _checker(connect, pauses),
+            checker.check,
             pauses,
+            check_again=checker.check_again,
             now=now,
             progress=Meter("links"),
             clock=time.monotonic,
@@ -213,16 +246,31 @@ def check(survey: dict[str, Any], params: Params = GIVEN) -> None:
 
 @task(execution_timeout=timedelta(hours=6), map_index_template=NAME, outlets=[*CATALOG.values()])
 def judge(survey: dict[str, Any], params: Params = GIVEN) -> None:
-    """Judge what a survey has found, and remove records or bring them back."""
+    """Judge what a survey has found, and remove records or bring them back.
+
+    Fails, after everything else, if far more records than usual would be removed; then none is.
+    """
     one = msgspec.convert(survey, Survey)
     with catalog_connection(autocommit=True) as connection:
         now = database_clock(connection)
-        concluded = conclude(connection, one, now=now, failing=params["failing"] / 100, mark=params["mark"])
+        concluded = conclude(
+            connection,
+            one,
+            now=now,
+            failing=params["failing"] / 100,
+            mark=params["mark"],
+            most_removed=value_of(LINK_CHECK_MOST_REMOVED) / 100,
+            accept=params["accept_removals"],
+        )
     log.info("%s: %s", one, concluded)
     if concluded.removed or concluded.back:
         note_written(
             CATALOG[one.media_type], provider=one.provider, removed=concluded.removed, back=concluded.back
         )
+    for finding in concluded.left.findings:
+        log.warning("%s: %s", one, finding)
+    if params["mark"]:
+        refuse_losses(one, concluded.left)
 
 
 @task_group
@@ -239,12 +287,13 @@ def report(dag_run: DagRun = GIVEN) -> str:
     if not found:
         raise AirflowSkipException("no links were checked.")
     checked = sum(line.there + line.gone + line.unclear for line in found)
-    gone, unclear, removed, back = (
-        sum(getattr(line, name) for line in found) for name in ("gone", "unclear", "removed", "back")
+    gone, unclear, removed, back, left = (
+        sum(getattr(line, name) for line in found) for name in ("gone", "unclear", "removed", "back", "left")
     )
     summary = (
         f"{checked:,} links checked: {gone:,} are gone, {unclear:,} are unclear. "
         f"{removed:,} records removed, {back:,} brought back."
+        + (f" {left:,} would be removed, and are not." if left else "")
     )
     return notify_end("Links checked", SENDER, summary, lines=[*map(sentence, found)])
 

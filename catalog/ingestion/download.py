@@ -63,7 +63,7 @@ def download(
             if 200 < response.status_code < 300:
                 raise Retry(f"status {response.status_code} is not that of a complete file")
             if response.status_code != 200:
-                wait = retry_after(response.headers.get("retry-after"))
+                wait = retry_after(response.headers)
                 # The body of a refusal may repeat what was signed.
                 raise_for_status(response.status_code, "", wait, request=request, blocked=None)
             body = bytearray()

@@ -153,7 +153,7 @@ def _judge(response: requests.Response) -> requests.Response:
         Retry: The status is temporary.
     """
     if is_temporary(response.status_code):
-        wait = retry_after(response.headers.get("retry-after"))
+        wait = retry_after(response.headers)
         raise Retry(f"{response.url}: status {response.status_code}", wait)
     return response
 

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -73,25 +73,40 @@ def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
 
 
-def retry_after(value: str | None) -> float | None:
-    """Parse a Retry-After header, which holds seconds or an HTTP date.
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return what the header Retry-After of an answer asks for, in seconds or as an HTTP date.
+
+    Args:
+        headers: The headers; their names in any case.
 
     Returns:
         Seconds, at least 0; None if the header is missing or malformed.
     """
+    value = headers.get("retry-after")
     if not value:
         return None
     try:
         seconds = float(value)
     except ValueError:
-        seconds = _seconds_until(value)
+        seconds = _seconds_until(value, headers.get("date", ""))
     return None if math.isnan(seconds) else max(0.0, seconds)
 
 
-def _seconds_until(date: str) -> float:
-    """Return the seconds from now until an HTTP date; NaN if the string is not a date."""
+def _seconds_until(date: str, answered: str) -> float:
+    """Return the seconds until an HTTP date; NaN if the string is not a date.
+
+    Args:
+        date: The date.
+        answered: That of the answer, by the same clock; this machine's clock may be another one. Without it,
+            the time is that of this machine.
+    """
+    when, now = _moment(date), _moment(answered) or datetime.now(UTC)
+    return (when - now).total_seconds() if when else math.nan
+
+
+def _moment(date: str) -> datetime | None:
     try:
         when = parsedate_to_datetime(date)
     except (ValueError, OverflowError):
-        return math.nan
-    return (when - datetime.now(UTC)).total_seconds() if when.tzinfo else math.nan
+        return None
+    return when if when.tzinfo else None

@@ -175,7 +175,7 @@ class Sender:
         if 200 <= status < 300:
             return
         blocked = self._blocking_statuses.get(status) if keyed and not is_json(body) else None
-        wait = retry_after(response.headers.get("retry-after"))
+        wait = retry_after(response.headers)
         raise_for_status(status, self._redact.excerpt(body, 200), wait, request=request, blocked=blocked)
 
 

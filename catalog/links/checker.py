@@ -75,6 +75,13 @@ class Checker:
         except ValueError:  # parsers of URLs raise it for what they cannot read
             return unclear(answers.INVALID)
 
+    def check_again(self, url: str) -> Verdict:
+        """Do the same for a file that was gone, by a GET only: for others, HEAD may be true."""
+        try:
+            return self._follow("GET", url, FIRST_BYTE)
+        except ValueError:
+            return unclear(answers.INVALID)
+
     def _prove(self, host: str, verdict: Verdict) -> None:
         """Note whether a GET has said the same as HEAD; what was not true once is not forgotten."""
         with self._proving:  # redirects of several hosts may lead to this one

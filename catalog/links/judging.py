@@ -25,6 +25,20 @@ CHANCE = 0.001  # that as many gone files follow each other in a random order; b
 NOT_ASKED = [ROBOTS, SLOW_ROBOTS, LONG_ROBOTS, PRIVATE, INVALID]  # such records say nothing about their host
 
 
+class Losses(msgspec.Struct, frozen=True):
+    """What a survey would remove.
+
+    Attributes:
+        gone: Its records that are gone for long enough.
+        due: The same of the provider, by the checks of any run; not counted if `gone` is 0.
+        findings: What of it is beyond the usual, one sentence with the numbers each.
+    """
+
+    gone: int = 0
+    due: int = 0
+    findings: list[str] = []
+
+
 class Concluded(msgspec.Struct, frozen=True):
     """What a survey found.
 
@@ -36,6 +50,7 @@ class Concluded(msgspec.Struct, frozen=True):
         estimate: Share of gone ones among the clear ones; None if none is clear, or too many are unreliable.
         removed: Records that were removed by this call.
         back: Records that were brought back by this call.
+        left: What would be removed, and was not.
     """
 
     there: int
@@ -45,6 +60,7 @@ class Concluded(msgspec.Struct, frozen=True):
     estimate: Estimate | None
     removed: int = 0
     back: int = 0
+    left: Losses = Losses()
 
 
 def judge(connection: Connection, survey: Survey, failing: float) -> None:

@@ -28,6 +28,7 @@ SLICE_HASHES = 2**32
 MAX_SLICES = 500  # of each media type: Airflow maps no more than 1,024 tasks
 MAX_SLICE = 1_000_000  # records; a task holds the links of a slice in memory
 SUSPECT_FOR = timedelta(days=120)  # after it was last found to be gone
+AGAIN, MOST_AGAIN = 2_000, 100_000  # records that were gone before, and are checked besides a sample
 READ = 5_000  # rows that are read at once
 _BATCH = 5_000  # rows that are written at once
 _SQL = Path(__file__).parent / "sql"

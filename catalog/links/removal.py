@@ -7,7 +7,7 @@ only at those of the run, so that concluding an old run again acts on nothing th
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
@@ -15,9 +15,10 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from catalog.core.media import MediaType
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.database.suppression import suppressors
-from catalog.links.plan import Survey
+from catalog.links.plan import SUSPECT_FOR, Survey
 from catalog.loading.load import lock_provider
 from catalog.loading.statements import same_file
 
@@ -26,25 +27,76 @@ PERIOD = timedelta(weeks=4)  # between the first and the last of the checks in w
 # Between two checks of which both count. A week would be too much: one run begins earlier than another.
 APART = timedelta(days=5)
 ANSWERS, MOVED = "the file answers", "its URL was changed in the catalog"  # why a record is brought back
+_CONSTANTS = {"period": PERIOD, "apart": APART, "answers": ANSWERS, "moved": MOVED}
 # Open removals that a sample compares with their records, besides those that it has checked.
 LOOKED_AT = 20_000
 _SAME_FILE = same_file(sql.Identifier("m", "url"), sql.Identifier("r", "url"))
 
 
-def change_marks(connection: Connection, survey: Survey, now: datetime) -> tuple[int, int]:
-    """Remove records that are gone, and bring back those that answer. May be repeated at any time.
+def gone(connection: Connection, survey: Survey, now: datetime) -> list[dict[str, Any]]:
+    """Return the records of a survey that have been gone for long enough, and are not removed."""
+    query = _gone(survey, survey.statement("found_gone"))
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query, {**survey.key, **_CONSTANTS, "now": now}).fetchall()
+
+
+def count_gone(connection: Connection, survey: Survey, now: datetime) -> int:
+    """Return the number of such records of the provider, whichever run has found them to be gone."""
+    query = sql.SQL("select count(*) from ({}) gone").format(
+        _gone(survey, survey.statement("found_gone_by_any"))
+    )
+    values = {**survey.key, **_CONSTANTS, "now": now, "since": now - SUSPECT_FOR}
+    return int(value(connection, query, values))
+
+
+def remove(
+    connection: Connection, survey: Survey, found: list[dict[str, Any]], now: Callable[[], datetime]
+) -> int:
+    """Mark records that are gone, and return their number. May be repeated at any time.
 
     Args:
         connection: Connection to the catalog database, in autocommit.
         survey: The survey, which is judged.
+        found: What `gone` has returned.
         now: The time.
-
-    Returns:
-        The number of records that were removed, and of those that were brought back.
     """
-    looked_at = _looked_at(connection, survey)
-    _end_overruled(connection, survey, looked_at, now)
-    return _remove(connection, survey, now), _bring_back(connection, survey, looked_at, now)
+    statement = survey.statement("remove", evidence=survey.statement("evidence"))
+    return _mark_each(connection, survey, found, statement, now, "are gone are not marked")
+
+
+def answering(
+    connection: Connection, survey: Survey, looked_at: list[int], now: datetime
+) -> list[dict[str, Any]]:
+    """Return the records that answer, if that is newer than the removal.
+
+    One answer may be a placeholder, or a page of a host that is under repair. A record whose URL was changed
+    in the catalog comes back, too: of the new one nothing is known.
+
+    Args:
+        connection: Connection to the catalog database, in autocommit.
+        survey: The survey, which is judged.
+        looked_at: What `end_overruled` has returned.
+        now: The time.
+    """
+    query = survey.statement("answering", evidence=survey.statement("answers"))
+    values = {**survey.key, **_CONSTANTS, "looked_at": looked_at, "now": now}
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query, values).fetchall()
+
+
+def bring_back(
+    connection: Connection, survey: Survey, found: list[dict[str, Any]], now: Callable[[], datetime]
+) -> int:
+    """Remove the mark of records that answer, and return their number. May be repeated at any time.
+
+    Args:
+        connection: Connection to the catalog database, in autocommit.
+        survey: The survey, which is judged.
+        found: What `answering` has returned.
+        now: The time.
+    """
+    statement = survey.statement("bring_back", evidence=survey.statement("answers"))
+    return _mark_each(connection, survey, found, statement, now, "answer stay marked")
 
 
 def note_checks(connection: Connection, survey: Survey, now: datetime) -> None:
@@ -79,12 +131,16 @@ def _looked_at(connection: Connection, survey: Survey) -> list[int]:
     return [number for (number,) in rows]
 
 
-def _end_overruled(connection: Connection, survey: Survey, looked_at: list[int], now: datetime) -> None:
+def end_overruled(connection: Connection, survey: Survey, now: datetime) -> list[int]:
     """End removals that others have overruled: the record is deleted or not marked.
 
     The removal of a record that has passed to another provider passes with it, and so does one whose URL has
     another scheme now: a file that is gone is gone by http and by https, until a check says otherwise.
+
+    Returns:
+        The numbers of the removals that were looked at.
     """
+    looked_at = _looked_at(connection, survey)
     values = {**survey.key, "looked_at": looked_at, "now": now}
     connection.execute(survey.statement("end_overruled"), values)
     connection.execute(
@@ -97,60 +153,54 @@ def _end_overruled(connection: Connection, survey: Survey, looked_at: list[int],
         """).format(same_file=_SAME_FILE, **survey.names),
         {"looked_at": looked_at},
     )
+    return looked_at
 
 
-def _remove(connection: Connection, survey: Survey, now: datetime) -> int:
-    """Mark the records of a survey that have been gone long enough; return their number."""
-    values = {**survey.key, "period": PERIOD, "apart": APART, "now": now}
-    return _mark_each(connection, survey, "gone", "remove", values, "are gone are not marked")
-
-
-def _bring_back(connection: Connection, survey: Survey, looked_at: list[int], now: datetime) -> int:
-    """Remove the mark of records that answer, if that is newer than the removal; return their number.
-
-    One answer may be a placeholder, or a page of a host that is under repair. A record whose URL was changed
-    in the catalog comes back, too: of the new one nothing is known.
-    """
-    named = {"moved": MOVED, "answers": ANSWERS}
-    values = {**survey.key, **named, "looked_at": looked_at, "apart": APART, "now": now}
-    return _mark_each(connection, survey, "answering", "bring_back", values, "answer stay marked")
+def _gone(survey: Survey, found: sql.Composable) -> sql.Composed:
+    return survey.statement("gone", found=found, evidence=survey.statement("evidence"))
 
 
 def _mark_each(
-    connection: Connection, survey: Survey, query: str, change: str, values: dict[str, Any], failure: str
+    connection: Connection,
+    survey: Survey,
+    found: list[dict[str, Any]],
+    statement: sql.Composed,
+    now: Callable[[], datetime],
+    failure: str,
 ) -> int:
-    """Change the mark of each record that a query finds while no load of the provider is at work.
+    """Change the mark of each record while no load of the provider is at work.
 
     The statements of a load would not see the change, and overwrite it. There is a transaction for each
-    record, since two row locks at once could be part of a deadlock.
+    record, since two row locks at once could be part of a deadlock. To wait for a load may take hours, in
+    which records change and files are checked; so the statement asks once more whether the change is due.
 
     Args:
         connection: Connection to the catalog database, in autocommit.
         survey: The survey.
-        query: Name of the query.
-        change: Name of the statement, whose values are also those of the record.
-        values: Values of both.
+        found: The records; what the query has returned of each.
+        statement: Changes the mark of a record if that is still due.
+        now: The time.
         failure: What files whose record is not changed do, and what that means for the mark.
 
     Returns:
         The number of records that were changed.
     """
-    with connection.cursor(row_factory=dict_row) as cursor:
-        found = cursor.execute(survey.statement(query), values).fetchall()
-    statement, number = survey.statement(change), 0
+    number = 0
     for record in found:
         with connection.transaction():
             lock_provider(connection, survey.media_type, survey.provider)
-            number += connection.execute(statement, {**values, **record}).rowcount
+            values = {**survey.key, **_CONSTANTS, **record, "now": now()}
+            number += connection.execute(statement, values).rowcount
     if unchanged := len(found) - number:
         names = suppressors(connection, survey.media_type, "update")
+        changed = "they have changed, or were checked again, meanwhile"
         log.warning(
             "%s: %s of %s records whose files %s: %s.",
             survey,
             f"{unchanged:,}",
             f"{len(found):,}",
             failure,
-            f"{names} changes that back, or they have changed" if names else "they have changed meanwhile",
+            f"{names} changes that back, or {changed}" if names else changed,
         )
     return number
 

@@ -25,6 +25,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
         resized: Files whose size is not the stored one.
         estimate: Share of gone ones of a sample; None for slices, or if none was clear.
         removed: Records that were removed.
+        left: Records that would be removed, and were not.
+        too_many: Whether that is because they are too many.
         back: Records that were brought back.
         still: Records that were removed before, were checked again, and stay removed.
         reasons: Why outcomes are unclear → number of links.
@@ -41,6 +43,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     resized: int
     estimate: Estimate | None
     removed: int
+    left: int
+    too_many: bool
     back: int
     still: int
     reasons: dict[str, int]
@@ -59,6 +63,7 @@ def lines(connection: Connection, run_id: str) -> list[Line]:
                coalesce(sum(s.there), 0) as there, coalesce(sum(s.gone), 0) as gone,
                coalesce(sum(s.unclear), 0) as unclear, coalesce(sum(s.resized), 0) as resized,
                max(s.share) as share, max(s.low) as low, max(s.high) as high,
+               coalesce(sum(s.left_gone), 0) as left, coalesce(bool_or(s.too_many), false) as too_many,
                (select count(*) from link_removal r where r.run_id = %(run_id)s
                    and r.provider = s.provider and r.media_type = s.media_type) as removed,
                (select count(*) from link_removal r where r.ended_by = %(run_id)s
@@ -100,7 +105,9 @@ def sentence(line: Line) -> str:
     if line.estimate:
         share, low, high = (f"{100 * value:.1f}" for value in line.estimate)
         text = f"{share} % gone (95 %: {low} to {high}); {text}"
-    more = [(line.resized, "of another size"), (line.removed, "removed"), (line.back, "back")]
+    left = f"would be removed{', which is more than usual' if line.too_many else ''}"
+    more = [(line.resized, "of another size"), (line.removed, "removed"), (line.left, left)]
+    more.append((line.back, "back"))
     more.append((line.still, "removed before and still gone"))
     text += "".join(f"; {number:,} {what}" for number, what in more if number)
     if line.reasons:

@@ -16,10 +16,12 @@ _BATCH = 10_000  # rows of a statement
 
 
 def require_kept(connection: Connection, survey: Survey, now: datetime) -> None:
-    """Refuse to judge a survey of which checks may have been deleted. Raises Fatal."""
+    """Refuse to judge a survey that is not planned, or whose checks may be deleted. Raises Fatal."""
     query = sql.SQL("select planned_on, concluded_on is null from link_survey where {of_survey}")
     row = connection.execute(query.format(**survey.names), survey.key).fetchone()
-    if row and row[0] < now - (UNFINISHED_FOR if row[1] else KEPT):
+    if row is None:
+        raise Fatal(f"{survey}: its links are not checked; clear the task that checks them.")
+    if row[0] < now - (UNFINISHED_FOR if row[1] else KEPT):
         raise Fatal(
             f"{survey}: its checks are of {row[0]:%Y-%m-%d} and no longer kept; nothing is changed. "
             "Trigger a new run."

@@ -185,9 +185,10 @@ def _numbers(connection: Connection, survey: Survey) -> tuple[int, int]:
 
 def _unchecked(connection: Connection, survey: Survey) -> Iterator[Link]:
     query = sql.SQL(
-        "select number, url, host from link_check where checked_on is null and {of_survey} order by number"
+        "select number, url, host, purpose = 'again' from link_check"
+        " where checked_on is null and {of_survey} order by number"
     ).format(**survey.names)
     with connection.transaction(), connection.cursor("unchecked_links") as cursor:
         cursor.itersize = READ
-        for number, url, host in cursor.execute(query, survey.key):
-            yield Link(number, url, sys.intern(host))  # one string for all links of a host
+        for number, url, host, again in cursor.execute(query, survey.key):
+            yield Link(number, url, sys.intern(host), again)  # one string for all links of a host

@@ -48,11 +48,13 @@ class Link(msgspec.Struct, frozen=True):
         number: Identifies its row of `link_check`.
         url: The URL.
         host: Its host.
+        again: Whether the file was gone before.
     """
 
     number: int
     url: str
     host: str
+    again: bool = False
 
 
 class _Host:
@@ -84,6 +86,7 @@ class Visits:
 
     Args:
         check: Checks a URL.
+        check_again: Checks a URL whose file was gone before; by default as others.
         save: Stores what the check of a link found.
         pauses: The pauses of hosts.
         clock: The time in seconds.
@@ -101,11 +104,13 @@ class Visits:
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
+        check_again: Callable[[str], Verdict] | None = None,
         seed: str = "",
         workers: int = 8,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._check, self._save, self._pauses = check, save, pauses
+        self._check, self._check_again = check, check_again or check
+        self._save, self._pauses = save, pauses
         self._clock, self._sleep, self._seed = clock, sleep, seed
         self._workers, self._should_stop = workers, should_stop
         self._lock = threading.Lock()
@@ -191,7 +196,7 @@ class Visits:
             if not host.pending:
                 return  # it was given up meanwhile
             link = host.pending.popleft()
-        verdict = self._check(link.url)
+        verdict = (self._check_again if link.again else self._check)(link.url)
         if not verdict.passing:
             self._answered({link.host, host.name, verdict.host})
             self._save(link, verdict)

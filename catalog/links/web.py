@@ -45,7 +45,7 @@ class Answer(msgspec.Struct, frozen=True):
     @property
     def wait(self) -> float | None:
         """Seconds for which the server asks to wait."""
-        return retry_after(self.headers.get("retry-after"))
+        return retry_after(self.headers)
 
 
 class Unanswered(Exception):

@@ -148,7 +148,7 @@ class GitHub:
             raise kind(f"GitHub does not answer: {type(error).__name__}") from None
         text = f"GitHub answered {answer.status_code} to {method} {path}"
         if answer.status_code >= 500:
-            raise Unclear(text, retry_after(answer.headers.get("retry-after")))
+            raise Unclear(text, retry_after(answer.headers))
         if (wait := self._limited(answer)) is not None:
             raise Retry(text, wait)
         if answer.status_code >= 400:
@@ -168,7 +168,7 @@ class GitHub:
         if answer.status_code not in (403, 429):
             return None
         headers = answer.headers
-        if (wait := retry_after(headers.get("retry-after"))) is not None:
+        if (wait := retry_after(headers)) is not None:
             return wait
         if headers.get("x-ratelimit-remaining") == "0":
             reset = headers.get("x-ratelimit-reset", "")

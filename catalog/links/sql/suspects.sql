@@ -8,6 +8,7 @@ select identifier, url, filesize
                and any_outcome.checked_on <= %(now)s
            ) as checked_on
       from link_check c join {table} m on m.identifier = c.identifier and m.url = c.url
+       and m.provider = c.provider
      where c.provider = %(provider)s and c.media_type = %(media)s and c.outcome = 'gone' and c.judged
        and c.checked_on > %(since)s and c.checked_on <= %(now)s and not m.removed_from_source
        and not exists (

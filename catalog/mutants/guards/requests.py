@@ -16,6 +16,15 @@ TEST_REDACTION, TEST_ADDRESSES = "ingestion/test_redaction.py", "ingestion/test_
 
 GUARDS = (
     Guard(
+        name="retry-after-by-the-servers-clock",
+        holds="A wrong clock of this machine does not shorten the wait that a server asks for by a date.",
+        row=4,
+        file=RETRIES,
+        find="_moment(date), _moment(answered) or datetime.now(UTC)",
+        replace="_moment(date), datetime.now(UTC)",
+        tests=(f"{TEST_CLIENT}::test_a_date_is_compared_with_the_clock_that_has_made_it",),
+    ),
+    Guard(
         name="retry-after-is-capped",
         holds="A server cannot make a pull wait indefinitely.",
         row=4,

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import orjson
 import pytest
+from requests.structures import CaseInsensitiveDict
 from werkzeug import Response
 
 from catalog.core.errors import Fatal, HttpStatus, Retry, StopsPull, UnexpectedResponse
@@ -22,6 +23,7 @@ from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import NoThrottle
 from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.responses import items_at
+from catalog.ingestion.retries import retry_after
 from catalog.ingestion.sender import Limits
 from catalog.tests.ingestion.raw_server import raw_server, request
 from catalog.tests.providers.fake_api import FakeApi
@@ -99,6 +101,15 @@ def test_retry_after(httpserver, client, waits, value, wait):
     answers(httpserver, Response(status=429, headers={"Retry-After": sent}), ok())
     client.get_json(httpserver.url_for("/api"))
     assert waits[0] == pytest.approx(wait, abs=3 if wait == 100 else 0.3)
+
+
+@pytest.mark.parametrize(("answered", "wait"), [(0, 100), (40, 60), (200, 0), (None, 86_500)])
+def test_a_date_is_compared_with_the_clock_that_has_made_it(answered, wait):
+    """The clock of this machine is a day behind that of the server, or the answer has no readable date."""
+    server = datetime.now(UTC) + timedelta(days=1)
+    date = "today" if answered is None else format_datetime(server + timedelta(seconds=answered))
+    headers = {"Retry-After": format_datetime(server + timedelta(seconds=100)), "Date": date}
+    assert retry_after(CaseInsensitiveDict(headers)) == pytest.approx(wait, abs=3)
 
 
 @pytest.mark.parametrize("body", ["<html>busy</html>", "", '{"cut": [1, 2', '{"error": "busy"}', "\xff"])

@@ -1,6 +1,7 @@
 """Made-up records and checks of them, without requests."""
 
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from catalog.core.session import Connection
@@ -53,6 +54,8 @@ class Checks:
         host: str = HOST,
         mark: bool = True,
         failing: float = 0.5,
+        most_removed: float = 0.1,
+        accept: bool = False,
         outcomes: dict[int, str] | None = None,
         purpose: str = "again",
         **values: str,
@@ -67,6 +70,8 @@ class Checks:
             host: Host of all.
             mark: See `conclude`.
             failing: See `conclude`.
+            most_removed: See `conclude`.
+            accept: See `conclude`.
             outcomes: Number of an image → its outcome; image 1 is gone by default.
             purpose: Of these checks.
             **values: Other columns of these checks.
@@ -81,14 +86,13 @@ class Checks:
             self.write(survey, number, day(when), host, outcome, purpose, **values)
         for number in range(21, 21 + there):
             self.write(survey, number, day(when), host, "there", "control")
-        return self.conclude(run_id, when, provider=provider, mark=mark, failing=failing)
+        options: dict[str, Any] = {"failing": failing, "most_removed": most_removed, "accept": accept}
+        return self.conclude(run_id, when, provider=provider, mark=mark, **options)
 
-    def conclude(
-        self, run_id: str, when: float, *, provider: str = "made_up", mark: bool = True, failing: float = 0.5
-    ) -> Concluded:
+    def conclude(self, run_id: str, when: float, *, provider: str = "made_up", **options: Any) -> Concluded:
         """Conclude a run an hour after its checks."""
         survey, now = self.survey(run_id, provider), day(when) + timedelta(hours=1)
-        return conclude(self.catalog, survey, now=lambda: now, mark=mark, failing=failing)
+        return conclude(self.catalog, survey, now=lambda: now, **options)
 
     def write(
         self,

@@ -7,6 +7,7 @@ import pytest
 
 from catalog.core.errors import Fatal
 from catalog.database.deletion import Deletion, restore
+from catalog.links import removal
 from catalog.links.conclude import conclude
 from catalog.links.estimate import wilson
 from catalog.links.judging import HOST_FAILS, PROVIDER_FAILS, SAME_SIZE, SHARED_TARGET
@@ -272,9 +273,9 @@ def test_a_removal_goes_on_when_its_record_is_deleted_and_restored(checks):
 
 def test_a_placeholder_brings_nothing_back(checks):
     checks.removed()
-    checks.found(
-        "placeholder", 35, outcomes={1: "there", 2: "there"}, redirect="https://example.org/missing.jpg"
-    )
+    answers = {1: "there", 2: "there"}
+    for when in (35, 42):  # a file would come back by its second answer
+        checks.found(f"{when}", when, outcomes=answers, redirect="https://example.org/missing.jpg")
     assert checks.marked() == {"made_up1"}
 
 
@@ -287,6 +288,84 @@ def test_one_answer_may_be_a_placeholder(checks, moved):
     assert checks.found("gone in between", 42).back == 0
     assert checks.found("starts over", 49, outcomes={1: "there"}, **moved).back == 0
     assert checks.found("five days later", 54, outcomes={1: "there"}, **moved).back == 1
+
+
+def meanwhile(checks, monkeypatch, change):
+    """Let something happen while a change of marks waits for a load of the provider."""
+
+    def wait(connection, *provider):
+        change()
+        lock_provider(connection, *provider)
+
+    monkeypatch.setattr(removal, "lock_provider", wait)
+
+
+OPEN = """
+    insert into link_removal (media_type, provider, identifier, url, first_gone_on, last_gone_on, checks,
+                              run_id, removed_on)
+    select 'image', provider, identifier, url, now(), now(), 3, 'other', now() from image
+     where foreign_identifier = 'made_up1'
+"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "there",  # another run has checked it, or did so before the mark
+        "update image set url = url || '?2'",
+        "update image set provider = 'other'",
+        "delete from image",
+        OPEN,  # somebody has taken a mark away
+    ],
+)
+def test_a_record_that_changes_while_its_removal_waits_for_a_load_is_not_removed(
+    checks, monkeypatch, caplog, change
+):
+    for run, when in enumerate((0, 14)):
+        checks.found(f"gone {run}", when)
+
+    def happen():
+        if change == "there":
+            checks.write(checks.survey("other"), 1, day(28), HOST, "there", "sample")
+        else:
+            where = "" if change == OPEN else " where foreign_identifier = 'made_up1'"
+            checks.catalog.execute(change + where)
+
+    before = checks.removals()
+    meanwhile(checks, monkeypatch, happen)
+    assert checks.found("gone 2", 28).removed == 0
+    assert checks.marked() == set()
+    assert checks.removals() == ([(None, 3)] if change == OPEN else before)
+    assert "1 of 1 records whose files are gone are not marked: they have changed, or were" in caplog.text
+
+
+@pytest.mark.parametrize("change", ["gone", "update image set url = url || '?2'"])
+def test_a_record_that_changes_while_its_return_waits_for_a_load_stays_removed(checks, monkeypatch, change):
+    """Another URL is a reason of its own to bring it back, by the next run."""
+    checks.removed()
+    checks.found("answers", 35, outcomes={1: "there"})
+
+    def happen():
+        if change == "gone":
+            checks.write(checks.survey("other"), 1, day(42), HOST, "gone", "sample")
+            checks.catalog.execute("update link_check set judged = true where run_id = 'other'")
+        else:
+            checks.catalog.execute(f"{change} where foreign_identifier = 'made_up1'")
+
+    meanwhile(checks, monkeypatch, happen)
+    assert checks.found("answers again", 42, outcomes={1: "there"}).back == 0
+    assert (checks.marked(), checks.removals()) == ({"made_up1"}, [(None, 3)])
+
+
+def test_a_removal_has_the_time_of_the_mark_and_not_of_the_wait(checks):
+    """A data refresh that began while it waited has not seen it."""
+    for run, when in enumerate((0, 14)):
+        checks.found(f"gone {run}", when)
+    checks.found("gone 2", 28, mark=False)
+    hours = iter(range(1, 9))
+    conclude(checks.catalog, checks.survey("gone 2"), now=lambda: day(28 + next(hours)))
+    removed_on = present(checks.catalog.execute("select removed_on from link_removal").fetchone())[0]
+    assert removed_on == day(31)  # the third time that the clock is read, after the lock
 
 
 def test_no_load_of_the_provider_is_at_work_while_a_record_is_removed(checks, dsn):
@@ -312,7 +391,7 @@ def test_without_controls_nothing_is_gone(checks, there):
 def test_while_the_host_fails_nothing_is_gone(checks):
     for run, when in enumerate((0, 14, 28, 35)):
         gone = dict.fromkeys(range(2, 13), "gone")
-        checks.found(str(run), when, outcomes=gone, purpose="sample", there=10)
+        checks.found(str(run), when, outcomes=gone, purpose="sample", there=10, most_removed=1)
         assert outcomes(checks.catalog, str(run)) == [("gone", None, 11)]  # exactly half of the others answer
         checks.found(f"{run} more", when, outcomes=gone | {13: "unclear"}, purpose="sample", there=10)
         assert ("unclear", HOST_FAILS, 11) in outcomes(checks.catalog, f"{run} more")
@@ -342,6 +421,12 @@ def test_unchecked_links_are_not_concluded(checks):
     checks.found("run", 0)
     checks.catalog.execute("update link_check set checked_on = null, outcome = null where purpose = 'again'")
     with pytest.raises(Fatal, match="made_up, image: 1 links are not checked; clear the task"):
+        checks.conclude("run", 0)
+
+
+def test_what_is_not_planned_is_not_concluded(checks):
+    """The task that plans and checks was marked as success before its first step."""
+    with pytest.raises(Fatal, match="made_up, image: its links are not checked; clear the task"):
         checks.conclude("run", 0)
 
 

@@ -27,6 +27,11 @@ def write(catalog, identifier, run, last, outcome="gone", before=2):
     catalog.execute(GONE, values)
     query = "select provider from image where identifier = %s"
     survey = Survey(f"{run}0", "image", catalog.execute(query, [identifier]).fetchone()[0])
+    catalog.execute(
+        "insert into link_survey (run_id, media_type, provider, slice, slices, planned_on)"
+        " values (%s, 'image', %s, 0, 0, %s)",
+        [survey.run_id, survey.provider, day(last)],
+    )
     return conclude(catalog, survey, now=lambda: day(last + 0.5))
 
 

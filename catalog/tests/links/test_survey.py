@@ -64,6 +64,31 @@ def test_each_run_has_another_order(catalog):
     assert len(last[0] & last[1]) < 15
 
 
+def test_files_that_were_gone_are_checked_in_their_own_way(catalog):
+    clock, again = Clock(), list[str]()
+    fill(catalog, 60, ("b",))
+    plan(catalog, SURVEY, now=BEGIN, size=60, again=0)
+    catalog.execute("update link_check set purpose = 'again' where url like '%7.jpg'")
+
+    def check_again(url):
+        again.append(url)
+        return GONE
+
+    check_links(
+        catalog,
+        SURVEY,
+        lambda url: FINE,
+        Pauses({}, "survey", clock.now),
+        check_again=check_again,
+        now=clock.now,
+        clock=clock.time,
+        sleep=clock.sleep,
+    )
+    assert sorted(again) == [f"https://example.org/b{n}.jpg" for n in (17, 27, 37, 47, 57, 7)]
+    outcomes = "select outcome, purpose, count(*) from link_check group by 1, 2 order by 1"
+    assert catalog.execute(outcomes).fetchall() == [("gone", "again", 6), ("there", "sample", 54)]
+
+
 def test_results_that_come_slowly_are_written_one_by_one(catalog):
     """So a task that is killed has little to do again."""
     clock = Clock()

@@ -62,6 +62,24 @@ def test_a_host_that_says_yes_to_every_head_is_not_believed(get):
     assert found == [other if number % 5 == 0 else "there" for number in range(3, 3 + 2 * PROOFS)]
 
 
+def test_a_file_that_was_gone_is_asked_for_by_a_get():
+    """Where most files are there, HEAD that says yes to everything is believed for some time."""
+
+    def reply(method, path):
+        gone = path == "/robots.txt" or (method == "GET" and path == "/gone")
+        return MISSING if gone else THERE
+
+    with site(reply) as server:
+        one = checker()
+        for number in range(PROOFS):
+            assert one.check(server.url(f"/{number}")).outcome == "there"
+        assert one.check(server.url("/gone")).outcome == "there"
+        asked = len(server.requests)
+        assert one.check_again(server.url("/gone")).outcome == "gone"
+        assert len(server.requests) == asked + 1
+        assert one.check_again("http://[").reason == answers.INVALID
+
+
 def test_a_lie_is_not_forgotten_by_a_check_that_began_before_it(monkeypatch):
     """As where two hosts redirect to one, whose files are checked at the same time."""
     check, ask = checker().check, Web.ask

@@ -1,0 +1,186 @@
+"""What a provider would lose beyond the usual: then none of its records is removed until somebody accepts it.
+
+Files that were moved, a path that a CDN has lost, and a host that answers 404 to this program only look, one
+by one, like files that are gone. Only the numbers tell.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg import sql
+
+from catalog.core.errors import Fatal, Refused
+from catalog.core.loss_limits import FEW, SOME, lost_too_many
+from catalog.core.queries import value
+from catalog.core.session import Connection
+from catalog.links.judging import Concluded, Losses
+from catalog.links.plan import AGAIN, MOST_AGAIN, Survey
+from catalog.links.removal import count_gone
+
+WITHIN = timedelta(weeks=52)  # in which removals add up
+
+
+def check_accepted(*, accept: bool, provider: str | None, mark: bool) -> None:
+    """Refuse a form that accepts removals of no provider in particular, or of a run that makes none."""
+    if accept and not provider:
+        raise Refused("accept_removals: it needs a provider; set it, too.")
+    if accept and not mark:
+        raise Refused("accept_removals: without mark, nothing is removed; correct one of them.")
+
+
+def losses(
+    connection: Connection, survey: Survey, found: Concluded, gone: int, *, now: datetime, most: float
+) -> Losses:
+    """Return what a survey would remove, and what of it is beyond the usual.
+
+    Args:
+        connection: Connection to the catalog database.
+        survey: The survey, which is judged.
+        found: What it has found.
+        gone: Number of its records that would be removed.
+        now: The time.
+        most: Share of a provider's records that may be removed within a year.
+    """
+    if not gone:
+        return Losses()
+    due = count_gone(connection, survey, now)
+    findings = [
+        *_of_provider(connection, survey, due, now, most),
+        *_of_slice(survey, found, gone, most),
+        *_of_sample(connection, survey, found, now, most),
+    ]
+    return Losses(gone, due, findings)
+
+
+def refuse_losses(survey: Survey, found: Losses) -> None:
+    """Raise Fatal if there are findings."""
+    if not found.findings:
+        return
+    conf: dict[str, Any] = {"provider": survey.provider}
+    if survey.slices:
+        conf["slices"] = survey.slices
+    elif found.due >= AGAIN:  # as many would not all be checked by the run that accepts them
+        conf["again"] = MOST_AGAIN
+    raise Fatal(
+        f"{survey}: {'; '.join(found.findings)}. Nothing is removed. Look at some of these files. If they "
+        "are there, correct the URLs of those that were moved, or ask the operators of the host why it says "
+        "404 to this program. If they are gone, trigger a run with the conf "
+        f"{json.dumps({**conf, 'accept_removals': True}, ensure_ascii=False)}."
+    )
+
+
+def note_accepted(connection: Connection, survey: Survey, now: datetime) -> None:
+    """Note that the losses of a provider are accepted: neither earlier ones count, nor those of the run."""
+    statement = sql.SQL("update link_survey set accepted_on = %(now)s where {of_survey}")
+    connection.execute(statement.format(**survey.names), {**survey.key, "now": now})
+
+
+def note_left(connection: Connection, survey: Survey, left: Losses) -> None:
+    """Note how many records a survey would remove and has not, for the report."""
+    statement = sql.SQL(
+        "update link_survey set left_gone = %(gone)s, too_many = %(too_many)s where {of_survey}"
+    )
+    values = {**survey.key, "gone": left.gone, "too_many": bool(left.findings)}
+    connection.execute(statement.format(**survey.names), values)
+
+
+def _of_provider(
+    connection: Connection, survey: Survey, due: int, now: datetime, most: float
+) -> Iterator[str]:
+    """Compare what the provider has with what it would lose, and has lost since that was last accepted.
+
+    All that is due counts, whichever run has found it: what one run has not removed because it was too much,
+    later ones do not remove in parts.
+    """
+    since, removed = _removed(connection, survey, now)
+    lost = due + removed
+    if lost < SOME:
+        return
+    enough = math.floor(lost / most) - removed + 1  # of a provider with as many, the share is smaller
+    query = sql.SQL("""
+        select count(*) from (
+            select from {table} where provider = %(provider)s and not removed_from_source limit %(enough)s
+        ) shown
+    """).format(**survey.names)
+    shown = value(connection, query, {**survey.key, "enough": enough})
+    before = shown + removed
+    if shown < enough and lost_too_many(before, before - lost, most):
+        earlier = f", after {removed:,} since {since:%Y-%m-%d}" if removed else ""
+        yield (
+            f"{due:,} records would be removed because their files are gone{earlier}: {lost / before:.1%} of "
+            f"{before:,}, where at most {most:.0%} a year is usual"
+        )
+
+
+def _removed(connection: Connection, survey: Survey, now: datetime) -> tuple[datetime, int]:
+    """Return how many records of the provider were removed since that was last accepted, and since when.
+
+    A removal that has ended does not count, and neither does one by a run whose removals were accepted: such
+    a run may be killed, and go on. A moment to come does not count as accepted.
+    """
+    since = value(
+        connection,
+        """
+        select greatest(%(earliest)s, max(accepted_on)) from link_survey
+         where provider = %(provider)s and media_type = %(media)s and accepted_on <= %(now)s
+        """,
+        {**survey.key, "earliest": now - WITHIN, "now": now},
+    )
+    removed = value(
+        connection,
+        """
+        select count(*) from link_removal r
+         where provider = %(provider)s and media_type = %(media)s and ended_on is null
+           and removed_on > %(since)s
+           and not exists (
+               select from link_survey s
+                where s.run_id = r.run_id and s.media_type = r.media_type and s.provider = r.provider
+                  and s.accepted_on is not null)
+        """,
+        {**survey.key, "since": since},
+    )
+    return since, int(removed)
+
+
+def _of_slice(survey: Survey, found: Concluded, gone: int, most: float) -> Iterator[str]:
+    """Compare what a slice has with what it would lose: it is a random part of what the provider has.
+
+    Otherwise, the slices that are judged first would lose as much as all of them may lose together.
+    """
+    checked = max(found.there + found.gone + found.unclear, gone)  # controls may be gone, too
+    if survey.slices and lost_too_many(checked, checked - gone, most):
+        yield (
+            f"{gone:,} records of the slice would be removed: {gone / checked:.1%} of {checked:,}, where at "
+            f"most {most:.0%} is usual"
+        )
+
+
+def _of_sample(
+    connection: Connection, survey: Survey, found: Concluded, now: datetime, most: float
+) -> Iterator[str]:
+    """Look at what the sample tells of all records: of a large provider, a run checks and removes only few.
+
+    A share that was accepted is no news: the others that were gone then are removed by and by.
+    """
+    if survey.slices or found.estimate is None or found.gone < FEW:
+        return
+    row = connection.execute(
+        """
+        select share, accepted_on from link_survey
+         where provider = %(provider)s and media_type = %(media)s and slices = 0
+           and share is not null and accepted_on <= %(now)s
+         order by accepted_on desc limit 1
+        """,
+        {**survey.key, "now": now},
+    ).fetchone()
+    share, low, high = found.estimate
+    accepted = row[0] if row else 0.0
+    if low > accepted + most:
+        besides = f", besides {accepted:.1%} that were accepted on {row[1]:%Y-%m-%d}" if row else ""
+        yield (
+            f"by its sample, {share:.1%} of the files are gone (95%: {low:.1%} to {high:.1%}), where at most "
+            f"{most:.0%} is usual{besides}"
+        )

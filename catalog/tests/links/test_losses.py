@@ -1,0 +1,270 @@
+"""Far more removals than usual are made only when somebody accepts them."""
+
+from datetime import timedelta
+
+import pytest
+
+from catalog.core.errors import Fatal, Refused
+from catalog.links import removal
+from catalog.links.conclude import conclude
+from catalog.links.judging import Losses
+from catalog.links.losses import check_accepted, refuse_losses
+from catalog.links.plan import AGAIN, Survey, plan, rename_earlier_run
+from catalog.links.report import lines, sentence
+from catalog.loading.load import lock_provider
+from catalog.tests.links.checks import HOST, Checks, day
+
+pytestmark = pytest.mark.database
+FIRST = 31  # image that is gone; those from 21 to 30 are controls
+TOO_MANY = "made_up, image: 11 records would be removed because their files are gone: 11.0% of 100, where at"
+
+
+@pytest.fixture
+def checks(catalog):
+    return Checks(catalog, rows=100, providers=("made_up", "other"))
+
+
+def gone(number, first=FIRST):
+    return dict.fromkeys(range(first, first + number), "gone")
+
+
+def gone_for_weeks(checks, number, begin=0.0, first=FIRST, provider="made_up", **options):
+    """Let images be gone for four weeks; return what follows from the last check."""
+    names = {"provider": provider, "outcomes": gone(number, first)}
+    run = "" if provider == "made_up" else provider
+    for when in (0, 14):
+        checks.found(f"{run}{begin + when}", begin + when, mark=False, **names)
+    return checks.found(f"{run}{begin + 28}", begin + 28, **names, **options)
+
+
+def test_an_unusual_share_of_a_provider_is_not_removed(checks):
+    found = gone_for_weeks(checks, 11)
+    assert (found.removed, found.left.gone, checks.marked()) == (0, 11, set())
+    match = rf"^{TOO_MANY} most 10% a year is usual\. Nothing is removed\..*"
+    match += r' conf {"provider": "made_up", "accept_removals": true}\.$'
+    with pytest.raises(Fatal, match=match):
+        refuse_losses(checks.survey("28.0"), found.left)
+    [line] = lines(checks.catalog, "28.0")
+    assert sentence(line).endswith("; 11 would be removed, which is more than usual")
+    # Another provider is not concerned.
+    assert gone_for_weeks(checks, 1, provider="other").removed == 1
+    # It may be concluded again, and is removed by a run that accepts it.
+    assert checks.conclude("28.0", 28).left == found.left
+    accepted = checks.found("accepted", 35, outcomes=gone(11), accept=True)
+    assert (accepted.removed, accepted.left) == (11, Losses())
+    assert len(checks.marked()) == 12
+    assert sentence(lines(checks.catalog, "accepted")[0]).endswith("; 11 removed")
+    assert checks.conclude("28.0", 36).left == Losses()
+
+
+@pytest.mark.parametrize(
+    ("records", "number", "removed"), [(100, 10, 10), (45, 9, 9), (3, 3, 0), (2, 2, 2), (200, 20, 20)]
+)
+def test_the_limit_is_a_share_but_a_few_may_go_in_any_case(checks, records, number, removed):
+    """Unless nothing would be left. Controls are no records of the provider here."""
+    outside = "update image set provider = 'other' where foreign_identifier = any(%s)"
+    numbers = [*range(FIRST, FIRST + number)]
+    others = [n for n in range(1, 101) if n not in numbers][: max(0, 100 - records)]
+    for run, when in enumerate((0, 14, 28)):
+        checks.found(str(run), when, outcomes=gone(number), mark=False)
+    checks.catalog.execute(outside, [[f"made_up{n}" for n in others]])
+    if records == 200:
+        checks.catalog.execute("update image set provider = 'made_up'")
+    assert checks.conclude("2", 28).removed == removed
+
+
+def test_small_losses_add_up_until_they_are_accepted(checks):
+    assert gone_for_weeks(checks, 6).removed == 6
+    found = gone_for_weeks(checks, 5, begin=40, first=50)
+    assert found.removed == 0
+    [finding] = found.left.findings
+    assert finding == (
+        f"5 records would be removed because their files are gone, after 6 since "
+        f"{day(68) + timedelta(hours=1) - timedelta(weeks=52):%Y-%m-%d}: 11.0% of 100, where at most 10% a "
+        "year is usual"
+    )
+    assert checks.found("accepted", 70, outcomes=gone(5, 50), accept=True).removed == 5
+    assert gone_for_weeks(checks, 9, begin=80, first=60).removed == 9  # none of those before counts
+    found = gone_for_weeks(checks, 1, begin=120, first=80)
+    assert "1 records would be removed because their files are gone, after 9 since " in found.left.findings[0]
+    assert found.removed == 0
+
+
+def test_removals_of_more_than_a_year_ago_count_no_more(checks):
+    assert gone_for_weeks(checks, 9).removed == 9
+    assert gone_for_weeks(checks, 5, begin=28 + 364 - 28, first=50).removed == 5
+
+
+def test_records_that_have_come_back_are_not_lost(checks):
+    gone_for_weeks(checks, 9)
+    there = dict.fromkeys(gone(9), "there")
+    assert [checks.found(f"there {when}", when, outcomes=there).back for when in (35, 42)] == [0, 9]
+    assert gone_for_weeks(checks, 10, begin=50, first=50).removed == 10
+
+
+def test_what_one_run_does_not_remove_others_do_not_remove_in_parts(checks):
+    """A sample checks only some of the records that were gone."""
+    assert gone_for_weeks(checks, 20).left.gone == 20
+    found = checks.found("sample", 35, outcomes=gone(5))
+    assert (found.removed, found.left.gone, found.left.due) == (0, 5, 20)
+    accepted = checks.found("accepted", 42, outcomes=gone(12), accept=True)
+    assert accepted.removed == 12  # only those that this run has checked, while their host works
+    assert checks.found("after it", 49, outcomes=gone(8, FIRST + 12)).removed == 8
+
+
+def test_an_accepting_run_that_is_killed_goes_on_and_what_it_removes_does_not_count(checks, monkeypatch):
+    gone_for_weeks(checks, 20)
+    marked: list[int] = []
+
+    def killed(connection, *provider):
+        if len(marked) == 15:
+            raise KeyboardInterrupt
+        lock_provider(connection, *provider)
+        marked.append(1)
+
+    monkeypatch.setattr(removal, "lock_provider", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checks.found("accepted", 35, outcomes=gone(20), accept=True)
+    assert len(checks.marked()) == 15
+    marked.clear()
+    assert checks.conclude("accepted", 36, accept=True).removed == 5
+    # Neither does it as another run has its id.
+    rename_earlier_run(checks.catalog, "accepted")
+    assert gone_for_weeks(checks, 8, begin=50, first=60).removed == 8
+    # Concluding the refused run again, or the accepting one, changes nothing.
+    assert [checks.conclude(run, 90).removed for run in ("28.0", "78")] == [0, 0]
+
+
+def test_a_run_that_accepts_the_usual_changes_nothing_for_later_ones(checks):
+    assert gone_for_weeks(checks, 9, accept=True).removed == 9
+    assert gone_for_weeks(checks, 2, begin=40, first=60).removed == 0
+
+
+def test_an_acceptance_of_a_time_to_come_does_not_count(checks):
+    gone_for_weeks(checks, 9)
+    checks.catalog.execute("update link_survey set accepted_on = %s where run_id = '14.0'", [day(500)])
+    assert gone_for_weeks(checks, 2, begin=40, first=60).removed == 0
+
+
+def test_without_marking_the_numbers_are_shown(checks):
+    found = gone_for_weeks(checks, 11, mark=False)
+    assert (found.left.gone, len(found.left.findings)) == (11, 1)
+    assert sentence(lines(checks.catalog, "28.0")[0]).endswith(
+        "; 11 would be removed, which is more than usual"
+    )
+    found = checks.found("few", 35, outcomes=gone(11), mark=False, most_removed=0.2)
+    assert (found.left.gone, found.left.findings) == (11, [])
+    assert sentence(lines(checks.catalog, "few")[0]).endswith("; 11 would be removed")
+    assert (checks.marked(), checks.removals()) == (set(), [])
+
+
+def test_a_slice_tells_what_all_slices_would_lose(catalog):
+    """Otherwise those that are judged first would lose as much as all of them may."""
+    checks = Checks(catalog, rows=2000)
+    catalog.execute("analyze image")
+    slices = [Survey("run", "image", "made_up", number, 10) for number in (1, 2)]
+    for one in slices:
+        plan(catalog, one, now=day(28), size=0, again=0)
+    catalog.execute(
+        """
+        update link_check set checked_on = %s, host = %s,
+               outcome = case when number %% 7 = 0 then 'gone' else 'there' end
+        """,
+        [day(28), HOST],
+    )
+    catalog.execute(
+        """
+        insert into link_check (run_id, media_type, provider, slice, purpose, identifier, url, host,
+                                checked_on, outcome, judged)
+        select 'before' || weeks, media_type, provider, slice, purpose, identifier, url, host,
+               checked_on - weeks * interval '1 week', outcome, true
+          from link_check, unnest(array[2, 4]) weeks where outcome = 'gone'
+        """
+    )
+    found = conclude(catalog, slices[0], now=lambda: day(29))
+    share = found.gone / (found.there + found.gone)
+    assert (found.removed, found.left.gone, found.left.due) == (0, found.gone, found.gone)
+    [finding] = found.left.findings
+    assert finding == (
+        f"{found.gone} records of the slice would be removed: {share:.1%} of {found.there + found.gone}, "
+        "where at most 10% is usual"
+    )
+    conf = r'{"provider": "made_up", "slices": 10, "accept_removals": true}'
+    with pytest.raises(Fatal, match=conf):
+        refuse_losses(slices[0], found.left)
+    accepted = [conclude(catalog, one, now=lambda: day(30), accept=True) for one in slices]
+    assert [one.removed for one in accepted] == [one.gone for one in accepted]
+    assert len(checks.marked()) == sum(one.gone for one in accepted) > 20
+
+
+def sampled(checks, run, when, share, first=FIRST, **options):
+    """Let two images be gone that were before, and this many of each ten of a sample of 100."""
+    for number in range(101, 201):
+        outcome = "gone" if number * 7 % 10 < share else "there"  # not one after the other
+        checks.write(checks.survey(run), number, day(when), HOST, outcome, "sample")
+    return checks.found(run, when, outcomes=gone(2, first), **options)
+
+
+def test_a_sample_tells_what_a_large_provider_would_lose(catalog):
+    """Each week, only the few records would be removed that are checked again."""
+    checks = Checks(catalog, rows=3000)
+    gone_for_weeks(checks, 2, mark=False)
+    assert sampled(checks, "few", 35, 1, mark=False).left == Losses(gone=2, due=2)
+    found = sampled(checks, "many", 42, 3)
+    assert (found.removed, found.left.gone, found.left.due) == (0, 2, 2)
+    by_its_sample = (
+        "by its sample, 30.0% of the files are gone (95%: 21.9% to 39.6%), where at most 10% is usual"
+    )
+    assert found.left.findings == [by_its_sample]
+    assert sampled(checks, "accepted", 49, 3, accept=True).removed == 2
+
+
+def test_the_share_of_a_sample_that_was_accepted_is_no_news(catalog):
+    """The other files that were gone then are removed by and by."""
+    checks = Checks(catalog, rows=3000)
+    gone_for_weeks(checks, 2, mark=False)
+    assert sampled(checks, "accepted", 35, 3, accept=True).removed == 2
+    gone_for_weeks(checks, 2, begin=36, first=50, mark=False)
+    [finding] = sampled(checks, "twice", 70, 6, first=50, failing=0.9).left.findings
+    assert finding.startswith("by its sample, 60.0% of the files are gone")
+    assert finding.endswith(", where at most 10% is usual, besides 30.0% that were accepted on 2025-02-10")
+    removed = sampled(checks, "as before", 77, 4, first=50).removed
+    assert removed == 2 + 30  # so are those of the sample by now
+    checks.catalog.execute(
+        "update link_survey set accepted_on = %s where accepted_on is not null", [day(900)]
+    )
+    gone_for_weeks(checks, 2, begin=80, first=60, mark=False)
+    assert sampled(checks, "time to come", 115, 4, first=60).removed == 0
+
+
+def test_the_run_that_accepts_many_checks_them_all(checks):
+    found = Losses(gone=5, due=AGAIN, findings=["many"])
+    with pytest.raises(Fatal, match=r'{"provider": "é", "again": 100000, "accept_removals": true}'):
+        refuse_losses(Survey("run", "image", "é"), found)
+
+
+def test_to_judge_a_sample_counts_only_as_many_records_as_tell(catalog):
+    """Of a large provider, not all."""
+    checks = Checks(catalog, rows=5000)
+    gone_for_weeks(checks, 3, mark=False)
+    catalog.execute("vacuum analyze image, link_check")
+    query = "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables where relname = 'image'"
+    with catalog.transaction():
+        [(before,)] = catalog.execute(query).fetchall()
+        assert checks.conclude("28.0", 28).removed == 3
+        [(read,)] = catalog.execute(query).fetchall()
+    assert read - before < 100
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ((True, None, True), "accept_removals: it needs a provider; set it, too"),
+        ((True, "met", False), "accept_removals: without mark, nothing is removed; correct one of them"),
+    ],
+)
+def test_an_acceptance_of_nothing_in_particular_is_refused(form, message):
+    accept, provider, mark = form
+    with pytest.raises(Refused, match=message):
+        check_accepted(accept=accept, provider=provider, mark=mark)
+    check_accepted(accept=False, provider=provider, mark=mark)
