@@ -165,8 +165,8 @@ def refresh_constant(
             _sql("select {percentile}(%s, %s, %s)", media_type),
             [provider, before.metric, before.percentile],
         )
-    now = _with_metric(connection, before, media_type, timeout)
     known = None if accept_lost else _remembered(connection, before, media_type, timeout)
+    now = _with_metric(connection, before, media_type, timeout, known.lost if known else [])
     if not accept_lost and (lost := _lost(before, now, known)):
         raise Fatal(
             f"{provider}: {lost}; does its API still send them? Constant and scores stay. Correct the "
@@ -202,7 +202,7 @@ def refresh_constant(
                 "value": at_percentile,
                 "constant": constant,
                 "records": now.records,
-                "sample": _to_remember(now, known),
+                "sample": now.sample,
                 "provider": provider,
             },
         )
@@ -258,20 +258,14 @@ def _lost(before: Metric, now: _Counted, known: _Remembered | None) -> str | Non
     return f"no record has {before.metric} above 0 any more" if is_lost else None
 
 
-def _to_remember(now: _Counted, known: _Remembered | None) -> list[UUID]:
-    """Return the records that the next refresh asks for their metric.
-
-    The remembered ones stay, so that small losses add up, until most of them are deleted, or are few beside
-    the others. Those that have lost their metric are remembered even then.
-    """
-    if known is None:
-        return now.sample
-    enough = min(now.records, SAMPLE) // 2
-    return known.there if known.there and len(known.there) >= enough else [*now.sample, *known.lost]
-
-
-def _with_metric(connection: Connection, metric: Metric, media_type: MediaType, timeout: float) -> _Counted:
+def _with_metric(
+    connection: Connection, metric: Metric, media_type: MediaType, timeout: float, lost: list[UUID]
+) -> _Counted:
     """Count a provider's records, and those with a metric above 0; choose some of these by their hashes.
+
+    The next refresh asks the chosen ones for their metric. They are chosen anew each time, so that records
+    that were added since are among them. With them are those chosen before that have lost their metric
+    (`lost`), so that small losses add up.
 
     One statement does it, because it reads all records of the provider. How many it chooses follows from the
     number of the last refresh; if that is far from the present one, it is repeated.
@@ -279,7 +273,8 @@ def _with_metric(connection: Connection, metric: Metric, media_type: MediaType, 
     query = _sql(
         """
         select count(*), count(*) filter (where has),
-               array_agg(identifier) filter (where has and hashtext(identifier::text) %% %(one_of)s = 0)
+               array_agg(identifier) filter (where (has or identifier = any(%(lost)s::uuid[]))
+                                               and hashtext(identifier::text) %% %(one_of)s = 0)
           from (select identifier, metric_value(meta_data, %(metric)s) > 0 as has
                   from {table} where provider = %(provider)s) found
         """,
@@ -292,6 +287,7 @@ def _with_metric(connection: Connection, metric: Metric, media_type: MediaType, 
             values = {
                 "metric": metric.metric,
                 "provider": metric.provider,
+                "lost": lost,
                 "one_of": max(expected // SAMPLE, 1),
             }
             [(number, records, sample)] = connection.execute(query, values).fetchall()

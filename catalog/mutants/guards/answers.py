@@ -79,12 +79,21 @@ GUARDS = (
         tests=(f"{TEST_READER}::test_absurd_nesting",),
     ),
     Guard(
+        name="charset-of-the-header",
+        holds="A body that is not in Unicode is decoded as its header says.",
+        row=15,
+        file=READER,
+        find="body.decode(_single_byte(charset) or encoding, ",
+        replace="body.decode(encoding, ",
+        tests=(f"{TEST_READER}::test_a_body_that_is_not_in_unicode_is_read_as_its_header_says",),
+    ),
+    Guard(
         name="odd-values-cost-themselves",
         holds="A body with one malformed value is repaired, and its page is read.",
         row=15,
         file=READER,
-        find="    text = _TOKEN.sub(_repair, text.lstrip(",
-        replace="    text = str(text.lstrip(",
+        find="    text = _TOKEN.sub(_repair, _text(body, charset).lstrip(",
+        replace="    text = str(_text(body, charset).lstrip(",
         tests=(f"{TEST_READER}::test_what_is_repaired",),
     ),
     Guard(

@@ -29,12 +29,21 @@ GUARDS = (
         holds="Records that have lost their metric are remembered until their loss is accepted.",
         row=45,
         file=POPULARITY,
-        find="    return known.there if known.there and len(known.there) >= enough else [*now.sample, *known.lost]\n",
-        replace="    return now.sample\n",
+        find="filter (where (has or identifier = any(%(lost)s::uuid[]))",
+        replace="filter (where (has or identifier = any(%(lost)s::uuid[]) and false)",
         tests=(
             f"{TEST}::test_small_losses_add_up",
             f"{TEST}::test_losses_add_up_beside_deletions_and_many_new_records",
         ),
+    ),
+    Guard(
+        name="new-records-are-asked-for-their-metric",
+        holds="The records that are asked for their metric are chosen anew in each refresh.",
+        row=45,
+        file=POPULARITY,
+        find='                "sample": now.sample,\n',
+        replace='                "sample": known.there if known else now.sample,\n',
+        tests=(f"{TEST}::test_records_that_were_added_since_are_asked_too",),
     ),
     Guard(
         name="deleted-samples-hide-no-loss",

@@ -136,6 +136,19 @@ def test_losses_add_up_beside_deletions_and_many_new_records(catalog, monkeypatc
         popularity.refresh_constant(catalog, "image", "flickr", 60)
 
 
+def test_records_that_were_added_since_are_asked_too(catalog, monkeypatch):
+    """At the first refresh, few records had a metric; the others lose theirs, those few do not."""
+    monkeypatch.setattr(popularity, "SAMPLE", 100)
+    popularity.update_metrics(catalog, "image")
+    store(catalog, "flickr", ["5"] * 100 + [None] * 900)
+    refresh(catalog)
+    catalog.execute("update image set meta_data = '{\"views\": 5}'")
+    refresh(catalog)
+    catalog.execute("update image set meta_data = '{}' where foreign_identifier::int >= 100")
+    with pytest.raises(Fatal, match=r"of \d+ sampled records that had views above 0, \d+ have lost it"):
+        popularity.refresh_constant(catalog, "image", "flickr", 60)
+
+
 @pytest.mark.parametrize("left", [0, 4])
 def test_a_loss_is_seen_when_all_remembered_records_are_deleted(catalog, monkeypatch, left):
     monkeypatch.setattr(popularity, "SAMPLE", 20)
