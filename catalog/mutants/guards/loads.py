@@ -677,7 +677,7 @@ GUARDS = (
         holds="A dump of which a file is cut is noticed by its photos' reasons of skips, against the last one's.",
         row=12,
         file="catalog/providers/inaturalist/dump.py",
-        find="        before = _last_whole(connection, run, replayed)\n",
+        find="        before = _whole_loads(connection, run, replayed)\n",
         replace="        before: list[Outcome] = []\n",
         tests=(
             "providers/test_inaturalist.py::test_a_file_that_is_cut_is_noticed_against_the_last_whole_dump",
