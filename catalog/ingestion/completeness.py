@@ -5,7 +5,9 @@ index was rebuilt, an identifier that was renamed. Such a pull is loaded, becaus
 is reported with both numbers, its run fails, and it does not count as fresh until a person accepts it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,6 +15,10 @@ from catalog.ingestion.reasons import LEFT_ALONE, OWN_SKIPS, READ_TWICE
 
 SHOWN = 20  # shortfalls that a manifest and a report keep
 NEIGHBOURS = 5  # windows needed to say what is usual
+# Share of the lower quartile of the windows near it that a window has at least. The smallest of them alone
+# tells too little: they may have shrunk step by step, each by a little less than the limit.
+QUARTILE_SHARE = 0.1
+RECENT = 5  # pulls of everything whose rejects and skips are usual
 USUAL_REJECTS = 0.2  # share of rejected items that is usual for any provider
 MARGIN = 0.2  # by which the share of a skip reason may exceed the usual one
 NOTICEABLE = 5  # items; fewer rejects, or skips for one reason, raise no alert
@@ -31,6 +37,7 @@ class Outcome(msgspec.Struct, frozen=True):
         skipped: Reason → number of items that the mapping did not want.
         rejected: Items that could not be stored.
         when: The day that the load covers, or on which it ran; for messages.
+        accepted: It fell short, and a person has accepted that.
     """
 
     fetched: int
@@ -38,10 +45,17 @@ class Outcome(msgspec.Struct, frozen=True):
     skipped: Mapping[str, int]
     rejected: int
     when: str = ""
+    accepted: bool = False
 
     @classmethod
     def of(
-        cls, fetched: int, kept: int, skipped: Mapping[str, int], rejected: int, when: str = ""
+        cls,
+        fetched: int,
+        kept: int,
+        skipped: Mapping[str, int],
+        rejected: int,
+        when: str = "",
+        accepted: bool = False,
     ) -> "Outcome":
         """Build an outcome from the counts of a load.
 
@@ -52,7 +66,7 @@ class Outcome(msgspec.Struct, frozen=True):
             sum(number for reason, number in skipped.items() if reason in reasons)
             for reasons in (READ_TWICE, LEFT_ALONE)
         )
-        return cls(fetched - again, kept + left_alone, skipped, rejected, when)
+        return cls(fetched - again, kept + left_alone, skipped, rejected, when, accepted)
 
 
 class Expectations(msgspec.Struct, frozen=True):
@@ -183,7 +197,8 @@ def unusual(now: Outcome, before: Sequence[Outcome], expected: Expectations) -> 
     Args:
         now: The load to check.
         before: Whole loads to compare with, the nearest first: the most recent ones, or, for a provider that
-            is pulled by windows, those of the nearest windows.
+            is pulled by windows, those of the nearest windows. An accepted shortfall ends the comparison with
+            what was before it.
         expected: The provider's limits.
 
     Returns:
@@ -197,25 +212,53 @@ def _too_few(now: Outcome, before: Sequence[Outcome], expected: Expectations) ->
         return []
     if not now.fetched and min(b.fetched for b in before) > 0:
         return [f"nothing came at all, which never happened in the {_pulls(before, expected)} compared"]
-    if expected.windows and len(before) < NEIGHBOURS:
+    measures = _of_windows if expected.windows else _of_pulls
+    for what, size in (("came", attrgetter("fetched")), ("could be kept", attrgetter("kept"))):
+        have: int = size(now)
+        for measure in measures(before, size, 1 - expected.max_shrinkage):
+            if have < measure.size * measure.share:
+                fewer, usual = 1 - have / measure.size, 1 - measure.share
+                text = f"{have:,} items {what}, {measure.size:,} in {measure.what}: {fewer:.0%} fewer, "
+                return [f"{text}where at most {usual:.0%} fewer is usual"]
+    return []
+
+
+class _Measure(NamedTuple):
+    size: int  # number of items
+    share: float  # of it that a load has at least
+    what: str  # where it was found
+
+
+def _of_pulls(before: Sequence[Outcome], size: Callable[[Outcome], int], share: float) -> list[_Measure]:
+    """Return the largest pull since an accepted shortfall, so that small losses add up."""
+    accepted = next((place for place, b in enumerate(before, 1) if b.accepted), len(before))
+    largest = max(before[:accepted], key=size)
+    what = "the last whole pull" if largest is before[0] else "an earlier whole pull"
+    return [_Measure(size(largest), share, f"{what} ({largest.when})" if largest.when else what)]
+
+
+def _of_windows(before: Sequence[Outcome], size: Callable[[Outcome], int], share: float) -> list[_Measure]:
+    """Return the smallest window and the lower quartile; nothing if the windows are too few to vary.
+
+    An accepted shortfall says what is usual for the windows around it, not for those of two months.
+    """
+    near = any(b.accepted for b in before[:NEIGHBOURS])
+    sizes = sorted(size(b) for b in before if near or not b.accepted)
+    if len(sizes) < NEIGHBOURS:
         return []
-    found = []
-    for what, have, had in (
-        ("came", now.fetched, [b.fetched for b in before]),
-        ("could be kept", now.kept, [b.kept for b in before]),
-    ):
-        least = min(had) if expected.windows else had[0]
-        if have < least * (1 - expected.max_shrinkage):
-            found.append(
-                f"{have:,} items {what}, {least:,} in {_compared(before, expected)}: "
-                f"{1 - have / least:.0%} fewer, where at most {expected.max_shrinkage:.0%} fewer is usual"
-            )
-    return found[:1]
+    windows = f"{len(sizes)} windows near it"
+    smallest = _Measure(sizes[0], share, f"the smallest of {windows}")
+    quartile = sizes[len(sizes) // 4]
+    if near:
+        return [smallest]
+    return [smallest, _Measure(quartile, min(share, QUARTILE_SHARE), f"the lower quartile of {windows}")]
 
 
 def _too_many(now: Outcome, before: Sequence[Outcome], expected: Expectations) -> list[str]:
     if not now.fetched:
         return []
+    if not expected.windows:
+        before = before[:RECENT]
     reasons = []
     shares = [b.rejected / b.fetched for b in before if b.fetched]
     allowed = max(USUAL_REJECTS, 2 * max(shares, default=0.0))
@@ -245,9 +288,3 @@ def _share(number: int, of: int, what: str, allowed: float) -> str:
 
 def _pulls(before: Sequence[Outcome], expected: Expectations) -> str:
     return f"{len(before)} {'windows' if expected.windows else 'pulls'}"
-
-
-def _compared(before: Sequence[Outcome], expected: Expectations) -> str:
-    if expected.windows:
-        return f"the smallest of {len(before)} windows near it"
-    return f"the last whole pull ({before[0].when})" if before[0].when else "the last whole pull"

@@ -111,7 +111,7 @@ class Provider:
         details: Request the sizes of files.
         concurrency: Concurrent calls of `detail`.
         max_failed_details: Consecutive failures of `detail` after which the API counts as down.
-        max_shrinkage: Share by which a whole pull may be smaller than the previous one.
+        max_shrinkage: Share by which a whole pull may be smaller than earlier ones.
         total_surplus: Number of items by which the API's totals are known to exceed what its pages list.
         total_tolerance: The same as a share; the larger of both counts. As many items of each round may be
             missing without a word: a hundredth of a long round is much already.

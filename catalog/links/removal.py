@@ -19,8 +19,8 @@ from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.database.suppression import suppressors
 from catalog.links.plan import SUSPECT_FOR, Survey
+from catalog.loading.columns import same_file
 from catalog.loading.load import lock_provider
-from catalog.loading.statements import same_file
 
 log = logging.getLogger(__name__)
 PERIOD = timedelta(weeks=4)  # between the first and the last of the checks in which the file was gone

@@ -1,4 +1,8 @@
-"""How the loader merges a stored value and a new one, for each column of a media table."""
+"""How the loader merges a stored value and a new one, for each column of a media table.
+
+Null never overwrites, with one exception: a value that describes another one, such as the size of a file,
+stays only as long as that one does.
+"""
 
 from typing import Literal, LiteralString
 
@@ -17,6 +21,18 @@ _MERGES: dict[str, Merge] = {
     "genres": "names",
 }
 _KEY = ("provider", "foreign_identifier")
+# What a column describes. The thumbnail of a recording is no picture of its file, but the cover of an album.
+_DESCRIBED: dict[MediaType, dict[str, str]] = {
+    "image": {
+        "creator_url": "creator",
+        **dict.fromkeys(("thumbnail", "filetype", "filesize", "width", "height"), "url"),
+    },
+    "audio": {
+        "creator_url": "creator",
+        **dict.fromkeys(("filetype", "filesize", "duration", "bit_rate", "sample_rate"), "url"),
+        **dict.fromkeys(("audio_set", "set_position"), "audio_set_foreign_identifier"),
+    },
+}
 
 _MERGED: dict[Merge, LiteralString] = {
     "newest": "coalesce(new.{c}, old.{c})",
@@ -52,11 +68,28 @@ _INSERTED: dict[Merge, LiteralString] = {
 }
 
 
+def same_file(one: sql.Composable, other: sql.Composable) -> sql.Composed:
+    """Return the condition that two URLs are about the same file: at most their scheme differs.
+
+    With "or", the expressions are no key of a hash join, which each row would compute.
+    """
+    return sql.SQL(
+        "({one} = {other} or regexp_replace({one}, '^https?:', '') = regexp_replace({other}, '^https?:', ''))"
+    ).format(one=one, other=other)
+
+
 class Column(msgspec.Struct, frozen=True):
-    """A column of a TSV part."""
+    """A column of a TSV part.
+
+    Attributes:
+        name: Its name.
+        merge: How a stored value and a new one are merged.
+        describes: The column whose value it describes, if any.
+    """
 
     name: str
     merge: Merge
+    describes: str | None = None
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -64,10 +97,18 @@ class Column(msgspec.Struct, frozen=True):
 
     def merged(self) -> sql.Composed:
         """Return the value that an update stores, from rows `old` and `new`."""
-        return sql.SQL(_MERGED[self.merge]).format(c=self.identifier)
+        merged = sql.SQL(_MERGED[self.merge]).format(c=self.identifier)
+        if self.describes is None:
+            return merged
+        return sql.SQL("case when {stays} then {merged} else {inserted} end").format(
+            stays=_stays(self.describes), merged=merged, inserted=self.inserted()
+        )
 
     def differs(self) -> sql.Composed:
-        """Return the condition that an update would change the value; arrays are compared as sets."""
+        """Return the condition that an update would change the value; arrays are compared as sets.
+
+        If what the column describes does not stay, the row is changed anyway, so it is not looked at here.
+        """
         return sql.SQL(_DIFFERS[self.merge]).format(c=self.identifier)
 
     def inserted(self) -> sql.Composed:
@@ -75,9 +116,18 @@ class Column(msgspec.Struct, frozen=True):
         return sql.SQL(_INSERTED.get(self.merge, "new.{c}")).format(c=self.identifier)
 
 
+def _stays(described: str) -> sql.Composed:
+    """Return the condition that an update leaves a described value as it is."""
+    old, new = sql.Identifier("old", described), sql.Identifier("new", described)
+    if described == "url":
+        return same_file(old, new)
+    return sql.SQL("({new} is null or {new} is not distinct from {old})").format(old=old, new=new)
+
+
 def columns(media_type: MediaType) -> list[Column]:
     """Return the columns of a TSV part, in its order."""
-    return [Column(name, _MERGES.get(name, "newest")) for name in COLUMNS[media_type]]
+    described = _DESCRIBED[media_type]
+    return [Column(name, _MERGES.get(name, "newest"), described.get(name)) for name in COLUMNS[media_type]]
 
 
 def updated(media_type: MediaType) -> list[Column]:

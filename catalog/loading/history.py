@@ -21,7 +21,7 @@ from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.reasons import READ_TWICE
 from catalog.loading.report import LoadKey
 
-PULLS = 5  # pulls of everything to compare with
+PULLS = 100  # pulls of everything to compare with: of eight years, if they are monthly
 WINDOWS = 30  # pulls of a time window to compare with
 NEAR = timedelta(days=60)  # windows further apart are not comparable, because catalogs grow
 _LATER_LOADS = Path(__file__).parent / "sql/later_loads.sql"
@@ -46,11 +46,11 @@ def comparable_loads(
         excluding: The load itself, which an earlier attempt may have made.
 
     Returns:
-        At most 30 loads of windows, the nearest first, or 5 loads of everything, the newest first.
+        At most 30 loads of windows, the nearest first, or 100 loads of everything, the newest first.
     """
     query = """
         select fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected, window_start,
-               finished_on
+               finished_on, accepted and shortfalls <> '[]' as accepted
           from whole_pull
          where provider = %(provider)s and media_type = %(media_type)s
            and (dag_id, run_id, day_shift) is distinct from (%(dag_id)s, %(run_id)s, %(day_shift)s)
@@ -77,6 +77,7 @@ def comparable_loads(
             row["skipped_reasons"],
             row["rejected"],
             f"{utc(row['window_start'] or row['finished_on']):%Y-%m-%d}",
+            row["accepted"],
         )
         for row in rows
     ]

@@ -14,7 +14,7 @@ from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.core.sql_files import read_sql
 from catalog.ingestion.reasons import URL_TAKEN
-from catalog.loading.columns import columns, updated
+from catalog.loading.columns import columns, same_file, updated
 
 _FOLDER = Path(__file__).parent / "sql"
 _MARKED = sql.SQL("old.removed_from_source and removal.identifier is null")
@@ -23,16 +23,6 @@ _MARKED = sql.SQL("old.removed_from_source and removal.identifier is null")
 def from_file(name: str) -> LiteralString:
     """Return a statement from its file in `sql/`."""
     return read_sql(_FOLDER / f"{name}.sql")
-
-
-def same_file(one: sql.Composable, other: sql.Composable) -> sql.Composed:
-    """Return the condition that two URLs are about the same file: at most their scheme differs.
-
-    With "or", the expressions are no key of a hash join, which each row would compute.
-    """
-    return sql.SQL(
-        "({one} = {other} or regexp_replace({one}, '^https?:', '') = regexp_replace({other}, '^https?:', ''))"
-    ).format(one=one, other=other)
 
 
 class Statements:

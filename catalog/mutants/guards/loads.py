@@ -23,6 +23,15 @@ GUARDS = (
         tests=(f"{TEST}::test_loading_the_same_pull_again_does_nothing",),
     ),
     Guard(
+        name="described-values",
+        holds="What describes another value, such as the size of a file, does not outlast that value.",
+        row=13,
+        file="catalog/loading/columns.py",
+        find="        if self.describes is None:\n",
+        replace="        if True:\n",
+        tests=(f"{TEST}::test_null_keeps_nothing_that_describes_another_value",),
+    ),
+    Guard(
         name="marked-pulls",
         holds="A run whose pull or load was marked as success by hand is not successful.",
         row=44,
@@ -668,7 +677,7 @@ GUARDS = (
         holds="A dump of which a file is cut is noticed by its photos' reasons of skips, against the last one's.",
         row=12,
         file="catalog/providers/inaturalist/dump.py",
-        find="        before = _last_whole(connection, run, replayed)\n",
+        find="        before = _whole_loads(connection, run, replayed)\n",
         replace="        before: list[Outcome] = []\n",
         tests=(
             "providers/test_inaturalist.py::test_a_file_that_is_cut_is_noticed_against_the_last_whole_dump",

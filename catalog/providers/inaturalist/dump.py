@@ -6,7 +6,11 @@ Layout of the files: https://github.com/inaturalist/inaturalist-open-data/tree/d
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from psycopg.rows import dict_row
@@ -18,6 +22,7 @@ from catalog.core.session import Connection
 from catalog.core.sql_files import read_sql
 from catalog.ingestion.completeness import NOTICEABLE, Outcome, unusual
 from catalog.ingestion.shortfalls import accepting
+from catalog.loading.history import PULLS
 from catalog.provider_api import PDM, License, license_from_pair
 from catalog.providers.inaturalist.dump_files import token
 from catalog.providers.inaturalist.photo_batches import UNREADABLE, batches_of_whole_load
@@ -94,7 +99,7 @@ def check(
         require(connection, prepared, LOADED, counted=True)
         photos, unreadable = _photos(connection)
         sample = _sample(connection, photos)
-        before = _last_whole(connection, run, replayed)
+        before = _whole_loads(connection, run, replayed)
         problems = unusual(_outcome(sample, photos, unreadable), before, INaturalist.expectations())
         if not before and (text := _unusable(sample)):
             problems.append(text)
@@ -133,25 +138,28 @@ def _outcome(sample: _Sample, photos: int, unreadable: int) -> Outcome:
     return Outcome(photos + unreadable, photos - sum(skipped.values()), skipped, 0)
 
 
-def _last_whole(connection: Connection, run: tuple[str, str], replayed: bool) -> list[Outcome]:
-    """Return the outcome of this DAG's last whole load, if there is one, as a sample would have seen it."""
+def _whole_loads(connection: Connection, run: tuple[str, str], replayed: bool) -> list[Outcome]:
+    """Return the outcomes of this DAG's whole loads, the newest first, as a sample would have seen them."""
     query = """
-        with last as (
-            select run_id, manifest_token from ingestion_report
+        with whole as (
+            select run_id, manifest_token, max(finished_on) as ended from ingestion_report
              where dag_id = %(dag_id)s and run_id <> %(run_id)s and replayed = %(replayed)s
              group by run_id, manifest_token having bool_and(complete and whole)
-             order by max(finished_on) desc limit 1
+             order by ended desc limit %(most)s
         )
-        select fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected, rejected_reasons,
-               finished_on
-          from ingestion_report join last using (run_id, manifest_token) where dag_id = %(dag_id)s
-         order by finished_on
+        select run_id, ended, fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected,
+               rejected_reasons, accepted and shortfalls <> '[]' as accepted
+          from ingestion_report join whole using (run_id, manifest_token) where dag_id = %(dag_id)s
+         order by ended desc, run_id, manifest_token
     """
-    values = {"dag_id": run[0], "run_id": run[1], "replayed": replayed}
+    values = {"dag_id": run[0], "run_id": run[1], "replayed": replayed, "most": PULLS}
     with connection.cursor(row_factory=dict_row) as cursor:
-        batches = cursor.execute(query, values).fetchall()
-    if not batches:
-        return []
+        rows = cursor.execute(query, values).fetchall()
+    return [_of_batches([*batches]) for _, batches in groupby(rows, itemgetter("ended", "run_id"))]
+
+
+def _of_batches(batches: Sequence[Mapping[str, Any]]) -> Outcome:
+    """Return the outcome of the load of a dump from the reports of its batches."""
     fetched, kept, rejected = (sum(b[name] for b in batches) for name in ("fetched", "kept", "rejected"))
     skipped: Counter[str] = Counter()
     refused: Counter[str] = Counter()
@@ -159,8 +167,9 @@ def _last_whole(connection: Connection, run: tuple[str, str], replayed: bool) ->
         skipped.update(batch["skipped_reasons"])
         refused.update(batch["rejected_reasons"])
     unseen = skipped[_SEVERAL] + rejected - refused[UNREADABLE]  # what the load refused could be kept
-    when = f"{utc(batches[-1]['finished_on']):%Y-%m-%d}"
-    return [Outcome.of(fetched, kept + unseen, skipped, rejected, when)]
+    when = f"{utc(batches[0]['ended']):%Y-%m-%d}"
+    accepted = any(b["accepted"] for b in batches)
+    return Outcome.of(fetched, kept + unseen, skipped, rejected, when, accepted)
 
 
 def _sample(connection: Connection, photos: int) -> _Sample:

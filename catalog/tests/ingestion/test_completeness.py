@@ -8,8 +8,8 @@ from catalog.ingestion.completeness import Expectations, Outcome, shortfall, too
 from catalog.ingestion.reasons import DELETED, SEEN, SUPPRESSED
 
 
-def outcome(fetched, kept=None, rejected=0, **skipped):
-    return Outcome(fetched, fetched if kept is None else kept, skipped, rejected, "2024-02-10")
+def outcome(fetched, kept=None, rejected=0, accepted=False, **skipped):
+    return Outcome(fetched, fetched if kept is None else kept, skipped, rejected, "2024-02-10", accepted)
 
 
 WHOLE, DAYS = Expectations(), Expectations(windows=True)
@@ -67,6 +67,31 @@ def test_a_pull_is_held_against_the_last_whole_one(now, fine):
         )
 
 
+@pytest.mark.parametrize("share", [0.3, 0.5])
+def test_small_losses_add_up(share):
+    """Eight pulls, each of which has a little more than the least that is usual."""
+    limits, history = Expectations(max_shrinkage=share), [outcome(1_000_000)]
+    for _ in range(8):
+        now = outcome(round(history[0].fetched * (1.02 - share)))
+        if found := unusual(now, history, limits):
+            break
+        history.insert(0, now)
+    assert len(history) == 2  # the second step is noticed
+    assert f"{now.fetched:,} items came, 1,000,000 in an earlier whole pull (2024-02-10)" in found[0]
+
+
+def test_an_accepted_shortfall_is_the_new_measure():
+    history = [outcome(300, accepted=True), outcome(1_000_000)]
+    assert unusual(outcome(150), history, WHOLE) == []
+    assert unusual(outcome(150), [outcome(200), *history], WHOLE) == []
+    assert "300 in an earlier whole pull" in unusual(outcome(149), [outcome(200), *history], WHOLE)[0]
+
+
+def test_what_was_kept_is_compared_with_the_pull_that_kept_the_most():
+    history = [outcome(100, kept=60), outcome(90, kept=90)]
+    assert "40 items could be kept, 90 in an earlier" in unusual(outcome(100, kept=40), history, WHOLE)[0]
+
+
 def test_the_share_is_the_provider_s_to_set():
     assert unusual(outcome(40), [outcome(100)], Expectations(max_shrinkage=0.7)) == []
     assert unusual(outcome(89), [outcome(100)], Expectations(max_shrinkage=0.1))
@@ -81,6 +106,31 @@ def test_windows_are_held_against_the_smallest_of_several():
     assert unusual(outcome(40), near, DAYS) == []
     assert "39 items came, 80 in the smallest of 5 windows" in unusual(outcome(39), near, DAYS)[0]
     assert unusual(outcome(1), near[:4], DAYS) == []  # too few to know how much they vary
+
+
+def test_small_losses_of_windows_add_up():
+    history = [outcome(100_000)] * 30
+    for _ in range(8):
+        now = outcome(round(history[0].fetched * 0.52))
+        if found := unusual(now, history, DAYS):
+            break
+        history = [now, *history[:-1]]
+    assert now.fetched > 5_000
+    assert "100,000 in the lower quartile of 30 windows near it" in found[0]
+
+
+def test_windows_that_vary_are_no_finding():
+    """A tenth of the lower quartile may come, or less where several windows had as little."""
+    near = [outcome(n) for n in (50, 5_000, 90_000, 700, 4_000, 60, 300_000, 1_500)]
+    assert unusual(outcome(70), near, DAYS) == []
+    assert unusual(outcome(25), [*near, outcome(40), outcome(45)], DAYS) == []
+
+
+def test_an_accepted_window_is_a_measure_for_those_around_it_only():
+    usual = [outcome(100)] * 10
+    assert unusual(outcome(6), [outcome(10, accepted=True), *usual], DAYS) == []
+    assert "6 items came, 100 in the smallest" in unusual(outcome(6), usual, DAYS)[0]
+    assert "6 items came, 100 in" in unusual(outcome(6), [*usual, outcome(10, accepted=True)], DAYS)[0]
 
 
 def test_nothing_where_the_api_says_so():

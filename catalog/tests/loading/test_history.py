@@ -67,7 +67,7 @@ def test_pulls_of_everything_are_compared_newest_first(catalog):
         report(catalog, 100 + n, age=n)
     report(catalog, 1, provider="other")
     report(catalog, 2, window=day_window(date(2024, 2, 29)))
-    assert compared(catalog) == [100, 101, 102, 103, 104]
+    assert compared(catalog) == [100 + n for n in range(8)]
     assert compared(catalog, media_type="audio") == []
 
 
@@ -186,6 +186,17 @@ def test_a_load_that_is_repeated_says_the_same(catalog, pulls):
     pulls(10)
     first = pulls(4, run_id="again", token="t")
     assert pulls(4, run_id="again", token="t").unusual == first.unusual != []
+
+
+def test_loads_that_shrink_a_little_each_time_are_noticed(catalog, pulls):
+    """Until somebody accepts it: then the smaller number is the measure."""
+    assert [pulls(number).unusual for number in (20, 15, 11)] == [[], [], []]
+    (text,) = pulls(9).unusual
+    assert text.startswith("9 items came, 20 in an earlier whole pull")
+    assert pulls(9, accepted=True).unusual == [text]
+    assert pulls(9, accepted=True).unusual == []  # nothing that had to be accepted
+    assert pulls(5).unusual == []
+    assert pulls(4).unusual != []
 
 
 @pytest.mark.parametrize("column", [{"whole": False}, {"complete": False}])

@@ -69,6 +69,53 @@ def test_null_never_overwrites(load, catalog):
     assert outcome(load([image(1, meta_data={"a": "9", "c": None})])) == (0, 0, 1, 0, 0)
 
 
+def album(key, **fields):
+    return AudioSet(title=key, foreign_identifier=key, **fields)
+
+
+PAGE = "https://example.org/page"
+FILE_OF_IMAGE = {"thumbnail": "https://example.org/s.jpg", "filesize": 9, "width": 5, "height": 6}
+FILE_OF_AUDIO = {"filesize": 9, "duration": 5, "bit_rate": 6, "sample_rate": 7}
+SET = {"audio_set": album("A", foreign_landing_url=PAGE), "set_position": 3}
+OTHER_FILE = {"url": "https://example.org/other"}
+
+
+@pytest.mark.parametrize(
+    ("record", "stored", "brought", "kept"),
+    [
+        (image, {"creator": "A", "creator_url": PAGE}, {"title": "t"}, True),
+        (image, {"creator": "A", "creator_url": PAGE}, {"creator": "A", "title": "t"}, True),
+        (image, {"creator": "A", "creator_url": PAGE}, {"creator": "B"}, False),
+        (image, {"creator_url": PAGE}, {"creator": "B"}, False),
+        (image, FILE_OF_IMAGE, {"title": "t"}, True),
+        (image, FILE_OF_IMAGE, {"url": "http://example.org/1.jpg"}, True),  # the same file
+        (image, FILE_OF_IMAGE, OTHER_FILE, False),
+        (image, {"filetype": "jpg"}, OTHER_FILE, False),
+        (audio, FILE_OF_AUDIO | {"thumbnail": PAGE}, {"title": "t"}, True),
+        (audio, FILE_OF_AUDIO | {"filetype": "mp3"}, OTHER_FILE, False),
+        (audio, {"thumbnail": PAGE, "creator": "A", "creator_url": PAGE}, OTHER_FILE, True),
+        (audio, {"creator": "A", "creator_url": PAGE}, {"creator": "B"}, False),
+        (audio, SET, {"title": "t"}, True),
+        (audio, SET, {"audio_set": album("A", creator="C")}, True),
+        (audio, SET, {"audio_set": album("B")}, False),
+    ],
+)
+def test_null_keeps_nothing_that_describes_another_value(load, catalog, record, stored, brought, kept):
+    """Such as the page of another person, the size of another file, or the place in another album."""
+    table = record(1).media_type
+    load([record(1, **stored)], media_type=table)
+    before, new = row(catalog, 1, table), record(1, **brought)
+    assert outcome(load([new], media_type=table)) == (0, 1, 0, 0, 0)
+    after = row(catalog, 1, table)
+    for name in stored.keys() - brought.keys():
+        assert before[name] is not None
+        assert after[name] == (before[name] if kept else None), name
+    if "audio_set" in brought:
+        assert after["audio_set"].get("foreign_landing_url") == (PAGE if kept else None)
+        assert after["audio_set"].items() >= brought["audio_set"].given().items()
+    assert outcome(load([new], media_type=table)) == (0, 0, 1, 0, 0)
+
+
 def test_tags_of_the_provider_are_replaced_and_machine_tags_stay(load, catalog):
     load([image(1, tags=["old", "both"])])
     machine = {"name": "cat", "provider": "clarifai", "accuracy": 0.95}

@@ -435,6 +435,17 @@ class TestShortfall:
             load(connection, root, run=(RUN[0], run))
         assert whole_fetched(connection) == 196
 
+    def test_small_losses_of_several_dumps_add_up(self, connection, tmp_path):
+        for run, number in (("one", 100), ("two", 96)):
+            root = write_dump(tmp_path / run, [photo(n, 1) for n in range(number)])
+            load(connection, root, run=(RUN[0], run))
+        root = write_dump(tmp_path / "three", [photo(n, 1) for n in range(93)])
+        with pytest.raises(Fatal, match="93 items came, 100 in an earlier whole pull"):
+            load(connection, root)
+        dump.finish(connection, load(connection, root, accept=True), RUN, drop=True)
+        root = write_dump(tmp_path / "four", [photo(n, 1) for n in range(91)])
+        load(connection, root, run=(RUN[0], "four"))  # what was accepted is the new measure
+
     def test_fewer_are_refused_with_both_numbers(self, connection, before, tmp_path):
         message = r"NOT WHOLE.* 9 items came, 10 in the last whole pull \(20.*: 10% fewer, .*accept_shortfall"
         with pytest.raises(Fatal, match=message):
