@@ -39,12 +39,14 @@ class Survey(msgspec.Struct):
 
     Attributes:
         rows: Number of rows that would change.
+        again: Those of them that another rule would change, too, which counts them first; see `survey`.
         examples: A few of them.
         left: Reason → number of rows that have a value that ingestion would not write, and keep it.
         left_examples: Reason → a few of them.
     """
 
     rows: int = 0
+    again: int = 0
     examples: list[Example] = []
     left: dict[str, int] = {}
     left_examples: dict[str, list[Example]] = {}
@@ -111,6 +113,7 @@ def survey(
     *,
     share: float = 100,
     selected: str | None = None,
+    first: Sequence[Rule] = (),
 ) -> dict[str, Survey]:
     """Return what rules would change in a table; reads the table once, in one snapshot, and changes nothing.
 
@@ -120,6 +123,8 @@ def survey(
         media: The media table.
         share: Per cent of the table's pages to read.
         selected: A table of selected rows (column `row_identifier`); the others are not read.
+        first: Other rules, which count a row before these: `Survey.again` has the rows that one of them would
+            change. They do not change `url`, since whether that is possible depends on other rows.
 
     Returns:
         Name of the rule → what it finds in the rows that were read.
@@ -128,8 +133,9 @@ def survey(
     surveys = {rule.name: Survey() for rule in chosen}
     if not chosen:
         return surveys
-    columns = tuple(dict.fromkeys(name for rule in chosen for name in rule.needs(media)))
-    tests = [sql.SQL("coalesce({}, false)").format(trusted(f"({rule.where(media)})")) for rule in chosen]
+    asked = [*chosen, *first]
+    columns = tuple(dict.fromkeys(name for rule in asked for name in rule.needs(media)))
+    tests = [sql.SQL("coalesce({}, false)").format(trusted(f"({rule.where(media)})")) for rule in asked]
     table: sql.Composable = sql.Identifier(media)
     if share < 100:
         table += sql.SQL(" tablesample system ({}) repeatable (1)").format(sql.Literal(share))
@@ -138,6 +144,18 @@ def survey(
             sql.Identifier(selected), sql.Identifier(media)
         )
     claimed = set[int]()
+
+    def values_of(rule: Rule, row: tuple[Any, ...]) -> Row:
+        return _row(rule.needs(media), columns, row[1 + len(asked) :])
+
+    def counts_before(row: tuple[Any, ...]) -> bool:
+        """Return whether one of the other rules would change a row."""
+        tested = row[1 + len(chosen) : 1 + len(asked)]
+        return any(
+            found and rule.judge(values_of(rule, row)).changes
+            for rule, found in zip(first, tested, strict=True)
+        )
+
     with connection.transaction(force_rollback=True):
         connection.execute("set transaction isolation level repeatable read, read only")
         query = sql.SQL("select {}.identifier, {}, {} from {} where {}").format(
@@ -145,15 +163,17 @@ def survey(
             sql.SQL(", ").join(tests),
             column_list(connection, media, columns),
             table,
-            sql.SQL(" or ").join(tests),
+            sql.SQL(" or ").join(tests[: len(chosen)]),
         )
         for rows in _stream(connection, query):
             for place, rule in enumerate(chosen, 1):
                 these = [row for row in rows if row[place]]
-                given = [_row(rule.needs(media), columns, row[1 + len(chosen) :]) for row in these]
+                given = [values_of(rule, row) for row in these]
                 judged = judge_all(connection, rule, media, given, claimed)
                 for row, values, cleaned in zip(these, given, judged, strict=True):
                     surveys[rule.name].add(row[0], values, cleaned)
+                    if cleaned.changes and counts_before(row):
+                        surveys[rule.name].again += 1
     return surveys
 
 

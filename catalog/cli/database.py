@@ -11,7 +11,7 @@ from catalog.core.errors import CatalogError, Refused
 from catalog.core.media import MediaType
 from catalog.database import deletion, locks, schema
 from catalog.database.revision import OLDER, Which, require
-from catalog.database.statements import parse_condition, verify_condition
+from catalog.database.statements import no_record, parse_condition, verify_condition
 
 db = typer.Typer(no_args_is_help=True, help="The catalog database's schema.")
 
@@ -77,11 +77,13 @@ def restore(
             verify_condition(connection, table, condition, of=f"deleted_{table}", field="--where")
             if dry_run:
                 selected = deletion.Restoration(connection, table, condition).count()
+                if not selected:
+                    raise no_record(f"deleted_{table}", "so nothing would be restored", "--where")
                 out.print(f"{selected:,} records of deleted_{table} match; nothing was changed")
                 return
             restored = deletion.restore(connection, table, condition)
             if not restored.total:
-                raise Refused(f"--where: no record of deleted_{table} matches, so nothing was restored")
+                raise no_record(f"deleted_{table}", "so nothing was restored", "--where")
         except Refused as error:
             raise CatalogError(f"refused: {error}") from None
     stay = (

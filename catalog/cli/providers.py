@@ -1,7 +1,6 @@
 """`catalog providers`: the providers and the outcomes of their last runs."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -15,6 +14,7 @@ from catalog.cli.program import err, in_one_line, out
 from catalog.core.dates import utc
 from catalog.core.errors import CatalogError
 from catalog.core.media import MediaType
+from catalog.core.queries import database_time
 from catalog.ingestion.overview import overview
 from catalog.ingestion.registry import broken_providers
 from catalog.monitoring import links, loads
@@ -105,7 +105,7 @@ def _outcomes(dsn: str | None) -> tuple[Outcomes[str] | None, Outcomes[Links] | 
     try:
         with connected(dsn, connect_timeout=3) as connection:
             recent = loads.last_loads(connection, sources)
-            fresh = loads.freshness(connection, sources, datetime.now(UTC))
+            fresh = loads.freshness(connection, sources, database_time(connection))
             estimates = links.newest(connection, sources)
     except psycopg.Error as error:
         return None, None, f"last runs: unknown, because {in_one_line(error)}"

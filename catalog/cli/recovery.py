@@ -15,8 +15,10 @@ import typer
 from catalog.cli.connections import AIRFLOW, API, Dsn
 from catalog.cli.program import Terminal, in_one_line
 from catalog.core.conninfo import conninfo
+from catalog.core.dates import utc
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, SHOWN, MediaType
+from catalog.core.queries import database_time
 from catalog.core.session import Connection
 from catalog.database.revision import current_revision, require
 from catalog.ingestion.registry import broken_providers, provider_classes
@@ -109,7 +111,7 @@ def _restore(
         api: Connection to the API's database, in autocommit.
         since: The first missing UTC day.
     """
-    newest, today = restored.newest_load(catalog), datetime.now(UTC).date()
+    newest, today = restored.newest_load(catalog), utc(database_time(catalog)).date()
     if newest is None and since is None:
         raise Refused(
             "this database knows of no load, so it does not know which days are missing: "

@@ -13,6 +13,7 @@ from catalog.cli.connections import AIRFLOW, ENGINE, Dsn, connected, engine
 from catalog.cli.output import AsJson, print_json
 from catalog.cli.program import in_one_line, out
 from catalog.core.dates import utc
+from catalog.core.queries import database_time
 from catalog.ingestion.overview import facts
 from catalog.ingestion.registry import broken_providers, unknown_provider
 from catalog.monitoring import counts, loads
@@ -145,9 +146,10 @@ def provider(
         if broken := broken_providers().get(name):
             raise broken
         raise unknown_provider(name)
-    now, about = datetime.now(UTC), facts(own[0].declaration)
+    about = facts(own[0].declaration)
     with connected(dsn, connect_timeout=WAIT) as connection:
-        fresh, records = loads.freshness(connection, own, now), counts.records(connection)
+        fresh = loads.freshness(connection, own, database_time(connection))
+        records = counts.records(connection)
         history = {source: loads.history(connection, source, HISTORY) for source in own}
     if as_json:
         media = [

@@ -1,6 +1,7 @@
 """Short statements: one value, whether a relation exists, and the number of rows that a change affects."""
 
-from typing import Any, LiteralString
+from datetime import datetime
+from typing import Any, LiteralString, cast
 
 from psycopg import sql
 from psycopg.abc import Params
@@ -23,6 +24,15 @@ def value(
     """
     [(found,)] = connection.execute(query, params).fetchall()
     return found
+
+
+def database_time(connection: Connection) -> datetime:
+    """Return the time by the clock of a database.
+
+    What a database has dated is compared with it: the clocks of workers may differ from it, and from each
+    other, by days.
+    """
+    return cast(datetime, value(connection, "select clock_timestamp()"))
 
 
 def relation_exists(connection: Connection, name: str, schema: str = "public") -> bool:

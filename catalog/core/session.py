@@ -1,15 +1,23 @@
 """Settings of every database session, independent of the defaults of the database and the role."""
 
+import logging
 import secrets
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import psycopg
 from psycopg import sql
 
+from catalog.core.errors import Interrupted
+
+log = logging.getLogger(__name__)
+
 # `Any`: rows are read by position or by name, as a cursor's row factory says.
 Connection = psycopg.Connection[Any]
 
+_ASKED, _CANCELLED = 1.0, 0.1  # seconds between two questions whether to stop, and between two cancellations
 SETTINGS = {
     # Our tables take precedence over temporary ones and over a schema named like the user.
     "search_path": "public, pg_temp",
@@ -32,6 +40,8 @@ SETTINGS = {
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
     "transaction_timeout": "0",
+    # A statement of a client that is gone, such as a killed task, ends: others may wait for its locks.
+    "client_connection_check_interval": "5000",  # milliseconds
 }
 
 
@@ -100,3 +110,41 @@ def raise_memory(
         ") / 1024 || 'kB', %(local)s)",
         {"name": setting, "least": least, "local": transaction_only},
     )
+
+
+@contextmanager
+def interruptible(connection: Connection, should_stop: Callable[[], bool]) -> Iterator[None]:
+    """Cancel what a connection executes as soon as somebody asks to stop.
+
+    The driver returns from a statement only when the server has answered, whatever signals have come.
+
+    Args:
+        connection: Connection to a database.
+        should_stop: Asked again and again, by another thread.
+
+    Raises:
+        Interrupted: A statement was cancelled because `should_stop` returned True.
+    """
+    ended, cancelled = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        # Several statements may follow each other, and a cancellation may come between two of them.
+        while not ended.wait(_CANCELLED if cancelled.is_set() else _ASKED):
+            if should_stop():
+                cancelled.set()
+                try:
+                    connection.cancel_safe(timeout=5)
+                except psycopg.Error as error:
+                    log.warning("The statement could not be cancelled: %s", type(error).__name__)
+
+    watcher = threading.Thread(target=watch, name="cancel statements", daemon=True)
+    watcher.start()
+    try:
+        yield
+    except Exception as error:
+        if not cancelled.is_set():
+            raise
+        raise Interrupted("stopped on request; the statement was cancelled.") from error
+    finally:
+        ended.set()
+        watcher.join()

@@ -15,7 +15,10 @@ an image, the last one.
    counted by reason, and the log shows a few. The task fails, in a dry run too, if the file ends within its
    last line, or if more than a fifth of its lines cannot be used, of its images are not in the catalog (which
    may be audio files), or of the labels that these images have would go. Of more than 100,000 images, only
-   those with the lowest identifiers are looked up for this. `accept_shortfall` accepts all that.
+   those with the lowest identifiers are looked up for this. `accept_shortfall` accepts all that. It also
+   fails if a newer file of the provider was merged, by the time of the last change that the storage has of
+   each file, and images would get other labels than they have; `accept_older` accepts it. The file that was
+   merged last may be merged again.
 3. `merge_labels` updates the images whose labels differ, in batches, beside ingestion. The labels replace
    those of the same provider; tags of others stay as they are, in their order. An image that the file does
    not name, or whose line cannot be used, keeps its labels. Tags that are not an array stay, and are counted.
@@ -97,6 +100,13 @@ def _form() -> dict[str, Param]:
             description_md="Merge what can be used, even if many lines cannot or the last one is cut, many "
             "images are not in the catalog, or many labels would go. For a file that is right all the same.",
         ),
+        "accept_older": Param(
+            False,
+            type="boolean",
+            title="Accept older labels",
+            description_md="Merge a file that is older than the one from which labels of its images come, to "
+            "go back to it on purpose.",
+        ),
         "batch_size": batch_size_param(),
         "dry_run": dry_run_param("Only count the images that would change, and show a few."),
     }
@@ -148,6 +158,7 @@ def stage_labels(params: Params = GIVEN) -> int:
             labels,
             _path(params),
             accept_shortfall=params["accept_shortfall"],
+            accept_older=params["accept_older"],
             progress=Meter("bytes"),
             should_stop=sigterm_flag(),
         )
@@ -166,7 +177,7 @@ def merge_labels(params: Params = GIVEN) -> dict[str, int]:
         if params["dry_run"]:
             outcome = _dry_run(labels)
         else:
-            outcome = run_merge(labels, batch_size=params["batch_size"])
+            outcome = run_merge(labels, accept_older=params["accept_older"], batch_size=params["batch_size"])
             if outcome.changed:
                 note_written(CATALOG["image"], provider=params["provider"], updated=outcome.changed)
     found: dict[str, int] = msgspec.to_builtins(outcome)
@@ -178,7 +189,7 @@ def _dry_run(labels: LabelRun) -> Any:
     if (state := labels.state()) and state.result:
         log.info(ENDED)
         return state.result
-    outcome, found = preview(labels)
+    outcome, found = preview(labels, sigterm_flag())
     log.info("DRY RUN, nothing is changed.\nimages: %s", f"{outcome.changed:,}")
     for row in found.sample:
         change = {side: row[side]["tags"] for side in ("before", "after") if row[side]}

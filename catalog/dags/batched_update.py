@@ -8,7 +8,9 @@ and a missing WHERE. A SET clause must not read the table that it changes, becau
 values that earlier ones wrote. A statement that is not allowed is refused before anything is created.
 
 With `dry_run`, the default, the log shows the statement, the number of rows, and a few of them before and
-after; nothing is changed.
+after; nothing is changed. A condition that no record matches is refused, also in a dry run, because a name in
+it is probably wrong; `accept_no_rows` accepts it. A run that resumes an update of which no row is left
+succeeds.
 
 Otherwise the rows are selected once, into the table `<query_id>_rows_to_update`, and changed in batches. A
 row that changes after the selection is updated all the same. Ingestion is never blocked: locked rows are
@@ -27,18 +29,22 @@ from typing import Any
 from airflow.sdk import Param, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES
+from catalog.core.session import Connection
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.params import batch_size_param, dry_run_param, rows_params
+from catalog.dags.common.progress import stoppable
 from catalog.dags.common.state import FirstTime
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.groups.batched import batched_job, run_batched_update
+from catalog.dags.groups.batched import batched_job, run_batched_update, run_name
 from catalog.dags.operators.slack import notify
 from catalog.database.batched_update import preview
-from catalog.database.statements import Update, parse_update, verify
+from catalog.database.selection_progress import ProgressRow
+from catalog.database.statements import Update, no_record, parse_update, verify
 
 log = logging.getLogger(__name__)
 SENDER = "Upstream Batched Update"
@@ -76,6 +82,13 @@ def _form() -> dict[str, Param]:
             title="Resume",
             description_md="Continue with the rows of an earlier run of this query id, with this conf.",
         ),
+        "accept_no_rows": Param(
+            False,
+            type="boolean",
+            title="Accept that no row matches",
+            description_md="Succeed also if there is nothing to change. For programs that trigger the DAG "
+            "whether there is something or not, as popularity refreshes do.",
+        ),
         "dry_run": dry_run_param("Only show what would be done."),
     }
 
@@ -84,17 +97,31 @@ def _update(params: Params) -> Update:
     return parse_update(params["table_name"], params["update_query"], params["select_query"])
 
 
+def _none_found(connection: Connection, params: Params, outcome: str) -> Refused | None:
+    """Return the refusal of a condition that no record matches; None if there may be none."""
+    if params["accept_no_rows"]:
+        return None
+    progress = ProgressRow(connection, params["query_id"], run_name())
+    if params["resume_update"] and progress.is_done_by_another():
+        log.info("An earlier run of this query id has changed all its rows; none is left.")
+        return None
+    advice = 'If that is right, trigger it with {"accept_no_rows": true}.'
+    return no_record(params["table_name"], outcome, advice=advice)
+
+
 @task(execution_timeout=timedelta(hours=24))
 def check_update(params: Params = GIVEN) -> dict[str, Any]:
     """Refuse a statement that is not allowed, before anything is created. A dry run ends here."""
     update = _update(params)
-    with catalog_connection(autocommit=True) as connection:
+    with catalog_connection(autocommit=True) as connection, stoppable(connection):
         verify(connection, update)
         if not params["dry_run"]:
             log.info("%s", update.text)
             return {"statement": update.text}
         found = preview(connection, update)
-    log.info("DRY RUN, nothing is changed.\n%s\nrows: %s", found.statement, f"{found.rows:,}")
+        log.info("DRY RUN, nothing is changed.\n%s\nrows: %s", found.statement, f"{found.rows:,}")
+        if not found.rows and (refusal := _none_found(connection, params, "so nothing would be updated")):
+            raise refusal
     for row in found.sample:
         change = json.dumps({"before": row["before"], "after": row["after"]}, default=str)
         log.info("%s: %s", row["identifier"], change)
@@ -111,12 +138,16 @@ def select_rows_to_update(params: Params = GIVEN) -> int:
         job = batched_job(connection, params["query_id"], _update(params), batch_size=params["batch_size"])
         with first_time as first:
             claimed = job.claim(resume=params["resume_update"], first=first)
-        progress = claimed or job.select()
+        with stoppable(connection):
+            progress = claimed or job.select()
         if job.finished(progress):
             log.info(
                 "This run has changed its %s rows already; nothing is left to do.", f"{progress.updated:,}"
             )
             return 0
+        if not progress.total and (refusal := _none_found(connection, params, "so nothing was updated")):
+            job.finish(forget=True)
+            raise refusal
     left: int = progress.total - progress.updated - progress.missing
     notify(
         "Rows selected",

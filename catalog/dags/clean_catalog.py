@@ -7,7 +7,8 @@ values, with the same code; `catalog db adopt --check` reports what the rules wo
 
 With `dry_run`, the default, each task counts the rows that its rule would change, and shows a few of them
 before and after; nothing is changed. A row is counted for each rule that finds something in what is stored,
-whereas in a run a rule finds what those before it have left. Otherwise the rows are selected and changed in
+whereas in a run a rule finds what those before it have left; the total of a dry run counts each row once.
+Otherwise the rows are selected and changed in
 batches, as by `batched_update`, beside ingestion. Only rows that differ are written. Keys (`identifier`,
 `provider`, `foreign_identifier`) never change.
 
@@ -31,13 +32,14 @@ import msgspec
 from airflow.sdk import Param, chain, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from catalog.cleaning.rules import RULES
+from catalog.cleaning.rules import RULES, rules_before
 from catalog.cleaning.survey import Example, Survey, survey
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.params import batch_size_param, dry_run_param
+from catalog.dags.common.progress import stoppable
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import run_cleaning
 from catalog.dags.operators.slack import notify_end
@@ -80,8 +82,9 @@ def _clean(rule: str, media: MediaType, params: Params = GIVEN) -> dict[str, Any
     if rule not in params["rules"] or media not in params["tables"]:
         raise AirflowSkipException(f"this run does not clean {media} by the rule {rule}.")
     if params["dry_run"]:
-        with catalog_connection(autocommit=True) as connection:
-            result = survey(connection, [RULES[rule]], media)[rule]
+        with catalog_connection(autocommit=True) as connection, stoppable(connection):
+            first = rules_before(rule, params["rules"])
+            result = survey(connection, [RULES[rule]], media, first=first)[rule]
         log.info(
             "DRY RUN, nothing is changed.\n%s: %s\nrows: %s", media, RULES[rule].about, f"{result.rows:,}"
         )
@@ -93,7 +96,7 @@ def _clean(rule: str, media: MediaType, params: Params = GIVEN) -> dict[str, Any
         log.info("%s: %s\nrows changed: %s", media, RULES[rule].about, f"{changed:,}")
         if changed:
             note_written(CATALOG[media], rule=rule, updated=changed)
-    counts = {"rule": rule, "media": media, "changed": changed}
+    counts = {"rule": rule, "media": media, "changed": changed, "again": result.again if result else 0}
     if result is None:
         return {**counts, "left": None}
     for reason, number in result.left.items():
@@ -112,8 +115,7 @@ def _show(examples: Iterable[Example]) -> None:
 def report(results: Any, params: Params = GIVEN) -> str:
     """Report the numbers of each rule, and what stays as it is."""
     cleanings = [counts for of_rule in results for counts in of_rule or () if counts]
-    changed = sum(counts["changed"] for counts in cleanings)
-    verb = "would change" if params["dry_run"] else "changed"
+    changed = sum(counts["changed"] - counts.get("again", 0) for counts in cleanings)
     lines = []
     for counts in cleanings:
         if counts["left"] is None:
@@ -127,8 +129,12 @@ def report(results: Any, params: Params = GIVEN) -> str:
         for media, rule in product(params["tables"], params["rules"])
         if (media, rule) not in reported
     ]
-    text = f"{changed:,} rows {verb}, a row being counted for each rule"
-    text += " that finds something in what is stored now." if params["dry_run"] else "."
+    text = (
+        f"{changed:,} rows would change, each counted once; the number of a rule has all rows in which it "
+        "finds something now."
+        if params["dry_run"]
+        else f"{changed:,} rows changed, a row being counted for each rule."
+    )
     subject = "Catalog cleaning, dry run" if params["dry_run"] else "Catalog cleaned"
     return notify_end(subject, SENDER, text, lines=lines, completion=not params["dry_run"])
 

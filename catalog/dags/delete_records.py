@@ -12,10 +12,10 @@ back and the task fails. With `dry_run`, the log shows how many rows of which pr
 a few of them; nothing is changed.
 
 The run is refused while a DAG of an affected provider runs. A condition that reads anything but tables of the
-catalog, or calls functions that are not pure, is refused too, and so is one that no record matches. Locked
-rows are deleted in a later pass. After a failure, clear the failed task: it resumes where it stopped. A run
-deletes its selection once: clearing a finished run deletes nothing more; trigger a new run for that. The API
-shows a deleted record until the next data refresh.
+catalog, or calls functions that are not pure, is refused too, and so is one that no record matches, also in a
+dry run. Locked rows are deleted in a later pass. After a failure, clear the failed task: it resumes where it
+stopped. A run deletes its selection once: clearing a finished run deletes nothing more; trigger a new run for
+that. The API shows a deleted record until the next data refresh.
 
 To restore records: `catalog db restore --table image --where "WHERE …"`, with columns of `deleted_image` in
 the condition; `--dry-run` counts them. Their fields are as old as the deletion; a later run of the provider
@@ -39,12 +39,12 @@ from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
 from catalog.dags.common.params import dry_run_param, rows_params
-from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.progress import Meter, sigterm_flag, stoppable
 from catalog.dags.common.state import FirstTime
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify
 from catalog.database.deletion import Deletion, DeletionPreview, preview
-from catalog.database.statements import parse_condition, verify_condition
+from catalog.database.statements import no_record, parse_condition, verify_condition
 from catalog.ingestion.registry import dag_ids, provider_classes
 from catalog.notifications.message import escaped
 
@@ -76,14 +76,18 @@ def check_deletion(params: Params = GIVEN, dag_run: DagRun = GIVEN, ti: TaskInst
     first_time = FirstTime()
     with catalog_connection(autocommit=True) as connection:
         if params["dry_run"]:
-            found = preview(connection, params["table_name"], _condition(connection, params))
+            with stoppable(connection):
+                found = preview(connection, params["table_name"], _condition(connection, params))
             _log_rows(found)
             log.info("DRY RUN, nothing is changed.")
+            if not found.rows:
+                raise _none_found(params, "so nothing would be deleted")
             return found.rows
         job = _deletion(connection, dag_run, params)
         with first_time as first:
             claimed = job.claim(first=first)
-        progress = claimed or job.select()
+        with stoppable(connection):
+            progress = claimed or job.select()
         if job.finished(progress):
             log.info(
                 "This run has deleted its %s records already; nothing is left to do.", f"{progress.updated:,}"
@@ -91,11 +95,7 @@ def check_deletion(params: Params = GIVEN, dag_run: DagRun = GIVEN, ti: TaskInst
             return progress.total
         if not progress.total:
             job.finish(forget=True)
-            raise Refused(
-                f"select_query: no record of {params['table_name']} matches, so nothing was deleted. Names "
-                "of providers are as in the column provider. Records that were deleted before are in "
-                f"deleted_{params['table_name']}."
-            )
+            raise _none_found(params, "so nothing was deleted")
         found = job.selected()
         _log_rows(found)
         if busy := [dag_id for dag_id in dags_of(found.providers) if ti.get_dr_count(dag_id, states=BUSY)]:
@@ -107,6 +107,11 @@ def check_deletion(params: Params = GIVEN, dag_run: DagRun = GIVEN, ti: TaskInst
             )
     metrics.count_deleted(params["table_name"], 0)  # so that an increase of a new counter is seen
     return progress.total
+
+
+def _none_found(params: Params, outcome: str) -> Refused:
+    table = params["table_name"]
+    return no_record(table, outcome, advice=f"Records that were deleted before are in deleted_{table}.")
 
 
 def _log_rows(found: DeletionPreview) -> None:

@@ -1,6 +1,6 @@
 """Watches a search engine, and sends an alert when its state changes."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from airflow.sdk import Variable, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.queries import database_time
 from catalog.core.settings import SEARCH_ENGINE_NODES
 from catalog.dags.common.connections import (
     catalog_connection,
@@ -74,9 +75,8 @@ def _look(environment: Environment, before: Known | None) -> Cluster:
 def _promoted() -> list[MediaType]:
     """Return the media types of which a refresh has been promoted: readers use their aliases."""
     with catalog_connection() as connection:
-        return [
-            media_type for media_type in MEDIA_TYPES if promoted(connection, media_type, datetime.now(UTC))
-        ]
+        now = database_time(connection)
+        return [media_type for media_type in MEDIA_TYPES if promoted(connection, media_type, now)]
 
 
 def _counted(environment: Environment, alias: "Alias") -> int | None:

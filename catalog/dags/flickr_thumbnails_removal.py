@@ -12,6 +12,7 @@ from airflow.sdk import task
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun
+from catalog.dags.common.progress import stoppable
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import run_batched_update
 from catalog.dags.operators.slack import notify
@@ -22,7 +23,7 @@ WHERE = "WHERE provider = 'flickr' AND thumbnail IS NOT NULL"
 
 
 def _count() -> int:
-    with catalog_connection(autocommit=True) as connection:
+    with catalog_connection(autocommit=True) as connection, stoppable(connection):
         query = "select count(*) from image where provider = 'flickr' and thumbnail is not null"
         found = connection.execute(query).fetchone()
     return int(found[0]) if found else 0

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 from airflow.sdk import Param, chain, task
 from airflow.sdk.exceptions import AirflowSkipException
 
@@ -31,6 +32,7 @@ from catalog.dags.groups.refreshes import (
     is_complete,
     note_index,
     refuse_lost_decisions,
+    replan,
 )
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
@@ -57,7 +59,8 @@ has made, or to go back to the index before. The first task refuses an index
 - that was made with another list of terms than today's, unless the alias pointed at it last, so that a lost
   alias can be set again;
 - to which another program has written since it was last counted: its documents are compared with the API's
-  table;
+  table, unless that has rows of another data refresh, as after a restore of staging's database (the report
+  says it then);
 - with more documents than when it was last counted, or with fewer, apart from those that moderators have
   deleted since;
 - with far fewer documents, of all or of one source, or far fewer hidden ones, than are behind the alias;
@@ -94,7 +97,7 @@ def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]
     if is_complete(target.uuid) is False:
         raise Refused(f"index: {index} was never complete, or belongs to tables that are not live.")
     refuse_outdated(where, media_type_of(alias), index, target.uuid, field="index")
-    refuse_rewritten(where, media_type_of(alias), target, field="index")
+    notes = refuse_rewritten(where, media_type_of(alias), target, field="index")
     if changed := recounted(where, media_type_of(alias), index, target.uuid):
         if changed.missing < 0:
             raise Refused(f"index: {changed.text}: another program wrote to it. Choose or make another one.")
@@ -103,11 +106,10 @@ def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]
                 f"index: {changed.text}. Choose or make another one; or trigger a new run with "
                 '{"accept_shrinkage": true}.'
             )
-    notes = []
     if is_filtered(alias):
         with catalog_connection(autocommit=True) as catalog:
             was_live = last_behind(catalog, alias, where.search) == target.uuid
-        notes = require_hidden(engine, index, sensitive_terms(), was_live=was_live)
+        notes += require_hidden(engine, index, sensitive_terms(), was_live=was_live)
     if (found := losses(engine, alias, index)) and not params["accept_shrinkage"]:
         raise Refused(shrunken_index(found))
     refuse_foreign_alias(where, alias)
@@ -159,12 +161,13 @@ def check_target(environment: str, params: Params = GIVEN) -> None:
 def point_alias(environment: str, params: Params = GIVEN) -> str:
     """Apply decisions of moderators, and move the alias."""
     refresh = current_refresh("working", "promoted")
-    notes: list[str] = []
     with hint("The alias is where it was."):
         if refresh.stage == "working":
             [(alias, index)] = refresh.plan.aliases.items()
-            # Index and alias may have changed since the first task has checked them.
+            # Index and alias may have changed since the first task has checked them. What the report says of
+            # them is kept: once the alias is moved, they are not compared any more.
             notes = _check(ENVIRONMENTS[environment], alias, index, params)
+            refresh = replan(refresh, msgspec.structs.replace(refresh.plan, notes=notes))
             open_for_search(refresh)
         make_live(refresh)
     [(alias, index)] = refresh.plan.aliases.items()
@@ -174,7 +177,7 @@ def point_alias(environment: str, params: Params = GIVEN) -> str:
         "Search alias",
         f"`{alias}` is `{index}` now: {refresh.counted(index):,} documents. It was "
         f"`{refresh.plan.live[alias] or 'no index'}`: {before:,}.",
-        lines=[f"  - {note}" for note in notes],
+        lines=[f"  - {note}" for note in refresh.plan.notes],
         completion=True,
     )
 

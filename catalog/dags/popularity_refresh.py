@@ -19,6 +19,7 @@ from catalog.dags.common import metrics
 from catalog.dags.common.assets import CATALOG, POPULARITY, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
+from catalog.dags.common.progress import stoppable
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import UpstreamFailed, notify_end
 from catalog.database.abandoned_selections import give_up
@@ -99,7 +100,7 @@ def _declared(providers: list[str] | None) -> list[str]:
 def refresh_constant(media_type: MediaType, provider: str, params: Params = GIVEN) -> str:
     """Determine the provider's value and constant and store them; return the provider."""
     timeout = METRIC_TIMEOUT[media_type].total_seconds()
-    with catalog_connection(autocommit=True) as connection:
+    with catalog_connection(autocommit=True) as connection, stoppable(connection):
         found = popularity.refresh_constant(
             connection,
             media_type,
@@ -159,7 +160,7 @@ def get_providers_update_confs(
 def note_refreshed(media_type: MediaType, provider: str) -> tuple[str, int]:
     """Mark a provider as scored, after a check of all its rows; return it and how many have a score."""
     timeout = METRIC_TIMEOUT[media_type].total_seconds()
-    with catalog_connection(autocommit=True) as connection:
+    with catalog_connection(autocommit=True) as connection, stoppable(connection):
         scored = popularity.note_refreshed(connection, media_type, provider, timeout)
         metric = metric_of(connection, media_type, provider)
     note_written(

@@ -31,7 +31,7 @@ is written, readers find the version before.
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -40,6 +40,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.core.queries import database_time
 from catalog.core.settings import API_DB, DATASET_INCLUDE_SENSITIVE, DATASET_TASKS, DATASET_VERSIONS
 from catalog.dags.common.assets import CATALOG, DATASET, POPULARITY, note_written
 from catalog.dags.common.connections import api_connection, catalog_connection, is_configured
@@ -201,11 +202,14 @@ def compare_versions(dag_run: DagRun = GIVEN) -> dict[str, Any] | None:
     return msgspec.to_builtins(found) if found else None
 
 
-def _require_current(version: "Version", media_types: Sequence[MediaType] = MEDIA_TYPES) -> None:
+def _require_current(
+    version: "Version", now: datetime, media_types: Sequence[MediaType] = MEDIA_TYPES
+) -> None:
     """Refuse a version whose parts were written by another list of terms, or long before decisions.
 
     Args:
         version: The version.
+        now: The time by the clock of the catalog database, which has dated the version.
         media_types: Media types of which not many decisions may be gone since it was begun.
     """
     from catalog.publishing import versions
@@ -215,7 +219,7 @@ def _require_current(version: "Version", media_types: Sequence[MediaType] = MEDI
     if not version.settings.get(versions.MODERATED):
         return
     _refuse_lost_decisions(version.settings, _kinds(version.settings), newest=False, media_types=media_types)
-    if datetime.now(UTC) - version.begun_on <= RECENT:
+    if now - version.begun_on <= RECENT:
         return
     if _decided_since(version):
         raise AirflowFailException(
@@ -251,7 +255,7 @@ def publish_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> dict[str
         version = run_version.working(catalog, root, dag_run.run_id)
         versions.require_sensitive(version, value_of(DATASET_INCLUDE_SENSITIVE))
         if version.stage != "published":
-            _require_current(version, _guarded(params))
+            _require_current(version, database_time(catalog), _guarded(params))
         summary = release.publish(
             catalog,
             root,

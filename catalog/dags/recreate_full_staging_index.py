@@ -43,6 +43,7 @@ from catalog.dags.groups.refreshes import begin_refresh, current_refresh
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
 from catalog.data_refresh.refresh import Plan
+from catalog.data_refresh.tables.marks import marked_by
 
 ALIAS = r"^[a-z0-9][a-z0-9_-]{0,100}" + END
 
@@ -56,7 +57,7 @@ def create_index(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> str:
         media_type, engine = params["media_type"], indexes(STAGING_SEARCH)
         index = f"{media_type}-full-{number}-{dag_run.run_after:%Y%m%dt%H%M%S}"
         with database_connection(STAGING_DB, autocommit=True) as api:
-            since = moderation_moment(api)
+            since, marked = moderation_moment(api), marked_by(api, media_type)
         return Plan(
             mode="index_only",
             media_type=media_type,
@@ -68,6 +69,7 @@ def create_index(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> str:
             policy=msgspec.to_builtins(tag_policy()),
             since=since,
             live={alias: engine.resolve_alias(alias)},
+            marked=marked,
         )
 
     alias = params["target_alias_override"] or f"{params['media_type']}-full"

@@ -54,7 +54,7 @@ class Basis(msgspec.Struct, frozen=True):
         horizon: Horizon of the catalog database before the first row was read.
         inputs: Digest of everything else that determines tables and documents; see `inputs`.
         indexes: Alias → uuid of its index.
-        full_on: Time of the last full refresh.
+        full_on: When the last full refresh began, by the clock of the catalog database.
         rejected: Identifiers of records that have a row, but no document.
         documents: Alias → number of documents of its index.
         since: Time from which moderators may have deleted some of them.

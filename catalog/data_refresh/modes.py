@@ -1,14 +1,16 @@
 """The choice between a full and an incremental refresh, and the plan of each."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 from uuid import uuid4
 
 import msgspec
 
+from catalog.core.dates import AHEAD, utc
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
+from catalog.core.queries import database_time
 from catalog.core.session import Connection
 from catalog.core.settings import API_DB, SEARCH
 from catalog.data_refresh import basis
@@ -160,9 +162,7 @@ def choose(
         if wanted == "incremental":
             raise Refused(f"mode: an incremental refresh is impossible: {found}. Use auto or full.")
         return msgspec.structs.replace(plan, reason=found)
-    age = datetime.now(UTC) - found.full_on
-    if wanted == "auto" and age >= full_after:
-        reason = f"the last full refresh is {age.days} days old, and DATA_REFRESH_FULL_AFTER_DAYS is reached"
+    if wanted == "auto" and (reason := _full_is_due(found, database_time(catalog), full_after)):
         return msgspec.structs.replace(plan, reason=reason)
     live = {alias: index for alias, index in plan.live.items() if index}
     return msgspec.structs.replace(
@@ -174,6 +174,16 @@ def choose(
         previous=found,
         counts={alias: engine.count(index) for alias, index in live.items()},
     )
+
+
+def _full_is_due(before: Basis, now: datetime, full_after: timedelta) -> str:
+    """Return why the last full refresh is too old; "" if it is not."""
+    age = now - before.full_on
+    if age >= full_after:
+        return f"the last full refresh is {age.days} days old, and DATA_REFRESH_FULL_AFTER_DAYS is reached"
+    if age < -AHEAD:  # of an earlier release, which took the clock of a worker
+        return f"the time of the last full refresh, {utc(before.full_on):%Y-%m-%d %H:%M} UTC, is yet to come"
+    return ""
 
 
 def _continued(
@@ -238,7 +248,7 @@ def completed(refresh: Refresh) -> Basis | None:
         horizon=plan.horizon,
         inputs=plan.inputs,
         indexes={alias: made.uuid for alias, made in indexes.items()},
-        full_on=plan.previous.full_on if plan.previous else datetime.now(UTC),
+        full_on=plan.previous.full_on if plan.previous else refresh.begun_on,
         rejected=rejected,
         documents={alias: made.documents for alias, made in indexes.items() if made.documents is not None},
         since=plan.since,

@@ -80,6 +80,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         replaced: Alias → number of those that belong to changed records.
         copy: What the index is copied from; only of the mode `copy`.
         remembered: What is remembered of moderators' decisions when it began; None if nothing is.
+        marked: Number of the data refresh that had written the rows, by the mark of their table, or 0; None
+            if it is not known. Only of an index of staging.
+        notes: What the report says besides; only of the mode `alias`.
     """
 
     media_type: MediaType
@@ -106,6 +109,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     replaced: dict[str, int] = {}
     copy: Copy | None = None
     remembered: dict[Decision, Remembered] | None = None
+    marked: int | None = None
+    notes: list[str] = []
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -49,7 +49,28 @@ def made_before(catalog: Connection, uuid: str, media_type: MediaType, search: s
         media_type: Media type of the documents.
         search: Airflow connection of the search engine.
     """
-    number = value(
+    number = _made_by(catalog, uuid)
+    return None if number is None else last_begun(catalog, media_type, search, after=number)
+
+
+def rows_marked_by(catalog: Connection, uuid: str) -> int | None:
+    """Return the mark of the rows of which an index was made, or the one that it is a copy of.
+
+    Args:
+        catalog: Connection to the catalog database.
+        uuid: The engine's uuid of the index.
+
+    Returns:
+        `marked` of the plan; None if it is not known.
+    """
+    query = "select (plan ->> 'marked')::bigint from refresh where number = %s"
+    row = catalog.execute(query, [_made_by(catalog, uuid)]).fetchone()
+    return row[0] if row else None
+
+
+def _made_by(catalog: Connection, uuid: str) -> int | None:
+    """Return the number of the refresh whose rows an index has; that of the first record of it otherwise."""
+    number: int | None = value(
         catalog,
         """
         with recursive
@@ -72,7 +93,7 @@ def made_before(catalog: Connection, uuid: str, media_type: MediaType, search: s
         """,
         {"uuid": uuid},
     )
-    return None if number is None else last_begun(catalog, media_type, search, after=number)
+    return number
 
 
 def last_begun(

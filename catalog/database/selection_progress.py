@@ -10,6 +10,7 @@ from typing import LiteralString
 import msgspec
 from psycopg import sql
 
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.database.sql_files import sql_file
 
@@ -96,6 +97,18 @@ class ProgressRow:
             [key],
         ).fetchone()
         return State(row[0], row[1], row[2], Progress(self._query_id, *row[3:])) if row else None
+
+    def is_done_by_another(self) -> bool:
+        """Return whether another run has processed all rows that it had selected under this name."""
+        return bool(
+            value(
+                self._connection,
+                "select exists (select from batched_update"
+                " where (query_id = %(id)s or starts_with(query_id, %(id)s || ', '))"
+                " and run_id <> %(run)s and total > 0 and next_row > total)",
+                {"id": self._query_id, "run": self._run_id},
+            )
+        )
 
     def begin(self, table: str, statement: str, total: int) -> Progress:
         """Store that the work on the selected rows begins; keep the row of an earlier run."""

@@ -119,6 +119,21 @@ def parse_update(table: str, update_query: str, select_query: str) -> Update:
     return Update(table, names, assignments, parse_condition(table, select_query))
 
 
+def no_record(table: str, outcome: str, field: str = SELECT, advice: str = "") -> Refused:
+    """Return the refusal of a condition that no record matches, most often because a name in it is wrong.
+
+    Args:
+        table: Table of which records were looked for.
+        outcome: What has not happened, such as `so nothing was deleted`.
+        field: Name of the clause where the user gave it.
+        advice: Where the records may be, or how to go on without any.
+    """
+    return Refused(
+        f"{field}: no record of {table} matches, {outcome}. Names of providers are as in the column "
+        f"provider. {advice}".rstrip()
+    )
+
+
 def parse_condition(table: str, select_query: str, field: str = SELECT) -> str:
     """Parse a `WHERE …` of a media table.
 

@@ -200,7 +200,7 @@ class SharedThrottle:
             self._sleep(wait)
 
     def _count(self, quota: Quota) -> None:
-        now = datetime.now(UTC)
+        [(now,)] = self._connection.execute("select clock_timestamp()")  # one clock for all workers
         row = self._connection.execute(
             """
             insert into rate_quota as q (key, period_start, used) values (%(key)s, %(start)s, 1)

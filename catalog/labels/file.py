@@ -1,5 +1,9 @@
 """The file of labels in object storage: what it is, and whether it is still the same."""
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
 import msgspec
 from upath import UPath
 
@@ -17,10 +21,12 @@ class FileVersion(msgspec.Struct, frozen=True):
     Attributes:
         size: In bytes.
         version: Its tag, or the time of its last change where the storage has no tags.
+        changed_on: Time of its last change; None if the storage does not tell it.
     """
 
     size: int
     version: str
+    changed_on: datetime | None = None
 
 
 def version_of(path: UPath) -> FileVersion:
@@ -40,7 +46,14 @@ def version_of(path: UPath) -> FileVersion:
     if info["type"] == "directory":
         raise Refused(f"file: {path} is a folder; name one file of JSON lines.")
     facts = (info.get(key) for key in ("ETag", "LastModified", "mtime"))
-    return FileVersion(info["size"], str(next((fact for fact in facts if fact), "")))
+    return FileVersion(info["size"], str(next((fact for fact in facts if fact), "")), _changed_on(info))
+
+
+def _changed_on(info: Mapping[str, Any]) -> datetime | None:
+    """Return when a file was last changed, from what object storage or the file system says of it."""
+    if isinstance(moment := info.get("LastModified"), datetime):
+        return moment
+    return datetime.fromtimestamp(seconds, UTC) if (seconds := info.get("mtime")) else None
 
 
 def check_file(path: UPath) -> FileVersion:

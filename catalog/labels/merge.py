@@ -4,6 +4,7 @@ The merge is a batched update of the rows whose labels differ (`catalog/database
 """
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Unpack
 
@@ -11,11 +12,13 @@ import msgspec
 from psycopg import sql
 
 from catalog.core.errors import Refused
+from catalog.core.session import interruptible
 from catalog.core.sql_files import read_sql
 from catalog.database.batch_job import BatchOptions
 from catalog.database.batched_update import BatchedUpdate, Preview
 from catalog.database.batched_update import preview as preview_update
 from catalog.database.statements import Update
+from catalog.labels.age import refuse_older
 from catalog.labels.run import QUERY_ID, LabelRun, Outcome, State
 from catalog.labels.shortfall import counts_of
 
@@ -42,29 +45,40 @@ def update_of(run: LabelRun) -> Update:
     return Update("image", ("tags",), f"updated_on = now(), tags = {text('merged')}", text("differs"))
 
 
-def preview(run: LabelRun) -> tuple[Outcome, Preview]:
-    """Return what the merge would do. Nothing is changed."""
-    run.require_labels(_staged(run))
-    found, counts = preview_update(run.connection, update_of(run)), counts_of(run)
-    outcome = msgspec.structs.replace(
-        _outcome(run, found.rows, 0), merged=False, before=counts.before, after=counts.after
-    )
+def preview(run: LabelRun, should_stop: Callable[[], bool] = lambda: False) -> tuple[Outcome, Preview]:
+    """Return what the merge would do. Nothing is changed.
+
+    Args:
+        run: The run.
+        should_stop: True ends the work.
+
+    Raises:
+        Refused: The labels of the run are gone.
+        Interrupted: `should_stop` returned True; the next attempt begins again.
+    """
+    with interruptible(run.connection, should_stop):
+        run.require_labels(_staged(run))
+        found, counts = preview_update(run.connection, update_of(run)), counts_of(run)
+        outcome = msgspec.structs.replace(
+            _outcome(run, found.rows, 0), merged=False, before=counts.before, after=counts.after
+        )
     return outcome, found
 
 
-def merge(run: LabelRun, **options: Unpack[BatchOptions]) -> Outcome:
+def merge(run: LabelRun, *, accept_older: bool = False, **options: Unpack[BatchOptions]) -> Outcome:
     """Merge the labels, or resume that.
 
     Args:
         run: The run.
+        accept_older: Put older labels in the place of newer ones; see `refuse_older`.
         options: See `StripedUpdate`.
 
     Returns:
         Totals over all attempts.
 
     Raises:
-        Refused: The labels of the run are gone, a newer run has merged those of the provider, or another
-            run is at work.
+        Refused: The labels of the run are gone, a newer run has merged those of the provider, or a run has
+            merged a newer file since the labels were staged; or another run is at work.
         Interrupted: `should_stop` returned True; the next attempt resumes.
         Retry: Rows stayed locked.
     """
@@ -75,15 +89,19 @@ def merge(run: LabelRun, **options: Unpack[BatchOptions]) -> Outcome:
         log.info("This run has merged its labels; nothing is left to do.")
         return state.result
     _check_newest(run)
-    run.require_labels(state)
-    progress = progress or job.select()
+    should_stop = options.get("should_stop", lambda: False)
+    with interruptible(run.connection, should_stop):
+        run.require_labels(state)
+        refuse_older(run, accepted=accept_older)
+        progress = progress or job.select()
     # Before the first batch: from then on, no older run may merge, even if this one is never resumed.
     run.connection.execute(
         "update label_run set merging_since = coalesce(merging_since, now()) where run_id = %s", [run.run_id]
     )
     progress = job.run(progress)
-    run.require_labels(state)  # again: without its staged labels, an image keeps its tags
-    outcome = _outcome(run, progress.updated, progress.missing)
+    with interruptible(run.connection, should_stop):
+        run.require_labels(state)  # again: without its staged labels, an image keeps its tags
+        outcome = _outcome(run, progress.updated, progress.missing)
     job.finish()
     run.end(outcome)
     return outcome

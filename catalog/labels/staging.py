@@ -12,6 +12,8 @@ from upath import UPath
 
 from catalog.core.errors import Interrupted, Refused
 from catalog.core.queries import relation_exists
+from catalog.core.session import interruptible
+from catalog.labels.age import refuse_older
 from catalog.labels.file import FileVersion, version_of
 from catalog.labels.lines import ALL_LOW, BLOCK, LOW, NONE_FOUND, NOT_JSON, BadLine, blocks, labels_of
 from catalog.labels.run import ENDED, LabelRun, State, drop_abandoned, encoded
@@ -27,6 +29,7 @@ def stage(
     path: UPath,
     *,
     accept_shortfall: bool = False,
+    accept_older: bool = False,
     block: int = BLOCK,
     progress: Callable[[int, int], object] = lambda _done, _total: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -37,16 +40,17 @@ def stage(
         run: The run.
         path: The file.
         accept_shortfall: Go on whatever the file lacks, or takes from images; see `refuse_shortfall`.
+        accept_older: Go on although the file is older than one that was merged; see `refuse_older`.
         block: Bytes to read at once.
         progress: Called after each block with the bytes that are staged, and the size of the file.
-        should_stop: Called after each block; True ends the work there.
+        should_stop: Called after each block, and during long statements; True ends the work there.
 
     Returns:
         The counts, over all attempts.
 
     Raises:
         Refused: The run has begun with another version of the file, or the file has changed, or the staged
-            labels are gone; or the file lacks or takes much, and that is not accepted.
+            labels are gone; or the file lacks or takes much, or is an older one, and that is not accepted.
         Interrupted: `should_stop` returned True; the next attempt resumes.
     """
     run.lock()
@@ -71,8 +75,10 @@ def stage(
                         "there."
                     )
         _check_same(run, state, version_of(path))
-    _keep_last(run, unmerged)
-    refuse_shortfall(run, unmerged, accepted=accept_shortfall)
+    with interruptible(run.connection, should_stop):
+        _keep_last(run, unmerged)
+        refuse_shortfall(run, unmerged, accepted=accept_shortfall)
+        refuse_older(run, accepted=accept_older)
     return run.known()
 
 
@@ -81,9 +87,19 @@ def _begin(run: LabelRun, file: FileVersion) -> State:
     drop_abandoned(run.connection)
     with run.connection.transaction():
         begun = run.connection.execute(
-            "insert into label_run (run_id, url, size, version, provider, least_confidence)"
-            " values (%s, %s, %s, %s, %s, %s) on conflict do nothing",
-            [run.run_id, run.url, file.size, file.version, run.provider, run.least_confidence],
+            # A time to come is that of a wrong clock, and would make each later file an older one.
+            "insert into label_run"
+            " (run_id, url, size, version, file_changed_on, provider, least_confidence)"
+            " values (%s, %s, %s, %s, least(%s, clock_timestamp()), %s, %s) on conflict do nothing",
+            [
+                run.run_id,
+                run.url,
+                file.size,
+                file.version,
+                file.changed_on,
+                run.provider,
+                run.least_confidence,
+            ],
         ).rowcount
         if begun:
             run.execute(

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from catalog.core.queries import value
+from catalog.core.queries import database_time
 from catalog.core.session import Connection
 
 
@@ -17,5 +17,5 @@ def database_clock(
         connection: Connection to the catalog database, in autocommit.
         seconds: A clock that never goes back.
     """
-    set_to, set_at = value(connection, "select clock_timestamp()"), seconds()
+    set_to, set_at = database_time(connection), seconds()
     return lambda: set_to + timedelta(seconds=seconds() - set_at)

@@ -419,6 +419,7 @@ def update_conf(
         "update_timeout": timeout,
         "dry_run": False,
         "resume_update": True,  # rows that an earlier run selected need the same work
+        "accept_no_rows": True,  # a load may have scored all of them meanwhile
     }
 
 

@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -11,9 +10,10 @@ import msgspec
 from psycopg import sql
 from upath import UPath
 
+from catalog.core.dates import utc
 from catalog.core.errors import Fatal, Retry
 from catalog.core.media import MEDIA_TYPES, MediaType
-from catalog.core.queries import value
+from catalog.core.queries import database_time, value
 from catalog.core.session import Connection
 from catalog.core.settings import CATALOG_DB
 from catalog.core.wording import join_first
@@ -173,7 +173,7 @@ def _write_release(
     wanted = (version.snapshot_number, before.version) if before else None
     if (compared and (compared.snapshot_number, compared.against)) != wanted:
         raise Retry("the change set is of another state or version; clear compare_versions, then this task.")
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    now = utc(database_time(connection)).isoformat(timespec="seconds")
     made, contents = _described(connection, version, files, compared, now)
     if not sum(made.rows.values()):
         raise Fatal(

@@ -4,12 +4,13 @@ Pulling a provider again gives the same records new identifiers. Links and users
 old identifiers, and the next data refresh would delete those records.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from psycopg import sql
 
 from catalog.core.media import MediaType
+from catalog.core.queries import database_time
 from catalog.core.session import Connection, settle
 
 _DAY = timedelta(days=1)  # by which the clock that made a key may be ahead of this one
@@ -41,7 +42,7 @@ def take_back(catalog: Connection, api: Connection, media_type: MediaType, since
         "columns": sql.SQL(", ").join(map(sql.Identifier, shared)),
         "api_columns": sql.SQL(", ").join(map(sql.Identifier, shared.values())),
         "first": sql.Literal(str(_first_key(since))),
-        "end": sql.Literal(str(_first_key(datetime.now(UTC) + _DAY))),
+        "end": sql.Literal(str(_first_key(database_time(catalog) + _DAY))),
     }
     with catalog.transaction():
         catalog.execute(

@@ -8,7 +8,6 @@ Nothing here fails a task.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -17,7 +16,9 @@ from airflow.sdk.observability import stats
 from catalog.core import metrics
 from catalog.core.media import MediaType
 from catalog.core.metrics import Metric
+from catalog.core.queries import database_time
 from catalog.core.session import Connection
+from catalog.dags.common.connections import catalog_connection
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.loading.history import reports_of
 from catalog.monitoring import gaps, loads
@@ -115,7 +116,7 @@ def send_freshness(connection: Connection) -> None:
     Args:
         connection: Connection to the catalog database, in autocommit.
     """
-    sources, now = all_sources(), datetime.now(UTC)
+    sources, now = all_sources(), database_time(connection)
     for source, freshness in loads.freshness(connection, sources, now).items():
         if freshness.last and freshness.due:
             _send(metrics.FRESH, int(freshness.last.timestamp()), source.name, source.media_type)
@@ -129,7 +130,8 @@ def send_freshness(connection: Connection) -> None:
 @_log_errors
 def send_promotion(refresh: "Refresh") -> None:
     """Send when a refresh was promoted, which is now, and how long it took."""
-    tags, now = (refresh.plan.media_type, refresh.plan.mode), datetime.now(UTC)
+    with catalog_connection(autocommit=True) as connection:
+        tags, now = (refresh.plan.media_type, refresh.plan.mode), database_time(connection)
     _send(metrics.PROMOTED, int(now.timestamp()), *tags)
     _send(metrics.REFRESH_SECONDS, round((now - refresh.begun_on).total_seconds(), 3), *tags)
 

@@ -5,7 +5,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import FrameType
+
+from catalog.core.session import Connection, interruptible
 
 log = logging.getLogger(__name__)
 
@@ -71,3 +74,8 @@ def sigterm_flag() -> Callable[[], bool]:
 
     signal.signal(signal.SIGTERM, ask)
     return stop.is_set
+
+
+def stoppable(connection: Connection) -> AbstractContextManager[None]:
+    """Cancel what a connection executes when SIGTERM comes; for steps that are one long statement."""
+    return interruptible(connection, sigterm_flag())

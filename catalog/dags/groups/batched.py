@@ -13,7 +13,7 @@ from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.dags.common.connections import catalog_connection
-from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.progress import Meter, sigterm_flag, stoppable
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import FirstTime
 from catalog.database.batched_update import BatchedUpdate
@@ -87,7 +87,9 @@ def run_batched_update(query_id: str, update: Update, *, select: bool = True, **
             progress = job.claim(replace=select, first=first)
         if progress is None and not select:
             raise AirflowFailException("no rows are selected; clear the task that selects them, as well.")
-        progress = job.run(progress or job.select())
+        with stoppable(connection):
+            progress = progress or job.select()
+        progress = job.run(progress)
         job.finish()
     variable.forget()
     return progress
@@ -113,10 +115,13 @@ def run_cleaning(rule: Rule, media: MediaType, **options: Any) -> tuple[Progress
         )
         with first_time as first:
             claimed = job.claim(replace=True, first=first)
-        progress = job.run(claimed or job.select())
+        with stoppable(connection):
+            progress = claimed or job.select()
+        progress = job.run(progress)
         left = None
         if not job.finished(progress):
-            left = survey(connection, [rule], media, selected=selection(rule, media))[rule.name]
+            with stoppable(connection):
+                left = survey(connection, [rule], media, selected=selection(rule, media))[rule.name]
         job.finish()
     variable.forget()
     return progress, left

@@ -90,17 +90,18 @@ def begin_copy(
     """
 
     def plan(number: int) -> Plan:
-        identity = _origin(environment, media_type, origin)
+        identity, warnings = _origin(environment, media_type, origin)
         index = identity.name
         name = _new_name(environment, media_type, suffix or f"{number}-{uuid4().hex[:12]}", index)
         planned = copy(index, identity.uuid)
         if since := refreshed_since(environment, media_type, identity.uuid):
-            note = (
+            warnings.append(
                 f"{index} was made before the data refresh of {since:%Y-%m-%d %H:%M}, or from an index that "
                 f"was, so no alias of {environment.name} is pointed at a copy of it"
             )
-            log.warning("%s.", note)
-            planned = msgspec.structs.replace(planned, notes=[*planned.notes, f"  - {note}"])
+        for warning in warnings:
+            log.warning("%s.", warning)
+        planned = msgspec.structs.replace(planned, notes=[*planned.notes, *(f"  - {w}" for w in warnings)])
         return Plan(
             mode="copy",
             media_type=media_type,
@@ -120,8 +121,8 @@ def begin_copy(
     return str(refresh.plan.index)
 
 
-def _origin(environment: Environment, media_type: MediaType, origin: str) -> IndexIdentity:
-    """Return the identity of the index to copy from; raises Refused if it is not one to copy."""
+def _origin(environment: Environment, media_type: MediaType, origin: str) -> tuple[IndexIdentity, list[str]]:
+    """Return the index to copy from, and warnings about it; raises Refused if it is not one to copy."""
     engine = indexes(environment.search)
     index = engine.resolve_alias(origin) or origin
     if not engine.exists(index):
@@ -131,14 +132,14 @@ def _origin(environment: Environment, media_type: MediaType, origin: str) -> Ind
         raise Refused(f"origin: the documents of {index} are of {there}, not of {media_type}.")
     if is_complete(identity.uuid) is False:
         raise Refused(f"origin: {index} was never complete, or belongs to tables that are not live.")
-    refuse_rewritten(environment, media_type, identity, field="origin")
+    warnings = refuse_rewritten(environment, media_type, identity, field="origin")
     if changed := recounted(environment, media_type, index, identity.uuid):
         raise Refused(
             f"origin: {changed.text}. Copy from another one, or run a data refresh, which replaces it. "
             "If documents may be missing and no alias points at it, first point one at it: "
             f"point_{environment.name}_es_alias with accept_shrinkage counts it again."
         )
-    return identity
+    return identity, warnings
 
 
 def _new_name(environment: Environment, media_type: MediaType, suffix: str, origin: str) -> str:

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 
 from catalog.core.errors import Refused
 from catalog.core.media import MediaType
+from catalog.core.session import Connection
 from catalog.dags.common.connections import catalog_connection, database_connection, is_configured
 from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
 from catalog.dags.groups.indexing import indexes
 from catalog.dags.groups.refreshes import last_count, last_writes
-from catalog.data_refresh.refresh_history import made_before
+from catalog.data_refresh.refresh_history import made_before, rows_marked_by
 from catalog.data_refresh.search.tag_policy import policy_from
+from catalog.data_refresh.tables.marks import marked_by
 
 if TYPE_CHECKING:
     from catalog.data_refresh.search.identity import IndexIdentity
@@ -30,11 +32,13 @@ def recounted(where: Environment, media_type: MediaType, index: str, uuid: str) 
 
 def refuse_rewritten(
     where: Environment, media_type: MediaType, identity: "IndexIdentity", *, field: str
-) -> None:
+) -> list[str]:
     """Refuse an index with documents that another program has written since it was counted.
 
     What others have deleted, `recounted` finds. Nothing is known of the writes to an index that an earlier
     release has counted.
+
+    Each restore of staging's database brings other rows, which explain no document that was made before.
 
     Args:
         where: The environment of the index.
@@ -42,18 +46,35 @@ def refuse_rewritten(
         identity: The index.
         field: Field of the conf that names it.
 
+    Returns:
+        What a report says, if the documents could not be compared.
+
     Raises:
         Refused: It has documents that their rows do not explain.
     """
     from catalog.data_refresh.search.index_writes import changed_by_others
 
     if not (before := last_writes(identity.uuid)):
-        return
+        return []
     policy = policy_from(identity.meta.get("tag_policy") or {})
     with database_connection(where.api, autocommit=True) as api:
+        if where is not PRODUCTION and _rows_are_others(api, media_type, identity.uuid):
+            warning = (
+                f"the database of {where.name} has rows of another data refresh than {identity.name}, as "
+                "after a restore, so it cannot be told whether another program has written to the index"
+            )
+            return [warning]
         found = changed_by_others(indexes(where.search), api, media_type, identity.name, policy, before)
     if found:
         raise Refused(f"{field}: {found}. Choose or make another one.")
+    return []
+
+
+def _rows_are_others(api: Connection, media_type: MediaType, uuid: str) -> bool:
+    """Return whether a table has rows of another data refresh than when an index was made of it."""
+    with catalog_connection(autocommit=True) as catalog:
+        marked = rows_marked_by(catalog, uuid)
+    return marked is not None and marked != marked_by(api, media_type)
 
 
 def refreshed_since(where: Environment, media_type: MediaType, uuid: str) -> datetime | None:

@@ -1,12 +1,13 @@
 """The task group of every provider DAG: pull into TSV parts, then load each media type."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.dates import utc
+from catalog.core.queries import database_time
 from catalog.dags.common.assets import CATALOG
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun
@@ -32,7 +33,8 @@ def skip_when_fresh(provider: str, days: int, dag_run: DagRun = GIVEN) -> None:
         return
     with catalog_connection(autocommit=True) as connection:
         newest = last_whole(connection, provider_class(provider).catalog_names)
-    if newest and newest > datetime.now(UTC) - timedelta(days=days):
+        now = database_time(connection)
+    if newest and newest > now - timedelta(days=days):
         raise AirflowSkipException(
             f"a whole pull began on {utc(newest):%Y-%m-%d}, less than {days} days ago."
         )

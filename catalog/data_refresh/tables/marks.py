@@ -102,6 +102,18 @@ def mark(api: Connection, table: str) -> Mark | None:
     return Mark(*row) if row else None
 
 
+def marked_by(api: Connection, table: str) -> int:
+    """Return the number of the refresh that has marked a table last, whatever has changed since; 0 if none.
+
+    A database that is restored from a later state has another one, although it has the same tables.
+    """
+    if not relation_exists(api, MARKS):
+        return 0
+    query = sql.SQL("select refresh from {} where table_name = %s").format(sql.Identifier("public", MARKS))
+    row = api.execute(query, [table]).fetchone()
+    return int(row[0]) if row else 0
+
+
 def written_by_others(api: Connection, found: Mark) -> sql.Composable:
     """Return the condition that others have written a row of a live table since its mark was set."""
     return sql.SQL("({} and xmin::text::bigint <> all({}))").format(

@@ -16,8 +16,11 @@ with recursive looked_up as (
                        else exists (select from {deleted_table} other
                                      where other.url like 'http:%' and md5('https' || substr(other.url, 5)) = md5(v.url))
                        end
-                    or (md5(v.url) in (select md5(scheme || substr(url, strpos(url, ':'))) -- hashed once
-                                         from deleted_before, unnest(array['http', 'https']) scheme where media_type = {media})
+                    or (exists (select from deleted_before where media_type = {media}) -- asked once
+                        and (exists (select from deleted_before other
+                                      where md5(other.url) = md5('https' || substr(v.url, strpos(v.url, ':'))))
+                             or exists (select from deleted_before other
+                                         where md5(other.url) = md5('http' || substr(v.url, strpos(v.url, ':')))))
                         and exists (select from deleted_before other join {loading} new on new.ctid = v.tid,
                                            unnest(array['http', 'https']) scheme
                                      where md5(other.url) = md5(scheme || substr(v.url, strpos(v.url, ':')))

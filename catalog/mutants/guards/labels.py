@@ -135,4 +135,62 @@ GUARDS = (
         replace="",
         tests=(f"{TEST}::test_a_new_run_with_the_id_of_one_that_was_stopped_begins_anew",),
     ),
+    Guard(
+        name="labels-of-an-older-file",
+        holds="An older file replaces labels of a newer one only if somebody accepts it.",
+        row=60,
+        file="catalog/labels/age.py",
+        find="    if not accepted:\n",
+        replace="    if False:\n",
+        tests=(f"{TEST}::test_an_older_file_replaces_newer_labels_only_if_somebody_accepts_it",),
+    ),
+    Guard(
+        name="labels-that-became-older-ones",
+        holds="A file is compared with what was merged since it was staged.",
+        row=60,
+        file="catalog/labels/merge.py",
+        find="        refuse_older(run, accepted=accept_older)\n",
+        replace="",
+        tests=(f"{TEST}::test_an_older_file_that_was_staged_before_the_newer_one_was_merged",),
+    ),
+    Guard(
+        name="labels-of-a-time-to-come",
+        holds="A file that seems to be of a time to come makes no later file an older one.",
+        row=60,
+        file="catalog/labels/staging.py",
+        find="least(%s, clock_timestamp())",
+        replace="%s",
+        tests=(f"{TEST}::test_a_file_whose_age_is_not_known_makes_no_other_an_older_one[a time to come]",),
+    ),
+    Guard(
+        name="labels-that-nobody-replaces",
+        holds="An older file of other images, or with the same labels, replaces nothing, and is merged.",
+        row=60,
+        file="catalog/labels/sql/replaced.sql",
+        find=" where own.tags <> staged.tags\n",
+        replace="",
+        tests=(f"{TEST}::test_an_older_file_of_other_images_or_with_the_same_labels_is_no_older_one",),
+    ),
+    Guard(
+        name="labels-whose-preview-is-stopped",
+        holds="The long statements of a preview end when the task is asked to stop.",
+        row=2,
+        file="catalog/labels/merge.py",
+        find="""    with interruptible(run.connection, should_stop):
+        run.require_labels(_staged(run))
+""",
+        replace="""    if run:
+        run.require_labels(_staged(run))
+""",
+        tests=(f"{TEST}::test_a_long_statement_ends_when_the_task_is_asked_to_stop[preview]",),
+    ),
+    Guard(
+        name="labels-whose-last-lines-are-stopped",
+        holds="The long statements after the last line of a file end when the task is asked to stop.",
+        row=2,
+        file="catalog/labels/staging.py",
+        find="    with interruptible(run.connection, should_stop):\n",
+        replace="    if run:\n",
+        tests=(f"{TEST}::test_a_long_statement_ends_when_the_task_is_asked_to_stop[last lines]",),
+    ),
 )

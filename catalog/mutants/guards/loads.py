@@ -238,6 +238,15 @@ GUARDS = (
         tests=(f"{TEST}::test_a_deleted_record_under_another_identifier_stays_deleted",),
     ),
     Guard(
+        name="earlier-urls-by-index",
+        holds="A load does not read all URLs of earlier deletions.",
+        row=35,
+        file=f"{SQL}/urls.sql",
+        find="exists (select from deleted_before where media_type = {media}) -- asked once\n",
+        replace="(select count(*) from deleted_before where media_type = {media}) > 0\n",
+        tests=(f"{TEST}::test_urls_of_earlier_deletions_are_looked_up_by_index",),
+    ),
+    Guard(
         name="urls-are-exchanged",
         holds="Two records that exchange their URLs in one load both get them.",
         row=18,

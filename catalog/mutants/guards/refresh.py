@@ -514,4 +514,22 @@ GUARDS = (
         replace="refreshes.read(catalog, current_turn(catalog))",
         tests=("dags/test_mixed_refresh.py::test_a_task_notes_that_its_code_is_not_that_of_the_plan",),
     ),
+    Guard(
+        name="age-by-the-clock-of-the-database",
+        holds="How old the last full refresh is does not depend on the clock of a worker.",
+        row=19,
+        file="catalog/data_refresh/modes.py",
+        find="_full_is_due(found, database_time(catalog), full_after)",
+        replace="_full_is_due(found, datetime.now().astimezone(), full_after)",
+        tests=(f"{TEST_BASIS}::test_the_clocks_of_workers_do_not_matter", "test_clocks.py"),
+    ),
+    Guard(
+        name="full-refresh-of-a-time-to-come",
+        holds="A full refresh that a wrong clock has dated does not put off the next one.",
+        row=19,
+        file="catalog/data_refresh/modes.py",
+        find="    if age < -AHEAD:",
+        replace="    if False:",
+        tests=(f"{TEST_BASIS}::test_a_full_refresh_of_a_time_to_come_is_followed_by_another",),
+    ),
 )

@@ -569,4 +569,13 @@ GUARDS = (
         replace="",
         tests=("ingestion/test_oauth2.py", f"{TEST_REDACTION}"),
     ),
+    Guard(
+        name="quota-of-one-clock",
+        holds="All workers count requests in the same period of a quota.",
+        row=19,
+        file="catalog/ingestion/rate.py",
+        find='        [(now,)] = self._connection.execute("select clock_timestamp()")',
+        replace="        now = datetime.now(UTC)",
+        tests=("ingestion/test_rate.py::test_a_used_up_quota_says_when_it_starts_anew",),
+    ),
 )

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from catalog.cleaning.job import CleaningJob
-from catalog.cleaning.rules import RULES
+from catalog.cleaning.rules import RULES, rules_before
 from catalog.cleaning.survey import URL_TAKEN, survey
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.tests.cleaning.test_rules import clean, insert
@@ -167,6 +167,30 @@ def test_no_two_records_get_one_url(dsn, catalog):
     assert catalog.execute("select url from image where identifier = %s", [kept]).fetchone() == (url,)
     assert clean(dsn, "urls", batch_size=1).updated == 0
     assert survey(catalog, [RULES["urls"]], "image")["urls"].left == {URL_TAKEN: 40}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rows"),
+    [(list(RULES), 4), (["numbers", "urls"], 3), (["urls"], 2), (["texts"], 2), (["texts", "numbers"], 3)],
+)
+def test_a_row_counts_once_for_several_rules(catalog, chosen, rows):
+    """Also if one of two records gets a URL, and the other one is changed by another rule."""
+    insert(
+        catalog,
+        rows=[
+            {"title": "A &amp; B", "width": 0, "url": "example.org/a"},
+            {"width": 0, "url": "//example.org/a"},
+            {"url": "example.org/b"},
+            {"title": "A &amp; C"},
+            {"title": "clean"},
+        ],
+    )
+    found = {
+        name: survey(catalog, [RULES[name]], "image", first=rules_before(name, chosen))[name]
+        for name in chosen
+    }
+    assert sum(one.rows - one.again for one in found.values()) == rows
+    assert {found[name].rows for name in {"texts", "numbers", "urls"} & found.keys()} == {2}
 
 
 def test_a_record_that_comes_with_the_url_meanwhile_keeps_it(dsn, catalog, monkeypatch):

@@ -218,7 +218,11 @@ def test_no_pattern_lets_a_line_break_follow(dagbag):
         ("batched_update", {"batch_size": 5.0}, "conf: batch_size is 5.0; write it without a decimal point"),
         ("add_license_url", {"batch_size": 1e3}, "conf: batch_size is 1000.0"),
         ("stocksnap_workflow", {"limit": 5.0}, "conf: limit is 5.0"),
-        ("batched_update", {"querry_id": "x"}, "conf: unknown key 'querry_id'; this DAG knows batch_size, "),
+        (
+            "batched_update",
+            {"querry_id": "x"},
+            "conf: unknown key 'querry_id'; this DAG knows accept_no_rows, ",
+        ),
         ("recreate_image_popularity_calculation", {"x": 1}, "conf: unknown key 'x'; this DAG takes none"),
         ("report_pending_reported_media", {"x": 1}, "conf: unknown key 'x'; this DAG takes none"),
     ],

@@ -22,17 +22,19 @@ def test_a_condition_that_no_record_matches_is_refused(catalog, dsn, monkeypatch
         SimpleNamespace(get_dr_count=lambda *_, **__: 0),
     )
 
-    def check(name):
+    def check(name, *, dry_run=False):
         conf = {
             "table_name": "image",
             "select_query": f"WHERE provider = '{name}'",
             "reason": "r",
-            "dry_run": False,
+            "dry_run": dry_run,
         }
         return module.check_deletion.function(conf, run, idle)
 
     for _ in range(2):  # Airflow's next attempt says it as well
-        with pytest.raises(Refused, match="select_query: no record of image matches"):
+        with pytest.raises(Refused, match="select_query: no record of image matches, so nothing was deleted"):
             check("Flickr")
+        with pytest.raises(Refused, match="no record of image matches, so nothing would be deleted"):
+            check("Flickr", dry_run=True)
     catalog.execute("update image set provider = 'Flickr' where foreign_identifier = 'flickr1'")
     assert check("Flickr") == 1

@@ -181,12 +181,14 @@ def test_a_version_is_not_published(catalog, api, emptied, monkeypatch):
     with pytest.raises(Fatal, match=f"{GONE}.* trigger publish_dataset again"):
         publish_dataset._refuse_lost_decisions(settings, KINDS)
     with pytest.raises(Fatal, match=GONE):
-        publish_dataset._require_current(version)
-    publish_dataset._require_current(version, ())
+        publish_dataset._require_current(version, datetime.now(UTC))
+    publish_dataset._require_current(version, datetime.now(UTC), ())
     accepted = {"accept_shrinkage": True, "accept_only": "audio"}
     with pytest.raises(Fatal, match=GONE):
-        publish_dataset._require_current(version, publish_dataset._guarded(accepted))
-    publish_dataset._require_current(version, publish_dataset._guarded(accepted | {"accept_only": "image"}))
+        publish_dataset._require_current(version, datetime.now(UTC), publish_dataset._guarded(accepted))
+    publish_dataset._require_current(
+        version, datetime.now(UTC), publish_dataset._guarded(accepted | {"accept_only": "image"})
+    )
     assert publish_dataset._guarded(accepted | {"accept_only": None}) == []
     publish_dataset._refuse_lost_decisions({"decisions": {"image": 410}}, KINDS)  # of an earlier release
     publish_dataset._refuse_lost_decisions({}, KINDS)
@@ -210,7 +212,7 @@ def test_the_newest_decisions_may_be_undone_while_a_version_is_written(catalog, 
     settings[versions.DECISIONS] = publish_dataset._remembered()
     version: Any = SimpleNamespace(settings=settings | MODERATED, begun_on=datetime.now(UTC))
     forget(api, "mature", "created_on desc", 20)
-    publish_dataset._require_current(version)
+    publish_dataset._require_current(version, datetime.now(UTC))
     with pytest.raises(Fatal, match="lacks 20 of the 20 newest"):  # the next run
         publish_dataset._refuse_lost_decisions(settings, KINDS)
 
@@ -236,11 +238,11 @@ def test_decisions_since_a_version_was_begun(catalog, api, emptied, monkeypatch,
     settings[versions.DECISIONS] = publish_dataset._remembered()
     begun = datetime.now(UTC) - timedelta(days=2)
     version: Any = SimpleNamespace(settings=settings | MODERATED, begun_on=begun, number=7)
-    publish_dataset._require_current(version)
+    publish_dataset._require_current(version, datetime.now(UTC))
     if not before:
         decide(api, "deleted", 1, when)
     if refused:
         with pytest.raises(AirflowFailException, match=r"have decided about .* since version 7 was"):
-            publish_dataset._require_current(version)
+            publish_dataset._require_current(version, datetime.now(UTC))
     else:
-        publish_dataset._require_current(version)
+        publish_dataset._require_current(version, datetime.now(UTC))

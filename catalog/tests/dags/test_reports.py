@@ -69,6 +69,19 @@ def test_a_rule_without_numbers_is_named(monkeypatch):
     ]
 
 
+def test_a_dry_run_of_several_rules_reports_how_many_rows_there_are(monkeypatch):
+    from catalog.dags import clean_catalog as module
+
+    said: list[str] = []
+    monkeypatch.setattr(module, "notify_end", lambda *args, lines, **more: said.extend([args[2], *lines]))
+    texts = {"rule": "texts", "media": "image", "changed": 5, "again": 0, "left": {}}
+    tags = {"rule": "tags", "media": "image", "changed": 4, "again": 3, "left": {}}
+    params = {"rules": ["texts", "tags"], "tables": ["image"], "dry_run": True}
+    module.report.function([[texts], [tags]], params=params)
+    assert said[0].startswith("6 rows would change, each counted once;")
+    assert said[1:] == ["  - image, texts: 5", "  - image, tags: 4"]
+
+
 def test_an_update_that_was_marked_is_not_reported():
     from catalog.dags.batched_update import notify_updated_count
 

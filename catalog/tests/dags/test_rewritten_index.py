@@ -2,15 +2,17 @@
 
 import msgspec
 import pytest
+from psycopg.types.json import Jsonb
 
 from catalog.core.errors import Refused
 from catalog.core.settings import API_DB
-from catalog.dags.common.environments import PRODUCTION
+from catalog.dags.common.environments import PRODUCTION, STAGING
 from catalog.data_refresh.refresh import Copy, CreatedIndex, begin, note_index, read
 from catalog.data_refresh.refresh_history import last_writes
 from catalog.data_refresh.search.index_writes import contents_of
 from catalog.data_refresh.search.moderation import follow
 from catalog.data_refresh.search.refresh_indexes import RefreshIndexes
+from catalog.data_refresh.tables.marks import marked_by, set_mark
 from catalog.moderation.decisions import EVER
 from catalog.tests.data_refresh.test_changed_documents import INDEX
 from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair  # noqa: F401 - fixtures
@@ -33,9 +35,10 @@ def refuse(left, pair, monkeypatch):  # noqa: F811 - the fixtures
     monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_OPENLEDGER_UPSTREAM", pair[0])
     monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_OPENLEDGER_API", pair[1])
     monkeypatch.setattr(index_checks, "indexes", lambda conn_id: left.search)
+    monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_OPENLEDGER_API_STAGING", pair[1])
     left.catalog.execute("update refresh set stage = 'promoted'")
-    return lambda: index_checks.refuse_rewritten(
-        PRODUCTION, "image", left.search.require(INDEX), field="index"
+    return lambda where=PRODUCTION, index=INDEX: index_checks.refuse_rewritten(
+        where, "image", left.search.require(index), field="index"
     )
 
 
@@ -81,6 +84,55 @@ def test_a_copy_that_was_rewritten_after_it_was_finished(left, refuse, monkeypat
     exchange(left, INDEX)
     with pytest.raises(Refused, match="another program has written documents"):
         refuse()
+
+
+def made_of_staging(left, *, copied=False):  # noqa: F811 - the fixture
+    """Let the index be of staging: made of the rows that its database has, or a copy of such an index."""
+    known = {"marked": marked_by(left.api, "image"), "table": "image"}
+    left.catalog.execute("update refresh set plan = plan || %s", [Jsonb(known)])
+    if copied:
+        left.catalog.execute(
+            "update refresh set indexes = jsonb_build_object('image-origin', indexes -> %s || %s)",
+            [INDEX, Jsonb({"uuid": "u"})],
+        )
+        planned = msgspec.structs.replace(
+            plan(INDEX),
+            table="",
+            mode="copy",
+            since=EVER,
+            copy=Copy("image-origin", "u", {}),
+            aliases={},
+            api=API_DB,
+        )
+        refresh = begin(left.catalog, turn(left.catalog, "copy"), planned)
+        documents, writes = contents_of(left.search, INDEX)
+        made = CreatedIndex(left.search.require(INDEX).uuid, documents, None, writes)
+        note_index(left.catalog, refresh, INDEX, made)
+        left.catalog.execute("update refresh set stage = 'promoted'")
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_restore_of_the_database_of_staging_makes_nobody_another_program(left, refuse, copied):  # noqa: F811 - the fixture
+    """Its rows explain no document that was made before, as one that a moderator of staging has marked."""
+    made_of_staging(left, copied=copied)
+    decide(left, "mature", key := left.keys(INDEX, 1)[0])
+    left.patch(INDEX, key, mature=True)
+    assert refuse(STAGING) == []
+    left.api.execute("update image set title = 'of the next month'")
+    with pytest.raises(Refused, match="another program has written documents"):
+        refuse(STAGING)
+    set_mark(left.api, "image", marked_by(left.api, "image") + 7)  # as production's had when it was saved
+    [warning] = refuse(STAGING)
+    assert "the database of staging has rows of another data refresh than image-a, as after a" in warning
+    with pytest.raises(Refused, match="another program has written documents"):
+        refuse(PRODUCTION)
+
+
+def test_an_index_of_staging_that_another_program_has_rewritten(left, refuse):  # noqa: F811 - the fixture
+    made_of_staging(left)
+    change_titles(left, INDEX)
+    with pytest.raises(Refused, match="another program has written documents"):
+        refuse(STAGING)
 
 
 def test_an_index_of_an_earlier_release_is_not_compared(left, refuse):  # noqa: F811 - the fixture

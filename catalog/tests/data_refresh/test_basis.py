@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import time_machine
 
 from catalog.core.errors import Refused
 from catalog.data_refresh import basis, modes
@@ -242,6 +243,27 @@ def test_documents_that_moderators_deleted_are_no_obstacle(catalog, api, search)
 def test_a_full_refresh_after_some_time(promoted, catalog, api, search):
     assert "days old" in choose("auto", promoted, catalog, api, search, days=0).reason
     assert choose("incremental", promoted, catalog, api, search, days=0).mode == "incremental"
+
+
+@pytest.mark.parametrize("ahead", [-100, 100])
+def test_the_clocks_of_workers_do_not_matter(catalog, api, search, ahead):
+    """Of the one that ended the last full refresh, and of the one that begins the next refresh."""
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=ahead)):
+        following = promote(catalog, api, search, documents=0)
+    assert choose("auto", following, catalog, api, search).mode == "incremental"
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=ahead)):
+        assert choose("auto", following, catalog, api, search).mode == "incremental"
+        assert "days old" in choose("auto", following, catalog, api, search, days=0).reason
+
+
+def test_a_full_refresh_of_a_time_to_come_is_followed_by_another(promoted, catalog, api, search):
+    """An earlier release took the time from a worker, whose clock may have been wrong."""
+    found = last(catalog, "image")
+    assert isinstance(found, Basis)
+    record(catalog, msgspec.structs.replace(found, full_on=found.full_on + timedelta(days=9)))
+    assert "is yet to come" in choose("auto", promoted, catalog, api, search).reason
+    record(catalog, msgspec.structs.replace(found, full_on=found.full_on + timedelta(minutes=9)))
+    assert choose("auto", promoted, catalog, api, search).mode == "incremental"
 
 
 def test_inputs_depend_on_columns_terms_and_policy():

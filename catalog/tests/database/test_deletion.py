@@ -366,6 +366,9 @@ def test_the_command_restores_what_it_counts_and_refuses_what_is_not_the_catalog
     nobody = command("WHERE provider = 'flikcr'")
     assert nobody.exit_code == 1
     assert "no record of deleted_image matches, so nothing was restored" in str(nobody.exception)
+    nobody = command("WHERE provider = 'flikcr'", "--dry-run")
+    assert nobody.exit_code == 1
+    assert "no record of deleted_image matches, so nothing would be restored" in str(nobody.exception)
     assert "--where: pg_catalog.pg_shadow cannot be read" in str(
         command("WHERE title IN (SELECT usename::text FROM pg_shadow)").exception
     )

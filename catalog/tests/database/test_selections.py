@@ -205,6 +205,22 @@ class TestClearing:
         assert engine(stocked, "run-2", "SET title = title || '?'").claim().done
         assert most_marks(stocked) == 1
 
+    def test_a_finished_run_takes_no_rows_of_a_later_one(self, stocked):
+        """The later run has failed half way, and the earlier one is cleared meanwhile."""
+        whole(engine(stocked))
+        released(stocked)
+        later = engine(stocked, "run-2", should_stop=lambda: True)
+        stopped(later)
+        released(stocked)
+        job = engine(stocked)
+        progress = job.claim()
+        assert job.finished(progress)
+        assert job.run(progress).updated == 30
+        job.finish()
+        released(stocked)
+        assert whole(engine(stocked, "run-2")).updated == 30
+        assert most_marks(stocked) == 2
+
     def test_an_unfinished_run_that_was_taken_over(self, stocked):
         stopped(engine(stocked, should_stop=lambda: True))
         released(stocked)

@@ -1,19 +1,25 @@
 """Labels are staged and merged once, whatever interrupts it, and no image loses any."""
 
 import json
+import os
 import re
 import signal
+import threading
 import uuid
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 
 import msgspec
 import psycopg
 import pytest
+from psycopg import sql
 from upath import UPath
 
 from catalog.core.errors import Fatal, Interrupted, Refused
+from catalog.database.batched_update import BatchedUpdate
 from catalog.labels.file import version_of
 from catalog.labels.lines import BAD_CONFIDENCE, NONE_FOUND, NOT_JSON, SMALL
-from catalog.labels.merge import merge, preview
+from catalog.labels.merge import _Merge, merge, preview
 from catalog.labels.request import check_least, check_provider
 from catalog.labels.run import QUERY_ID, LabelRun, drop_abandoned, staging_table
 from catalog.labels.staging import REPEATED, stage
@@ -545,6 +551,147 @@ def test_an_older_run_does_not_undo_a_newer_one_that_is_partly_merged(images, se
     assert all(DOG in tags_of(images, key) for key in merged)
     merge(run(second, "newer"))
     assert all(DOG in tags_of(images, key) for key in keys(images))
+
+
+def changed_on(path, day):
+    """Give a file the time of a day of January 2024."""
+    moment = datetime(2024, 1, day, 12, tzinfo=UTC).timestamp()
+    os.utime(path, (moment, moment))
+
+
+def write_on(path, day, name, known):
+    """Write a file in which these images have one label, at a day of January 2024."""
+    write(path, *(line((name, 90), key=key) for key in known))
+    changed_on(path, day)
+
+
+OLDER = (
+    r"^file: file was last changed on 2024-01-05 12:00:00 UTC, but labels of rekognition were merged from "
+    r"file, changed on 2024-01-09 12:00:00 UTC; {} images would get other labels than they have\. Nothing "
+    r'was merged, .* with the conf {{"accept_older": true}}\.$'
+)
+
+
+def test_an_older_file_replaces_newer_labels_only_if_somebody_accepts_it(images, second, path):
+    """It has as many labels, for the same images; a dry run refuses it, too."""
+    known = keys(images)[:20]
+    write_on(path, 9, "Dog", known)
+    merge_file(second, path, "newer")
+    write_on(path, 5, "Cat", known)
+    older = run(second, "older")
+    for _ in range(2):  # the retry, too
+        with pytest.raises(Refused, match=OLDER.format(20)):
+            stage(older, UPath(path))
+    assert "Dog" in {tag["name"] for tag in tags_of(images, known[0])}
+    stage(older, UPath(path), accept_older=True)
+    assert merge(older, accept_older=True).changed == 20
+    write_on(path, 7, "Fox", known)  # the newest file counts, even after that
+    with pytest.raises(Refused, match=r"last changed on 2024-01-07 .* from file, changed on 2024-01-09"):
+        merge_file(second, path, "between")
+    write_on(path, 10, "Owl", known)
+    assert merge_file(second, path, "newest")[1].changed == 20
+
+
+def test_the_file_that_was_merged_last_may_be_merged_again(images, second, path):
+    """Such as with another least confidence; also one that is older than another, which was accepted."""
+    known = keys(images)[:20]
+    write_on(path, 9, "Dog", known)
+    for name in ("first", "again"):
+        merge_file(second, path, name)
+    write(path, *(line(("Cat", 90), ("Pet", 40), key=key) for key in known))
+    changed_on(path, 5)
+    older = run(second, "older")
+    stage(older, UPath(path), accept_older=True)
+    merge(older, accept_older=True)
+    sure = run(second, "sure", least=80)
+    stage(sure, UPath(path), accept_shortfall=True)  # half of the labels go
+    assert merge(sure).changed == 20
+
+
+def test_an_older_file_of_other_images_or_with_the_same_labels_is_no_older_one(images, second, path):
+    """As of several files of one service, in whatever order they are merged."""
+    known = keys(images)[:40]
+    write_on(path, 9, "Dog", known[:20])
+    merge_file(second, path, "one part")
+    write_on(path, 5, "Dog", known)
+    assert merge_file(second, path, "another")[1].changed == 20
+    write_on(path, 3, "Cat", known[20:])  # not newer than the file of the second part, nor than the first
+    with pytest.raises(Refused, match=r"last changed on 2024-01-03 .* from file, changed on 2024-01-09"):
+        merge_file(second, path, "older")
+
+
+def test_an_older_file_that_was_staged_before_the_newer_one_was_merged(images, second, path):
+    known = keys(images)[:20]
+    newer, older = run(second, "newer"), run(second, "older")
+    write_on(path, 9, "Dog", known)
+    stage(newer, UPath(path))
+    write_on(path, 5, "Cat", known)
+    stage(older, UPath(path))
+    merge(newer)
+    with pytest.raises(Refused, match=OLDER.format(20)):
+        merge(older)
+    with pytest.raises(Interrupted):
+        merge(older, accept_older=True, batch_size=5, should_stop=lambda: True)
+    assert merge(older).changed == 20  # it has begun, so it is resumed
+
+
+@pytest.mark.parametrize("known_since", ["an earlier release", "a time to come"])
+def test_a_file_whose_age_is_not_known_makes_no_other_an_older_one(images, second, path, known_since):
+    known = keys(images)[:20]
+    write_on(path, 9, "Dog", known)
+    if known_since == "a time to come":
+        os.utime(path, (4e9, 4e9))
+    merge_file(second, path, "first")
+    if known_since == "an earlier release":
+        images.execute("update label_run set file_changed_on = null")
+    write(path, *(line(("Cat", 90), key=key) for key in known))
+    if known_since == "a time to come":
+        os.utime(path, (4e9 - 1, 4e9 - 1))  # both count as changed when they were read
+    assert merge_file(second, path, "second")[1].changed == 20
+
+
+@contextmanager
+def locked(dsn, table):
+    """Lock a table, so that what reads it waits."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(sql.SQL("lock table {}").format(sql.Identifier(table)))
+        yield
+
+
+@pytest.mark.parametrize("step", ["last lines", "shortfall", "preview", "selection", "outcome"])
+def test_a_long_statement_ends_when_the_task_is_asked_to_stop(dsn, images, second, path, monkeypatch, step):
+    """Each waits for a lock here, for ever; the next attempt does the work."""
+    known = keys(images)
+    write(path, *(line(("Dog", 97.3), key=key) for key in known))
+    labels, locks, asked = run(second), ExitStack(), threading.Event()
+
+    def lock(*_):
+        locks.enter_context(locked(dsn, labels.name if step == "last lines" else "image"))
+        asked.set()
+
+    def run_and_lock(job, progress):
+        try:
+            return BatchedUpdate.run(job, progress)
+        finally:
+            lock()
+
+    def work():
+        if step in ("last lines", "shortfall"):
+            stage(labels, UPath(path), progress=lock, should_stop=asked.is_set)
+        stage(labels, UPath(path))
+        if step == "outcome":
+            monkeypatch.setattr(_Merge, "run", run_and_lock)
+        else:
+            lock()
+        if step == "preview":
+            preview(labels, asked.is_set)
+        merge(labels, should_stop=asked.is_set)
+
+    with locks, pytest.raises(Interrupted, match="the statement was cancelled"):
+        work()
+    monkeypatch.undo()
+    stage(labels, UPath(path))
+    assert merge(labels).changed == len(known)
 
 
 def test_a_provider_of_media_is_refused_even_before_it_has_any(images, second):

@@ -433,6 +433,23 @@ def test_deleted_urls_are_looked_up_by_index(load, catalog):
     assert seen[-1] == (0,)
 
 
+def test_urls_of_earlier_deletions_are_looked_up_by_index(load, catalog):
+    """With a million of them, each load, however small, would take seconds to hash all."""
+    catalog.execute(
+        "insert into deleted_before (media_type, url, provider, foreign_identifier, record)"
+        " select 'image', 'http://example.net/' || n, 'x', n::text, '{}' from generate_series(1, 50000) n"
+    )
+    catalog.execute("vacuum analyze deleted_before")
+    reads = "select seq_tup_read from pg_stat_xact_user_tables where relname = 'deleted_before'"
+    seen = []
+    report = load(
+        [image(1), image(2, url="https://example.net/7")],
+        progress=lambda _: seen.append(load.connection.execute(reads).fetchone()),
+    )
+    assert (report.inserted, report.skipped) == (1, {DELETED: 1})
+    assert seen[-1][0] < 100
+
+
 def test_new_records_get_their_popularity(load, catalog):
     catalog.execute("update image_popularity_metrics set constant = 50 where provider = 'flickr'")
     load(
