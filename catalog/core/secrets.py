@@ -8,6 +8,7 @@ from catalog.core import redaction
 from catalog.core.named_values import is_ordinary, named_values
 
 _MAX_READ = 1 << 20  # bytes of a body that an excerpt is taken from
+_MAX_NAMED = 4_000  # characters of a secret after its name, such as a token
 
 # `APIKey`, `apiKey` and `api_key` consist of the words `api` and `key`.
 _WORD = re.compile("[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -149,7 +150,9 @@ class Redactor:
         return redaction.mask(text, self._forms, cut=self._cut, whole=self._whole)
 
     def excerpt(self, text: str | bytes, size: int) -> str:
-        """Return the beginning of a text or body; secrets are removed first, so none is cut in half.
+        """Return the beginning of a text or body that others have written; secrets are removed first.
+
+        So none is cut in half. They are those that are known here, and all that `without_secrets` recognizes.
 
         Args:
             text: The text or body; at most 1 MiB of a body is read.
@@ -157,7 +160,7 @@ class Redactor:
         """
         if isinstance(text, bytes):
             text = text[:_MAX_READ].decode("utf-8", "replace")
-        return self(text)[:size]
+        return without_secrets(self(text)[: size + _MAX_NAMED])[:size]
 
 
 _known = Redactor(cut=False)  # the secrets that this process has read

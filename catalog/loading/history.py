@@ -34,8 +34,11 @@ def comparable_loads(
     window: tuple[datetime, datetime] | None,
     *,
     excluding: LoadKey,
+    token: str,
 ) -> list[Outcome]:
     """Return the whole loads that a load is compared with; a replay is compared with real pulls, too.
+
+    If its run was cleared, they include the load of the pull before, whose report it replaces.
 
     Args:
         connection: Connection to the catalog database.
@@ -44,6 +47,7 @@ def comparable_loads(
         window: Time window of the load, to compare it with loads of windows nearby. None to compare it with
             loads of everything.
         excluding: The load itself, which an earlier attempt may have made.
+        token: Token of its pull.
 
     Returns:
         At most 30 loads of windows, the nearest first, or 100 loads of everything, the newest first.
@@ -51,9 +55,20 @@ def comparable_loads(
     query = """
         select fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected, window_start,
                finished_on, accepted and shortfalls <> '[]' as accepted
-          from whole_pull
+          from (select dag_id, run_id, day_shift, provider, media_type, manifest_token, window_start,
+                       finished_on, fetched, inserted, updated, unchanged, skipped_reasons, rejected,
+                       accepted, shortfalls
+                  from whole_pull
+                 union all
+                select dag_id, run_id, day_shift, provider, media_type, manifest_token, window_start,
+                       finished_on, fetched, inserted, updated, unchanged, skipped_reasons, rejected,
+                       accepted, shortfalls
+                  from earlier_load
+                 where complete and whole and not replayed and unchanged is not null -- by an earlier release
+               ) whole
          where provider = %(provider)s and media_type = %(media_type)s
-           and (dag_id, run_id, day_shift) is distinct from (%(dag_id)s, %(run_id)s, %(day_shift)s)
+           and (dag_id, run_id, day_shift, manifest_token)
+               is distinct from (%(dag_id)s, %(run_id)s, %(day_shift)s, %(token)s)
            and case when %(start)s::timestamptz is null then window_start is null
                     else window_start between %(start)s - %(near)s and %(start)s + %(near)s end
          order by case when %(start)s::timestamptz is not null
@@ -62,6 +77,7 @@ def comparable_loads(
     """
     values = {
         **msgspec.structs.asdict(excluding),
+        "token": token,
         "provider": provider,
         "media_type": media_type,
         "start": window[0] if window else None,

@@ -292,7 +292,12 @@ class Load:
         if self._expected is None or not (manifest.complete and manifest.whole):
             return []
         before = comparable_loads(
-            self._connection, self._provider, self._media_type, manifest.window, excluding=self._key
+            self._connection,
+            self._provider,
+            self._media_type,
+            manifest.window,
+            excluding=self._key,
+            token=manifest.token,
         )
         return unusual(report.outcome(), before, self._expected)
 

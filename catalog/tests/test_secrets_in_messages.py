@@ -186,6 +186,19 @@ def test_ordinary_texts_stay_as_they_are(text):
     assert without_secrets(text) == text.replace("key=1", "key=***")
 
 
+@pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "body"])
+@pytest.mark.parametrize("at", [0, 150, 195])
+def test_an_excerpt_of_what_an_api_says_shows_no_secret(kind, at):
+    """Neither those that it was given nor any other, nor a part of one that the cut goes through."""
+    answer = {"error": "no", "api_key": "unknown-1", "Cookie": "sid=unknown-2", "a": "given"}
+    said = "x" * at + json.dumps(answer)
+    shown = secrets.Redactor([secrets.Secret("given")]).excerpt(kind(said), 200)
+    assert shown.startswith("x" * at)
+    assert len(shown) <= 200
+    assert "unk" not in shown
+    assert "giv" not in shown
+
+
 def messages(values):
     """Yield the texts of this code base, its messages among them, with values in their places."""
     for file in sorted(ROOT.rglob("*.py")):

@@ -3,12 +3,14 @@
 import uuid
 from datetime import UTC, date, datetime, timedelta
 
+import msgspec
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 from upath import UPath
 
 from catalog.core.media import MediaType
+from catalog.core.sql_files import read_sql
 from catalog.ingestion.completeness import Expectations
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.tsv import Encoder
@@ -16,6 +18,7 @@ from catalog.ingestion.urls import UrlCleaner
 from catalog.ingestion.windows import day_window
 from catalog.loading.history import comparable_loads, fresh_until, last_whole
 from catalog.loading.load import Load
+from catalog.loading.report import _KEEP_EARLIER as KEEP_EARLIER
 from catalog.loading.report import LoadKey
 from catalog.tests.loading.loader import image
 
@@ -56,9 +59,9 @@ ELSEWHERE = LoadKey("another", "run")
 EXAMPLE: dict[MediaType, str] = {"image": "example"}
 
 
-def compared(catalog, window=None, *, media_type: MediaType = "image", key=ELSEWHERE):
+def compared(catalog, window=None, *, media_type: MediaType = "image", key=ELSEWHERE, token="another"):
     """Return how many items each load fetched that a load is compared with."""
-    found = comparable_loads(catalog, "example", media_type, window, excluding=key)
+    found = comparable_loads(catalog, "example", media_type, window, excluding=key, token=token)
     return [outcome.fetched for outcome in found]
 
 
@@ -83,7 +86,21 @@ def test_what_is_not_whole_is_no_measure_and_not_fresh(catalog, column):
 
 def test_a_load_is_not_compared_with_itself(catalog):
     report(catalog, 5, run_id="this")
-    assert compared(catalog, key=LoadKey("example_workflow", "this")) == []
+    assert compared(catalog, key=LoadKey("example_workflow", "this"), token="t") == []
+
+
+def test_a_repeated_pull_is_compared_with_the_one_before_it(catalog):
+    """Its run was cleared: it has the same key, and later its report replaces the other one."""
+    key = LoadKey("example_workflow", "this")
+    report(catalog, 5, run_id="this")
+    assert compared(catalog, key=key, token="new") == [5]
+    values = {**msgspec.structs.asdict(key), "media_type": "image"}
+    catalog.execute(read_sql(KEEP_EARLIER), values)
+    catalog.execute("update ingestion_report set manifest_token = 'new', complete = false, fetched = 5")
+    assert compared(catalog, key=key, token="new") == [5]
+    assert compared(catalog) == [5]
+    catalog.execute("update earlier_load set whole = false")
+    assert compared(catalog) == []
 
 
 def test_windows_are_compared_with_the_nearest_ones(catalog):

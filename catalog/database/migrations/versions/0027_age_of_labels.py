@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0027"
-down_revision = "0025"
+down_revision = "0026"
 # Existing table or view → the strongest lock on it, and for how long.
 LOCKS = {"label_run": "ACCESS EXCLUSIVE, an instant"}
 
