@@ -878,6 +878,18 @@ GUARDS = (
         tests=("ingestion/test_whole.py::test_nothing_at_all_is_not_whole",),
     ),
     Guard(
+        name="nothing-once",
+        holds="A list that alone says that there is nothing is requested again.",
+        row=12,
+        file=PULL,
+        find="        if is_only_page and not page.items and not page.more_rounds and page.total == 0:\n",
+        replace="        if False:\n",
+        tests=(
+            "ingestion/test_whole.py::test_an_only_page_that_is_said_to_be_empty_is_asked_for_again",
+            "providers/test_metropolitan_museum.py::test_a_list_that_is_said_to_be_empty_is_asked_for_again",
+        ),
+    ),
+    Guard(
         name="mapping-that-fails",
         holds="An item that cannot be mapped is rejected with its reason; the page continues.",
         row=13,
