@@ -55,6 +55,18 @@ GUARDS = (
         tests=(f"{TEST}::test_scores_without_a_constant_are_removed",),
     ),
     Guard(
+        name="metric-and-constant-change-together",
+        holds="No metric is scored with the constant of another one.",
+        row=45,
+        file=POPULARITY,
+        find="                       and (constant is null or metric is null)\n",
+        replace="",
+        tests=(
+            f"{TEST}::test_another_metric_replaces_the_former_with_its_constant",
+            f"{TEST}::test_a_load_never_scores_one_metric_with_the_constant_of_another",
+        ),
+    ),
+    Guard(
         name="scored-when-each-row-is",
         holds="A provider counts as scored when each of its rows has the score of the current constant.",
         row=45,
