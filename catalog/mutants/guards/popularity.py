@@ -80,8 +80,8 @@ GUARDS = (
         holds="A constant that comes back after an update that was not completed does not count as scored with.",
         row=45,
         file=POPULARITY,
-        find="refreshed_constant = case when constant = %(constant)s then refreshed_constant end",
-        replace="refreshed_constant = refreshed_constant",
+        find="case when (metric, constant) = (%(metric)s::text, %(constant)s)",
+        replace="case when metric = %(metric)s::text",
         tests=(f"{TEST}::test_a_constant_that_comes_back_is_due",),
     ),
     Guard(

@@ -566,6 +566,49 @@ def test_a_state_that_cannot_be_used_starts_over(tmp_path, caplog, broken):
     assert "starting over" in caplog.text.lower()
 
 
+@pytest.mark.parametrize(
+    ("away", "requests"),
+    [
+        ({"a": 1}, 4),
+        ({"c": 3}, 6),  # the last one: the API may still be away
+        ({"b": 1, "c": 1}, 5),
+    ],
+)
+def test_details_that_were_away_for_a_while_are_had_afterwards(tmp_path, away, requests):
+    asked = []
+
+    class Detailed(Example):
+        pages, concurrency = Scripted([["a", "b", "c"]]), 1
+
+        def detail(self, raw, client):
+            asked.append(raw)
+            if asked.count(raw) <= away.get(raw, 0):
+                raise Retry("down")
+            return raw
+
+    pulled = pull(tmp_path, Detailed())
+    counts = pulled.run().counts["image"]
+    assert (rows(pulled), counts.rejected, len(asked)) == (["a", "b", "c"], {}, requests)
+
+
+@pytest.mark.parametrize(("error", "requests"), [(Retry("down"), 4), (Fatal("no such item"), 3)])
+def test_details_that_cannot_be_had_are_a_reject(tmp_path, error, requests):
+    asked = []
+
+    class Detailed(Example):
+        pages, concurrency = Scripted([["a", "b", "c"]]), 1
+
+        def detail(self, raw, client):
+            asked.append(raw)
+            if raw == "b":
+                raise error
+            return raw
+
+    counts = pull(tmp_path, Detailed()).run().counts["image"]
+    assert (counts.written, counts.rejected) == (2, {f"details failed: {type(error).__name__}": 1})
+    assert len(asked) == requests
+
+
 def test_details_that_fail_are_rejects_until_several_in_a_row_do(tmp_path):
     class Detailed(Example):
         name = "example"

@@ -70,7 +70,7 @@ def pull(folder, api, **more):
 
 def test_a_list_that_is_said_to_be_empty_is_asked_for_again(tmp_path):
     lists = iter([{"total": 0, "objectIDs": None}, listing(7)])
-    assert pull(tmp_path, lambda url, _: next(lists) if url == OBJECTS else thing(7))[0] == ["7"]
+    assert pull(tmp_path, lambda url, _: next(lists) if url == OBJECTS else thing(7))[0] == ["7-7"]
     assert pull(tmp_path / "empty", museum({"total": 0, "objectIDs": None}))[0] == []
 
 
