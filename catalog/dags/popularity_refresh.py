@@ -181,13 +181,15 @@ def notify_slack(media_type: MediaType, providers: list[str] | None, ti: TaskIns
         found = [metric_of(connection, media_type, provider) for provider in providers]
     noted = ti.xcom_pull(task_ids=["refresh_popularity.note_refreshed"])
     checked = dict(one for one in noted if one)
-    determined, lines = _with_constant(ti), []
+    determined, declared, lines = _with_constant(ti), configured(media_type), []
     for m in found:
         state = (
             "constant NOT determined by this run; see its task refresh_constant"
             if m.provider not in determined
             else "no values yet"
             if m.constant is None
+            else f"no record has {escaped(declared[m.provider])} yet, so scored by {escaped(m.metric)}"
+            if m.metric != declared[m.provider]
             else "NOT scored with today's constant"
             if m.is_due
             else "up to date"

@@ -110,7 +110,7 @@ class Paginator(ABC):
 
 
 def once_more(ask: Callable[[], Body]) -> Body | None:
-    """Request a page again that names no next one; None if it cannot be requested twice.
+    """Request a page again that names no next one, or no items; None if it cannot be requested twice.
 
     Without a total, nothing else tells whether the response lacks what it should have named. What the first
     response holds counts as well, as the second may hold less; see `lacking`.

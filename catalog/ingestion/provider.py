@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import msgspec
 
-from catalog.core.errors import CatalogError, StopsPull
+from catalog.core.errors import CatalogError, Retry, StopsPull
 from catalog.core.jsontypes import Params
 from catalog.core.media import CATEGORIES, Category, MediaType
 from catalog.ingestion.client import Client
@@ -27,6 +27,7 @@ from catalog.ingestion.rate import Quota, Rate
 from catalog.ingestion.records import FailedItem, Raw, RecordResult
 from catalog.ingestion.windows import Window
 
+_AGAIN = 3  # times that details are requested again while all fail; once if others succeed
 _SCHEDULE = re.compile(r"@(hourly|daily|weekly|monthly|quarterly|yearly)|\S+( \S+){4}")
 _DAILY = re.compile(r"@daily|\d+ \d+ \* \* \*")
 _DAYS = {"@hourly": 1, "@weekly": 7, "@monthly": 31, "@quarterly": 92, "@yearly": 366}  # at most
@@ -62,6 +63,11 @@ class FileSizes(msgspec.Struct, frozen=True):
     concurrency: int = 4
 
 
+def _is_away(item: Raw | FailedItem) -> bool:
+    """Return whether the details of an item may be had later."""
+    return isinstance(item, FailedItem) and isinstance(item.error, Retry)
+
+
 class _FailuresInARow:
     """Counts consecutive failures of `detail`, in the order in which the calls end; thread-safe."""
 
@@ -78,6 +84,11 @@ class _FailuresInARow:
         """Start counting again after a success."""
         with self._lock:
             self._count = 0
+
+    def __bool__(self) -> bool:
+        """Whether the last call failed, so that the API may still be away."""
+        with self._lock:
+            return self._count > 0
 
 
 class Provider:
@@ -237,7 +248,8 @@ class Provider:
     def complete(self, items: list[Raw], client: Client) -> list[Raw]:
         """Complete the items of a page by further requests; by default, call `detail` for each.
 
-        An item whose details fail becomes a reject.
+        An item whose details fail becomes a reject. Details that are only away, because the API was down for
+        seconds, are requested again after those of the other items.
 
         Args:
             items: The items of the page.
@@ -248,9 +260,19 @@ class Provider:
         """
         if type(self).detail is Provider.detail:
             return items
-        return client.map(self._details_of(client), items, self.concurrency)
+        found = client.map(self._details_of(client), items, self.concurrency)
+        for _ in range(_AGAIN if not client.replayed else 0):  # a recording holds each response once
+            away = [place for place, item in enumerate(found) if _is_away(item)]
+            again = client.map(
+                self._details_of(client, again=True), [items[place] for place in away], self.concurrency
+            )
+            for place, item in zip(away, again, strict=True):
+                found[place] = item
+            if not self._failures:
+                break
+        return found
 
-    def _details_of(self, client: Client) -> Callable[[Raw], Raw]:
+    def _details_of(self, client: Client, *, again: bool = False) -> Callable[[Raw], Raw]:
         failures = self._failures
 
         def guarded(raw: Raw) -> Raw:
@@ -259,7 +281,7 @@ class Provider:
             except StopsPull:
                 raise
             except CatalogError as error:
-                if failures.add():
+                if not again and failures.add():
                     raise
                 return FailedItem(raw, error)
             except Exception as error:  # unexpected values in a single item

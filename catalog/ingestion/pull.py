@@ -23,7 +23,7 @@ from catalog.ingestion.client import Client
 from catalog.ingestion.loop_guard import LoopGuard
 from catalog.ingestion.options import Options
 from catalog.ingestion.page_writer import Came, PageWriter
-from catalog.ingestion.pagination import Cursor, Page
+from catalog.ingestion.pagination import Cursor, Page, once_more
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.round_records import MAX_REMEMBERED
@@ -262,7 +262,7 @@ class Pull:
     def _fetch(self, state: State, cursor: Cursor, params: Params) -> Page | None:
         """Fetch a page and complete its items; return None if the page is skipped because of its error."""
         try:
-            page = self.provider.pages.fetch(self.client, cursor, params)
+            page = self._page(state, cursor, params)
             page.listed, page.items = page.items, self.provider.complete(page.items, self.client)
         except (Retry, Fatal) as error:
             if not self._options.skips(error):
@@ -273,6 +273,18 @@ class Pull:
             state.skipped_in_a_row += 1
             self._note_failure(state, cursor, error)
             return None
+        return page
+
+    def _page(self, state: State, cursor: Cursor, params: Params) -> Page:
+        """Fetch a page; again if it alone says that there is nothing, as while an index is exchanged."""
+
+        def ask() -> Page:
+            return self.provider.pages.fetch(self.client, cursor, params)
+
+        page = ask()
+        is_only_page = len(state.rounds) == 1 and not state.pages and page.next is None
+        if is_only_page and not page.items and not page.more_rounds and page.total == 0:
+            page = once_more(ask) or page
         return page
 
     def _note_failure(self, state: State, cursor: Cursor, error: Exception) -> None:

@@ -39,10 +39,10 @@ class Metric(msgspec.Struct, frozen=True):
 
     Attributes:
         provider: Name of the provider in the catalog.
-        metric: Key of meta_data.
+        metric: Key of meta_data that the constant is of; the declared one, as soon as records have it.
         percentile: Percentile at which the constant is determined, between 0 and 1.
         value: Value of the metric at the percentile; None if no record has one, or if it has not been
-            determined since another metric or percentile was declared.
+            determined since another percentile was declared.
         constant: The current constant; None if there is no value.
         refreshed: The constant that all rows are scored with; None if some may have scores of another one.
         records: Number of records with a metric above 0 when `value` was determined; None if unknown.
@@ -86,7 +86,8 @@ def configured(media_type: MediaType) -> dict[str, str]:
 def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
     """Store the declared metrics; values, constants and providers that are no longer declared stay.
 
-    A provider whose metric has changed is due, because its rows were scored with the previous metric.
+    A metric with a constant stays, too: `refresh_constant` replaces both together, once records have another
+    metric that is declared. Until then, loads would score that one with a constant of the former.
 
     Args:
         connection: Connection to the catalog database, in autocommit.
@@ -113,12 +114,21 @@ def update_metrics(connection: Connection, media_type: MediaType) -> list[str]:
                     insert into {metrics} as m (provider, metric, percentile)
                     values (%(provider)s, %(metric)s, %(percentile)s)
                     on conflict (provider) do update
-                    set metric = excluded.metric, percentile = excluded.percentile,
-                       val = case when (m.metric, m.percentile) = (excluded.metric, excluded.percentile)
-                                  then m.val end,
-                       records = case when m.metric = excluded.metric then m.records end,
-                       sample = case when m.metric = excluded.metric then m.sample end,
-                       refreshed_constant = case when m.metric = excluded.metric then m.refreshed_constant end
+                    set percentile = excluded.percentile,
+                        val = case when m.percentile = excluded.percentile then m.val end
+                    """,
+                    media_type,
+                ),
+                values,
+            )
+            connection.execute(
+                _sql(
+                    """
+                    update {metrics}
+                       set metric = %(metric)s::text, val = null, records = null, sample = null,
+                           refreshed_constant = null
+                     where provider = %(provider)s and metric is distinct from %(metric)s::text
+                       and (constant is null or metric is null)
                     """,
                     media_type,
                 ),
@@ -137,6 +147,8 @@ def refresh_constant(
     accept_lost: bool = False,
 ) -> Metric:
     """Determine and store the value at the percentile and the constant; both stay if there is no value.
+
+    If another metric is declared, it is stored with them, in place of the one that they were of.
 
     The constant also stays if it would change by less than PRECISION, because each row with a metric would
     be written. It is stored while no load of the provider runs, so no load writes scores of the previous one
@@ -158,6 +170,9 @@ def refresh_constant(
             have lost their metric.
     """
     before = metric_of(connection, media_type, provider)
+    declared = configured(media_type).get(provider, before.metric)
+    if is_another := declared != before.metric:
+        before = msgspec.structs.replace(before, metric=declared, value=None, refreshed=None, records=None)
     with connection.transaction():
         limit_statements(connection, timeout)
         at_percentile = value(
@@ -165,7 +180,7 @@ def refresh_constant(
             _sql("select {percentile}(%s, %s, %s)", media_type),
             [provider, before.metric, before.percentile],
         )
-    known = None if accept_lost else _remembered(connection, before, media_type, timeout)
+    known = None if accept_lost or is_another else _remembered(connection, before, media_type, timeout)
     now = _with_metric(connection, before, media_type, timeout, known.lost if known else [])
     if not accept_lost and (lost := _lost(before, now, known)):
         raise Fatal(
@@ -174,7 +189,7 @@ def refresh_constant(
             f'{{"accept_lost": ["{provider}"]}}.'
         )
     if at_percentile is None:
-        if accept_lost:
+        if accept_lost and not is_another:
             connection.execute(
                 _sql("update {metrics} set (records, sample) = (%s, %s) where provider = %s", media_type),
                 [now.records, now.sample, provider],
@@ -192,13 +207,16 @@ def refresh_constant(
             _sql(
                 """
                 update {metrics}
-                   set val = %(value)s, constant = %(constant)s, records = %(records)s, sample = %(sample)s,
-                       refreshed_constant = case when constant = %(constant)s then refreshed_constant end
+                   set metric = %(metric)s::text, val = %(value)s, constant = %(constant)s,
+                       records = %(records)s, sample = %(sample)s,
+                       refreshed_constant = case when (metric, constant) = (%(metric)s::text, %(constant)s)
+                                                 then refreshed_constant end
                  where provider = %(provider)s
                 """,
                 media_type,
             ),
             {
+                "metric": declared,
                 "value": at_percentile,
                 "constant": constant,
                 "records": now.records,
@@ -317,7 +335,7 @@ def due(
 ) -> list[Metric]:
     """Return the providers with a changed constant, and those with scores but no constant.
 
-    A constant without a value is that of an earlier metric, so nothing is scored with it.
+    A constant without a value is that of another percentile, so no row is scored anew with it.
 
     Args:
         connection: Connection to the catalog database, in autocommit.

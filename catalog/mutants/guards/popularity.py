@@ -64,6 +64,18 @@ GUARDS = (
         tests=(f"{TEST}::test_scores_without_a_constant_are_removed",),
     ),
     Guard(
+        name="metric-and-constant-change-together",
+        holds="No metric is scored with the constant of another one.",
+        row=45,
+        file=POPULARITY,
+        find="                       and (constant is null or metric is null)\n",
+        replace="",
+        tests=(
+            f"{TEST}::test_another_metric_replaces_the_former_with_its_constant",
+            f"{TEST}::test_a_load_never_scores_one_metric_with_the_constant_of_another",
+        ),
+    ),
+    Guard(
         name="scored-when-each-row-is",
         holds="A provider counts as scored when each of its rows has the score of the current constant.",
         row=45,
@@ -77,8 +89,8 @@ GUARDS = (
         holds="A constant that comes back after an update that was not completed does not count as scored with.",
         row=45,
         file=POPULARITY,
-        find="refreshed_constant = case when constant = %(constant)s then refreshed_constant end",
-        replace="refreshed_constant = refreshed_constant",
+        find="case when (metric, constant) = (%(metric)s::text, %(constant)s)",
+        replace="case when metric = %(metric)s::text",
         tests=(f"{TEST}::test_a_constant_that_comes_back_is_due",),
     ),
     Guard(

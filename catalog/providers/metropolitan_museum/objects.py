@@ -30,8 +30,8 @@ MANY = 2000  # more objects than change on a day, so the list reaches far back
 class Objects(Paginator):
     """The list of identifiers, divided into pages.
 
-    The list is requested once per attempt; a resumed pull continues after the last identifier. Identifiers
-    that are not numbers are part of the first page and become rejects.
+    The list is requested once per attempt, or twice if it is empty; a resumed pull continues after the last
+    identifier. Identifiers that are not numbers are part of the first page and become rejects.
 
     The list of a day holds all objects that changed on that day or later. One that reaches far back holds
     most of the collection, so objects that are in the next day's list, too, are removed: they changed later
@@ -50,7 +50,7 @@ class Objects(Paginator):
         return {"after": int(params.get("after", 0))}
 
     def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
-        if self._numbers is None:
+        if not self._numbers:
             found = changed(client, params)
             self._listed = len(found)
             self._numbers = sorted({i for i in found if type(i) is int})

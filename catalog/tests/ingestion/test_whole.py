@@ -1,7 +1,7 @@
 """When a pull counts as whole: totals, gaps, what a later attempt reads, accepted shortfalls."""
 
 import contextlib
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import count
 from typing import Any
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from catalog.core.errors import Fatal, Interrupted, NotWhole, QuotaExhausted, Retry, SkippedErrors
 from catalog.ingestion.reasons import SEEN
 from catalog.ingestion.state import MemoryCheckpoint
+from catalog.ingestion.windows import day_window
 from catalog.provider_api import Page, Paginator, Skip, Tokens
 from catalog.tests.ingestion.test_pull import Example, Scripted, image, provider, pull, rows
 from catalog.tests.providers.fake_api import client as api_client
@@ -172,6 +173,35 @@ def test_nothing_at_all_is_not_whole(tmp_path):
 def test_a_whole_collection_of_which_the_api_says_that_it_is_empty(tmp_path):
     with pytest.raises(NotWhole, match="nothing came at all: the API says that it has no items"):
         pull(tmp_path, provider(Announced(([], 0)))).run()
+
+
+@pytest.mark.parametrize(
+    ("lists", "names", "requests"),
+    [
+        (["", "ab"], ["a", "b"], 2),  # as while an index is exchanged
+        (["", ""], [], 2),
+        (["ab"], ["a", "b"], 1),
+    ],
+)
+def test_an_only_page_that_is_said_to_be_empty_is_asked_for_again(tmp_path, lists, names, requests):
+    class Dated(Example):
+        pages = Tokens("https://example.org", items="items", param="cursor", following="next", total="n")
+        dated, schedule = True, "@daily"
+
+        def record(self, raw):
+            return image(raw)
+
+    asked = []
+
+    def answer(url, params):
+        asked.append(url)
+        listed = lists[len(asked) - 1]
+        return {"items": [*listed], "n": len(listed)}
+
+    pulled = pull(tmp_path, Dated(), client=api_client(answer), window=day_window(date(2024, 2, 10)))
+    manifest = pulled.run()
+    assert rows(pulled) == names
+    assert (manifest.whole, manifest.announced, len(asked)) == (True, len(names), requests)
 
 
 def test_nothing_that_could_be_kept_is_not_whole(tmp_path):
@@ -534,6 +564,49 @@ def test_a_state_that_cannot_be_used_starts_over(tmp_path, caplog, broken):
     assert pulled.run().complete
     assert rows(pulled) == ["a", "b"]
     assert "starting over" in caplog.text.lower()
+
+
+@pytest.mark.parametrize(
+    ("away", "requests"),
+    [
+        ({"a": 1}, 4),
+        ({"c": 3}, 6),  # the last one: the API may still be away
+        ({"b": 1, "c": 1}, 5),
+    ],
+)
+def test_details_that_were_away_for_a_while_are_had_afterwards(tmp_path, away, requests):
+    asked = []
+
+    class Detailed(Example):
+        pages, concurrency = Scripted([["a", "b", "c"]]), 1
+
+        def detail(self, raw, client):
+            asked.append(raw)
+            if asked.count(raw) <= away.get(raw, 0):
+                raise Retry("down")
+            return raw
+
+    pulled = pull(tmp_path, Detailed())
+    counts = pulled.run().counts["image"]
+    assert (rows(pulled), counts.rejected, len(asked)) == (["a", "b", "c"], {}, requests)
+
+
+@pytest.mark.parametrize(("error", "requests"), [(Retry("down"), 4), (Fatal("no such item"), 3)])
+def test_details_that_cannot_be_had_are_a_reject(tmp_path, error, requests):
+    asked = []
+
+    class Detailed(Example):
+        pages, concurrency = Scripted([["a", "b", "c"]]), 1
+
+        def detail(self, raw, client):
+            asked.append(raw)
+            if raw == "b":
+                raise error
+            return raw
+
+    counts = pull(tmp_path, Detailed()).run().counts["image"]
+    assert (counts.written, counts.rejected) == (2, {f"details failed: {type(error).__name__}": 1})
+    assert len(asked) == requests
 
 
 def test_details_that_fail_are_rejects_until_several_in_a_row_do(tmp_path):

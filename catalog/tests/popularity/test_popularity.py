@@ -21,6 +21,7 @@ from catalog.database.selection_lock import QUERY_ID
 from catalog.database.statements import parse_update, verify
 from catalog.loading.load import lock_provider
 from catalog.popularity import popularity
+from catalog.tests.loading.loader import Loader, image
 
 INSERT = """
     insert into image (
@@ -447,6 +448,9 @@ def test_metrics_are_those_that_providers_declare(catalog):
     found = popularity.update_metrics(catalog, "image")
     assert found == ["flickr", "nappy", "rawpixel", "stocksnap", "wikimedia"]
     assert popularity.metric_of(catalog, "image", "flickr").constant == 7
+    assert popularity.metric_of(catalog, "image", "flickr").metric == "old"  # the constant is of that one
+    catalog.execute("update image_popularity_metrics set constant = null where provider = 'flickr'")
+    popularity.update_metrics(catalog, "image")
     assert popularity.metric_of(catalog, "image", "flickr").metric == "views"
     assert popularity.configured("audio") == {
         "ccmixter": "upload_num_scores",
@@ -632,18 +636,42 @@ def test_one_row_that_differs_keeps_a_provider_due(catalog):
     assert popularity.metric_of(catalog, "image", "flickr").is_due
 
 
-def test_another_metric_makes_a_provider_due(catalog):
+def test_another_metric_replaces_the_former_with_its_constant(catalog, monkeypatch):
+    """Not before records have it: until then, they are scored by the former one."""
     store(catalog, "flickr", ["1", "2"])
     refresh(catalog)
+    former, right = popularity.metric_of(catalog, "image", "flickr"), scores(catalog)
+    faves = Jsonb({"faves": "50"})
+    monkeypatch.setattr(popularity, "configured", lambda _: {"flickr": "faves"})
+    for accept_lost in (False, True):
+        popularity.update_metrics(catalog, "image")
+        assert popularity.metric_of(catalog, "image", "flickr") == former
+        popularity.refresh_constant(catalog, "image", "flickr", 60, accept_lost=accept_lost)
+        assert popularity.metric_of(catalog, "image", "flickr") == former
+        assert popularity.due(catalog, "image", ["flickr"]) == []
+    catalog.execute("update image set meta_data = meta_data || %s where foreign_identifier = '0'", [faves])
     popularity.update_metrics(catalog, "image")
+    assert popularity.metric_of(catalog, "image", "flickr") == former
+    now = popularity.refresh_constant(catalog, "image", "flickr", 60)
+    assert (now.metric, now.value, now.records, now.is_due) == ("faves", 50, 1, True)
+    assert popularity.due(catalog, "image", ["flickr"]) == [now]
+    assert rescore(catalog).updated == 2
+    popularity.note_refreshed(catalog, "image", "flickr", 60)
+    assert None in scores(catalog) != right
     assert not popularity.metric_of(catalog, "image", "flickr").is_due
-    catalog.execute("update image_popularity_metrics set metric = 'faves' where provider = 'flickr'")
+
+
+def test_a_load_never_scores_one_metric_with_the_constant_of_another(catalog, dsn, tmp_path, monkeypatch):
+    store(catalog, "flickr", ["100", "200"])
+    refresh(catalog)
+    monkeypatch.setattr(popularity, "configured", lambda _: {"flickr": "faves"})
     popularity.update_metrics(catalog, "image")
-    assert popularity.metric_of(catalog, "image", "flickr").is_due
-    # Until its value is determined, the constant is that of the other metric.
-    assert popularity.due(catalog, "image", ["flickr"], force=True) == []
-    popularity.refresh_constant(catalog, "image", "flickr", 60)
-    assert [m.provider for m in popularity.due(catalog, "image", ["flickr"])] == ["flickr"]
+    popularity.refresh_constant(catalog, "image", "flickr", 60)  # no record has one yet
+    Loader(dsn, tmp_path)([image("new", meta_data={"faves": "3"})], provider="flickr")
+    query = "select standardized_popularity from image where foreign_identifier = 'idnew'"
+    assert catalog.execute(query).fetchone() == (None,)
+    refresh(catalog)
+    assert catalog.execute(query).fetchone() == (pytest.approx(0.85),)
 
 
 def test_a_constant_waits_for_the_load_that_knows_the_one_before(catalog, dsn):

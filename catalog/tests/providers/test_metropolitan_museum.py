@@ -68,6 +68,12 @@ def pull(folder, api, **more):
 # The list
 
 
+def test_a_list_that_is_said_to_be_empty_is_asked_for_again(tmp_path):
+    lists = iter([{"total": 0, "objectIDs": None}, listing(7)])
+    assert pull(tmp_path, lambda url, _: next(lists) if url == OBJECTS else thing(7))[0] == ["7-7"]
+    assert pull(tmp_path / "empty", museum({"total": 0, "objectIDs": None}))[0] == []
+
+
 def test_the_list_is_read_in_pages_and_again_after_a_stop():
     api = client(museum(listing(*range(250, 0, -1))))
     items, pages = walk(MetropolitanMuseum(), api, window=DAY)
