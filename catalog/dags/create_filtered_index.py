@@ -123,9 +123,9 @@ def _origin(media_type: MediaType, suffix: str | None, live: str | None) -> str:
         refuse_outdated(PRODUCTION, media_type, origin, found.uuid, field="origin_index_suffix")
     if copied := engine.meta(origin).get("copied_from"):
         raise Fatal(
-            f"{origin} was copied from {copied} without the words in which only sensitive terms are "
-            f"searched, so that the filtered index would show sensitive media. Copy from {copied}, or "
-            'trigger the data refresh with {"index_only": true}.'
+            f"{origin} was copied from {copied}, maybe with another mapping, in which sensitive terms are not "
+            f"found, so that the filtered index would show sensitive media. Copy from {copied}, or trigger "
+            'the data refresh with {"index_only": true}.'
         )
     return origin
 

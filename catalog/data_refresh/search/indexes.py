@@ -199,6 +199,15 @@ class Indexes:
         values = ((key, about["settings"].get(key)) for key in given)
         return next((f"{key} {value}" for key, value in values if value not in (None, "_none")), "")
 
+    def unkept(self, name: str) -> list[str]:
+        """Return the fields of an index, or of the one behind an alias, that its documents do not keep.
+
+        They are found, until another program changes any other field of the document: the engine then indexes
+        what it has kept. Earlier releases made the field `sensitive_text` so.
+        """
+        [about] = self.ask(self.client.indices.get_mapping, index=name).body.values()
+        return list(about["mappings"].get("_source", {}).get("excludes", []))
+
     def live_meta(self, alias: str) -> dict[str, Any]:
         """Return `_meta` of the index behind an alias; empty if there is none. Raises SeveralIndexes."""
         index = self.resolve_alias(alias)

@@ -67,6 +67,8 @@ class RefreshIndexes:
         body = index_body(plan.media_type, meta, shards or SHARDS[plan.media_type])
         if plan.copy:
             body = customized(body, plan.copy.settings, plan.copy.mappings)
+            if unkept := self.engine.unkept(plan.copy.origin):  # so that the copy says what it lacks
+                body["mappings"]["_source"] = {"excludes": unkept}
         return self.engine.create(name, body)
 
     def follow_moderation(self, api: Connection, name: str) -> None:
