@@ -114,7 +114,7 @@ def test_words_that_are_only_searched_hide_documents_in_every_group(search):
 
 
 def test_a_document_that_was_marked_stays_hidden(search):
-    """A mark as mature, and its removal, are partial updates: the engine keeps what it finds in the document."""
+    """A mark as mature, and its removal, are partial updates; the engine has only what the document keeps."""
     texts = {
         "0": {"tags": [{"name": "geo:running"}]},
         "1": {"meta_data": {"description": "plain " * 400 + "running"}},
