@@ -158,7 +158,7 @@ def delete_incomplete(environment: Environment, media_type: MediaType) -> list[s
         if index
         and (
             name.startswith(preflight_prefix(media_type))
-            or is_stray(name)
+            or is_stray(index)
             or is_complete(index.uuid) is False
         )
     )
