@@ -125,13 +125,14 @@ def _origin(media_type: MediaType, suffix: str | None, live: str | None) -> str:
     engine.require_index(origin)
     if is_filtered(origin):
         raise Refused(f"{ORIGIN}: {origin} lacks sensitive media already; choose one with all documents.")
-    found = require_whole(PRODUCTION, media_type, origin, field=ORIGIN)
-    refuse_outdated(PRODUCTION, media_type, origin, found.uuid, field=ORIGIN)
+    identity = engine.require(origin)
+    refuse_outdated(PRODUCTION, media_type, origin, identity.uuid, field=ORIGIN)
+    require_whole(PRODUCTION, media_type, origin, field=ORIGIN)
     require_text(engine, origin)
-    if copied := found.meta.get("copied_from"):
+    if copied := identity.meta.get("copied_from"):
         raise Fatal(
-            f"{origin} was copied from {copied}, maybe with a mapping in which sensitive terms are not found, "
-            f"so that the filtered index would show sensitive media. Copy from {copied}, or trigger the data "
+            f"{origin} was copied from {copied}, maybe with a mapping in which sensitive terms are not "
+            f"found; its filtered index might show sensitive media. Copy from {copied}, or trigger the data "
             'refresh with {"index_only": true}.'
         )
     return origin

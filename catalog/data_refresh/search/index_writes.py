@@ -124,7 +124,7 @@ def _written(engine: Indexes, name: str, shard: str, number: int) -> Iterator[di
         answer = engine.ask(
             engine.client.search,
             index=name,
-            preference=f"_shards:{shard}",
+            **engine.newest(name, shard),
             query=_later(number),
             size=CHUNK,
             sort=[{"_seq_no": "asc"}],

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -115,7 +116,7 @@ def test_words_that_are_only_searched_hide_documents_in_every_group(search):
 
 def test_a_document_that_was_marked_stays_hidden(search):
     """A mark as mature, and its removal, are partial updates; the engine has only what the document keeps."""
-    texts = {
+    texts: dict[str, dict[str, Any]] = {
         "0": {"tags": [{"name": "geo:running"}]},
         "1": {"meta_data": {"description": "plain " * 400 + "running"}},
         "2": {"title": "keep_running"},
