@@ -12,7 +12,7 @@ from uuid import uuid4
 import msgspec
 from airflow.sdk import Param, chain, task
 
-from catalog.core.errors import Fatal
+from catalog.core.errors import Fatal, Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.settings import API_DB, SEARCH
 from catalog.dags.common.assets import FILTERED, INDEX
@@ -23,7 +23,7 @@ from catalog.dags.common.params import SUFFIX
 from catalog.dags.common.retries import hint
 from catalog.dags.common.sensitive_terms import sensitive_terms
 from catalog.dags.dag_factory import catalog_dag
-from catalog.dags.groups.index_checks import refuse_outdated
+from catalog.dags.groups.index_checks import refuse_outdated, require_whole
 from catalog.dags.groups.indexing import (
     create_filtered_index,
     delete_old_indexes,
@@ -37,10 +37,11 @@ from catalog.dags.groups.refreshes import begin_refresh, current_refresh, note_i
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
 from catalog.data_refresh.refresh import Plan
-from catalog.data_refresh.search.identity import filtered_name
+from catalog.data_refresh.search.identity import filtered_name, is_filtered
 from catalog.data_refresh.search.sensitive import digest_of
 from catalog.moderation.decisions import EVER
 
+ORIGIN = "origin_index_suffix"  # field of the conf
 DOC = """
 {about}
 
@@ -48,8 +49,9 @@ The documents of `{media_type}-<origin_index_suffix>`, or of the index behind th
 a suffix, are copied on the server into `{media_type}-<destination_index_suffix>-filtered`. A term of one word
 matches a word of the title, the description or a tag, including tags that the tag policy keeps out of the
 document. A term of several words matches as a phrase. An index that was made before the last data refresh is
-refused: its copy would be live at once, with records that the refresh has deleted. After the documents have
-been counted, the alias `{media_type}-filtered` is moved, and the index behind it is deleted.
+refused: its copy would be live at once, with records that the refresh has deleted. So is one that was never
+complete, that belongs to tables that are not live, or to which another program has written. After the
+documents have been counted, the alias `{media_type}-filtered` is moved, and the index behind it is deleted.
 
 The terms come from the HTTP connection `sensitive_terms` or the Variable `SENSITIVE_TERMS_URL`. An empty list
 is refused, and so is another one that hides far fewer documents than are hidden now, unless
@@ -113,19 +115,25 @@ def _origin(media_type: MediaType, suffix: str | None, live: str | None) -> str:
         suffix: End of its name; None for the live index.
         live: The live index; None if there is none.
     """
+    from catalog.data_refresh.search.filtered import require_text
+
     engine, origin = indexes(), f"{media_type}-{suffix}" if suffix else live
     if origin is None or not engine.exists(origin):
         raise Fatal(
             f"there is no index {origin or media_type}; look for it with GET _cat/indices/{media_type}-*."
         )
     engine.require_index(origin)
-    if found := engine.identity(origin):
-        refuse_outdated(PRODUCTION, media_type, origin, found.uuid, field="origin_index_suffix")
-    if copied := engine.meta(origin).get("copied_from"):
+    if is_filtered(origin):
+        raise Refused(f"{ORIGIN}: {origin} lacks sensitive media already; choose one with all documents.")
+    identity = engine.require(origin)
+    refuse_outdated(PRODUCTION, media_type, origin, identity.uuid, field=ORIGIN)
+    require_whole(PRODUCTION, media_type, origin, field=ORIGIN)
+    require_text(engine, origin)
+    if copied := identity.meta.get("copied_from"):
         raise Fatal(
-            f"{origin} was copied from {copied} without the words in which only sensitive terms are "
-            f"searched, so that the filtered index would show sensitive media. Copy from {copied}, or "
-            'trigger the data refresh with {"index_only": true}.'
+            f"{origin} was copied from {copied}, maybe with a mapping in which sensitive terms are not "
+            f"found; its filtered index might show sensitive media. Copy from {copied}, or trigger the data "
+            'refresh with {"index_only": true}.'
         )
     return origin
 

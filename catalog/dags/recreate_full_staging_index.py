@@ -118,6 +118,13 @@ with catalog_dag(
             title="Delete the old index",
             description_md="The index that the alias pointed at before.",
         ),
+        "accept_shrinkage": Param(
+            False,
+            type="boolean",
+            title="Accept what searches do not find",
+            description_md="Move the alias even if the API's search finds far fewer documents than it "
+            "should, or if many decisions of moderators are gone; otherwise it fails.",
+        ),
     },
     example={"media_type": "image", "delete_old_index": True},
     media_types=MEDIA_TYPES,

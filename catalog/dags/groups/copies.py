@@ -21,7 +21,7 @@ from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import value_of
-from catalog.dags.groups.index_checks import recounted, refreshed_since, refuse_rewritten
+from catalog.dags.groups.index_checks import refreshed_since, require_whole
 from catalog.dags.groups.indexing import (
     MAX_DURATION,
     indexes,
@@ -127,19 +127,7 @@ def _origin(environment: Environment, media_type: MediaType, origin: str) -> tup
     index = engine.resolve_alias(origin) or origin
     if not engine.exists(index):
         raise Refused(f"origin: there is no index or alias {origin}; look for it with GET _cat/indices.")
-    identity = engine.require(index)
-    if (there := identity.meta.get("media_type")) != media_type:
-        raise Refused(f"origin: the documents of {index} are of {there}, not of {media_type}.")
-    if is_complete(identity.uuid) is False:
-        raise Refused(f"origin: {index} was never complete, or belongs to tables that are not live.")
-    warnings = refuse_rewritten(environment, media_type, identity, field="origin")
-    if changed := recounted(environment, media_type, index, identity.uuid):
-        raise Refused(
-            f"origin: {changed.text}. Copy from another one, or run a data refresh, which replaces it. "
-            "If documents may be missing and no alias points at it, first point one at it: "
-            f"point_{environment.name}_es_alias with accept_shrinkage counts it again."
-        )
-    return identity, warnings
+    return require_whole(environment, media_type, index, field="origin")
 
 
 def _new_name(environment: Environment, media_type: MediaType, suffix: str, origin: str) -> str:
@@ -171,7 +159,7 @@ def delete_incomplete(environment: Environment, media_type: MediaType) -> list[s
         if index
         and (
             name.startswith(preflight_prefix(media_type))
-            or is_stray(name)
+            or is_stray(index)
             or is_complete(index.uuid) is False
         )
     )

@@ -9,7 +9,7 @@ from catalog.core.session import Connection
 from catalog.dags.common.connections import catalog_connection, database_connection, is_configured
 from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
 from catalog.dags.groups.indexing import indexes
-from catalog.dags.groups.refreshes import last_count, last_writes
+from catalog.dags.groups.refreshes import is_complete, last_count, last_writes
 from catalog.data_refresh.refresh_history import made_before, rows_marked_by
 from catalog.data_refresh.search.tag_policy import policy_from
 from catalog.data_refresh.tables.marks import marked_by
@@ -75,6 +75,40 @@ def _rows_are_others(api: Connection, media_type: MediaType, uuid: str) -> bool:
     with catalog_connection(autocommit=True) as catalog:
         marked = rows_marked_by(catalog, uuid)
     return marked is not None and marked != marked_by(api, media_type)
+
+
+def require_whole(
+    where: Environment, media_type: MediaType, index: str, *, field: str
+) -> tuple["IndexIdentity", list[str]]:
+    """Check that an index from which another one is to be made has the documents that it should have.
+
+    Args:
+        where: The environment of the index.
+        media_type: Media type that its documents should have.
+        index: Name of the index.
+        field: Field of the conf that names it.
+
+    Returns:
+        The identity of the index, and the warnings of `refuse_rewritten`.
+
+    Raises:
+        Fatal: The catalog did not make it.
+        Refused: Its documents are of another media type, it was never complete, its tables are not live, or
+            another program has written to it since it was counted.
+    """
+    identity = indexes(where.search).require(index)
+    if (there := identity.meta.get("media_type")) != media_type:
+        raise Refused(f"{field}: the documents of {index} are of {there}, not of {media_type}.")
+    if is_complete(identity.uuid) is False:
+        raise Refused(f"{field}: {index} was never complete, or belongs to tables that are not live.")
+    warnings = refuse_rewritten(where, media_type, identity, field=field)
+    if changed := recounted(where, media_type, index, identity.uuid):
+        raise Refused(
+            f"{field}: {changed.text}. Copy from another one, or run a data refresh, which replaces it. "
+            "If documents may be missing and no alias points at it, first point one at it: "
+            f"point_{where.name}_es_alias with accept_shrinkage counts it again."
+        )
+    return identity, warnings
 
 
 def refreshed_since(where: Environment, media_type: MediaType, uuid: str) -> datetime | None:

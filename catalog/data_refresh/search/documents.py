@@ -88,9 +88,9 @@ COLUMNS: dict[MediaType, tuple[str, ...]] = {
 def document(media_type: MediaType, row: MediaRow, tags: TagFilter) -> dict[str, Any]:
     """Return the document of a row, without keys whose value would be None.
 
-    `sensitive_text` is only searched for sensitive terms, and never returned. It holds the dropped tags, the
-    part of the description that the document does not show, words that the engine's tokenizer does not split
-    (`water's`, `geo:water`), and the normal form of texts that differ from it.
+    `sensitive_text` is only searched for sensitive terms. It holds the dropped tags, the part of the
+    description that the document does not show, words that the engine's tokenizer does not split (`water's`,
+    `geo:water`), and the normal form of texts that differ from it.
 
     Args:
         media_type: Media type of the row.

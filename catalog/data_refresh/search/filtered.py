@@ -11,15 +11,13 @@ from typing import NamedTuple
 import msgspec
 from elasticsearch import NotFoundError
 
-from catalog.core.errors import Fatal, Interrupted, Retry
+from catalog.core.errors import Fatal, Refused, Retry
 from catalog.data_refresh.search.attempts import ONLY, Attempt
-from catalog.data_refresh.search.bulk import BulkSender, delete_action
 from catalog.data_refresh.search.client import ask
 from catalog.data_refresh.search.index_writes import Writes, contents_of
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.reindexing import reindex, wait_for
-from catalog.data_refresh.search.sensitive import sensitive_groups, unstored
-from catalog.data_refresh.search.templates import WINDOW
+from catalog.data_refresh.search.sensitive import TEXT, sensitive_groups
 
 
 class Filtered(NamedTuple):
@@ -62,6 +60,28 @@ class _Progress(msgspec.Struct):
     left: int = -1
 
 
+def require_text(engine: Indexes, origin: str) -> None:
+    """Check that the documents of an index keep the text in which sensitive terms are searched.
+
+    Otherwise a document loses it when the API marks it as mature, which is a partial update, and its copies
+    lack it anyway.
+
+    Args:
+        engine: Operations on indexes.
+        origin: Index or alias from which a filtered index is to be made.
+
+    Raises:
+        Refused: They do not, as an earlier release has made the index.
+    """
+    if TEXT in engine.unkept(origin):
+        raise Refused(
+            f"the documents of {origin}, which an earlier release has made, lose the field {TEXT} when a "
+            "moderator marks them, so that its filtered index would show sensitive media. Trigger a data "
+            'refresh with {"index_only": true}, which makes both indexes; in a data refresh, clear '
+            "create_index and all tasks after it."
+        )
+
+
 class FilteredIndex:
     """Creates a filtered index.
 
@@ -99,9 +119,11 @@ class FilteredIndex:
             Interrupted: `should_stop` returned True. The engine continues, and the next attempt waits for it.
             Retry: A temporary error of the engine.
             Fatal: There are no terms, or the filtered index was deleted or replaced.
+            Refused: See `require_text`.
         """
         if not self._groups:
             raise Fatal("there are no sensitive terms; the filtered index would hide nothing.")
+        require_text(self._engine, self._origin)
         total = self._engine.count(self._origin)
         at = self._begin()
         if at.copied < 0:
@@ -182,18 +204,7 @@ class FilteredIndex:
                 raise Retry(
                     f"the engine failed to delete sensitive documents from {self._name}: {str(problem)[:500]}"
                 )
-        self._delete_unstored(at)
         self._engine.refresh(self._name)
         at.hidden += at.left - self._engine.count(self._name)
         at.group, at.left = at.group + 1, -1
         self._note(at)
-
-    def _delete_unstored(self, at: _Progress) -> None:
-        """Delete the documents that only a field matches which the copy lacks; the origin has it."""
-        writer = self._engine.require(self._name, at.uuid).writer
-        sender = BulkSender(self._engine, writer)
-        for keys in self._engine.found(self._origin, unstored(self._groups[at.group]), WINDOW):
-            if self._attempt.should_stop():
-                raise Interrupted("asked to stop; the next attempt goes on with this group of terms.")
-            for one in sender.send([delete_action(key) for key in keys]).rejections:
-                raise Fatal(f"the engine does not delete {one.key} from {self._name}: {one.reason}")

@@ -11,7 +11,7 @@ from catalog.core.errors import Fatal
 
 FILTERED_SUFFIX = "-filtered"  # of aliases and indexes without sensitive media
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,199}")
-_STRAY = re.compile(NAME.pattern + r"\.[0-9a-f]{12}")
+_STRAY = re.compile(NAME.pattern + r"\.writer-[0-9a-f]{12}")  # a mere number might be a person's date
 REMEDY = (
     "clear create_index, create_filtered_index or copy_documents, whichever makes it, and all tasks after it"
 )
@@ -65,16 +65,16 @@ def writer_name(index: str) -> str:
     It begins with the name of the index, so that privileges on `image-*` cover it. The names of indexes have
     no dot.
     """
-    return f"{index}.{uuid4().hex[:12]}"
+    return f"{index}.writer-{uuid4().hex[:12]}"
 
 
-def is_stray(index: str) -> bool:
-    """Return whether an index has the name of a private alias.
+def is_stray(index: IndexIdentity) -> bool:
+    """Return whether the engine has made an index by itself, with the name of a private alias.
 
-    The engine creates it when an index is deleted while another one is copied into it; `require_alias` is
-    checked at the beginning only.
+    It does when an index is deleted while another one is copied into it; `require_alias` is checked at the
+    beginning only.
     """
-    return bool(_STRAY.fullmatch(index))
+    return not index.meta and bool(_STRAY.fullmatch(index.name))
 
 
 def is_private(alias: str, index: str) -> bool:

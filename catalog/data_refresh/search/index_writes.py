@@ -5,7 +5,7 @@ The API writes to the live indexes, too: it deletes the documents of deleted med
 mature. Therefore documents that were written since are compared with the rows of the live table.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -23,8 +23,7 @@ from catalog.data_refresh.search.tag_policy import TagPolicy
 from catalog.moderation.tables import moderated_name
 
 MOST = 100_000  # documents that are compared; moderators write fewer between two refreshes
-# The engine does not return the first; moderators change the second, and `moderation.follow` verifies it.
-_NOT_COMPARED = ("sensitive_text", "mature")
+_MARKED = "mature"  # moderators change it, and `moderation.follow` verifies it
 
 _WHOLE = ("STARTED", "RELOCATING")  # states of a copy of a shard; where it moves to is INITIALIZING
 
@@ -104,9 +103,10 @@ def changed_by_others(
     if found > MOST:
         return f"another program has written {found:,} documents of the index behind {name}"
     rows = DocumentRows(api, media_type, media_type, policy)
+    unknown = {_MARKED, *engine.unkept(name)}
     for shard, number in written.items():
         for documents in _written(engine, name, shard, number):
-            if wrong := _different(api, rows, media_type, documents):
+            if wrong := _different(api, rows, media_type, documents, unknown):
                 return (
                     f"another program has written documents of the index behind {name}, such as {wrong}, "
                     f"which its row does not explain ({found:,} were written, also by moderators)"
@@ -124,7 +124,7 @@ def _written(engine: Indexes, name: str, shard: str, number: int) -> Iterator[di
         answer = engine.ask(
             engine.client.search,
             index=name,
-            preference=f"_shards:{shard}",
+            **engine.newest(name, shard),
             query=_later(number),
             size=CHUNK,
             sort=[{"_seq_no": "asc"}],
@@ -138,9 +138,13 @@ def _written(engine: Indexes, name: str, shard: str, number: int) -> Iterator[di
 
 
 def _different(
-    api: Connection, rows: DocumentRows, media_type: MediaType, documents: Mapping[str, Any]
+    api: Connection,
+    rows: DocumentRows,
+    media_type: MediaType,
+    documents: Mapping[str, Any],
+    unknown: Collection[str],
 ) -> str | None:
-    """Return the id of a document that is not the one of its row; None if there is none."""
+    """Return the id of a document that is not the one of its row, but for fields; None if there is none."""
     keys = {key: parsed for key in documents if (parsed := _uuid(key))}
     expected = rows.of_keys(list(keys.values())).written
     query = sql.SQL("select identifier::text from {} where identifier = any(%s)").format(
@@ -150,7 +154,7 @@ def _different(
     deleted = {key for (key,) in api.execute(query, [list(keys.values())])}
     for key, found in documents.items():
         wanted = orjson.loads(expected[key].partition(b"\n")[2]) if key in expected else None
-        if key not in deleted and (wanted is None or _compared(wanted) != _compared(found)):
+        if key not in deleted and (wanted is None or _without(unknown, wanted) != _without(unknown, found)):
             return key
     return None
 
@@ -162,5 +166,5 @@ def _uuid(key: str) -> UUID | None:
         return None
 
 
-def _compared(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in document.items() if name not in _NOT_COMPARED}
+def _without(fields: Collection[str], document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name not in fields}

@@ -48,6 +48,7 @@ class Indexes:
         self, client: Elasticsearch, patience: float = 120, pause: Callable[[float], None] = time.sleep
     ) -> None:
         self.client, self._patience, self.pause = client, patience, pause
+        self._late: dict[str, bool] = {}  # whether replicas of an index follow its refreshes later
 
     def ask(self, call: Callable[..., Any], **values: Any) -> Any:
         """Make an idempotent request, repeated if necessary. Raises NotFoundError unchanged."""
@@ -186,18 +187,39 @@ class Indexes:
 
     def meta(self, name: str) -> dict[str, Any]:
         """Return `_meta` of an index, or of the index behind an alias; empty if there is none."""
+        return dict(self._mapping(name).get("_meta") or {})
+
+    def _mapping(self, name: str) -> dict[str, Any]:
+        """Return the mapping of an index, or of the index behind an alias; empty if there is none."""
         try:
-            [mapping] = self.ask(self.client.indices.get_mapping, index=name).body.values()
+            [about] = self.ask(self.client.indices.get_mapping, index=name).body.values()
         except (NotFoundError, ValueError):
             return {}
-        return dict(mapping["mappings"].get("_meta") or {})
+        return dict(about["mappings"])
 
     def pipeline(self, name: str) -> str:
         """Return the ingest pipeline of an index, as in `index.final_pipeline p`; "" if there is none."""
-        [about] = self.ask(self.client.indices.get_settings, index=name, flat_settings=True).body.values()
+        settings = self._settings(name)
         given = (f"index.{kind}_pipeline" for kind in ("default", "final"))
-        values = ((key, about["settings"].get(key)) for key in given)
+        values = ((key, settings.get(key)) for key in given)
         return next((f"{key} {value}" for key, value in values if value not in (None, "_none")), "")
+
+    def unkept(self, name: str) -> list[str]:
+        """Return the fields of an index, or of the one behind an alias, that its documents do not keep.
+
+        They are found, until another program changes any other field of the document: the engine then indexes
+        what it has kept. Earlier releases made the field `sensitive_text` so.
+        """
+        return list(self._mapping(name).get("_source", {}).get("excludes", []))
+
+    def is_filling(self, name: str) -> bool:
+        """Return whether an index is as it was created, for filling: without replicas and refreshes."""
+        return str(self._settings(name).get("index.refresh_interval")) == "-1"
+
+    def _settings(self, name: str) -> dict[str, Any]:
+        """Return the settings of an index by their dotted names."""
+        [about] = self.ask(self.client.indices.get_settings, index=name, flat_settings=True).body.values()
+        return dict(about["settings"])
 
     def live_meta(self, alias: str) -> dict[str, Any]:
         """Return `_meta` of the index behind an alias; empty if there is none. Raises SeveralIndexes."""
@@ -212,7 +234,10 @@ class Indexes:
         """
         by_source = {"sources": {"terms": {"field": "source", "size": SOURCES, "missing": ""}}}
         try:
-            found = complete_answer(self.ask(self.client.search, index=name, size=0, aggs=by_source))
+            options = self.newest(name)
+            found = complete_answer(
+                self.ask(self.client.search, index=name, size=0, aggs=by_source, **options)
+            )
         except NotFoundError:
             return {}
         counted = found["aggregations"]["sources"]
@@ -222,8 +247,8 @@ class Indexes:
 
     def count(self, name: str, query: Mapping[str, Any] | None = None, *, shard: str | None = None) -> int:
         """Return the number of visible documents of an index, of one shard if one is given."""
-        options = {"preference": f"_shards:{shard}"} if shard else {}
         try:
+            options = self.newest(name, shard)
             return int(
                 complete_answer(self.ask(self.client.count, index=name, query=query, **options))["count"]
             )
@@ -260,14 +285,41 @@ class Indexes:
                 size=len(keys),
                 source=False,
                 track_total_hits=False,
+                **self.newest(name),
             )
         except NotFoundError:
             raise Fatal(f"there is no index {name}.") from None
         return [hit["_id"] for hit in complete_answer(answer)["hits"]["hits"]]
 
     def refresh(self, name: str) -> None:
-        """Make written documents visible to searches and counts."""
-        self.ask(self.client.indices.refresh, index=name)
+        """Make written documents visible to searches and counts.
+
+        Raises:
+            Retry: A copy of a shard does not show them, so that a search may miss them.
+        """
+        failed = self.ask(self.client.indices.refresh, index=name)["_shards"]["failed"]
+        if failed:
+            raise Retry(f"{failed:,} shards of {name} do not show yet what was written to them")
+
+    def newest(self, name: str, shard: str | None = None) -> dict[str, str]:
+        """Return the options of a search that sees what `refresh` has made visible, whatever copy answers.
+
+        If OpenSearch copies segments instead of documents, replicas show a write only later.
+
+        Args:
+            name: Name or alias of the index.
+            shard: The only shard to search; None for all.
+
+        Raises:
+            NotFoundError: There is no such index.
+        """
+        if name not in self._late:
+            found = self.ask(self.client.indices.get_settings, index=name, flat_settings=True).body.values()
+            kinds = [about["settings"].get("index.replication.type") for about in found]
+            self._late[name] = "SEGMENT" in kinds
+        wanted = [f"_shards:{shard}"] if shard else []
+        wanted += ["_primary"] if self._late[name] else []
+        return {"preference": "|".join(wanted)} if wanted else {}
 
     def swap_aliases(self, targets: Mapping[str, str], uuids: Mapping[str, str] | None = None) -> None:
         """Move aliases to indexes in one atomic step.
@@ -336,6 +388,7 @@ class Indexes:
                 sort=[{"id": "asc"}],
                 search_after=after,
                 track_total_hits=False,
+                **self.newest(name),
             )
             hits = complete_answer(answer)["hits"]["hits"]
             if not hits:
@@ -357,9 +410,7 @@ class Indexes:
         return sorted(
             i.name
             for i in indexes
-            if (i.dag_id in wanted or is_stray(i.name))
-            and i.uuid not in kept
-            and not public(i.aliases, i.name)
+            if (i.dag_id in wanted or is_stray(i)) and i.uuid not in kept and not public(i.aliases, i.name)
         )
 
 

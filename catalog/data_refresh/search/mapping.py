@@ -86,12 +86,7 @@ def index_body(media_type: MediaType, meta: dict[str, Any], shards: int) -> dict
             "index": {"number_of_shards": shards, "number_of_replicas": 0, "refresh_interval": "-1"},
             "analysis": _ANALYSIS,
         },
-        "mappings": {
-            "dynamic": False,
-            "_meta": meta,
-            "_source": {"excludes": ["sensitive_text"]},
-            "properties": {**_COMMON, **_SPECIFIC[media_type]},
-        },
+        "mappings": {"dynamic": False, "_meta": meta, "properties": {**_COMMON, **_SPECIFIC[media_type]}},
     }
 
 

@@ -30,6 +30,7 @@ _DOCUMENT = {
     "mature": True,
     "source": "preflight",
     "tags": [{"name": "preflight"}],
+    "sensitive_text": ["preflight"],
 }
 # A query without matches, for which the engine reads no document.
 _NONE: dict[str, Any] = {"term": {"identifier": "none"}}

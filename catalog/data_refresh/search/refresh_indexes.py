@@ -67,6 +67,8 @@ class RefreshIndexes:
         body = index_body(plan.media_type, meta, shards or SHARDS[plan.media_type])
         if plan.copy:
             body = customized(body, plan.copy.settings, plan.copy.mappings)
+            if unkept := self.engine.unkept(plan.copy.origin):  # so that the copy says what it lacks
+                body["mappings"]["_source"] = {"excludes": unkept}
         return self.engine.create(name, body)
 
     def follow_moderation(self, api: Connection, name: str) -> None:
@@ -137,12 +139,12 @@ class RefreshIndexes:
             finalize(self.engine, name, replicas, REPLICA_TIMEOUT, uuid=self._refresh.made(name).uuid)
 
     def require_complete(self, api: Connection) -> None:
-        """Check that each index is the completed one, and still has all its documents.
+        """Check that each index is the completed one, has its replicas, and still has all its documents.
 
         Documents of media that moderators have deleted since the refresh began may be missing.
 
         Raises:
-            Refused: An index holds more or fewer documents.
+            Refused: An index holds more or fewer documents, or was made after the others were opened.
             Fatal: An index is missing, or another one has its name.
         """
         plan, refresh = self._plan, self._refresh
@@ -151,6 +153,11 @@ class RefreshIndexes:
             now = recount(self.engine, api, plan.media_type, name, refresh.counted(name), plan.since)
             if not now.explained:
                 raise Refused(f"{now.text}; clear create_index and all tasks after it, or trigger a new run.")
+            if self.engine.is_filling(name):
+                raise Refused(
+                    f"{name} was made after open_indexes: it has no replicas, and would not show what is "
+                    "written to it. Clear open_indexes and all tasks after it."
+                )
 
     def require_findable(self, *, accepted: bool) -> None:
         """Check that the API's search finds documents of indexes that are not live yet.

@@ -1,8 +1,8 @@
 """Queries for sensitive documents: those whose text contains a term of a list.
 
 A term of one word matches a word of title, description or tags. A term of several words matches as a phrase.
-Tags that the tag policy drops also count: the field `sensitive_text` holds them, which is searched but not
-returned. Terms are compared in their normal form; the same field holds the normal form of texts that differ
+Tags that the tag policy drops also count: the field `sensitive_text` holds them, which only these queries
+search. Terms are compared in their normal form; the same field holds the normal form of texts that differ
 from it (`documents.py`).
 """
 
@@ -19,8 +19,8 @@ from catalog.core.wording import join_first
 from catalog.data_refresh.search.documents import LONGEST_TERM
 from catalog.data_refresh.search.normal_form import normal_form
 
-UNSTORED = "sensitive_text"  # is searched, but not in `_source`
-FIELDS = ("title.raw", "description.raw", "tags.name.raw", UNSTORED)
+TEXT = "sensitive_text"  # a document keeps it, so that no partial update loses it
+FIELDS = ("title.raw", "description.raw", "tags.name.raw", TEXT)
 _ONE_WORD = re.compile(r"[a-z0-9]+")
 # A page instead of a list; `<3` is a term.
 _MARKUP = re.compile(r"<!doctype|<!--|<\?xml|</?[a-z][a-z0-9-]*(?:\s[^<>]*)?/?>")
@@ -93,12 +93,6 @@ def sensitive_groups(terms: Iterable[str]) -> list[dict[str, Any]]:
         _any([{kind: {field: value}} for kind, value in clauses[i : i + PER_FIELD] for field in FIELDS])
         for i in range(0, len(clauses), PER_FIELD)
     ]
-
-
-def unstored(group: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of a query of `sensitive_groups` that searches what copies of an index lack."""
-    clauses = group["bool"]["should"]
-    return _any([clause for clause in clauses if any(UNSTORED in fields for fields in clause.values())])
 
 
 def sensitive(terms: Iterable[str]) -> dict[str, Any]:

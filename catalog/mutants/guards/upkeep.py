@@ -2,6 +2,7 @@
 
 from catalog.mutants.guard import Guard
 
+CHANGED = "data_refresh/test_changed_documents.py"
 GUARDS = (
     Guard(
         name="reported-before-remembered",
@@ -42,15 +43,31 @@ GUARDS = (
         ),
     ),
     Guard(
-        name="words-that-a-copy-lacks",
-        holds="Documents that only the field without stored text matches are hidden, in every group of terms.",
+        name="origin-of-a-filtered-index",
+        holds="A filtered index is only made from an index that was found to be whole.",
         row=26,
-        file="catalog/data_refresh/search/filtered.py",
-        find="        self._delete_unstored(at)\n",
+        file="catalog/dags/create_filtered_index.py",
+        find="    require_whole(PRODUCTION, media_type, origin, field=ORIGIN)\n",
         replace="",
-        tests=(
-            "data_refresh/test_filtered.py::test_words_that_are_only_searched_hide_documents_in_every_group",
-        ),
+        tests=("dags/test_rewritten_index.py::test_no_filtered_index_is_made_from_it",),
+    ),
+    Guard(
+        name="index-made-after-the-opening",
+        holds="No index becomes live without its replicas, and without showing what is written to it.",
+        row=26,
+        file="catalog/data_refresh/search/refresh_indexes.py",
+        find="            if self.engine.is_filling(name):\n",
+        replace="            if False:\n",
+        tests=(f"{CHANGED}::test_an_index_that_was_made_after_the_others_were_opened",),
+    ),
+    Guard(
+        name="text-that-a-mark-loses",
+        holds="No filtered index is made of documents that lose their sensitive text when they are marked.",
+        row=57,
+        file="catalog/data_refresh/search/filtered.py",
+        find="    if TEXT in engine.unkept(origin):\n",
+        replace="    if False:\n",
+        tests=("data_refresh/test_filtered.py::test_an_index_of_an_earlier_release_is_refused",),
     ),
     Guard(
         name="aliases-of-readers",

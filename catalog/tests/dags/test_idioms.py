@@ -1,5 +1,6 @@
 """What the UI shows of the DAGs: owners, tags, lineage, names of mapped tasks, links to the dashboard."""
 
+import inspect
 import re
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -49,6 +50,18 @@ def test_tags_name_the_family_and_the_media_types(dagbag, registry):
         assert spec.kind == "other" or spec.kind in tags
     named = {spec.dag_id for spec in registry.values() for m in MEDIA_TYPES if m in spec.dag_id.split("_")}
     assert [dag_id for dag_id in named if not registry[dag_id].media_types] == []
+
+
+def test_each_dag_that_makes_indexes_live_has_the_field_that_refusals_advise(dagbag):
+    """A conf with a field that the form lacks is refused."""
+    live = [
+        dag
+        for dag in dagbag.dags.values()
+        for task in dag.tasks
+        if hasattr(task, "python_callable") and "make_live(" in inspect.getsource(task.python_callable)
+    ]
+    assert len(live) == 2 * len(MEDIA_TYPES) + 3
+    assert [dag.dag_id for dag in live if "accept_shrinkage" not in dag.params] == []
 
 
 def test_every_mapped_task_has_a_name_that_is_no_number(tasks):

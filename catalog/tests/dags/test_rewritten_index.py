@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from psycopg.types.json import Jsonb
 
-from catalog.core.errors import Refused
+from catalog.core.errors import Fatal, Refused
 from catalog.core.settings import API_DB
 from catalog.dags.common.environments import PRODUCTION, STAGING
 from catalog.data_refresh.refresh import Copy, CreatedIndex, begin, note_index, read
@@ -40,6 +40,50 @@ def refuse(left, pair, monkeypatch):  # noqa: F811 - the fixtures
     return lambda where=PRODUCTION, index=INDEX: index_checks.refuse_rewritten(
         where, "image", left.search.require(index), field="index"
     )
+
+
+@pytest.fixture
+def origin(left, refuse, monkeypatch):  # noqa: F811 - the fixture
+    """Chooses the index from which a filtered one is made."""
+    from catalog.dags import create_filtered_index
+
+    monkeypatch.setattr(create_filtered_index, "indexes", lambda: left.search)
+    return create_filtered_index._origin
+
+
+def lose_documents(left, name):  # noqa: F811 - the fixture
+    """More than moderators have deleted."""
+    first = left.search.client.search(index=name, size=1, sort=["id"])["hits"]["hits"][0]["_source"]["id"]
+    later = {"range": {"id": {"gt": first}}}
+    left.search.client.delete_by_query(index=name, query=later, refresh=True)
+
+
+def promote_nothing(left, name):  # noqa: F811 - the fixture
+    left.catalog.execute("update refresh set stage = 'working'")
+
+
+@pytest.mark.parametrize("suffix", ["a", None], ids=["named", "live"])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (exchange, "another program has written documents"),
+        (lose_documents, "but [0-9]+ when it was counted"),
+        (promote_nothing, "image-a was never complete, or belongs to tables that are not live"),
+    ],
+)
+def test_no_filtered_index_is_made_from_it(left, origin, suffix, change, reason):  # noqa: F811 - the fixture
+    assert origin("image", suffix, INDEX) == INDEX
+    change(left, INDEX)
+    with pytest.raises(Refused, match=f"^origin_index_suffix: .*{reason}"):
+        origin("image", suffix, INDEX)
+
+
+def test_no_filtered_index_is_made_from_another(left, origin):  # noqa: F811 - the fixture
+    with pytest.raises(Refused, match="image-a-filtered lacks sensitive media already"):
+        origin("image", "a-filtered", INDEX)
+    left.search.client.indices.create(index="image-somebodys")
+    with pytest.raises(Fatal, match="the catalog did not create the index image-somebodys"):
+        origin("image", "somebodys", INDEX)
 
 
 @pytest.mark.parametrize("change", [exchange, change_titles])

@@ -108,6 +108,23 @@ def write(published, number):
         published.catalog.execute(statement.format(number))
 
 
+def test_an_index_that_was_made_after_the_others_were_opened(published):
+    published.begin("one")
+    begun = read(published.catalog, published.turn)
+    for name, uuid in published.uuids.items():
+        made = CreatedIndex(uuid, published.search.count(name))
+        note_index(published.catalog, begun, name, made)
+    own = RefreshIndexes(read(published.catalog, published.turn), published.search)
+    own.open(0)
+    own.require_complete(published.api)
+    filling = {"index": {"refresh_interval": "-1"}}  # as `create` makes it
+    published.search.client.indices.put_settings(index=FILTERED, settings=filling)
+    with pytest.raises(Refused, match="image-a-filtered was made after open_indexes"):
+        own.require_complete(published.api)
+    own.open(0)
+    own.require_complete(published.api)
+
+
 def test_documents_follow_the_rows(published):
     for number in (1, 2):
         write(published, number)

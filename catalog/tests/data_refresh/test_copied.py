@@ -90,9 +90,11 @@ def test_an_index_that_is_deleted_while_it_is_filled_leaves_nothing(search):
 
 def test_strays_are_orphans_of_any_dag(search):
     titled(search, ["a"])
-    search.client.indices.create(index="image-b.0123456789ab")
+    search.client.indices.create(index="image-b.writer-0123456789ab")
     search.client.indices.create(index="image-b.somebodys")
-    assert search.orphans(["no_dag"], "image") == ["image-b.0123456789ab"]
+    for name in ("image-backup.202611301200", "image-b.writer", "image-b.writer-0123456789ab.old"):
+        search.client.indices.create(index=name)  # by a person
+    assert search.orphans(["no_dag"], "image") == ["image-b.writer-0123456789ab"]
 
 
 def test_another_query_or_origin_begins_again(search):

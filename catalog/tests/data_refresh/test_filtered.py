@@ -2,18 +2,20 @@
 
 import re
 import unicodedata
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.core.errors import Fatal, Interrupted, Retry
+from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.data_refresh.search import sensitive as lists
 from catalog.data_refresh.search.attempts import Attempt
-from catalog.data_refresh.search.bulk import BulkSender, index_action
+from catalog.data_refresh.search.bulk import BulkSender, index_action, update_action
 from catalog.data_refresh.search.documents import document
 from catalog.data_refresh.search.filtered import FilteredIndex
+from catalog.data_refresh.search.mapping import index_body, index_meta
 from catalog.data_refresh.search.normal_form import normal_form
 from catalog.data_refresh.search.sensitive import parse_terms, sensitive_groups
 from catalog.data_refresh.search.tag_policy import DEFAULT, TagFilter
@@ -99,7 +101,7 @@ def test_any_number_of_terms(search, monkeypatch, words):
 
 
 def test_words_that_are_only_searched_hide_documents_in_every_group(search):
-    """They are not in the copy, from which the matches of all groups but the first are deleted."""
+    """From the copy, the matches of all groups but the first are deleted."""
     make(search, "image-a")
     words = {"0": "zz zz last", "1": "two words0", "2": "harmless", "3": "word11999", "4": "two words1199"}
     actions = [
@@ -110,6 +112,37 @@ def test_words_that_are_only_searched_hide_documents_in_every_group(search):
     search.refresh("image-a")
     assert job(search, MANY + LAST).run()[:2] == (1, 4)
     assert search.matching("image-a-filtered", list(words)) == ["2"]
+
+
+def test_a_document_that_was_marked_stays_hidden(search):
+    """A mark as mature, and its removal, are partial updates; the engine has only what the document keeps."""
+    texts: dict[str, dict[str, Any]] = {
+        "0": {"tags": [{"name": "geo:running"}]},
+        "1": {"meta_data": {"description": "plain " * 400 + "running"}},
+        "2": {"title": "keep_running"},
+        "3": {"title": "Run\u0301ning"},
+        "4": {},
+    }
+    tags, terms = TagFilter(DEFAULT), ["running", "ru\u0144ning", "harm"]
+    make(search, "image-a")
+    sender = BulkSender(search, search.require("image-a").writer)
+    rows = {key: BASE._replace(id=int(key), **changed) for key, changed in texts.items()}
+    sender.send([index_action(key, document("image", row, tags)) for key, row in rows.items()])
+    for mature in (True, False):
+        sender.send([update_action(key, {"mature": mature}) for key in texts])
+    search.refresh("image-a")
+    assert job(search, terms).run()[:2] == (1, 4)
+    assert search.matching("image-a-filtered", list(texts)) == ["4"]
+
+
+def test_an_index_of_an_earlier_release_is_refused(search):
+    """Its documents do not keep the text in which only sensitive terms are searched."""
+    body = index_body("image", index_meta("image", "image_data_refresh", "run", DEFAULT), 1)
+    body["mappings"]["_source"] = {"excludes": ["sensitive_text"]}
+    search.create("image-a", body)
+    with pytest.raises(Refused, match=r"lose the field sensitive_text when .* create_index and all tasks"):
+        job(search, ["running"]).run()
+    assert not search.exists("image-a-filtered")
 
 
 def test_each_query_is_within_the_usual_limits():

@@ -78,6 +78,13 @@ def exchange(left, name):
         left.write(name, f"00000000-0000-4000-8000-00000000000{number}", document)
 
 
+def lose_sensitive_text(left, name):
+    """As a program that does not know the field, and writes the rest of the document."""
+    some = {"query": {"exists": {"field": "sensitive_text"}}, "size": 1}
+    [found] = left.search.client.search(index=name, **some)["hits"]["hits"]
+    left.write(name, found["_id"], {k: v for k, v in found["_source"].items() if k != "sensitive_text"})
+
+
 def exchange_without_any_form(left, name):
     [key] = left.keys(name, 1)
     left.delete(name, key)
@@ -117,7 +124,8 @@ def delete_row(left, key):
 
 @pytest.mark.parametrize("name", INDEXES.values())
 @pytest.mark.parametrize(
-    "changed", [exchange, exchange_without_any_form, change_titles, change_one_after_moderators]
+    "changed",
+    [exchange, exchange_without_any_form, change_titles, change_one_after_moderators, lose_sensitive_text],
 )
 def test_documents_that_others_wrote_are_noticed(left, changed, name):
     """Their number is the same."""

@@ -49,7 +49,6 @@ def test_all_rows_become_documents(filled, search, monkeypatch):
         "select sum(jsonb_array_length(tags)) from image where not removed_from_source"
     ).fetchone()[0]
     assert sum(sum(d.tags.values()) for d in done) == tags
-    assert "sensitive_text" not in found
     matures = filled.execute("select identifier::text from api_matureimage").fetchall()
     hits = search.client.search(index="image-a", query={"ids": {"values": [m for (m,) in matures]}})["hits"][
         "hits"

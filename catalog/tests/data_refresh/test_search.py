@@ -1,5 +1,6 @@
 """Identities of indexes, aliases, and waiting for the engine, on a real search engine."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -161,6 +162,36 @@ def test_a_template_that_changes_the_mapping(search):
                 make(search, "image-t1")
         finally:
             search.client.indices.delete_index_template(name="made-up")
+
+
+def test_a_copy_of_a_shard_that_does_not_show_what_was_written(search, faulty):
+    """The engine says so in an answer that is no error."""
+    between, indexes = faulty
+    make(search, "image-a")
+    between.times("POST /image-a/_refresh", 1, 200, {"_shards": {"total": 2, "successful": 1, "failed": 1}})
+    with pytest.raises(Retry, match="1 shards of image-a do not show yet what was written"):
+        indexes.refresh("image-a")
+    indexes.refresh("image-a")
+
+
+@pytest.mark.parametrize("segments", [False, True])
+def test_replicas_that_follow_later_are_not_asked(search, faulty, segments):
+    """If the engine copies segments, a refresh shows writes to the primary shards only."""
+    between, indexes = faulty
+    kind = "SEGMENT" if segments else "DOCUMENT"
+    fields = {"id": {"type": "long"}, "source": {"type": "keyword"}}
+    search.client.indices.create(
+        index="image-a", settings={"index.replication.type": kind}, mappings={"properties": fields}
+    )
+    search.client.index(index="image-a", id="1", document={"id": 1, "source": "x"}, refresh=True)
+    everything: dict[str, Any] = {"match_all": {}}
+    assert indexes.count("image-a") == indexes.count("image-a", shard="0") == 1
+    assert indexes.matching("image-a", ["1"]) == ["1"]
+    assert list(indexes.found("image-a", everything, 1)) == [["1"]]
+    indexes.sources("image-a")
+    asked = [one.path for one in between.seen if re.search(r"/_(search|count)\b", one.path)]
+    assert len(asked) == 6
+    assert ["_primary" in path for path in asked] == [segments] * 6
 
 
 def test_waiting_for_an_index_uses_short_requests(search, faulty, caplog):
