@@ -185,13 +185,15 @@ class Selection:
         return progress
 
     def finish(self, *, forget: bool = False) -> None:
-        """Drop the selected rows; the query_id can be used again.
+        """Drop the selected rows; the query_id can be used again. Rows of a later run stay.
 
         Args:
             forget: Delete the stored progress, too. Usually it stays, as a record, and for a run that is
                 cleared.
         """
         with self._connection.transaction():
+            if self._is_of_later_run():
+                return
             self._execute("drop table if exists {rows}, {left}")
             if forget:
                 self._progress_row.delete()
@@ -200,7 +202,12 @@ class Selection:
 
     def finished(self, progress: Progress) -> bool:
         """Return whether an earlier attempt has finished the work and dropped the rows."""
-        return progress.done and not self._has_rows()
+        return progress.done and (not self._has_rows() or self._is_of_later_run())
+
+    def _is_of_later_run(self) -> bool:
+        """Return whether another run has selected rows since this one."""
+        state = self._progress_row.read()
+        return state is not None and state.run_id != self._run_id
 
     def _has_rows(self) -> bool:
         return relation_exists(self._connection, f"{self._query_id}_rows_to_update")
