@@ -60,8 +60,7 @@ GUARDS = (
         find="        if not saved.rowcount:\n",
         replace="        if False:\n",
         tests=(
-            f"{TEST_SELECTIONS}::TestClearing"
-            "::test_a_run_whose_rows_were_taken_over_meanwhile_changes_nothing_more",
+            f"{TEST_SELECTIONS}::TestClearing::test_a_run_whose_rows_were_taken_over_changes_nothing_more",
         ),
     ),
     Guard(

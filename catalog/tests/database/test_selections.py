@@ -237,7 +237,7 @@ class TestClearing:
         titles = stocked.execute("select distinct right(title, 2) from image where provider = 'flickr'")
         assert titles.fetchall() == [("!?",)]
 
-    def test_a_run_whose_rows_were_taken_over_meanwhile_changes_nothing_more(self, stocked):
+    def test_a_run_whose_rows_were_taken_over_changes_nothing_more(self, stocked):
         """As when its session has lost the lock."""
         former = engine(stocked)
         progress = former.select()
