@@ -35,6 +35,7 @@ MODULES = (
     "data_refresh.search.mapping",
     "data_refresh.tables.merge",
     "data_refresh.search.normal_form",
+    "data_refresh.tables.oversized",
     "data_refresh.tables.record_copy",
     "data_refresh.tables.references",
     "data_refresh.tables.rejects",
