@@ -33,7 +33,7 @@ from catalog.dags.groups.indexing import (
     rehearse,
     tag_policy,
 )
-from catalog.dags.groups.refreshes import begin_refresh, current_refresh, note_index, refuse_lost_decisions
+from catalog.dags.groups.refreshes import begin_refresh, current_refresh, note_found, refuse_lost_decisions
 from catalog.dags.operators.slack import notify
 from catalog.dags.operators.turns import refuse_conflicts
 from catalog.data_refresh.refresh import Plan
@@ -71,8 +71,7 @@ def plan_filtered_index(media_type: MediaType, params: Params = GIVEN) -> None:
         refuse_lost_decisions(refresh, api, begins=True)
     if not (found := indexes().identity(refresh.plan.index)):
         raise Fatal(f"the index {refresh.plan.index} is missing; trigger a new run.")
-    if refresh.plan.index not in refresh.indexes:
-        note_index(refresh, refresh.plan.index, found.uuid)
+    note_found(refresh, refresh.plan.index, found.uuid)
 
 
 def _plan(media_type: MediaType, params: Mapping[str, Any], number: int) -> Plan:

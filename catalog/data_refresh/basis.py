@@ -20,6 +20,7 @@ from catalog.data_refresh.tables.columns import qualified_name
 from catalog.database.row_versions import THIS_TRANSACTION
 
 MIXED = "the code of two releases has worked on the last refresh"
+UNLISTED = "more records were rejected by the last refresh than it can list"
 FAILED = "the last incremental refresh did not reach its end"
 _CATALOG = Path(__file__).parents[1]
 # Modules that determine rows and documents: a release that changes one of them needs a full refresh.
@@ -35,6 +36,7 @@ MODULES = (
     "data_refresh.search.mapping",
     "data_refresh.tables.merge",
     "data_refresh.search.normal_form",
+    "data_refresh.tables.oversized",
     "data_refresh.tables.record_copy",
     "data_refresh.tables.references",
     "data_refresh.tables.rejects",
@@ -148,17 +150,22 @@ def last(catalog: Connection, media_type: MediaType, current: int = 0) -> Basis 
                exists (select from refresh f join turn g using (number)
                         where g.dag_id = t.dag_id and f.number > r.number and f.number <> %(current)s
                           and f.plan ->> 'mode' = 'incremental'),
-               coalesce(r.plan ->> 'mixed' = 'true', false)
+               coalesce(r.plan ->> 'mixed' = 'true', false),
+               r.stage = 'promoted' and r.plan ->> 'mode' <> 'index_only'
+                   and r.indexes -> (r.plan -> 'aliases' ->> %(media)s) ->> 'documents' is not null
+                   and r.indexes -> (r.plan -> 'aliases' ->> %(media)s) ->> 'rejected' is null
           from refresh r join turn t using (number)
          where t.dag_id = %(dag)s and r.stage <> 'working'
          order by number desc limit 1
         """,
-        {"dag": f"{media_type}_data_refresh", "current": current},
+        {"dag": f"{media_type}_data_refresh", "media": media_type, "current": current},
     ).fetchone()
     if row is None:
         return "there was no refresh before"
     if row[3]:
         return MIXED
+    if row[0] is None and row[4]:
+        return UNLISTED
     if row[0] is None:
         return "the last refresh was not completed, or it rebuilt only the index"
     if not row[1]:

@@ -277,6 +277,14 @@ def note_index(catalog: Connection, refresh: Refresh, index: str, made: CreatedI
     )
 
 
+def note_found(catalog: Connection, refresh: Refresh, index: str, uuid: str) -> None:
+    """Record an index that was there before, once: what was counted since is not forgotten."""
+    catalog.execute(
+        "update refresh set indexes = indexes || %s where number = %s and not indexes ? %s",
+        [Jsonb({index: msgspec.to_builtins(CreatedIndex(uuid))}), refresh.number, index],
+    )
+
+
 def reach(catalog: Connection, refresh: Refresh, stage: Stage) -> None:
     """Record the stage of the refresh."""
     catalog.execute("update refresh set stage = %s where number = %s", [stage, refresh.number])

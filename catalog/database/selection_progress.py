@@ -2,7 +2,7 @@
 
 The transaction of each batch updates the row of its selection. A later run that uses the same query_id
 keeps the row of an earlier one under a key that no query_id has, so that clearing that run does not repeat
-its work.
+its work. A run writes only to a row of its own.
 """
 
 from typing import LiteralString
@@ -10,6 +10,7 @@ from typing import LiteralString
 import msgspec
 from psycopg import sql
 
+from catalog.core.errors import Refused
 from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.database.sql_files import sql_file
@@ -144,11 +145,15 @@ class ProgressRow:
         self._connection.execute(query, {"id": self._query_id, "run": self._run_id})
 
     def save(self, progress: Progress, updated: int, missing: int) -> None:
-        """Store the position, and add what was done; to be called in the transaction that did the work."""
-        self._connection.execute(
+        """Store the position, and add what was done; to be called in the transaction that did the work.
+
+        Raises:
+            Refused: Another run has selected or taken over rows under this name since.
+        """
+        saved = self._connection.execute(
             "update batched_update set next_row = %(row)s, stripe = %(stripe)s, batch_size = %(size)s,"
             " stripes = %(stripes)s, updated = updated + %(updated)s, gone = gone + %(missing)s,"
-            " renewed_on = now() where query_id = %(id)s",
+            " renewed_on = now() where query_id = %(id)s and run_id = %(run)s",
             {
                 "row": progress.next_row,
                 "stripe": progress.stripe,
@@ -157,16 +162,25 @@ class ProgressRow:
                 "updated": updated,
                 "missing": missing,
                 "id": self._query_id,
+                "run": self._run_id,
             },
         )
+        if not saved.rowcount:
+            raise Refused(
+                f"query_id: the rows of {self._query_id!r} belong to another run now; nothing of this batch "
+                "is changed."
+            )
 
     def end(self) -> None:
         """Store that the work has ended."""
         self._connection.execute(
-            "update batched_update set next_row = total + 1, renewed_on = now() where query_id = %s",
-            [self._query_id],
+            "update batched_update set next_row = total + 1, renewed_on = now()"
+            " where query_id = %s and run_id = %s",
+            [self._query_id, self._run_id],
         )
 
     def delete(self) -> None:
         """Delete the row."""
-        self._connection.execute("delete from batched_update where query_id = %s", [self._query_id])
+        self._connection.execute(
+            "delete from batched_update where query_id = %s and run_id = %s", [self._query_id, self._run_id]
+        )

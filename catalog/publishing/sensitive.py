@@ -2,8 +2,8 @@
 
 Those that their provider calls mature are sensitive as well (`MATURE`).
 
-As in the filtered index, terms match whole words, and are compared in their normal form. In scripts without
-spaces a term matches anywhere.
+As in the filtered index, terms match whole words, and are compared in their normal form. Punctuation, also
+`_`, separates words, in a term as in a text. In scripts without spaces a term matches anywhere.
 
 Two passes keep the cost low for lists of thousands of terms. The first, in C++, finds the texts that may
 contain a term: it knows only the word boundaries of ASCII, so that its automaton stays small. The second
@@ -33,7 +33,7 @@ MATURE = (
 )
 _GROUP = 1_000  # terms of a regular expression of the first pass; more do not fit into RE2's cache of states
 _BETWEEN = "\x1e"  # texts; no word of a phrase is in another text
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"[^\W_]+")
 
 
 class _Term(NamedTuple):
@@ -58,7 +58,7 @@ class Sensitive:
 
     def __init__(self, terms: Iterable[str], normal_form: Callable[[str], str]) -> None:
         self._normal_form = normal_form
-        normal = sorted({" ".join(normal_form(term).split()) for term in terms} - {""})
+        normal = sorted({" ".join(_apart(normal_form(term)).split()) for term in terms} - {""})
         self._likely = [
             "|".join(_likely(term) for term in normal[i : i + _GROUP]) for i in range(0, len(normal), _GROUP)
         ]
@@ -85,9 +85,9 @@ class Sensitive:
         if not pc.all(ascii_only).as_py():
             others = [self._normal_form(text) for text in texts.filter(pc.invert(ascii_only)).to_pylist()]
             normal = pc.replace_with_mask(normal, pc.invert(ascii_only), pa.array(others, pa.string()))
-        mask = pa.repeat(pa.scalar(False), len(texts))
+        mask, apart = pa.repeat(pa.scalar(False), len(texts)), pc.replace_substring(normal, "_", " ")
         for pattern in self._likely:
-            mask = pc.or_(mask, pc.match_substring_regex(normal, pattern))
+            mask = pc.or_(mask, pc.match_substring_regex(apart, pattern))
         exact = [self._contains_term(text) for text in normal.filter(mask).to_pylist()]
         return pc.replace_with_mask(mask, mask, pa.array(exact, pa.bool_()))
 
@@ -98,17 +98,33 @@ class Sensitive:
         )
 
 
+def _apart(term: str) -> str:
+    """Return a term with spaces in the place of the punctuation between its words."""
+
+    def apart(found: re.Match[str]) -> str:
+        return " " if all(unicodedata.category(char)[0] in "PZ" for char in found[0]) else found[0]
+
+    words = rf"(?:(?<=[^\W_])|(?<=[{_marks()}]))(?:[^\w{_marks()}]|_)+(?=[^\W_])"
+    return re.sub(words, apart, term)
+
+
 def _likely(term: str) -> str:
-    """Return a pattern that matches at least where the term is, with the boundaries of ASCII words."""
-    begin = r"\b" if re.match(r"\w", term[0], re.ASCII) else ""
-    end = r"\b" if re.match(r"\w", term[-1], re.ASCII) else ""
-    return begin + r"\W+".join(re.escape(word) for word in term.split()) + end
+    """Return a pattern that matches at least where the term is, with the boundaries of ASCII words.
+
+    It is for texts with spaces in the place of `_`, which is a letter of a word to regular expressions.
+    """
+    words = term.replace("_", " ").split()
+    if not words:
+        return ""
+    begin = r"\b" if re.match(r"\w", words[0][0], re.ASCII) else ""
+    end = r"\b" if re.match(r"\w", words[-1][-1], re.ASCII) else ""
+    return begin + r"\W+".join(re.escape(word) for word in words) + end
 
 
 def _exact(term: str) -> re.Pattern[str]:
-    text = rf"[^\w{_marks()}{_BETWEEN}]+".join(re.escape(word) for word in term.split())
-    begin = "" if _without_spaces(term[0]) else rf"(?<![\w{_marks()}])"
-    end = "" if _without_spaces(term[-1]) else rf"(?![\w{_marks()}])"
+    text = rf"(?:[^\w{_marks()}{_BETWEEN}]|_)+".join(re.escape(word) for word in term.split())
+    begin = "" if _without_spaces(term[0]) else rf"(?<![^\W_])(?<![{_marks()}])"
+    end = "" if _without_spaces(term[-1]) else rf"(?![^\W_]|[{_marks()}])"
     return re.compile(begin + text + end)
 
 

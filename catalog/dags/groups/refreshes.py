@@ -113,6 +113,12 @@ def note_index(
         refreshes.note_index(catalog, refresh, index, made)
 
 
+def note_found(refresh: Refresh, index: str, uuid: str) -> None:
+    """Record an index that was there before the run, unless an earlier attempt has."""
+    with catalog_connection(autocommit=True) as catalog:
+        refreshes.note_found(catalog, refresh, index, uuid)
+
+
 def replan(refresh: Refresh, plan: Plan) -> Refresh:
     """Replace the plan of a refresh, as long as nothing is live, and return the refresh."""
     with catalog_connection(autocommit=True) as catalog:

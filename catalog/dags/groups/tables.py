@@ -30,7 +30,7 @@ from catalog.dags.groups.indexing import MAX_DURATION, indexes, require_complete
 from catalog.dags.groups.refreshes import (
     begin_refresh,
     current_refresh,
-    note_index,
+    note_found,
     reach,
     refuse_lost_decisions,
     removed_by_checks,
@@ -90,7 +90,7 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
     log.info("mode %s%s", refresh.plan.mode, f": {refresh.plan.reason}" if refresh.plan.reason else "")
     if refresh.plan.previous:
         for alias, uuid in refresh.plan.previous.indexes.items():
-            note_index(refresh, refresh.plan.aliases[alias], uuid)
+            note_found(refresh, refresh.plan.aliases[alias], uuid)
     if refresh.plan.mode == "index_only":
         return [1]
     with catalog_connection(autocommit=True) as catalog:

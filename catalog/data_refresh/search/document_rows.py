@@ -60,7 +60,7 @@ class DocumentRows:
 
     def __init__(self, api: Connection, table: str, media_type: MediaType, policy: TagPolicy) -> None:
         self._api, self._media_type, self._tags = api, media_type, TagFilter(policy)
-        set_json_loads(_json, api)
+        set_json_loads(parse_json, api)
         parts = {
             "table": sql.Identifier("public", table),
             "mature": sql.Identifier("public", moderated_name("mature", media_type)),
@@ -149,7 +149,7 @@ class DocumentRows:
             chunk.documents += 1
 
 
-def _json(data: str | bytes) -> Any:
+def parse_json(data: str | bytes) -> Any:
     """Parse a JSON value of the database. Numbers that are too large become infinite."""
     try:
         return orjson.loads(data)

@@ -18,8 +18,11 @@ DESCRIPTION = 2000  # characters
 LONGEST_TERM = 200  # characters of a sensitive term
 KEYWORD = 8_000  # characters; the engine's limit is 32,766 bytes
 SMALLEST_RANK = 1.17549435e-38  # the engine ranks by normal 32-bit floats
-# It starts at the start of a word, and its quantifiers are possessive, so that the time is linear.
-_JOINED = re.compile("(?<![^\\W_])[^\\W_]++(?:[:.·'\u2018\u2019_][^\\W_]++)++")
+# Words that something joins, and words with `_` at an end. It starts at the start of a word, and its
+# quantifiers are possessive, so that the time is linear.
+_JOINED = re.compile(
+    "(?<!\\w)(?=_*+[^\\W_])(?=[^\\W_]*+(?:_|[:.·'\u2018\u2019]\\w))\\w++(?:[:.·'\u2018\u2019]\\w++)*+"
+)
 _SPACE = re.compile(r"\s")
 # Authority of a provider: social platforms 75, curated collections 85, cultural institutions 90.
 _AUTHORITY = {

@@ -25,7 +25,8 @@ from catalog.data_refresh.search.tag_policy import TagPolicy
 log = logging.getLogger(__name__)
 SENDERS = 2  # concurrent requests
 MAX_RANGES = 64
-LISTED = 100  # rejected records that are listed
+LISTED = 100  # rejected records of a range that are listed with the reason
+KEYS = 2_000  # of which the key is kept at all: if there are more, the next refresh is a full one
 
 
 class IdRange(msgspec.Struct, frozen=True):
@@ -43,7 +44,7 @@ class Indexed(msgspec.Struct):
         documents: Rows that have a document.
         removed: Rows without a document because they are removed from their source.
         rejected: Number of rejected rows by reason.
-        examples: The first rejected rows, as "identifier: reason".
+        examples: The first rejected rows, as "identifier: reason"; only the identifier of those after LISTED.
         tags: Number of tags by rule that dropped them; `kept` for the others.
     """
 
@@ -189,6 +190,8 @@ class RangeIndexer:
             if len(done.examples) < LISTED:
                 done.examples.append(f"{one.key}: {one.kind}: {one.reason}"[:200])
                 log.warning("%s has no document: %s: %s", one.key, one.kind, one.reason)
+            elif len(done.examples) < KEYS:
+                done.examples.append(one.key)
         self._bound(done, self._part.last - self._part.first + 1)
         self._attempt.save(msgspec.to_builtins(_Progress(self._uuid or "", self._table, self._part, done)))
         self._attempt.report(done.documents)

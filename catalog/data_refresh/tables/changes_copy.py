@@ -13,6 +13,7 @@ from catalog.data_refresh.tables.columns import Column, api_columns, temp_name
 from catalog.data_refresh.tables.copy import TableCopy
 from catalog.data_refresh.tables.duplicates import reject_duplicates
 from catalog.data_refresh.tables.marks import mark
+from catalog.data_refresh.tables.oversized import reject_oversized
 from catalog.data_refresh.tables.progress import TableProgress
 from catalog.data_refresh.tables.rejects import RejectedRecords
 from catalog.database.estimates import analyzed_rows
@@ -83,6 +84,7 @@ class ChangesCopy(TableCopy):
                         f"asked to stop after {copied.rows:,} changed records; the next attempt starts over."
                     )
         with self._api.transaction():
+            reject_oversized(self._api, copied, allowed)
             reject_duplicates(self._api, copied, allowed)
             self._complete(copied)
             copied.done = True

@@ -12,7 +12,7 @@ from catalog.core.session import Connection
 from catalog.data_refresh.tables import progress
 from catalog.data_refresh.tables.columns import KEYS, changes_name, qualified_name, temp_name
 from catalog.data_refresh.tables.progress import TableProgress
-from catalog.data_refresh.tables.rejects import RejectedRecords
+from catalog.data_refresh.tables.rejects import RejectedRecords, reject
 from catalog.data_refresh.tables.shape import shape
 
 
@@ -45,7 +45,7 @@ def make_unique(api: Connection, table: str, index: str, error: psycopg.Error) -
                 f"{said} {len(found):,} records share a key. Correct them in the catalog, or drop the index, "
                 "then trigger a new run."
             )
-        _reject(api, table, index, surplus)
+        reject(api, table, f"another record has the same value of the unique index {index}", surplus)
 
 
 class _Key(NamedTuple):
@@ -192,19 +192,3 @@ def _surplus(key: _Key, parts: dict[str, sql.Identifier]) -> sql.Composed:
         same_before=same("n", "o"),
         **parts,
     )
-
-
-def _reject(api: Connection, table: str, index: str, surplus: list[UUID]) -> None:
-    with api.transaction():
-        state, rejects = progress.read(api, table), RejectedRecords()
-        assert state is not None
-        query = sql.SQL("""
-            delete from {temp} t where identifier = any(%s)
-            returning identifier::text, not exists (select from {live} l where l.identifier = t.identifier)
-        """).format(temp=sql.Identifier("public", temp_name(table)), live=sql.Identifier("public", table))
-        for identifier, new in api.execute(query, [surplus]):
-            rejects.add(identifier, f"another record has the same value of the unique index {index}")
-            state.copied.rows -= 1
-            state.copied.new -= new
-        rejects.note(api, state.copied)
-        progress.note(api, state.copied)

@@ -16,6 +16,7 @@ from catalog.core.sql_files import trusted
 from catalog.data_refresh.tables.building import built_name
 from catalog.data_refresh.tables.columns import qualified_name, temp_name
 from catalog.data_refresh.tables.duplicates import make_unique
+from catalog.data_refresh.tables.oversized import leave_out_oversized
 from catalog.data_refresh.tables.shape import Shape, check_shape, shape
 
 Facts = Mapping[str, Any]
@@ -59,17 +60,29 @@ def build_indexes(
                     _create_index(api, temp, built, facts)
 
         if not _is_made_by_constraint(facts):
-            try:
-                build()
-            except psycopg.errors.UniqueViolation as error:
-                make_unique(api, table, name, error)
-                build()
+            _without_refused(api, table, name, facts, build)
     if not all(_exists(api, built_name(*one)) or _is_made_by_constraint(one[1]) for one in indexes.items()):
         return False
     with api.transaction():
         api.execute("select pg_advisory_xact_lock(hashtext(%s))", [f"complete {temp}"])
         _complete(api, temp, live, indexes)
     return True
+
+
+def _without_refused(api: Connection, table: str, name: str, facts: Facts, build: Callable[[], None]) -> None:
+    """Build an index, and reject the records that it refuses: each kind of them at once."""
+    tried = set[type[psycopg.Error]]()
+    while True:
+        try:
+            return build()
+        except (psycopg.errors.UniqueViolation, psycopg.errors.ProgramLimitExceeded) as error:
+            if type(error) in tried:
+                raise
+            tried.add(type(error))
+            if isinstance(error, psycopg.errors.UniqueViolation):
+                make_unique(api, table, name, error)
+            else:
+                leave_out_oversized(api, table, name, facts, error)
 
 
 def _alone(api: Connection, temp: str, built: str) -> bool:

@@ -3,13 +3,17 @@
 import logging
 import re
 from collections import Counter
+from collections.abc import Sequence
+from uuid import UUID
 
 import psycopg
+from psycopg import sql
 
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 from catalog.data_refresh.tables import progress
+from catalog.data_refresh.tables.columns import temp_name
 from catalog.data_refresh.tables.progress import TableProgress
 
 log = logging.getLogger(__name__)
@@ -68,6 +72,32 @@ def take_back(api: Connection, copied: TableProgress, keys: set[str]) -> None:
             kept.append((identifier, reason))
     copied.rejected = {reason: number for reason, number in copied.rejected.items() if number > 0}
     progress.replace_rejects(api, copied.table, kept)
+
+
+def reject(api: Connection, table: str, reason: str, identifiers: Sequence[UUID]) -> None:
+    """Remove records from a new table whose copy is complete, count and list them."""
+    with api.transaction():
+        state, rejects = progress.read(api, table), RejectedRecords()
+        assert state is not None
+        remove(api, state.copied, reason, identifiers, rejects)
+        rejects.note(api, state.copied)
+        progress.note(api, state.copied)
+
+
+def remove(
+    api: Connection, copied: TableProgress, reason: str, identifiers: Sequence[UUID], rejects: RejectedRecords
+) -> None:
+    """Remove copied records, and add them to the rejected ones."""
+    query = sql.SQL("""
+        delete from {temp} t where identifier = any(%s)
+        returning identifier::text, not exists (select from {live} l where l.identifier = t.identifier)
+    """).format(
+        temp=sql.Identifier("public", temp_name(copied.table)), live=sql.Identifier("public", copied.table)
+    )
+    for identifier, new in api.execute(query, [list(identifiers)]).fetchall():
+        rejects.add(identifier, reason)
+        copied.rows -= 1
+        copied.new -= new
 
 
 def reason_of(error: psycopg.Error, column: str = "") -> str:

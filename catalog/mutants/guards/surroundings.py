@@ -179,4 +179,22 @@ GUARDS = (
         replace="        if False:\n",
         tests=(f"{TEST_DUPLICATES}::test_many_duplicates_fail_the_refresh",),
     ),
+    Guard(
+        name="values-too-long-for-an-index",
+        holds="A record whose value an index of the API cannot hold is rejected.",
+        row=18,
+        file="catalog/data_refresh/tables/oversized.py",
+        find="        reject(api, table, _reason(index), found)\n",
+        replace="        pass\n",
+        tests=("data_refresh/test_oversized.py::test_a_record_is_left_out_whose_value_an_index_cannot_hold",),
+    ),
+    Guard(
+        name="changed-values-too-long-for-an-index",
+        holds="An incremental refresh rejects a record whose value an index of the API cannot hold.",
+        row=18,
+        file="catalog/data_refresh/tables/changes_copy.py",
+        find="            reject_oversized(self._api, copied, allowed)\n",
+        replace="",
+        tests=("data_refresh/test_incremental.py::test_values_that_are_too_long_for_an_index",),
+    ),
 )

@@ -11,7 +11,16 @@ import time_machine
 from catalog.core.errors import Refused
 from catalog.data_refresh import basis, modes
 from catalog.data_refresh.basis import MODULES, Basis, last, record
-from catalog.data_refresh.refresh import CreatedIndex, begin, note_code, note_index, reach, read, replan
+from catalog.data_refresh.refresh import (
+    CreatedIndex,
+    begin,
+    note_code,
+    note_found,
+    note_index,
+    reach,
+    read,
+    replan,
+)
 from catalog.data_refresh.tables.columns import Column
 from catalog.data_refresh.tables.marks import create_marks, mark, set_mark
 from catalog.database.row_versions import HALF, horizon, written_since
@@ -65,6 +74,19 @@ def test_a_refresh_without_a_state_hides_earlier_ones(catalog, stage):
     later = begin(catalog, turn(catalog, "2"), plan())
     reach(catalog, later, stage)
     assert last(catalog, "image") == "the last refresh was not completed, or it rebuilt only the index"
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"), [("full", basis.UNLISTED), ("index_only", "the last refresh was")]
+)
+def test_rejected_records_that_are_not_listed_are_the_reason(catalog, mode, reason):
+    mine = turn(catalog)
+    later = begin(catalog, mine, plan(mode=mode, inputs="inputs"))
+    note_index(catalog, later, "image-1", CreatedIndex("uuid", 3, None))
+    note_index(catalog, later, "image-1-filtered", CreatedIndex("uuid", 3))
+    assert modes.completed(read(catalog, mine)) is None
+    reach(catalog, later, "promoted")
+    assert str(last(catalog, "image")).startswith(reason)
 
 
 def test_a_restored_dump_is_noticed(catalog):
@@ -279,6 +301,24 @@ def test_inputs_depend_on_columns_terms_and_policy():
     assert basis.inputs(columns, ["b", "a"], "p") == basis.inputs(columns, ["a", "b"], "p")
 
 
+def test_a_task_that_is_cleared_after_the_refresh_forgets_nothing(catalog):
+    """`begin_refresh` of an incremental refresh records the live indexes, which are counted later."""
+    mine = turn(catalog)
+    refresh = begin(catalog, mine, plan(inputs="inputs"))
+    for name in ("image-1", "image-1-filtered"):
+        note_found(catalog, refresh, name, f"uuid of {name}")
+        assert read(catalog, mine).indexes[name] == CreatedIndex(f"uuid of {name}")
+        note_index(catalog, refresh, name, CreatedIndex(f"uuid of {name}", 3, []))
+    state = modes.completed(read(catalog, mine))
+    assert state is not None
+    record(catalog, state)
+    before = read(catalog, mine)
+    for name in ("image-1", "image-1-filtered"):
+        note_found(catalog, before, name, f"uuid of {name}")
+    assert read(catalog, mine) == before
+    assert last(catalog, "image") == state
+
+
 def test_a_filtered_index_alone_has_no_state(catalog):
     mine = turn(catalog)
     refresh = begin(catalog, mine, msgspec.structs.replace(plan(), aliases={"image-filtered": "image-2"}))
@@ -325,6 +365,7 @@ WITHOUT_INFLUENCE = {
     "core.loss_limits",
     "core.queries",
     "core.session",
+    "core.sql_files",
     "core.wording",
     "data_refresh.search.client",
     "data_refresh.search.identity",

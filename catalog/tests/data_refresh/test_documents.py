@@ -39,6 +39,8 @@ BASE = MediaRow(
         ("Plain words, nothing else.", None),
         ("Water's edge", ["Water's"]),
         ("a geo:lat and snow_ice", ["geo:lat", "snow_ice"]),
+        ("__init__ and big__cat _", ["__init__", "big__cat"]),
+        ("Water. _ 'Ice' a:b_. c", ["a:b_"]),
         ("mother-in-law", None),
     ],
 )
@@ -49,6 +51,7 @@ def test_words_that_a_tokenizer_does_not_split(title, joined):
 LONG_TEXTS = {
     "one word": "q",
     "joined words": "ab_",
+    "underscores": "_",
     "signs": "a''",
     "marks": "\u0301\u0316",
     "marks of two": "\u0f73",

@@ -21,6 +21,7 @@ from catalog.data_refresh.tables.shape import shape
 from catalog.database import sample_data
 from catalog.database.row_versions import horizon
 from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair  # noqa: F401 - fixtures
+from catalog.tests.data_refresh.test_oversized import LONG
 
 pytestmark = pytest.mark.database
 
@@ -137,6 +138,21 @@ NEW = """
 FIRST = "(select identifier from image order by identifier limit {})"
 LATER = "(select identifier from image order by identifier offset {} limit {})"
 LAST = "(select identifier from image order by identifier desc limit 1)"
+
+
+def test_values_that_are_too_long_for_an_index(image):
+    """Of a new record and of a known one, as in a full refresh."""
+    image.catalog.execute(
+        "insert into image select (jsonb_populate_record(i, jsonb_build_object('identifier', "
+        "gen_random_uuid(), 'url', i.url || '/new', 'foreign_identifier', %s::text))).* from image i limit 1",
+        [LONG],
+    )
+    image.catalog.execute(
+        "update image set foreign_identifier = %s, updated_on = now() where identifier ="
+        " (select identifier from image where foreign_identifier <> %s limit 1)",
+        [LONG[::-1], LONG],
+    )
+    assert changed(image).deleted == 1
 
 
 def test_nothing_changed(image):

@@ -419,5 +419,7 @@ def test_rejects_are_listed_up_to_a_bound(filled, search, monkeypatch):
     monkeypatch.setattr(loss_limits, "FEW_REJECTS", 400)
     make_unreadable(filled, 300)
     _, [done] = fill(filled, search, "image-a")
-    assert (done.rejected, len(done.examples)) == ({"the row cannot be read": 300}, 100)
+    assert (done.rejected, len(done.examples)) == ({"the row cannot be read": 300}, 300)
+    assert [":" in text for text in done.examples] == [True] * 100 + [False] * 200
+    assert len({text.partition(":")[0] for text in done.examples}) == 300
     assert done.rows == 500

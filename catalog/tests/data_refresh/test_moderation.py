@@ -129,6 +129,24 @@ def test_marks_that_are_removed(filled, search, monkeypatch):
     assert follow(filled, search, "image-a", "image", since, uuid=uuid) == 0
 
 
+def test_a_record_that_calls_itself_mature_in_any_way(filled, search):
+    """With a number that Python does not parse, too: one record must not stop each refresh."""
+    filled.execute("update image set meta_data = meta_data - 'mature'")
+    for number, own in enumerate(["1" + "0" * 5000, '"yes"', "[0]", "0", '"False"', "null"], 60):
+        filled.execute(
+            "update image set meta_data = coalesce(meta_data, '{}') || %s::jsonb where id = %s",
+            [f'{{"mature": {own}}}', number],
+        )
+    filled.execute("delete from api_matureimage")
+    decide(filled, mature="id between 60 and 65")
+    since = moderation_moment(filled)
+    uuid = fill(filled, search)
+    before = harmless(search)
+    filled.execute("delete from api_matureimage")
+    assert follow(filled, search, "image-a", "image", since, uuid=uuid) == 3
+    assert harmless(search) == before + 3
+
+
 @pytest.mark.parametrize(
     ("status", "kind"), [(429, "rejected"), (503, "unavailable"), (409, "version_conflict")]
 )

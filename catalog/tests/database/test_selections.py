@@ -221,6 +221,35 @@ class TestClearing:
         assert whole(engine(stocked, "run-2")).updated == 30
         assert most_marks(stocked) == 2
 
+    def test_a_finished_run_takes_no_locked_rows_of_a_later_one(self, stocked, dsn):
+        """The later run has only rows left that were locked; its statement is another one."""
+        set_later = "SET title = title || '?'"
+        whole(engine(stocked))
+        released(stocked)
+        with psycopg.connect(dsn) as other:
+            other.execute("select from image where foreign_identifier = 'flickr7' for update")
+            with pytest.raises(Retry):
+                whole(engine(stocked, "run-2", set_later))
+        released(stocked)
+        assert whole(engine(stocked)).updated == 30
+        released(stocked)
+        assert whole(engine(stocked, "run-2", set_later)).updated == 30
+        titles = stocked.execute("select distinct right(title, 2) from image where provider = 'flickr'")
+        assert titles.fetchall() == [("!?",)]
+
+    def test_a_run_whose_rows_were_taken_over_changes_nothing_more(self, stocked):
+        """As when its session has lost the lock."""
+        former = engine(stocked)
+        progress = former.select()
+        released(stocked)
+        later = engine(stocked, "run-2", "SET title = title || '?'")
+        taken = later.claim(resume=True)
+        with pytest.raises(Refused, match="the rows of 'test' belong to another run now"):
+            former.run(progress)
+        former.finish(forget=True)
+        assert most_marks(stocked) == 0
+        assert later.run(taken).updated == 30
+
     def test_an_unfinished_run_that_was_taken_over(self, stocked):
         stopped(engine(stocked, should_stop=lambda: True))
         released(stocked)
