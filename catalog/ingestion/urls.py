@@ -1,9 +1,9 @@
 """Cleans URLs for storage: absolute, printable, on a public host, and with https if the host supports it.
 
-A table of known hosts decides about https; other hosts are probed, if there is a probe. A host of which that
-is unknown, because it is away or there is no probe, keeps the scheme that the provider gives, and a URL without
-a scheme gets https. So a host whose firewall drops requests for https never gets addresses that lead nowhere;
-and a host that is away for a moment changes nothing that is stored, because a load keeps https
+A table of known hosts decides about https; other hosts are probed, if there is a probe. As long as nobody
+knows, because a host is away or there is no probe, its URLs keep the scheme that the provider gives; a URL
+without a scheme gets https. So a host whose firewall drops requests for https gets no addresses that lead
+nowhere; and one that is away for a moment changes nothing that is stored, because a load keeps https
 (`loading/columns.py`).
 """
 
