@@ -140,8 +140,9 @@ def advice_on_gaps(folder: Path | None, *, replayed: bool) -> Advice:
     again = "the same command requests what is missing again" if folder else "repeat the command"
     look = RECORDED if replayed else f"Look at the API's responses, and at `pages` of the provider; {again}."
     return Advice(
-        short=f"{kept}. {look} If this is right, --accept-shortfall counts the pull as whole.",
+        short=f"{kept}. {look}",
         skipped=f"The pull went on after each. {kept}; {again}.",
+        accept="If this is right, --accept-shortfall counts the pull as whole.",
     )
 
 

@@ -11,7 +11,7 @@ from catalog.dags.dag_factory import catalog_dag, is_parsed_for
 from catalog.dags.groups.ingestion import check_configuration, ingest, skip_when_fresh
 from catalog.dags.tasks.reports import report_aggregate_reingestion_errors, report_load_completion
 from catalog.ingestion.provider import Provider, Reingestion
-from catalog.ingestion.registry import provider_classes
+from catalog.ingestion.registry import dag_id_of, provider_classes
 from catalog.ingestion.windows import day_lists
 
 DATED_DOC = """
@@ -42,7 +42,7 @@ def reingestion_dag(cls: type[Provider], plan: Reingestion, doc: str, *leave_out
         schedule="@weekly",
         doc=doc,
         tags=tuple(f"provider-reingestion: {m}" for m in cls.catalog_names),
-        params={key: param for key, param in provider_params().items() if key not in leave_out},
+        params={key: p for key, p in provider_params(dated=cls.dated).items() if key not in leave_out},
         example={"date": "2024-02-10"} if cls.dated else {"limit": 100},
         intervals=True,
         dated=cls.dated,
@@ -59,7 +59,8 @@ def dated_workflow(cls: type[Provider], plan: Reingestion) -> None:
     lists = day_lists(*plan.days)
     steps = ["today", *(f"every_{step}_days" for step, count in plan.days if count)]
     doc = DATED_DOC.format(number=sum(map(len, lists)), name=cls.name, furthest=lists[-1][-1]).strip()
-    with reingestion_dag(cls, plan, doc, "query_params_list"):
+    # A shortfall is accepted by a run for its day. Here, it would be accepted of days that nobody has seen.
+    with reingestion_dag(cls, plan, doc, "query_params_list", "accept_shortfall"):
         checked = check_configuration()
         before: Any = checked
         groups: dict[str, list[int]] = {}
@@ -78,14 +79,14 @@ def dated_workflow(cls: type[Provider], plan: Reingestion) -> None:
         (
             before
             >> report_aggregate_reingestion_errors(cls.name, groups)
-            >> report_load_completion(reingestion=True)
+            >> report_load_completion(reingestion=True, accepted_by=dag_id_of(cls.name))
         )
 
 
 def undated_workflow(cls: type[Provider], plan: Reingestion) -> None:
     """Declare the DAG of a provider that is not dated: one pull finds what all the days would."""
     doc = UNDATED_DOC.format(name=cls.name).strip()
-    with reingestion_dag(cls, plan, doc, "date"):
+    with reingestion_dag(cls, plan, doc):
         fresh = skip_when_fresh(cls.name, days=7)
         fresh >> ingest(cls.name, pull_timeout=plan.pull_timeout)() >> report_load_completion()
 

@@ -18,7 +18,7 @@ def provider_workflow(name: str) -> None:
             *(f"provider: {m}" for m in cls.catalog_names),
             f"ingestion: {'dated' if cls.dated else 'full'}",
         ),
-        params=provider_params(),
+        params=provider_params(dated=cls.dated, since=cls.since),
         example={"date": "2024-02-10"} if cls.dated else {"limit": 100},
         intervals=cls.dated,
         dated=cls.dated,

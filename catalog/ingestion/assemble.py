@@ -22,7 +22,7 @@ from catalog.ingestion.replay import ReplayAdapter
 from catalog.ingestion.sender import Limits
 from catalog.ingestion.transport import BaseUrlTransport
 from catalog.ingestion.user_agent import user_agent
-from catalog.ingestion.windows import Window, day_window
+from catalog.ingestion.windows import FIRST_DAY, Window, day_window
 
 
 def replay_of(name: str, folder: str | Path | None) -> ReplayAdapter | None:
@@ -188,8 +188,11 @@ def window_of(provider: type[Provider], day: date | None, replay: ReplayAdapter 
     """Return the window to pull: the given day, else that of the recording; None for undated providers.
 
     Raises:
-        Fatal: The provider is dated and no day is given, or a day is given to one that is pulled as a whole.
+        Fatal: The provider is dated and no day is given; a day is given to one that is pulled as a whole; or
+            it is before 1970.
     """
+    if day and day < FIRST_DAY:
+        raise Fatal(f"the date {day} is before {FIRST_DAY}; give a later one.")
     if not provider.dated:
         return since(provider, day)
     if day is None and replay is not None and replay.date:

@@ -21,7 +21,7 @@ from catalog.ingestion.rejected_items import Record, RejectedItems, Rejection, i
 from catalog.ingestion.round_records import Key, RoundRecords
 from catalog.ingestion.tally import Tally
 from catalog.ingestion.tsv import Encoder, Reject, Unwanted
-from catalog.ingestion.urls import UrlCleaner
+from catalog.ingestion.urls import Probe, UrlCleaner
 
 log = logging.getLogger(__name__)
 _MESSAGE = 80  # characters of an error message that are kept in a reason
@@ -71,7 +71,7 @@ class PageWriter:
         client: Client,
         parts: Parts,
         fence: Callable[[], None],
-        probe: Callable[[str], bool] | None = None,
+        probe: Probe | None = None,
     ) -> None:
         """Create the encoders of the provider's media types.
 
@@ -80,7 +80,7 @@ class PageWriter:
             client: Requests file sizes, if the provider declares `details`.
             parts: Stores rows and rejects.
             fence: Raises Fenced if another attempt has taken over.
-            probe: Returns whether a host supports https; None disables probing.
+            probe: See `UrlCleaner`; None disables probing.
         """
         self._provider, self._client, self._parts, self._fence = provider, client, parts, fence
         urls = UrlCleaner(None if client.replayed else probe, provider.strip_slashes)

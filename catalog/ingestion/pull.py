@@ -31,6 +31,7 @@ from catalog.ingestion.scope import Scope
 from catalog.ingestion.shortfalls import IN_A_TASK, Advice, summary
 from catalog.ingestion.state import Attempt, Checkpoint, Gap, MemoryCheckpoint, Round, State, Walk, restored
 from catalog.ingestion.tally import Tally, most
+from catalog.ingestion.urls import Probe
 from catalog.ingestion.windows import Window
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Pull:
         fence: Callable[[], None] = lambda: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         should_stop: Callable[[], bool] = lambda: False,
-        probe: Callable[[str], bool] | None = None,
+        probe: Probe | None = None,
         advice: Advice = IN_A_TASK,
     ) -> None:
         """Prepare a pull.
@@ -77,7 +78,7 @@ class Pull:
             clock: Returns the time by which it is noted when pages were read. Loads compare it with that of
                 the database.
             should_stop: Called after each page; True ends the pull with Interrupted.
-            probe: Returns whether a host supports https; None disables probing.
+            probe: See `UrlCleaner`; None disables probing.
             advice: What the error of a pull with gaps says about what to do.
 
         Raises:

@@ -1,6 +1,7 @@
 """Sessions of `requests`, for untrusted URLs and for addresses of the operator; a probe for https."""
 
-from collections.abc import Callable, Collection
+import ssl
+from collections.abc import Callable, Collection, Iterator
 from urllib.parse import urljoin
 
 import requests
@@ -10,6 +11,7 @@ from catalog.ingestion.deadline import deadline
 from catalog.ingestion.transport import Transport
 
 _PROBE = 2.0  # seconds
+_OUT_OF_DATE = (9, 10)  # OpenSSL's codes of a certificate that is not valid yet, or not any more
 
 
 class Session(requests.Session):
@@ -55,22 +57,53 @@ class KeyedSession(requests.Session):
                 prepared_request.headers.pop(name, None)
 
 
-def tls_probe(private_hosts: Collection[str] = ()) -> Callable[[str], bool]:
+def tls_probe(private_hosts: Collection[str] = ()) -> Callable[[str], bool | None]:
     """Build a probe for https support, with a timeout of two seconds.
 
     Args:
         private_hosts: Names of hosts that may have private addresses.
 
     Returns:
-        A function that takes a host name and returns whether the host supports https. It never raises.
+        A function that takes a host name and returns whether the host supports https. None: nobody knows,
+        because the host, its name or the network is away, or because it may not be asked. It never raises.
     """
 
-    def supports_https(host: str) -> bool:
+    def supports_https(host: str) -> bool | None:
         try:
             with deadline(_PROBE), Session(Transport(private_hosts)) as session:
                 session.head(f"https://{host}", stream=True, timeout=_PROBE).close()
-        except Exception:  # untrusted names may cause any error in the libraries
-            return False
+        except Exception as error:  # untrusted names may cause any error in the libraries
+            return False if _proves_no_tls(error) else None
         return True
 
     return supports_https
+
+
+def _proves_no_tls(error: Exception) -> bool:
+    """Return whether a host itself has said that it does not support https.
+
+    It refuses connections, speaks another protocol there, or has a certificate that does not fit. A proxy's
+    refusal says nothing about the host, and a certificate that is out of date is soon replaced.
+    """
+    if isinstance(error, requests.exceptions.ProxyError):
+        return False
+    for cause in causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_code not in _OUT_OF_DATE
+        # Its other subclasses are about connections that were closed.
+        if isinstance(cause, ConnectionRefusedError) or type(cause) is ssl.SSLError:
+            return True
+    return False
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those inside it, wherever the libraries keep them."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        inner = (getattr(one, "reason", None), one.__cause__, one.__context__, *one.args)
+        waiting += [e for e in inner if isinstance(e, BaseException)]

@@ -1,10 +1,12 @@
 """Messages about pulls and loads that are not whole: what is missing, and what to do."""
 
+import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 import msgspec
 
-from catalog.core.jsontypes import Json
+from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.wording import join_first
 
 
@@ -14,10 +16,12 @@ class Advice(msgspec.Struct, frozen=True):
     Attributes:
         short: The API returned less than it should: what became of what came, and what to do.
         skipped: The same for pages that failed and were skipped as configured.
+        accept: How to accept what the API returned.
     """
 
     short: str
     skipped: str
+    accept: str = ""
 
 
 def summary(gaps: Sequence[str], provider: str, *, short: bool, advice: Advice) -> str:
@@ -32,28 +36,40 @@ def summary(gaps: Sequence[str], provider: str, *, short: bool, advice: Advice) 
     shown = join_first(gaps, most=5, separator="; ")
     if not short:
         return f"{len(gaps)} page(s) were passed over: {shown}. {advice.skipped}"
-    return f"{provider} is NOT WHOLE: {shown}. {advice.short}"
+    return f"{provider} is NOT WHOLE: {shown}. {advice.short} {advice.accept}".rstrip()
 
 
-def not_whole(provider: str, media_type: str, found: Sequence[str]) -> str:
+def not_whole(provider: str, media_type: str, found: Sequence[str], accept: str) -> str:
     """Build the alert for a load that is smaller than usual.
 
     Args:
         provider: The provider's name in the catalog.
         media_type: The media type that was loaded.
         found: The findings of `completeness.unusual`.
+        accept: How to accept it; see `accepting`.
     """
     return (
         f"{provider} {media_type} is NOT WHOLE: {'; '.join(found)}. What came is loaded, nothing is deleted, "
         f"and the pull does not count as fresh. Look at the provider's API and at the run's rejects. "
-        f"{accepting()}"
+        f"{accept}"
     )
 
 
-def accepting() -> str:
-    """Return the sentence of an alert that says how to accept a shortfall."""
+def accepting(dag_id: str | None = None, days: Sequence[date] = (), replay: str | None = None) -> str:
+    """Return the sentence of an alert that says how to accept a shortfall.
+
+    The conf names the day: without it, a run would pull another day, and accept that unseen.
+
+    Args:
+        dag_id: The DAG to trigger; None for that of the run.
+        days: The days that fell short; none if everything is pulled.
+        replay: The recording that was pulled in place of the API.
+    """
+    conf: JsonObject = {"date": f"{days[0]}"} if days else {}
+    conf |= ({"replay": replay} if replay else {}) | {"accept_shortfall": True}
+    each = f", and once for each of {join_first(map(str, days[1:]))}" if days[1:] else ""
     return (
-        'If this is right, trigger the DAG with the conf {"accept_shortfall": true}: '
+        f"If this is right, trigger {dag_id or 'the DAG'} with the conf {json.dumps(conf)}{each}: "
         "the pull then counts as whole."
     )
 
@@ -78,7 +94,8 @@ def flags(report: Mapping[str, Json]) -> str:
 
 IN_A_TASK = Advice(
     short="What came is kept and loaded, nothing is deleted. Look at the provider's API; clear this task to "
-    f"read what is missing. {accepting()}",
+    "read what is missing.",
     skipped="The pull went on after each; clear this task to read what is missing. Only then are their lists "
     "compared with the announced totals.",
+    accept=accepting(),
 )

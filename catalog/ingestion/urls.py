@@ -1,11 +1,15 @@
 """Cleans URLs for storage: absolute, printable, on a public host, and with https if the host supports it.
 
-A table of known hosts decides about https; other hosts are probed once, if there is a probe. Without a probe,
-an unknown `http://` host keeps its scheme, and a URL without a scheme gets https.
+A table of known hosts decides about https; other hosts are probed, if there is a probe. As long as nobody
+knows, because a host is away or there is no probe, its URLs keep the scheme that the provider gives; a URL
+without a scheme gets https. So a host whose firewall drops requests for https gets no addresses that lead
+nowhere; and one that is away for a moment changes nothing that is stored, because a load keeps https
+(`loading/columns.py`).
 """
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import AddressValueError, IPv4Address
 from urllib.parse import urlsplit
 
@@ -29,6 +33,7 @@ _OTHER_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*:(?!\d+(?:/|$))", re.IGNORECASE)
 _UNSTORABLE = re.compile(r'["\\]')
 _ASCII_HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)+[a-z0-9_-]{1,63}\.?", re.IGNORECASE)
 MAX_HOST = 253  # characters, the limit of DNS
+Probe = Callable[[str], bool | None]
 
 
 def ascii_host(host: str) -> str | None:
@@ -65,18 +70,21 @@ class UrlCleaner:
         known: Origins, such as `https://host/`, that have been checked.
     """
 
-    def __init__(self, probe: Callable[[str], bool] | None = None, strip_slashes: bool = True) -> None:
+    def __init__(self, probe: Probe | None = None, strip_slashes: bool = True) -> None:
         """Create a cleaner.
 
         Args:
-            probe: Returns whether a host supports https; called once for each host, and an exception means
-                False. None disables probing (replays, tests, no network).
+            probe: Returns whether a host supports https; None, or an exception, if that is unknown. Called
+                once for each host; while it is unknown, again at the host's 10th, 100th, 1,000th … URL.
+                None disables probing (replays, tests, no network).
             strip_slashes: Remove slashes from the end of URLs; WordPress' landing pages need theirs.
         """
         self.strip_slashes = strip_slashes
         self.known: set[str] = set()
         self._probe = probe
         self._tls: dict[str, bool] = {}
+        self._unknown: dict[str, int] = {}  # host → its URLs so far
+        self._next: dict[str, int] = {}  # host → the URL at which it is asked
 
     def clean(self, value: object, size: int, *, strip_slashes: bool | None = None) -> str | None:
         """Clean a URL and choose its scheme.
@@ -134,14 +142,17 @@ class UrlCleaner:
     def _answers_tls(self, host: str, otherwise: bool) -> bool:
         if host in SPEAKS_TLS:
             return True
-        if host not in self._tls:
-            if self._probe is None:
-                return otherwise
-            try:
-                self._tls[host] = self._probe(host)
-            except Exception:  # a probe may raise any error for an unusual host
-                self._tls[host] = False
-        return self._tls[host]
+        if self._probe is not None and host not in self._tls:
+            self._unknown[host] = met = self._unknown.get(host, 0) + 1
+            if met == self._next.get(host, 1):
+                self._next[host] = 10 * met
+                self._ask(self._probe, host)
+        return self._tls.get(host, otherwise)
+
+    def _ask(self, probe: Probe, host: str) -> None:
+        with suppress(Exception):  # a probe may raise any error for an unusual host
+            if (answer := probe(host)) is not None:
+                self._tls[host] = answer
 
 
 def without_param(url: str | None, param: str) -> str | None:

@@ -8,6 +8,7 @@ import msgspec
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+FIRST_DAY = date(1970, 1, 1)  # that can be pulled; some APIs count time from it
 
 
 class Window(msgspec.Struct, frozen=True, order=True):

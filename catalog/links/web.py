@@ -18,7 +18,7 @@ from catalog.ingestion.addresses import host_of
 from catalog.ingestion.deadline import deadline
 from catalog.ingestion.library_errors import LIBRARY_ERRORS
 from catalog.ingestion.retries import retry_after
-from catalog.ingestion.sessions import Session
+from catalog.ingestion.sessions import Session, causes
 from catalog.ingestion.transport import Transport
 from catalog.links import answers
 
@@ -167,12 +167,7 @@ def _finish(response: requests.Response) -> None:
 
 def _reason(error: BaseException) -> str:
     """Return why there is no answer, from the chain of errors of the libraries."""
-    chain, names = [error], set[str]()
-    while chain:
-        one = chain.pop()
-        names |= {cls.__name__ for cls in type(one).__mro__}
-        inner = (getattr(one, "reason", None), one.__cause__, one.__context__, *one.args)
-        chain += [e for e in inner if isinstance(e, BaseException)][:4] if len(names) < 200 else []
+    names = {cls.__name__ for one in causes(error) for cls in type(one).__mro__}
     if "BadAddress" in names:
         return answers.PRIVATE
     if names & {"SSLError", "SSLCertVerificationError"}:

@@ -12,8 +12,12 @@ from psycopg import sql
 from catalog.core.columns import COLUMNS
 from catalog.core.media import MediaType
 
-Merge = Literal["newest", "object", "tags", "elements", "names"]
+Merge = Literal["newest", "address", "object", "tags", "elements", "names"]
 _MERGES: dict[str, Merge] = {
+    "url": "address",
+    "foreign_landing_url": "address",
+    "thumbnail": "address",
+    "creator_url": "address",
     "meta_data": "object",
     "audio_set": "object",
     "tags": "tags",
@@ -34,8 +38,13 @@ _DESCRIBED: dict[MediaType, dict[str, str]] = {
     },
 }
 
+# The address that is stored with https comes with http. The stored one stays: that a host has https was seen,
+# that it has not may only mean that it was away when it was asked. So addresses do not change to and fro.
+_LESS_SECURE = "(starts_with(new.{c}, 'http:') and old.{c} = 'https' || substr(new.{c}, 5))"
+
 _MERGED: dict[Merge, LiteralString] = {
     "newest": "coalesce(new.{c}, old.{c})",
+    "address": f"case when {_LESS_SECURE} then old.{{c}} else coalesce(new.{{c}}, old.{{c}}) end",
     "object": "merged_object(old.{c}, new.{c})",
     "tags": "merged_tags(old.{c}, new.{c}, old.provider)",
     "elements": "merged_elements(old.{c}, new.{c})",
@@ -48,6 +57,7 @@ _MERGED: dict[Merge, LiteralString] = {
 # The cheap test comes first: most rows of a reload are exactly as stored, so nothing needs to be merged.
 _DIFFERS: dict[Merge, LiteralString] = {
     "newest": "coalesce(new.{c}, old.{c}) is distinct from old.{c}",
+    "address": f"(coalesce(new.{{c}}, old.{{c}}) is distinct from old.{{c}} and {_LESS_SECURE} is not true)",
     "object": (
         "(new.{c} is distinct from old.{c} and merged_object(old.{c}, new.{c}) is distinct from old.{c})"
     ),

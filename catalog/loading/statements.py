@@ -76,6 +76,7 @@ def placeholders(media_type: MediaType, provider: str, include_deleted: bool) ->
     - `columns`: all columns of a part; `values`: what an insert stores in them
     - `changes`: whether an update would change a row; `merged`: the assignments of the update
     - `merged_meta`: the value of `meta_data` among them
+    - `another_url`: whether an insert or update would store a URL that `old` does not have
     - `same_file_as_deleted`, `same_file_as_stored`: whether `new` brings the file of `gone`, or of `old`
     - `file_gone`: whether an open removal of `old` is about the file of `new`
     - `unusable`: whether a row cannot be loaded; `reason`: the branches of a `case` that tell why
@@ -111,6 +112,7 @@ def placeholders(media_type: MediaType, provider: str, include_deleted: bool) ->
         "changes": either.join([_MARKED, *(c.differs() for c in changeable)]),
         "merged": comma.join(sql.SQL("{} = {}").format(c.identifier, c.merged()) for c in changeable),
         "merged_meta": next(c for c in all_columns if c.name == "meta_data").merged(),
+        "another_url": next(c for c in all_columns if c.name == "url").differs(),
         "same_file_as_deleted": same_file(sql.Identifier("gone", "url"), new_url),
         "same_file_as_stored": same_file(sql.Identifier("old", "url"), new_url),
         # Sources send records whose file is gone. A new URL counts as a new file.

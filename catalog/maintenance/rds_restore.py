@@ -192,13 +192,20 @@ class Restore:
         """Rename the old database back to staging if no database has that name.
 
         Returns:
-            True if the database was renamed.
+            True if the database was renamed; False if staging exists.
 
         Raises:
             Fatal: Another run is about to exchange staging.
+            Retry: No database has either name, as for a while after a rename.
         """
-        if self._describe(self._names.staging) is not None or self._describe(self._names.old) is None:
+        if self._describe(self._names.staging) is not None:
             return False
+        if self._describe(self._names.old) is None:
+            raise Retry(
+                f"there is no database {self._names.staging}, so staging is down, and none called "
+                f"{self._names.old} that could take its place. Rename the one that should be staging, or "
+                "correct STAGING_RESTORE_DATABASES."
+            )
         restored = self._describe(self._names.temporary)
         if restored and not self._is_own(restored):
             raise Fatal(

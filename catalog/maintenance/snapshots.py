@@ -6,7 +6,7 @@ Only snapshots whose name starts with `airflow-managed-` are ever deleted.
 import logging
 from typing import Any, Literal, TypeAlias
 
-from catalog.core.errors import Fatal
+from catalog.core.errors import Fatal, Retry
 
 RDS: TypeAlias = Any  # boto3's client, which has no types
 log = logging.getLogger(__name__)
@@ -69,9 +69,17 @@ def available(rds: RDS, database: str, name: str) -> bool:
 
     Raises:
         Fatal: The snapshot failed.
+        Retry: There is none, as for a moment after it was requested.
     """
-    found = _described(rds, database, name)
-    status = found[0].get("Status") if found else None
+    try:
+        found = _described(rds, database, name)
+    except rds.exceptions.DBSnapshotNotFoundFault:
+        found = []
+    if not found:
+        raise Retry(
+            f"there is no snapshot {name} of {database}; if it was deleted, clear the task that makes it."
+        )
+    status = found[0].get("Status")
     if status == FAILED:
         raise Fatal(f"the snapshot {name} failed; delete it, then clear the task that makes it.")
     return bool(status == "available")

@@ -1,7 +1,7 @@
 """Builds the report of a provider's run."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime
 
 from catalog.core.dates import utc
 from catalog.core.jsontypes import Json
@@ -22,6 +22,8 @@ def load_completion(
     *,
     window: tuple[datetime, datetime] | None,
     reingestion: bool = False,
+    accepted_by: str | None = None,
+    replay: str | None = None,
 ) -> Message:
     """Build the report of a provider's run.
 
@@ -31,6 +33,8 @@ def load_completion(
         reports: Rows of `ingestion_report` of the run; their counts are added up.
         window: The half-open time window of the pull; None if it covers everything.
         reingestion: True for a run that pulls many days.
+        accepted_by: The DAG that accepts a shortfall; None for that of the run.
+        replay: The recording that was pulled in place of the API.
     """
     covers = "_multiple time periods_" if reingestion else "_all_"
     if window:
@@ -47,11 +51,15 @@ def load_completion(
             "Clear the failed pull, with its downstream tasks, to continue it."
         )
     if short:
-        accepted = all(r["accepted"] for r in reports if r["shortfalls"])
-        lines.append("*Not whole, but accepted*:" if accepted else "*Not whole*, and not counted as fresh:")
+        refused = [r for r in reports if r["shortfalls"] and not r["accepted"]]
+        fell_short = _days(refused or [r for r in reports if r["shortfalls"]])
+        covered = f" for {', '.join(map(str, fell_short))}" if fell_short else ""
+        lines.append(
+            "*Not whole*, and not counted as fresh:" if refused else f"*Not whole, but accepted*{covered}:"
+        )
         lines += bullets(short, _SHORTFALLS)
-        if not accepted:
-            lines.append(escaped(accepting()))
+        if refused:
+            lines.append(escaped(accepting(accepted_by, fell_short, replay)))
     if any(r["complete"] and not r["whole"] and not r["shortfalls"] for r in reports):
         lines.append("*Limited*: this run asked for a part only, and does not count as fresh.")
     lines.append("*Number of records upserted per media type*:")
@@ -73,6 +81,11 @@ def load_completion(
         lines=tuple(lines),
         completion=all(r["complete"] and (r["accepted"] or not r["shortfalls"]) for r in reports),
     )
+
+
+def _days(reports: Sequence[Report]) -> list[date]:
+    """Return the days that reports are about; none if they cover everything."""
+    return list(dict.fromkeys(r["window_start"].astimezone(UTC).date() for r in reports if r["window_start"]))
 
 
 def _media_lines(media_type: str, reports: Sequence[Report]) -> list[str]:

@@ -55,18 +55,25 @@ def dry_run_param(about: str, *, default: bool = True) -> Param:
     return Param(default, type="boolean", title="Dry run", description_md=about)
 
 
-def provider_params() -> dict[str, Param]:
-    """Return the fields of a provider's form; none is required."""
+def provider_params(*, dated: bool = False, since: bool = False) -> dict[str, Param]:
+    """Return the fields of a provider's form; none is required.
+
+    Args:
+        dated: A run pulls a day.
+        since: A run pulls everything, or what was added since a day. Without both, no day can be given.
+    """
+    day = Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        pattern=_DAY,
+        title="Date",
+        description_md="The UTC day to pull. Empty: the run's own day."
+        if dated
+        else "Pull only what was added since this UTC day. Empty: everything.",
+    )
     return {
-        "date": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            pattern=_DAY,
-            title="Date",
-            description_md="The UTC day to pull, for dated providers (Freesound: everything since that day); "
-            "refused by those that are pulled as a whole. Empty: the run's own day.",
-        ),
+        **({"date": day} if dated or since else {}),
         "limit": Param(
             0,
             type="integer",

@@ -18,8 +18,9 @@ from catalog.ingestion.client import Client
 from catalog.ingestion.parts import Parts, pull_key
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.rate import SharedThrottle
-from catalog.ingestion.registry import provider_class
+from catalog.ingestion.registry import dag_id_of, provider_class
 from catalog.ingestion.replay import ReplayAdapter
+from catalog.ingestion.shortfalls import accepting
 from catalog.ingestion.windows import Window, day_window, run_window
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,16 @@ class ProviderRun:
         recorded_on = self.replay.date if self.replay else None
         self.window = window_for(self.provider, self._run, self._params.get("date"), day_shift, recorded_on)
         show_in_map_index(covers=f"{self.window}" if self.window else provider)
+
+    def accepting(self) -> str:
+        """Return the sentence that says how to accept that the API returned less than it should.
+
+        A day of a reingestion is accepted by a run of the provider's own DAG, which pulls only that day.
+        """
+        own = dag_id_of(self.provider.name)
+        elsewhere = self.provider.dated and self._run.dag_id != own
+        days = [self.window.day] if self.window else []
+        return accepting(own if elsewhere else None, days, self._params.get("replay"))
 
     def client(self) -> Client:
         return provider_client(self.provider, self.replay)

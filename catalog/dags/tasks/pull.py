@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Any
 
 from airflow.sdk import get_current_context
+from msgspec.structs import replace
 
 from catalog.core.errors import Interrupted, Retry
 from catalog.core.settings import INGESTION_LIMIT, PRIVATE_HOSTS, PROBE_HTTPS, SKIPPED_INGESTION_ERRORS
@@ -22,6 +23,7 @@ from catalog.ingestion.options import Options
 from catalog.ingestion.parts import Manifest
 from catalog.ingestion.pull import Pull
 from catalog.ingestion.sessions import tls_probe
+from catalog.ingestion.shortfalls import IN_A_TASK
 
 log = logging.getLogger(__name__)
 RESUMES = "The next attempt resumes at the last whole page."
@@ -65,6 +67,7 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
             should_stop=should_stop,
             progress=_LogProgress(),
             probe=tls_probe(private_hosts) if value_of(PROBE_HTTPS) else None,
+            advice=replace(IN_A_TASK, accept=job.accepting()),
         ).run()
         lease.release()
     return _summary(manifest)

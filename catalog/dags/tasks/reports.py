@@ -24,12 +24,25 @@ log = logging.getLogger(__name__)
 
 @task(trigger_rule="all_done")
 def report_load_completion(
-    reingestion: bool = False, dated: bool = False, dag_run: DagRun = GIVEN, ti: TaskInstance = GIVEN
+    reingestion: bool = False,
+    dated: bool = False,
+    accepted_by: str | None = None,
+    params: Params = GIVEN,
+    dag_run: DagRun = GIVEN,
+    ti: TaskInstance = GIVEN,
 ) -> str:
     """Report the run in one message, and in the XCom `summary`; skipped if nothing was loaded.
 
     It also sends the freshness of all providers, because it ends each run of each of them. It fails if a pull
     or a load was marked as success, because the run would be successful although records are missing.
+
+    Args:
+        reingestion: True for a run that pulls many days.
+        dated: True for one that pulls a day.
+        accepted_by: The DAG that accepts a shortfall; None for that of the run.
+        params: The conf.
+        dag_run: The run.
+        ti: The task.
     """
     marked = marked_by_hand(ti)
     with catalog_connection(autocommit=True) as connection:
@@ -45,6 +58,8 @@ def report_load_completion(
         reports,
         window=windows[0] if dated and windows else None,
         reingestion=reingestion,
+        accepted_by=accepted_by,
+        replay=params.get("replay"),
     )
     send(message)
     summary = ", ".join(f"{name} {sum(r[name] for r in reports):,}" for name in COUNTS)

@@ -10,7 +10,7 @@ select new.ctid as tid, new.n, old.identifier, new.url,
             when {changes} then
                 case when {superseded} then 'superseded' else 'changed' end
             else 'unchanged' end as outcome,
-       old.url is distinct from new.url as brings_url,
+       {another_url} as brings_url,
        coalesce({same_file_as_deleted}, false)
            or coalesce(old.url <> new.url
                        and {same_file_as_stored}, false) as its_own

@@ -2,4 +2,4 @@
 select exists (
     select from verdict v join {loading} new on new.ctid = v.tid, {table} other
      where v.n = %s and other.identifier is distinct from v.identifier
-       and ((other.provider = new.provider and md5(other.foreign_identifier) = md5(new.foreign_identifier)) or other.url = v.url))
+       and ((other.provider = new.provider and md5(other.foreign_identifier) = md5(new.foreign_identifier)) or (v.brings_url and other.url = v.url)))

@@ -18,6 +18,24 @@ TALLY = "catalog/ingestion/tally.py"
 
 GUARDS = (
     Guard(
+        name="shortfalls-of-their-day",
+        holds="The conf that accepts a shortfall names the day that fell short.",
+        row=12,
+        file="catalog/dags/tasks/provider_run.py",
+        find="        days = [self.window.day] if self.window else []\n",
+        replace="        days = list[date]()\n",
+        tests=("dags/test_dags.py::test_a_shortfall_is_accepted_of_the_day_that_fell_short",),
+    ),
+    Guard(
+        name="days-that-no-pull-can-have",
+        holds="A conf with a day to come, or before the first one, is refused before anything is done.",
+        row=19,
+        file="catalog/dags/common/conf.py",
+        find='        if value and known.get_param(key).schema.get("format") == "date":\n',
+        replace="        if False:\n",
+        tests=("dags/test_dags.py::test_a_conf_that_airflow_accepts_is_refused_before_the_first_task",),
+    ),
+    Guard(
         name="discard-unfinished",
         holds="Parts that are newer than the stored state are removed before anything is written.",
         row=1,

@@ -407,6 +407,15 @@ GUARDS = (
         tests=("dags/test_retries.py::test_a_server_cannot_have_a_task_wait_for_ever",),
     ),
     Guard(
+        name="hosts-that-are-away-prove-nothing",
+        holds="A host that does not answer is not taken for one without https.",
+        row=9,
+        file="catalog/ingestion/sessions.py",
+        find="            return False if _proves_no_tls(error) else None\n",
+        replace="            return False\n",
+        tests=("ingestion/test_addresses.py::test_a_host_that_is_away_proves_nothing",),
+    ),
+    Guard(
         name="netrc-replaces-no-token",
         holds="A .netrc file does not replace the token of a request to GitHub.",
         row=33,

@@ -125,7 +125,7 @@ def test_provider_dags(dagbag, name):
         "CronDataIntervalTimetable" if cls.dated else "CronTriggerTimetable"
     )
     assert set(dag.params) == {
-        "date",
+        *(["date"] if cls.dated or cls.since else []),
         "limit",
         "initial_query_params",
         "query_params_list",
@@ -223,6 +223,20 @@ def test_no_pattern_lets_a_line_break_follow(dagbag):
             {"querry_id": "x"},
             "conf: unknown key 'querry_id'; this DAG knows accept_no_rows, ",
         ),
+        ("stocksnap_workflow", {"date": "2024-02-10"}, "conf: unknown key 'date'; this DAG knows accept_"),
+        (
+            "flickr_workflow",
+            {"date": "0001-01-01"},
+            "conf: date is 0001-01-01; give a day from 1970-01-01 on",
+        ),
+        ("flickr_reingestion_workflow", {"date": "1969-12-31"}, "conf: date is 1969-12-31; give a day from"),
+        ("freesound_workflow", {"date": "9999-12-31"}, "conf: date is 9999-12-31, which is to come; give a"),
+        ("flickr_reingestion_workflow", {"accept_shortfall": True}, "conf: unknown key 'accept_shortfall'"),
+        (
+            "stocksnap_workflow",
+            {"initial_query_params": {"page": 2}, "query_params_list": [{"page": 3}]},
+            "conf: initial_query_params would be ignored, because query_params_list names all",
+        ),
         ("recreate_image_popularity_calculation", {"x": 1}, "conf: unknown key 'x'; this DAG takes none"),
         ("report_pending_reported_media", {"x": 1}, "conf: unknown key 'x'; this DAG takes none"),
     ],
@@ -239,6 +253,20 @@ def test_a_conf_that_airflow_accepts_is_refused_before_the_first_task(dagbag, da
     for task in first:
         with pytest.raises(AirflowFailException, match=re.escape(message)):
             before_task({"dag_run": run, "dag": dag, "task": task})
+
+
+def test_a_day_that_can_be_pulled_passes(dagbag):
+    from catalog.dags.common.conf import check_conf
+
+    today = datetime.now(UTC).date()
+    for conf in (
+        {"date": None},
+        {"date": "1970-01-01"},
+        {"date": f"{today}"},
+        {"date": f"{today + timedelta(days=9)}", "replay": "/recordings"},
+        {"initial_query_params": {"page": 2}, "query_params_list": []},
+    ):
+        check_conf(conf, dagbag.dags["flickr_workflow"].params)
 
 
 def test_a_timeout_may_have_a_fraction(dagbag):
@@ -326,6 +354,58 @@ def test_windows(run_type, interval, conf_date, replay_date, shift, day):
     assert window_for(provider_class("stocksnap"), run, None, shift, replay_date) is None
     with pytest.raises(Fatal, match="stocksnap has no days, it is pulled as a whole; leave out the date"):
         window_for(provider_class("stocksnap"), run, "2024-02-10")
+
+
+@pytest.mark.parametrize(
+    ("provider", "dag_id", "params", "shift", "sentence"),
+    [
+        ("flickr", "flickr_workflow", {}, 0, 'trigger the DAG with the conf {"date": "2024-02-29", "acc'),
+        ("flickr", "flickr_workflow", {"date": "2020-01-05"}, 0, '{"date": "2020-01-05", "accept_shortfall"'),
+        (
+            "flickr",
+            "flickr_reingestion_workflow",
+            {},
+            7,
+            'trigger flickr_workflow with the conf {"date": "2024-02-22", "accept_shortfall": true}: ',
+        ),
+        (
+            "stocksnap",
+            "stocksnap_workflow",
+            {},
+            0,
+            'trigger the DAG with the conf {"accept_shortfall": true}',
+        ),
+        ("freesound", "freesound_workflow", {"date": "2024-02-10"}, 0, '{"date": "2024-02-10", "accept_'),
+        (
+            "phylopic",
+            "phylopic_reingestion_workflow",
+            {},
+            0,
+            'trigger the DAG with the conf {"accept_shortfall": true}',
+        ),
+    ],
+)
+def test_a_shortfall_is_accepted_of_the_day_that_fell_short(
+    monkeypatch, dagbag, provider, dag_id, params, shift, sentence
+):
+    """Without its day, the run that accepts it would pull the last one, and accept that."""
+    from catalog.dags.tasks import provider_run
+
+    monkeypatch.setattr(provider_run, "show_in_map_index", lambda **_: None)
+    run = SimpleNamespace(
+        dag_id=dag_id,
+        run_type="manual",
+        run_after=datetime(2024, 3, 1, 5, tzinfo=UTC),
+        data_interval_start=None,
+        data_interval_end=None,
+    )
+    text = provider_run.ProviderRun(provider, {"dag_run": run, "params": params}, shift).accepting()
+    assert sentence in text
+    own = re.search("trigger (the DAG|[a-z_]+)", text)[1]
+    conf = json.loads(re.search("{.*}", text)[0])
+    taken = dagbag.dags[dag_id if own == "the DAG" else own].params
+    for key, value in conf.items():
+        taken.get_param(key).resolve(value)
 
 
 def test_freesound_takes_a_day_to_start_from():

@@ -1,5 +1,6 @@
 """Pulls that end without an error and are incomplete, through the real scheduler."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -66,7 +67,7 @@ def test_a_pull_that_shrinks_is_loaded_but_fails_and_is_not_fresh_until_it_is_ac
     alert = next(m["text"] for m in bench.slack if "stocksnap image is NOT WHOLE" in m["text"])
     assert text in alert
     assert "Look at the provider's API" in alert
-    assert '{"accept_shortfall": true}' in alert
+    assert json.dumps({"replay": str(smaller), "accept_shortfall": True}) in alert
     completion = [m["text"] for m in bench.slack if m["username"] == "Airflow DAG Load Data Complete"][-1]
     assert "*Not whole*, and not counted as fresh" in completion
     assert text in completion

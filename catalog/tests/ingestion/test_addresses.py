@@ -4,6 +4,7 @@ import ipaddress
 import re
 import socket
 import ssl
+import struct
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -208,15 +209,15 @@ def test_the_server_still_learns_the_name(monkeypatch, httpserver):
     assert httpserver.log[0][0].headers["Host"] == f"museum:{httpserver.port}"
 
 
-def certificate(folder, name):
-    """A self-signed certificate of a name, as a file with its key."""
+def certificate(folder, name, ends=timedelta(days=1)):
+    """A self-signed certificate of a name, which ends in this time, as a file with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=2))
+        .not_valid_after(now + ends)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
@@ -353,7 +354,7 @@ def test_an_address_that_is_none(monkeypatch, url):
         asking.get(url)
     assert isinstance(raised.value, BadAddress) or "example.org" in url
     assert client().file_facts(url) == FileFacts()
-    assert not tls_probe()(url)
+    assert tls_probe()(url) is None
 
 
 def redirecting(target):
@@ -399,8 +400,8 @@ def test_any_bytes_as_the_target_of_a_redirect(target):
 
 def test_the_probe_does_not_ask_private_hosts():
     with raw_server(nobody) as server:
-        assert not tls_probe()(f"localhost:{server.port}")
-        assert not tls_probe()("127.0.0.1")
+        assert tls_probe()(f"localhost:{server.port}") is None
+        assert tls_probe()("127.0.0.1") is None
         assert server.connections == 0
 
 
@@ -409,22 +410,59 @@ def test_the_probe_asks_hosts_that_may_be_private(monkeypatch, tmp_path):
     names: list[str] = []
     probe = tls_probe(["localhost"])
     with tls_server(path, names) as server:
-        assert not probe(f"localhost:{server.port}")  # a certificate that nobody vouches for
+        assert probe(f"localhost:{server.port}") is False  # a certificate that nobody vouches for
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
-        assert probe(f"localhost:{server.port}")
+        assert probe(f"localhost:{server.port}") is True
     assert names == ["localhost", "localhost"]
 
 
-@pytest.mark.timeout(30)
-def test_the_probe_does_not_wait_for_a_host_that_drips():
-    def serve(server, connection):
-        server.drip(connection, [b"x"] * 100_000, pause=0.01)
+def test_a_host_proves_that_it_has_no_https(monkeypatch, tmp_path):
+    resolving(monkeypatch, museum=["127.0.0.1"], other=["127.0.0.1"])
+    allow(monkeypatch, "127.0.0.1")
+    path = certificate(tmp_path, "museum")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    with tls_server(path, []) as server:
+        assert tls_probe()(f"museum:{server.port}") is True
+        assert tls_probe()(f"other:{server.port}") is False  # the certificate is another host's
+    assert tls_probe()(f"museum:{server.port}") is False  # nobody listens
 
-    with raw_server(serve) as server:
-        assert not tls_probe(["localhost"])(f"localhost:{server.port}")
+    def plain(server, connection):
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+        request(connection)
+
+    with raw_server(plain) as server:
+        assert tls_probe()(f"museum:{server.port}") is False
+
+
+@pytest.mark.timeout(30)
+def test_a_host_that_is_away_proves_nothing(monkeypatch, tmp_path):
+    """A slow host, one that drops connections, a name that is not found, and a proxy that refuses."""
+    resolving(monkeypatch, museum=["127.0.0.1"], gone=[])
+    allow(monkeypatch, "127.0.0.1")
+
+    def drips(server, connection):
+        server.drip(connection, [b"\x16\x03\x03\x40\x00", *[b"\x02"] * 10_000], pause=0.01)
+
+    def closes(server, connection):
+        connection.recv(1)
+
+    def resets(server, connection):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    for serve in (drips, closes, resets):
+        with raw_server(serve) as server:
+            assert tls_probe()(f"museum:{server.port}") is None
+    assert tls_probe()("gone") is None
+    path = certificate(tmp_path, "museum", ends=timedelta(days=-1))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    with tls_server(path, []) as server:
+        assert tls_probe()(f"museum:{server.port}") is None
+    with proxy(monkeypatch):
+        pass
+    assert tls_probe()("museum") is None  # the proxy has gone
 
 
 @given(st.text(max_size=80))
 def test_the_probe_never_raises(name):
-    assert tls_probe()(f"127.0.0.1/{name}") is False
-    assert tls_probe()(f"{name}\u0000") is False
+    assert tls_probe()(f"127.0.0.1/{name}") is None
+    assert tls_probe()(f"{name}\u0000") is None

@@ -167,6 +167,22 @@ def test_the_probe_is_asked_once_a_host():
     assert asked == ["tls.example.org", "plain.example.org"]
 
 
+def test_a_host_that_was_away_is_asked_again():
+    """It keeps the scheme that the provider gives meanwhile, and is not asked for each of its URLs."""
+    met, asked = 0, []
+
+    def probe(host):
+        asked.append(met)
+        return True if met > 500 else None
+
+    cleaner = UrlCleaner(probe)
+    for met in range(1, 1003):
+        scheme = "http" if met < 1000 else "https"
+        assert cleaner.clean(f"http://away.example.org/{met}", 3000) == f"{scheme}://away.example.org/{met}"
+    assert asked == [1, 10, 100, 1000]
+    assert UrlCleaner(lambda _: None).clean("away.example.org/1", 3000) == "https://away.example.org/1"
+
+
 @pytest.mark.parametrize("error", [UnicodeError, RuntimeError, OSError, KeyError])
 def test_a_probe_that_fails_has_not_seen_https(error):
     asked = []

@@ -3,6 +3,7 @@
 import threading
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import orjson
 import psycopg
 import pytest
@@ -332,9 +333,41 @@ def test_a_deleted_file_stays_deleted_with_another_scheme(load, catalog, deleted
     assert load([image(7, url=new), image(8)]).skipped == {DELETED: 1}
     assert load([image(2, url=new)]).skipped == {DELETED: 1}
     assert load([image(1, url=old)], include_deleted=True).inserted == 1
-    assert load([image(1, url=new)]).updated == 1  # its own
-    assert load([image(7, url=new)], include_deleted=True).inserted == 0
+    assert load([image(1, url=new)]).updated == (comes == "https")  # its own
+    assert row(catalog, 1)["url"].startswith("https:")
+    assert load([image(7, url=row(catalog, 1)["url"])], include_deleted=True).inserted == 0
     assert load([image(9, url=new + "?size=large")]).inserted == 1
+
+
+def insecure(record, *names):
+    """Return a record of which these addresses have http."""
+    return msgspec.structs.replace(
+        record, **{n: getattr(record, n).replace("https:", "http:") for n in names}
+    )
+
+
+def test_an_address_does_not_fall_back_to_http(load, catalog):
+    """A host that is away for a moment when it is asked whether it has https, changes nothing."""
+    names = ("url", "foreign_landing_url", "thumbnail", "creator_url")
+    stored = image(1, thumbnail=jpg("small"), creator="c", creator_url="https://example.org/c")
+    load([stored])
+    before = row(catalog, 1)
+    assert outcome(load([insecure(stored, *names)])) == (0, 0, 1, 0, 0)
+    assert row(catalog, 1) == before
+    titled = msgspec.structs.replace(insecure(stored, *names), title="new")
+    assert outcome(load([titled])) == (0, 1, 0, 0, 0)
+    assert {n: row(catalog, 1)[n] for n in names} == {n: before[n] for n in names}
+    moved = insecure(image(1, url=jpg("moved"), thumbnail=jpg("small")), "url", "thumbnail")
+    assert outcome(load([moved])) == (0, 1, 0, 0, 0)
+    assert [row(catalog, 1)[n] for n in names[:3]] == [moved.url, before["foreign_landing_url"], jpg("small")]
+    load([image(1, url=jpg("moved"))])
+    assert row(catalog, 1)["url"] == jpg("moved")  # the host has https now
+
+
+def test_an_address_that_stays_does_not_ask_for_the_url_of_a_twin(load, catalog):
+    load([image(1), insecure(image(2, url=jpg(1)), "url")])
+    assert outcome(load([insecure(image(1, title="new"), "url")])) == (0, 1, 0, 0, 0)
+    assert (row(catalog, 1)["url"], row(catalog, 1)["title"]) == (jpg(1), "new")
 
 
 @pytest.mark.parametrize("deleted", ["https", "http"])
@@ -675,7 +708,7 @@ def test_a_constraint_on_a_column_that_no_load_fills_costs_only_the_rows_that_vi
     load, catalog, column, condition
 ):
     """2 would be changed, 3 would be new."""
-    load([image(1), image(2)])
+    load([image(1), image(2, url=jpg("another"))])
     catalog.execute(f"alter table image add {column}")
     condition = condition.format("url like 'https:%'")
     catalog.execute(f"alter table image add constraint https check ({condition})")

@@ -139,7 +139,7 @@ def test_a_step_is_repeated_at_any_moment(rds, state, step):
     for _ in range(2):
         try:
             STEPS[step](Restore(rds, NAMES, "run"))
-        except Fatal as refusal:
+        except (Fatal, Retry) as refusal:
             assert any(name in str(refusal) for name in (S, T, OLD))
         wanted = next((after for before, due, after in DUE if (before, due) == (wanted, step)), wanted)
         assert restored_by(rds) == {P: "", **wanted}
@@ -196,6 +196,24 @@ def test_the_old_database_comes_back_when_the_second_rename_fails(rds):
     assert restore.roll_back()
     assert instances(rds) == {P, S}
     assert not restore.roll_back()
+
+
+def test_a_staging_that_is_down_is_not_called_there(rds):
+    """Both names are missing, because somebody has deleted or renamed the old database, or corrected them."""
+    restore = Restore(rds, NAMES, "run")
+    rds.delete_db_instance(DBInstanceIdentifier=S, SkipFinalSnapshot=True)
+    with pytest.raises(Retry, match=f"there is no database {S}, so staging is down, and none called {OLD}"):
+        restore.roll_back()
+    assert instances(rds) == {P}
+
+
+def test_a_snapshot_that_was_deleted_is_not_waited_for(rds):
+    name = "airflow-managed-20240101t000000"
+    snapshots.create(rds, P, name)
+    assert snapshots.available(rds, P, name)
+    rds.delete_db_snapshot(DBSnapshotIdentifier=name)
+    with pytest.raises(Retry, match=f"there is no snapshot {name} of {P}"):
+        snapshots.available(rds, P, name)
 
 
 def test_steps_wait_for_databases_that_are_not_available(rds, monkeypatch):
@@ -581,15 +599,17 @@ def test_odd_snapshots_affect_no_other():
         stub.add_response("delete_db_snapshot", {}, {"DBSnapshotIdentifier": "airflow-managed-1"})
         assert snapshots.delete_previous(client, "db", 1) == ["airflow-managed-1"]
         ours_ = {"DBInstanceIdentifier": "db"}
-        not_available: list[list[dict[str, str]]] = [
+        for found in (ours_, {"Status": "creating", **ours_}):
+            stub.add_response("describe_db_snapshots", {"DBSnapshots": [found]})
+            assert snapshots.available(client, "db", "s") is False
+        missing: list[list[dict[str, str]]] = [
             [],
-            [ours_],
-            [{"Status": "creating", **ours_}],
             [{"Status": "available", "DBInstanceIdentifier": "another"}],
         ]
-        for found in not_available:
-            stub.add_response("describe_db_snapshots", {"DBSnapshots": found})
-            assert snapshots.available(client, "db", "s") is False
+        for none in missing:
+            stub.add_response("describe_db_snapshots", {"DBSnapshots": none})
+            with pytest.raises(Retry, match="there is no snapshot s of db; if it was deleted, clear"):
+                snapshots.available(client, "db", "s")
         stub.add_response("describe_db_snapshots", {"DBSnapshots": [{"Status": "failed", **ours_}]})
         with pytest.raises(Fatal, match="the snapshot s failed; delete it"):
             snapshots.available(client, "db", "s")

@@ -83,6 +83,8 @@ def report(**changed):
         "whole": True,
         "shortfalls": [],
         "accepted": False,
+        "window_start": None,
+        "window_end": None,
     }
     return {**base, **changed}
 
@@ -97,8 +99,28 @@ def test_a_load_that_is_not_whole_says_so_and_how_to_accept_it():
     assert '{"accept_shortfall": true}' in text
     assert "*Partial*" not in text
     accepted = completion(shortfalls=["4 items came"], accepted=True)
-    assert "*Not whole, but accepted*" in accepted
+    assert "*Not whole, but accepted*:" in accepted
     assert "accept_shortfall" not in accepted
+
+
+def test_a_day_that_is_not_whole_is_accepted_as_that_day():
+    """A conf without it would pull another day, and accept that unseen."""
+    day = {"window_start": DAY[0], "window_end": DAY[1], "shortfalls": ["4 items came"]}
+    conf = '{"date": "2024-02-10", "accept_shortfall": true}'
+    assert f"trigger the DAG with the conf {conf}: the pull" in completion(**day)
+    assert "*Not whole, but accepted* for 2024-02-10:" in completion(**day, accepted=True)
+    earlier = {"window_start": DAY[0] - timedelta(days=9), "day_shift": 9}
+    text = load_completion(
+        "w_reingestion_workflow",
+        "t",
+        [report(**day), report(**{**day, **earlier}), report(window_start=DAY[1], day_shift=-1)],
+        window=None,
+        reingestion=True,
+        accepted_by="w_workflow",
+    ).text
+    assert f"trigger w_workflow with the conf {conf}, and once for each of 2024-02-01: the pull" in text
+    replayed = load_completion("w", "t", [report(shortfalls=["x"])], window=None, replay="/a").text
+    assert 'the conf {"replay": "/a", "accept_shortfall": true}: the pull' in replayed
 
 
 def test_a_limited_load_says_so():
