@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from airflow.sdk import get_current_context
+from airflow.sdk import Context, get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
+from catalog.core.airflow_names import LOADED
 from catalog.core.errors import CatalogError, Fatal, NotWhole
 from catalog.core.media import MediaType
 from catalog.dags.common import metrics
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 def load(
     provider: str, media_type: MediaType, day_shift: int, pulled: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Load the records that the pull wrote, also when it failed; skipped if it wrote none.
+    """Load the records that the pull wrote, also when it failed; skipped if there are none to load.
 
     Args:
         provider: Its name.
@@ -71,6 +72,9 @@ def load(
             expected=job.provider.expectations(),
         )
         report = loading.run()
+    if loading.repeated and not pulled and is_first_try(context):
+        raise AirflowSkipException("the pull has failed, and all that it had read before was loaded then.")
+    context["ti"].xcom_push(LOADED, manifest.token)
     if not loading.repeated:
         metrics.count_load(report)
     metrics.send_durations(name, media_type, report.pull_seconds, report.load_seconds)
@@ -88,6 +92,12 @@ def load(
             replayed=report.replayed,
         )
     return msgspec.to_builtins(report)  # type: ignore[no-any-return]
+
+
+def is_first_try(context: Context) -> bool:
+    """Return whether a task is tried for the first time in its run, or since it was cleared."""
+    ti = context["ti"]
+    return bool((ti.max_tries or 0) - ti.try_number >= context["task"].retries - 1)
 
 
 def require_all(manifest: Manifest | None, parts: Parts, pulled: Mapping[str, Any]) -> None:
