@@ -97,7 +97,7 @@ def load(
 def is_first_try(context: Context) -> bool:
     """Return whether a task is tried for the first time in its run, or since it was cleared."""
     ti = context["ti"]
-    return bool((ti.max_tries or 0) - ti.try_number >= context["task"].retries - 1)
+    return (ti.max_tries or 0) - ti.try_number >= (context["task"].retries or 0) - 1
 
 
 def require_all(manifest: Manifest | None, parts: Parts, pulled: Mapping[str, Any]) -> None:
