@@ -115,11 +115,11 @@ def require_all(manifest: Manifest | None, parts: Parts, pulled: Mapping[str, An
     if manifest and pulled.get("token", manifest.token) != manifest.token:
         raise Fatal(
             f"{parts.folder} does not hold the pull that has ended, but one that began at "
-            f"{manifest.started:%Y-%m-%d %H:%M}; clear the pull with its downstream tasks."
+            f"{manifest.started:%Y-%m-%d %H:%M}; clear the pull when its run has ended."
         )
     if manifest is None or not manifest.complete or there != pulled["pages"]:
         raise Fatal(
             f"the pull has read {pulled['pages']:,} pages, but {parts.folder} has {there:,} of them. All "
-            "workers must see the folder of OBJECT_STORAGE; if it was emptied, clear the pull with its "
-            "downstream tasks."
+            "workers must see the folder of OBJECT_STORAGE; if it was emptied, clear the pull when its "
+            "run has ended."
         )
