@@ -20,7 +20,9 @@ update their popularity.
 
 The days are close together near the present and far apart in the past. The days of one list are independent;
 a list begins when the one before it has ended, whether it succeeded or not. A day that fails does not stop
-the others: they are loaded, one alert names all days that failed, and the run fails.
+the others: they are loaded, one alert names all days that failed, and the run fails. When it has ended, clear
+the failed tasks without their downstream tasks, which would pull all later lists again: each pull that is
+cleared is loaded and reported.
 
 The days are counted back from the first day of the run's week, or from conf `date`. What is pulled, and how,
 is described at [`{name}_workflow`](#{name}_workflow).
@@ -64,6 +66,7 @@ def dated_workflow(cls: type[Provider], plan: Reingestion) -> None:
         checked = check_configuration()
         before: Any = checked
         groups: dict[str, list[int]] = {}
+        every: list[Any] = []
         for number, (step, days) in enumerate(zip(steps, lists, strict=True)):
             group_id = f"ingest_{step}"
             group = ingest(cls.name, pull_timeout=plan.pull_timeout, name=group_id, checked=checked).expand(
@@ -72,12 +75,14 @@ def dated_workflow(cls: type[Provider], plan: Reingestion) -> None:
             if number:
                 before >> group
             groups[group_id] = days
+            every.append(group)
             before = group
             if number + 1 < len(lists):
                 before = EmptyOperator(task_id=f"gather_partition_{number}", trigger_rule="all_done")
                 group >> before
+        # After each of them, also when a day of an early list is cleared in a run that has ended.
         (
-            before
+            every
             >> report_aggregate_reingestion_errors(cls.name, groups)
             >> report_load_completion(reingestion=True, accepted_by=dag_id_of(cls.name))
         )

@@ -93,9 +93,9 @@ def flags(report: Mapping[str, Json]) -> str:
 
 
 IN_A_TASK = Advice(
-    short="What came is kept and loaded, nothing is deleted. Look at the provider's API; clear this task to "
-    "read what is missing.",
-    skipped="The pull went on after each; clear this task to read what is missing. Only then are their lists "
-    "compared with the announced totals.",
+    short="What came is kept and loaded, nothing is deleted. Look at the provider's API; clear this task "
+    "when its run has ended, to read and load what is missing.",
+    skipped="The pull went on after each; clear this task when its run has ended, to read and load what is "
+    "missing. Only then are their lists compared with the announced totals.",
     accept=accepting(),
 )

@@ -158,7 +158,7 @@ class Load:
         else:
             what = f"{len(self._source)} parts"
             rows, ends = self._copy_files(self._source, expected, pages)
-            remedy = "if files are missing or altered, clear the pull with its downstream tasks"
+            remedy = "if files are missing or altered, clear the pull when its run has ended"
         if rows + self._rejects.counts.total() != expected:
             raise Fatal(
                 f"{rows:,} rows came from {what}, but the manifest lists {expected:,}; nothing was loaded: "
@@ -179,8 +179,8 @@ class Load:
             return self._copy_parts(parts, expected, pages)
         except FileNotFoundError as error:
             raise Fatal(
-                f"{error.filename or error} was deleted; nothing was loaded: clear the pull with its "
-                "downstream tasks."
+                f"{error.filename or error} was deleted; nothing was loaded: clear the pull when its "
+                "run has ended."
             ) from error
 
     def _copy_parts(self, parts: list[UPath], expected: int, pages: list[int]) -> tuple[int, dict[int, int]]:

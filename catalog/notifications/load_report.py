@@ -46,9 +46,11 @@ def load_completion(
     if reingestion:
         lines.append("_The duration is the sum over all pull tasks; it does not include loading._")
     if partial:
+        # In a reingestion, the lists of days that come later are downstream.
+        how = "alone when the run has ended" if reingestion else "with its downstream tasks"
         lines.append(
             "*Partial*: a pull did not reach its end; what it had read is loaded. "
-            "Clear the failed pull, with its downstream tasks, to continue it."
+            f"Clear the failed pull, {how}, to continue it."
         )
     if short:
         refused = [r for r in reports if r["shortfalls"] and not r["accepted"]]

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from airflow.sdk import get_current_context
+from airflow.sdk import Context, get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
+from catalog.core.airflow_names import LOADED
 from catalog.core.errors import CatalogError, Fatal, NotWhole
 from catalog.core.media import MediaType
 from catalog.dags.common import metrics
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 def load(
     provider: str, media_type: MediaType, day_shift: int, pulled: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Load the records that the pull wrote, also when it failed; skipped if it wrote none.
+    """Load the records that the pull wrote, also when it failed; skipped if there are none to load.
 
     Args:
         provider: Its name.
@@ -71,6 +72,9 @@ def load(
             expected=job.provider.expectations(),
         )
         report = loading.run()
+    if loading.repeated and not pulled and is_first_try(context):
+        raise AirflowSkipException("the pull has failed, and all that it had read before was loaded then.")
+    context["ti"].xcom_push(LOADED, manifest.token)
     if not loading.repeated:
         metrics.count_load(report)
     metrics.send_durations(name, media_type, report.pull_seconds, report.load_seconds)
@@ -90,6 +94,12 @@ def load(
     return msgspec.to_builtins(report)  # type: ignore[no-any-return]
 
 
+def is_first_try(context: Context) -> bool:
+    """Return whether a task is tried for the first time in its run, or since it was cleared."""
+    ti = context["ti"]
+    return (ti.max_tries or 0) - ti.try_number >= (context["task"].retries or 0) - 1
+
+
 def require_all(manifest: Manifest | None, parts: Parts, pulled: Mapping[str, Any]) -> None:
     """Require that this worker sees all that a successful pull wrote, and nothing else.
 
@@ -105,11 +115,11 @@ def require_all(manifest: Manifest | None, parts: Parts, pulled: Mapping[str, An
     if manifest and pulled.get("token", manifest.token) != manifest.token:
         raise Fatal(
             f"{parts.folder} does not hold the pull that has ended, but one that began at "
-            f"{manifest.started:%Y-%m-%d %H:%M}; clear the pull with its downstream tasks."
+            f"{manifest.started:%Y-%m-%d %H:%M}; clear the pull when its run has ended."
         )
     if manifest is None or not manifest.complete or there != pulled["pages"]:
         raise Fatal(
             f"the pull has read {pulled['pages']:,} pages, but {parts.folder} has {there:,} of them. All "
-            "workers must see the folder of OBJECT_STORAGE; if it was emptied, clear the pull with its "
-            "downstream tasks."
+            "workers must see the folder of OBJECT_STORAGE; if it was emptied, clear the pull when its "
+            "run has ended."
         )

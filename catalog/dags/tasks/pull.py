@@ -5,14 +5,15 @@ from datetime import timedelta
 from time import monotonic
 from typing import Any
 
-from airflow.sdk import get_current_context
+from airflow.sdk import Context, get_current_context
 from msgspec.structs import replace
 
-from catalog.core.errors import Interrupted, Retry
+from catalog.core.airflow_names import loads_of
+from catalog.core.errors import Interrupted, Refused, Retry
 from catalog.core.settings import INGESTION_LIMIT, PRIVATE_HOSTS, PROBE_HTTPS, SKIPPED_INGESTION_ERRORS
 from catalog.dags.common import metrics
 from catalog.dags.common.connections import catalog_connection
-from catalog.dags.common.context import Params
+from catalog.dags.common.context import Params, task_states
 from catalog.dags.common.progress import sigterm_flag
 from catalog.dags.common.retries import hint, rescheduled
 from catalog.dags.common.state import TaskStateCheckpoint
@@ -27,6 +28,7 @@ from catalog.ingestion.shortfalls import IN_A_TASK
 
 log = logging.getLogger(__name__)
 RESUMES = "The next attempt resumes at the last whole page."
+_WAITING = ("None", "removed", "restarting", "up_for_retry")  # states of tasks that begin after this one
 PROGRESS = timedelta(seconds=10)  # between two lines in the task log
 
 
@@ -41,8 +43,12 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
 
     Returns:
         Counts, for XCom.
+
+    Raises:
+        Refused: Its loads have begun, so nothing would load what it reads.
     """
     context = get_current_context()
+    require_loads_to_come(context)
     run, ti = context["dag_run"], context["ti"]
     should_stop, private_hosts = sigterm_flag(), value_of(PRIVATE_HOSTS)
     with rescheduled(), hint(RESUMES, Retry, Interrupted):
@@ -71,6 +77,30 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
         ).run()
         lease.release()
     return _summary(manifest)
+
+
+def require_loads_to_come(context: Context) -> None:
+    """Require that the loads of this pull wait for it, as all do whose run begins, or begins again.
+
+    They do not wait if the pull was cleared without them while its run went on (`plugins/restarts.py`).
+
+    Args:
+        context: Airflow's context of the pull.
+
+    Raises:
+        Refused: They do not wait.
+    """
+    if not context["dag_run"].clear_number:
+        return
+    ti = context["ti"]
+    loads, states = loads_of(ti.task_id, context["dag"].task_ids), task_states(context)
+    index = f"_{ti.map_index}" if (ti.map_index or 0) >= 0 else ""
+    if begun := [load for load in loads if states.get(f"{load}{index}", "None") not in _WAITING]:
+        raise Refused(
+            f"{' and '.join(begun)} did not wait for this pull, so nothing would load what it reads. Clear "
+            "it when the run has ended: its loads then run again after it. To read it now, clear it with its "
+            "downstream tasks."
+        )
 
 
 def _options(params: Params, dag_id: str) -> Options:

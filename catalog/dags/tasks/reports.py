@@ -3,10 +3,12 @@
 import logging
 import re
 from collections import Counter
+from typing import Any
 
-from airflow.sdk import get_current_context, task
+from airflow.sdk import DAG, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from catalog.core.airflow_names import LOADED, loads_of
 from catalog.dags.common import metrics
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance, task_states
@@ -28,6 +30,7 @@ def report_load_completion(
     dated: bool = False,
     accepted_by: str | None = None,
     params: Params = GIVEN,
+    dag: DAG = GIVEN,
     dag_run: DagRun = GIVEN,
     ti: TaskInstance = GIVEN,
 ) -> str:
@@ -47,7 +50,7 @@ def report_load_completion(
     marked = marked_by_hand(ti)
     with catalog_connection(autocommit=True) as connection:
         metrics.send_freshness(connection)
-        reports = reports_of(connection, dag_run.dag_id, dag_run.run_id)
+        reports = loaded_now(dag, ti, reports_of(connection, dag_run.dag_id, dag_run.run_id))
     if not reports:
         _refuse(marked)
         raise AirflowSkipException("nothing was loaded.")
@@ -68,6 +71,21 @@ def report_load_completion(
     log.info("summary: %s%s", summary, limits)
     _refuse(marked)
     return message.text
+
+
+def loaded_now(dag: DAG, ti: TaskInstance, reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out what an earlier run with this id has loaded, or this one before it was cleared.
+
+    Args:
+        dag: The DAG; all reports of one without pulls count.
+        ti: The task that asks.
+        reports: The reports of the run's id.
+    """
+    loads = {load for name in dag.task_ids for load in loads_of(name, dag.task_ids)}
+    if not loads:
+        return reports
+    tokens = {token for load in loads for token in ti.xcom_pull(task_ids=[load], key=LOADED) if token}
+    return [report for report in reports if report["manifest_token"] in tokens]
 
 
 def marked_by_hand(ti: TaskInstance) -> list[str]:

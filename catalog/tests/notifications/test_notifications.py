@@ -174,7 +174,8 @@ def test_a_partial_replayed_reingestion_says_so():
     ).text
     assert "2 hours, 6 mins" in text
     assert "150" in text
-    for word in ("*Partial*", "(REPLAY)", "multiple time periods", "sum over all pull tasks"):
+    alone = "Clear the failed pull, alone when the run has ended, to continue it"
+    for word in ("*Partial*", "(REPLAY)", "multiple time periods", "sum over all pull tasks", alone):
         assert word in text
 
 
