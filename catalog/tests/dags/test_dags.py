@@ -397,8 +397,8 @@ def test_a_shortfall_is_accepted_of_the_day_that_fell_short(
     )
     text = provider_run.ProviderRun(provider, {"dag_run": run, "params": params}, shift).accepting()
     assert sentence in text
-    own = re.search("trigger (the DAG|[a-z_]+)", text)[1]
-    conf = json.loads(re.search("{.*}", text)[0])
+    own = present(re.search("trigger (the DAG|[a-z_]+)", text))[1]
+    conf = json.loads(present(re.search("{.*}", text))[0])
     taken = dagbag.dags[dag_id if own == "the DAG" else own].params
     for key, value in conf.items():
         taken.get_param(key).resolve(value)
