@@ -44,6 +44,7 @@ def report_load_completion(
         dated: True for one that pulls a day.
         accepted_by: The DAG that accepts a shortfall; None for that of the run.
         params: The conf.
+        dag: The DAG of the run.
         dag_run: The run.
         ti: The task.
     """

@@ -595,13 +595,22 @@ GUARDS = (
         ),
     ),
     Guard(
+        name="compared-with-the-pull-before",
+        holds="A pull of a cleared run is compared with the one whose report it replaces.",
+        row=12,
+        file="catalog/loading/history.py",
+        find="                 where complete and whole and not replayed and unchanged is not null",
+        replace="                 where false",
+        tests=("loading/test_history.py::test_a_repeated_pull_is_compared_with_the_one_before_it",),
+    ),
+    Guard(
         name="not-compared-with-itself",
         holds="A repeated load is not compared with its own first attempt.",
         row=12,
         file="catalog/loading/history.py",
         find=(
-            "           and (dag_id, run_id, day_shift) is distinct from (%(dag_id)s, %(run_id)s, "
-            "%(day_shift)s)\n"
+            "           and (dag_id, run_id, day_shift, manifest_token)\n"
+            "               is distinct from (%(dag_id)s, %(run_id)s, %(day_shift)s, %(token)s)\n"
         ),
         replace="",
         tests=("loading/test_history.py::test_a_load_is_not_compared_with_itself",),

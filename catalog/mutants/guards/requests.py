@@ -261,8 +261,8 @@ GUARDS = (
         holds="An excerpt is truncated after redaction, so no part of a secret is left.",
         row=33,
         file="catalog/core/secrets.py",
-        find="        return self(text)[:size]\n",
-        replace="        return self(text[:size])\n",
+        find="        return without_secrets(self(text)[: size + _MAX_NAMED])[:size]\n",
+        replace="        return without_secrets(self(text[:size]))\n",
         tests=(f"{TEST_REDACTION}::test_an_excerpt_is_cut_after_the_secrets_are_gone",),
     ),
     Guard(
