@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import msgspec
 
-from catalog.core.errors import CatalogError, Retry, StopsPull
+from catalog.core.errors import CatalogError, Retry, StopsPull, UnexpectedResponse
 from catalog.core.jsontypes import Params
 from catalog.core.media import CATEGORIES, Category, MediaType
 from catalog.ingestion.client import Client
@@ -64,8 +64,9 @@ class FileSizes(msgspec.Struct, frozen=True):
 
 
 def _is_away(item: Raw | FailedItem) -> bool:
-    """Return whether the details of an item may be had later."""
-    return isinstance(item, FailedItem) and isinstance(item.error, Retry)
+    """Return whether the API was away when the details of an item were requested; odd ones are an answer."""
+    error = item.error if isinstance(item, FailedItem) else None
+    return isinstance(error, Retry) and not isinstance(error, UnexpectedResponse)
 
 
 class _FailuresInARow:

@@ -937,7 +937,7 @@ GUARDS = (
     Guard(
         name="details-that-were-away",
         holds="An item whose details were away for seconds is no reject.",
-        row=13,
+        row=36,
         file="catalog/ingestion/provider.py",
         find="                found[place] = item\n",
         replace="                pass\n",

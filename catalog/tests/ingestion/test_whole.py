@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog.core.errors import Fatal, Interrupted, NotWhole, QuotaExhausted, Retry, SkippedErrors
+from catalog.core.errors import (
+    Fatal,
+    Interrupted,
+    NotWhole,
+    QuotaExhausted,
+    Retry,
+    SkippedErrors,
+    UnexpectedResponse,
+)
 from catalog.ingestion.reasons import SEEN
 from catalog.ingestion.state import MemoryCheckpoint
 from catalog.ingestion.windows import day_window
@@ -591,7 +599,10 @@ def test_details_that_were_away_for_a_while_are_had_afterwards(tmp_path, away, r
     assert (rows(pulled), counts.rejected, len(asked)) == (["a", "b", "c"], {}, requests)
 
 
-@pytest.mark.parametrize(("error", "requests"), [(Retry("down"), 4), (Fatal("no such item"), 3)])
+@pytest.mark.parametrize(
+    ("error", "requests"),
+    [(Retry("down"), 4), (UnexpectedResponse("no title"), 3), (Fatal("no such item"), 3)],
+)
 def test_details_that_cannot_be_had_are_a_reject(tmp_path, error, requests):
     asked = []
 
