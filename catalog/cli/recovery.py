@@ -120,7 +120,10 @@ def _restore(
     plans = restored.catch_up(catalog, provider_classes(), since, today)
     first = since or (newest.date() if newest else today)
     moment = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=1)
-    runs = restored.unfinished(catalog, restored.runs_by_hand(airflow, moment)) if airflow else None
+    runs = None
+    if airflow:
+        by_hand = restored.runs_by_hand(airflow, moment, restored.half_done(catalog))
+        runs = restored.unfinished(catalog, by_hand)
     return Restored(
         newest=newest,
         given_up=restored.release_turns(catalog),

@@ -28,14 +28,14 @@ _LESS = ("index_only", "date")
 SUBJECTS: dict[str, tuple[str, ...]] = {
     "add_machine_labels": ("file",),
     "batched_update": ("query_id",),
-    "check_links": ("provider",),
+    "check_links": ("provider", "slices", "first_slice", "last_slice"),
     "clean_catalog": ("tables", "rules"),
     "create_filtered_audio_index": ("destination_index_suffix",),
     "create_filtered_image_index": ("destination_index_suffix",),
     "create_new_production_es_index": ("media_type",),
     "create_new_staging_es_index": ("media_type",),
     "create_proportional_by_source_staging_index": ("media_type",),
-    "delete_records": ("table_name",),  # a condition that was refused is corrected
+    "delete_records": ("table_name", "select_query"),
     "point_production_es_alias": ("alias",),
     "point_staging_es_alias": ("alias",),
     "recreate_full_staging_index": ("media_type",),
@@ -66,6 +66,11 @@ def dated_dags() -> frozenset[str]:
     return frozenset(dag_id for cls in provider_classes() if cls.dated for dag_id in dag_ids(cls))
 
 
+def _named(value: Any) -> str:
+    """Return the name of an object, or the names of several, whose order does not matter."""
+    return ", ".join(sorted(map(str, value))) if isinstance(value, list) else str(value)
+
+
 def is_trial(dag_id: str, conf: Mapping[str, Any]) -> bool:
     """Return whether a run does not count, because it was limited, or changed nothing."""
     given = {"dry_run": dag_id in _DRY_BY_DEFAULT, **conf}
@@ -90,7 +95,7 @@ def asked(
         dated: Whether the runs of the DAG cover days.
     """
     if not dated:
-        subject = ", ".join(str(conf[key]) for key in SUBJECTS.get(dag_id, ()) if conf.get(key))
+        subject = ", ".join(_named(conf[key]) for key in SUBJECTS.get(dag_id, ()) if conf.get(key))
         return Asked(subject, run_after, any(conf.get(key) for key in _LESS))
     day = conf.get("date")
     try:

@@ -4,7 +4,7 @@ Airflow, the API database and the search engine still hold work that the restore
 be repeated. A data refresh that had begun must not continue, because part of it came from the lost state.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
@@ -145,18 +145,39 @@ def catch_up(
     return sorted(catch_ups, key=lambda one: order.index(one.how))
 
 
-def runs_by_hand(airflow: Connection, since: datetime) -> list[Run]:
+def _work(connection: Connection) -> dict[str, bool]:
+    """Return the runs of batched updates and deletions, as `<dag_id>/<run_id>`, and whether each is done.
+
+    At its end, a run tries rows again that others have locked; then it drops its selection.
+    """
+    query = """
+        select run_id,
+               bool_and(next_row > total
+                        and to_regclass(format('public.%I', query_id || '_rows_to_update')) is null)
+          from batched_update group by run_id
+    """
+    return dict(connection.execute(query).fetchall())
+
+
+def half_done(connection: Connection) -> list[str]:
+    """Return the runs, as `<dag_id>/<run_id>`, that the restored database holds half done; some take days."""
+    return [name for name, done in _work(connection).items() if not done]
+
+
+def runs_by_hand(airflow: Connection, since: datetime, half: Sequence[str] = ()) -> list[Run]:
     """Return the manually triggered runs that changed records, or were about to, oldest first; no dry runs.
 
     Args:
         airflow: To Airflow's own database.
-        since: Only runs that started then or later.
+        since: Only runs that started then or later,
+        half: and those of these, whenever they started.
     """
     # Batched updates that a popularity refresh triggered are not manual: the next refresh repeats them.
     rows = airflow.execute(
         "select dag_id, run_id, state, start_date, conf from dag_run "
-        "where dag_id = any(%s) and run_type = 'manual' and start_date >= %s order by start_date",
-        [list(BY_HAND), since],
+        "where dag_id = any(%s) and run_type = 'manual'"
+        " and (start_date >= %s or dag_id || '/' || run_id = any(%s)) order by start_date, dag_id",
+        [list(BY_HAND), since, list(half)],
     ).fetchall()
     runs = [
         Run(dag_id, run_id, state, utc(started), conf or {}) for dag_id, run_id, state, started, conf in rows
@@ -174,9 +195,6 @@ def published_to(connection: Connection) -> str | None:
 
 def unfinished(connection: Connection, runs: Iterable[Run]) -> list[Unfinished]:
     """Return the runs whose work is not completely in this database."""
-    rows = connection.execute(
-        "select run_id, bool_and(next_row > total) from batched_update group by run_id"
-    ).fetchall()
-    known = dict(rows)
+    known = _work(connection)
     names = ((f"{run.dag_id}/{run.run_id}", run) for run in runs)
     return [Unfinished(run, name in known) for name, run in names if not known.get(name)]

@@ -4,10 +4,11 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
+import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from catalog.core.errors import Interrupted, Refused
+from catalog.core.errors import Interrupted, Refused, Retry
 from catalog.data_refresh.refresh import begin
 from catalog.database.batched_update import BatchedUpdate
 from catalog.database.statements import parse_update
@@ -19,6 +20,7 @@ from catalog.recovery.restored import (
     CatchUp,
     Run,
     catch_up,
+    half_done,
     newest_load,
     published_to,
     release_turns,
@@ -181,14 +183,16 @@ def test_which_runs_changed_records(catalog):
         ("flickr_workflow", "1", "success", 20, {}),
         ("delete_records", "queued", "queued", None, {}),
         ("batched_update", "popularity", "success", 20, {"dry_run": False}),
+        ("batched_update", "long", "success", 2, {"dry_run": False}),
     ]
     for dag_id, run_id, state, day, conf in rows:
         moment = datetime(2026, 3, day, tzinfo=UTC) if day else None
         kind = "operator_triggered" if run_id == "popularity" else "manual"
         values = [dag_id, run_id, kind, state, moment, Jsonb(conf)]
         catalog.execute("insert into dag_run values (%s, %s, %s, %s, %s, %s)", values)
-    found = runs_by_hand(catalog, datetime(2026, 3, 10, tzinfo=UTC))
+    found = runs_by_hand(catalog, datetime(2026, 3, 10, tzinfo=UTC), ["batched_update/long"])
     assert [(one.dag_id, one.run_id) for one in found] == [
+        ("batched_update", "long"),
         ("batched_update", "wet"),
         ("delete_records", "wet"),
         ("add_license_url", "1"),
@@ -225,6 +229,19 @@ def test_completed_partial_and_unknown_runs(catalog):
     runs = [run("batched_update", name) for name in ("done", "half", "selected", "unknown")]
     found = {one.run.run_id: one.begun for one in unfinished(catalog, runs)}
     assert found == {"half": True, "selected": True, "unknown": False}
+    assert sorted(half_done(catalog)) == ["batched_update/half", "batched_update/selected"]
+
+
+def test_an_update_that_waits_for_locked_rows_is_not_done(catalog, dsn):
+    fill(catalog, 100)
+    what = parse_update("image", "SET title = 'x'", "WHERE provider = 'flickr'")
+    job = BatchedUpdate(catalog, "locked", "batched_update/locked", what, batch_size=50, pause=0)
+    with psycopg.connect(dsn) as other:
+        other.execute("select from image where provider = 'flickr' limit 1 for update")
+        with pytest.raises(Retry):
+            job.run(job.select())
+    assert half_done(catalog) == ["batched_update/locked"]
+    assert [one.begun for one in unfinished(catalog, [run("batched_update", "locked")])] == [True]
 
 
 def test_records_come_back_under_their_keys(catalog, api):
