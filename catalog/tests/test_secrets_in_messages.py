@@ -186,6 +186,26 @@ def test_ordinary_texts_stay_as_they_are(text):
     assert without_secrets(text) == text.replace("key=1", "key=***")
 
 
+KEY_IN_LINES = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nIBAAKC\n-----END RSA PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("got eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0dXJl, refused", "got ***, refused"),
+        (f"a\n{KEY_IN_LINES}\nb", "a\n-----BEGIN RSA PRIVATE KEY-----***-----END RSA PRIVATE KEY-----\nb"),
+        ("-----BEGIN PRIVATE KEY-----\nMIIEow", "-----BEGIN PRIVATE KEY-----***"),
+        (
+            "POST https://hooks.slack.com/services/T0/B0/x+y: 404",
+            "POST https://hooks.slack.com/services/***: 404",
+        ),
+        ("eyJ is how a JSON object begins in Base64", "eyJ is how a JSON object begins in Base64"),
+    ],
+)
+def test_secrets_that_are_known_by_their_form(text, shown):
+    assert without_secrets(text) == shown
+
+
 @pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "body"])
 @pytest.mark.parametrize("at", [0, 150, 195])
 def test_an_excerpt_of_what_an_api_says_shows_no_secret(kind, at):
