@@ -42,6 +42,7 @@ _DESCRIBED: dict[MediaType, dict[str, str]] = {
 # that it has not may only mean that it was away when it was asked. So addresses do not change to and fro.
 _LESS_SECURE = "(starts_with(new.{c}, 'http:') and old.{c} = 'https' || substr(new.{c}, 5))"
 
+_REPLACED: LiteralString = f"case when {_LESS_SECURE} then old.{{c}} else new.{{c}} end"
 _MERGED: dict[Merge, LiteralString] = {
     "newest": "coalesce(new.{c}, old.{c})",
     "address": f"case when {_LESS_SECURE} then old.{{c}} else coalesce(new.{{c}}, old.{{c}}) end",
@@ -110,8 +111,9 @@ class Column(msgspec.Struct, frozen=True):
         merged = sql.SQL(_MERGED[self.merge]).format(c=self.identifier)
         if self.describes is None:
             return merged
-        return sql.SQL("case when {stays} then {merged} else {inserted} end").format(
-            stays=_stays(self.describes), merged=merged, inserted=self.inserted()
+        new = sql.SQL(_REPLACED).format(c=self.identifier) if self.merge == "address" else self.inserted()
+        return sql.SQL("case when {stays} then {merged} else {new} end").format(
+            stays=_stays(self.describes), merged=merged, new=new
         )
 
     def differs(self) -> sql.Composed:

@@ -24,7 +24,7 @@ def test_the_form_says_how_many_records_a_margin_takes(dagbag):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "accept_removals: it needs a provider"),
+        ({"provider": None, "mark": True}, "accept_removals: it needs a provider"),
         ({"provider": "met", "mark": False}, "accept_removals: without mark, nothing is removed"),
     ],
 )

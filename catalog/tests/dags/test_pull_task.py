@@ -35,6 +35,7 @@ def test_a_pull_takes_the_time_from_its_lease(monkeypatch, dsn, tmp_path):
         client=lambda: None,
         parts=lambda number=0: Parts(UPath(tmp_path), "example", started, None, "key", number),
         window=None,
+        accepting=lambda: "",
     )
     job.provider.catalog_names = {"image": "example"}
     context: Any = {

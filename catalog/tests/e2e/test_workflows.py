@@ -140,7 +140,7 @@ def test_an_unknown_key_fails_the_first_task(bench):
     assert (tasks[PULL]["state"], tasks[PULL]["try_number"]) == ("failed", 1)
     log = bench.api.log(STOCKSNAP, run_id, PULL)
     assert "unknown key 'limt'" in log
-    assert "additional_query_params, date, include_deleted, initial_query_params, limit" in log
+    assert "additional_query_params, include_deleted, initial_query_params, limit" in log
 
 
 @pytest.mark.parametrize("logical", [None, "2024-05-06T00:00:00+00:00"])

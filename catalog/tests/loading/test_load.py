@@ -78,6 +78,7 @@ PAGE = "https://example.org/page"
 FILE_OF_IMAGE = {"thumbnail": "https://example.org/s.jpg", "filesize": 9, "width": 5, "height": 6}
 FILE_OF_AUDIO = {"filesize": 9, "duration": 5, "bit_rate": 6, "sample_rate": 7}
 SET = {"audio_set": album("A", foreign_landing_url=PAGE), "set_position": 3}
+SAME_FILE = {"url": "http://example.org/same.jpg"}
 OTHER_FILE = {"url": "https://example.org/other"}
 
 
@@ -89,7 +90,7 @@ OTHER_FILE = {"url": "https://example.org/other"}
         (image, {"creator": "A", "creator_url": PAGE}, {"creator": "B"}, False),
         (image, {"creator_url": PAGE}, {"creator": "B"}, False),
         (image, FILE_OF_IMAGE, {"title": "t"}, True),
-        (image, FILE_OF_IMAGE, {"url": "http://example.org/1.jpg"}, True),  # the same file
+        (image, FILE_OF_IMAGE | SAME_FILE, {"url": SAME_FILE["url"].replace("http:", "https:")}, True),
         (image, FILE_OF_IMAGE, OTHER_FILE, False),
         (image, {"filetype": "jpg"}, OTHER_FILE, False),
         (audio, FILE_OF_AUDIO | {"thumbnail": PAGE}, {"title": "t"}, True),

@@ -70,7 +70,8 @@ UNITS = {  # they stay behind a number
 @example(text="0HZ")
 def test_no_word_of_any_script_survives(text):
     made = MadeUp([text], seed=1).text(text)
-    assert is_structural(text.strip()) or not words(made) & words(text) - KEPT - UNITS - {
+    own = {word for word in words(text) if len(word) > 1}  # a letter may be chosen again
+    assert is_structural(text.strip()) or not words(made) & own - KEPT - UNITS - {
         *("https", "http", "org", "example", "b", "br", "em", "h", "i", "li", "ol", "p", "a", "u", "ul"),
         *("div", "span", "strong", "sub", "sup", "t", "z"),
     }
