@@ -48,11 +48,8 @@ _USER_INFO = re.compile(
 # Secrets that are known by their form: a token of JWT, a private key, the path of a webhook of Slack.
 _FORMS = re.compile(
     r"""
-    \beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*
-    | (?<=-----BEGIN\ PRIVATE\ KEY-----) .*? (?=-----END|\Z)
-    | (?<=-----BEGIN\ RSA\ PRIVATE\ KEY-----) .*? (?=-----END|\Z)
-    | (?<=-----BEGIN\ EC\ PRIVATE\ KEY-----) .*? (?=-----END|\Z)
-    | (?<=-----BEGIN\ OPENSSH\ PRIVATE\ KEY-----) .*? (?=-----END|\Z)
+    \b eyJ[\w-]{8,} \.[\w-]{8,} \.[\w-]*
+    | (?P<before> -----BEGIN\ (?:[A-Z]+\ )*PRIVATE\ KEY----- ) .*? (?=-----END|\Z)
     | (?<=//hooks\.slack\.com/services/) [\w/+-]+
     """,
     re.VERBOSE | re.DOTALL,
@@ -90,7 +87,8 @@ def without_secrets(text: str) -> str:
     >>> without_secrets('{"api_key": "abc", "page": 4}, X-Api-Key: abc123')
     '{"api_key": "***", "page": 4}, X-Api-Key: ***'
     """
-    text = _FORMS.sub(redaction.MASK, _USER_INFO.sub(f"{redaction.MASK}@", _known_words(_known(text))))
+    text = _USER_INFO.sub(f"{redaction.MASK}@", _known_words(_known(text)))
+    text = _FORMS.sub(lambda found: f"{found['before'] or ''}{redaction.MASK}", text)
     kept, at = [], 0
     for start, end in sorted(named_values(text, is_secret)):
         if start >= at and end > start:

@@ -22,9 +22,9 @@ MINIMUM = {
     "duration": 0,
     "set_position": 0,
 }
-# Control characters other than white space carry no meaning, and PostgreSQL refuses NUL.
 UNDECODED = "with characters that cannot be decoded"
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# Control characters other than white space carry no meaning, and PostgreSQL refuses NUL.
 _DROP = {ord('"'): "'", **dict.fromkeys((*range(0x09), *range(0x0E, 0x1C), 0x7F))}
 
 

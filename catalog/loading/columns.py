@@ -42,10 +42,9 @@ _DESCRIBED: dict[MediaType, dict[str, str]] = {
 # that it has not may only mean that it was away when it was asked. So addresses do not change to and fro.
 _LESS_SECURE = "(starts_with(new.{c}, 'http:') and old.{c} = 'https' || substr(new.{c}, 5))"
 
-_REPLACED: LiteralString = f"case when {_LESS_SECURE} then old.{{c}} else new.{{c}} end"
 _MERGED: dict[Merge, LiteralString] = {
     "newest": "coalesce(new.{c}, old.{c})",
-    "address": f"case when {_LESS_SECURE} then old.{{c}} else coalesce(new.{{c}}, old.{{c}}) end",
+    "address": "coalesce(new.{c}, old.{c})",
     "object": "merged_object(old.{c}, new.{c})",
     "tags": "merged_tags(old.{c}, new.{c}, old.provider)",
     "elements": "merged_elements(old.{c}, new.{c})",
@@ -109,12 +108,15 @@ class Column(msgspec.Struct, frozen=True):
     def merged(self) -> sql.Composed:
         """Return the value that an update stores, from rows `old` and `new`."""
         merged = sql.SQL(_MERGED[self.merge]).format(c=self.identifier)
-        if self.describes is None:
-            return merged
-        new = sql.SQL(_REPLACED).format(c=self.identifier) if self.merge == "address" else self.inserted()
-        return sql.SQL("case when {stays} then {merged} else {new} end").format(
-            stays=_stays(self.describes), merged=merged, new=new
-        )
+        if self.describes is not None:
+            merged = sql.SQL("case when {stays} then {merged} else {inserted} end").format(
+                stays=_stays(self.describes), merged=merged, inserted=self.inserted()
+            )
+        if self.merge == "address":
+            merged = sql.SQL(f"case when {_LESS_SECURE} then old.{{c}} else {{merged}} end").format(
+                c=self.identifier, merged=merged
+            )
+        return merged
 
     def differs(self) -> sql.Composed:
         """Return the condition that an update would change the value; arrays are compared as sets.

@@ -281,7 +281,7 @@ def _with_metric(
 ) -> _Counted:
     """Count a provider's records, and those with a metric above 0; choose some of these by their hashes.
 
-    The next refresh asks the chosen ones for their metric. They are chosen anew each time, so that records
+    The next refresh asks the chosen ones for their metric. They are chosen again each time, so that records
     that were added since are among them. With them are those chosen before that have lost their metric
     (`lost`), so that small losses add up.
 
@@ -335,7 +335,7 @@ def due(
 ) -> list[Metric]:
     """Return the providers with a changed constant, and those with scores but no constant.
 
-    A constant without a value is that of another percentile, so no row is scored anew with it.
+    A constant without a value is that of another percentile, so no row is scored with it again.
 
     Args:
         connection: Connection to the catalog database, in autocommit.

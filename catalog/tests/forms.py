@@ -1,6 +1,6 @@
 """Texts that contain a sensitive term in another form; the filtered index and the dataset find the same."""
 
-FORMS = [  # as it stands in the list, as it stands in the text
+FORMS = [  # as in the list, as in the text
     ("café", "Un Cafe\u0301 noir"),
     ("cafe\u0301", "Un CAFÉ noir"),
     ("straße", "In der STRASSE"),

@@ -69,7 +69,7 @@ def writer_name(index: str) -> str:
 
 
 def is_stray(index: IndexIdentity) -> bool:
-    """Return whether the engine has made an index by itself, with the name of a private alias.
+    """Return whether the engine has made an index on its own, with the name of a private alias.
 
     It does when an index is deleted while another one is copied into it; `require_alias` is checked at the
     beginning only.

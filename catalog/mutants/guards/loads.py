@@ -27,8 +27,8 @@ GUARDS = (
         holds="What describes another value, such as the size of a file, does not outlast that value.",
         row=13,
         file="catalog/loading/columns.py",
-        find="        if self.describes is None:\n",
-        replace="        if True:\n",
+        find="        if self.describes is not None:\n",
+        replace="        if False:\n",
         tests=(f"{TEST}::test_null_keeps_nothing_that_describes_another_value",),
     ),
     Guard(

@@ -38,7 +38,7 @@ GUARDS = (
     ),
     Guard(
         name="new-records-are-asked-for-their-metric",
-        holds="The records that are asked for their metric are chosen anew in each refresh.",
+        holds="The records that are asked for their metric are chosen again in each refresh.",
         row=45,
         file=POPULARITY,
         find='                "sample": now.sample,\n',

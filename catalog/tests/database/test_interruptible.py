@@ -62,7 +62,7 @@ def test_nothing_is_cancelled_unless_somebody_asks(dsn, catalog):
 
 
 def test_what_is_not_cancelled_any_more_is_the_statement_that_follows(dsn):
-    """Somebody asks while a statement ends by itself."""
+    """Somebody asks while a statement ends on its own."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         with suppress(psycopg.errors.QueryCanceled), interruptible(connection, lambda: True):
             connection.execute("select 1")

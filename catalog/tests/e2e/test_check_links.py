@@ -110,7 +110,7 @@ def test_what_is_gone_is_removed_and_comes_back(bench, files):
     until(lambda: sum(answers.asked.values()) > 5)
     bench.process_behind("query like '%link_check%'").send_signal(signal.SIGKILL)
     answers.after = 0.0
-    # So many are not removed, but counted, and the estimate is made.
+    # These are too many to be removed; they are counted, and the estimate is made.
     assert bench.api.wait(DAG, run_id, 400) == "failed", bench.tasks(DAG, run_id)
     assert marked(connection) == set()
     assert "13 records would be removed because their files are gone: 10.8% of 120" in bench.api.log(
