@@ -1,10 +1,10 @@
 """Find values by their names in text that others have written: an error that quotes a request, or its answer.
 
-Recognized are settings and queries (`name=value`), JSON and what Python prints of dictionaries (also escaped,
-as in JSON in JSON, HTML or a URL), pairs, headers and XML. What quotes or brackets hold ends with them; the
-end of a value that was cut off is the end of the text. Prose has colons and spaces, too: what follows them
-without quotes is a value only if it is not ordinary; see `is_ordinary`. The time is linear in the length of
-the text.
+Recognized are settings and queries (`name=value`), JSON and what Python and PHP print of dictionaries (also
+escaped, as in JSON in JSON, HTML or a URL), pairs, objects with a name and a value, headers and XML. What
+quotes or brackets hold ends with them; the end of a value that was cut off is the end of the text. Prose has
+colons and spaces, too: what follows them without quotes is a value only if it is not ordinary; see
+`is_ordinary`. The time is linear in the length of the text.
 """
 
 import re
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 Span = tuple[int, int]
 _QUOTES = r"""["']|&quot;|&\#0*(?:34|39);|&\#x(?:22|27);|&apos;|%22|%27"""
-_SPACE = r"(?:\s|%20|%0a|\\n)*+"
+_SPACE = r"(?:\s|\+|%20|%0a|\\n)*+"
 _ESCAPES = r"(?:\\|%5c)*+"
 _QUOTE = re.compile(rf"[bru]{{0,2}}(?P<whole>(?P<escapes>{_ESCAPES})(?P<mark>{_QUOTES}))", re.IGNORECASE)
 _BRACKETS = {"{": "}", "[": "]", "(": ")"}
@@ -27,8 +27,17 @@ _WORD = r"(?<![\w.$-])(?P<name>[\w.$-]++)"
 
 # Not `::`, a cast of SQL; `=` only as in `headers["name"] = …`, because SQL compares quoted texts.
 _QUOTED_NAME = re.compile(
-    rf"{_WORD}{_ESCAPES}(?:{_QUOTES})(?:\]{_SPACE}=|{_SPACE}(?::(?!:)|=>|%3a)){_SPACE}", re.IGNORECASE
+    rf"{_WORD}{_ESCAPES}(?:{_QUOTES})(?:\]{_SPACE}=>?|{_SPACE}(?::(?!:)|=>|%3a)){_SPACE}(?:string\(\d+\) )?",
+    re.IGNORECASE,
 )
+_QUOTED = rf"{_ESCAPES}(?:{_QUOTES})"
+_COLON = rf"{_SPACE}(?::|%3a){_SPACE}"
+_NAME_AND_VALUE = re.compile(
+    rf"(?:{_QUOTES})(?:name|key){_QUOTED}{_COLON}{_QUOTED}(?P<name>[\w.$-]++){_QUOTED}"
+    rf"{_SPACE}(?:,|%2c){_SPACE}{_QUOTED}value{_QUOTED}{_COLON}",
+    re.IGNORECASE,
+)
+_IN_BRACKETS = re.compile(r"\[(?P<name>[\w.$-]++)\] => ")
 _PAIR = re.compile(
     rf"[(\[]{_SPACE}[bu]?{_ESCAPES}(?:{_QUOTES})(?P<name>[\w.$-]++){_ESCAPES}(?:{_QUOTES}){_SPACE},{_SPACE}(?=[bu]?{_ESCAPES}(?:{_QUOTES}))",
     re.IGNORECASE,
@@ -76,6 +85,8 @@ def named_values(text: str, is_wanted: Callable[[str], bool]) -> Iterator[Span]:
     """
     for pattern, value in (
         (_QUOTED_NAME, _value),
+        (_NAME_AND_VALUE, _value),
+        (_IN_BRACKETS, _bare),
         (_PAIR, _pair),
         (_SETTING, _setting),
         (_SPACED, _spaced),
@@ -110,6 +121,11 @@ def _value(text: str, match: re.Match[str]) -> Span | None:
         return None
     # A number is a value, a word is prose: "unknown name 'token': expected 'page'".
     return bare.span() if not is_ordinary(bare[0]) or re.search(r"\d", bare[0]) else None
+
+
+def _bare(text: str, match: re.Match[str]) -> Span | None:
+    bare = _BARE.match(text, match.end())
+    return bare.span() if bare else None
 
 
 def _pair(text: str, match: re.Match[str]) -> Span | None:
@@ -174,7 +190,7 @@ def _login(text: str, start: int) -> Span | None:
 def _unusual(text: str, start: int) -> Span | None:
     """Return the span of a word unless it is ordinary."""
     word = _WORDS.match(text, start)
-    return word.span() if word and not is_ordinary(word[0]) else None
+    return word.span() if word and (_PLACEHOLDER.fullmatch(word[0]) or not is_ordinary(word[0])) else None
 
 
 def _element(text: str, match: re.Match[str]) -> Span | None:

@@ -10,9 +10,10 @@ linear in the length of the text, whatever the text and the secrets are.
 import html
 import re
 from base64 import b64encode
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 MASK = "***"
+Span = tuple[int, int]
 _LEVELS = 8  # of nested escapes
 _MIN_BASE64 = 8  # characters; shorter sequences occur in text by chance
 # A secret of at least 12 characters is found by its first 8, in case it was cut off.
@@ -33,7 +34,9 @@ _ESCAPE = re.compile(
 
 def forms(secret: str) -> set[str]:
     """Return the strings to search for in decoded text: the secret and its unambiguous base64 digits."""
-    found = {decoded(secret)[0].rstrip("\\")}  # in the text, a backslash at the end would escape what follows
+    found = {
+        _decoded(secret)[0].translate(_ALIKE).rstrip("\\")
+    }  # in the text, a backslash at the end would escape what follows
     data = secret.encode("utf-8", "surrogatepass")
     for offset in range(3):
         text = b64encode(bytes(offset) + data).decode("ascii")
@@ -52,17 +55,40 @@ def mask(text: str, wanted: Collection[str], *, cut: bool = True, whole: bool = 
         cut: Replace their beginnings, too.
         whole: Replace them only where no letter or digit is beside them.
     """
-    plain, starts = decoded(text)
+    plain, starts = _decoded(text)
+    plain = plain.translate(_ALIKE)
+    return mask_spans(
+        text,
+        (
+            _original(span, starts, len(text))
+            for form in wanted
+            for span in _spans(plain, starts, form, cut, whole)
+        ),
+    )
+
+
+def mask_decoded(text: str, find: Callable[[str], Iterable[Span]]) -> str:
+    """Replace what is found in the decoded text by `MASK`, in the text as it is written.
+
+    Args:
+        text: The text.
+        find: Returns the spans of the secrets of a text without escapes.
+    """
+    plain, starts = _decoded(text)
+    return mask_spans(text, (_original(span, starts, len(text)) for span in find(plain)))
+
+
+def mask_spans(text: str, spans: Iterable[Span]) -> str:
+    """Replace spans of a text by `MASK`. They may overlap; empty ones are left out."""
     kept, at = [], 0
-    spans = (span for form in wanted for span in _spans(plain, starts, len(text), form, cut, whole))
     for start, end in sorted(spans):
-        if start >= at:
+        if start >= at and end > start:
             kept += [text[at:start], MASK]
         at = max(at, end)
     return "".join([*kept, text[at:]])
 
 
-def decoded(text: str) -> tuple[str, Sequence[int]]:
+def _decoded(text: str) -> tuple[str, Sequence[int]]:
     """Decode all escapes; return the result and the offset of each of its characters in `text`."""
     starts: Sequence[int] = range(len(text))
     for _ in range(_LEVELS):
@@ -78,7 +104,7 @@ def decoded(text: str) -> tuple[str, Sequence[int]]:
         if not at:
             break
         text, starts = "".join([*pieces, text[at:]]), [*origins, *starts[at:]]
-    return text.translate(_ALIKE), starts
+    return text, starts
 
 
 def _decode(match: re.Match[str]) -> str:
@@ -93,10 +119,16 @@ def _decode(match: re.Match[str]) -> str:
     return html.unescape(token) if kind == "entity" else match["character"]
 
 
-def _spans(
-    plain: str, starts: Sequence[int], length: int, form: str, cut: bool, whole: bool
-) -> Iterator[tuple[int, int]]:
-    """Yield the spans of a form, or of its beginning, in the original text; escapes are not split."""
+def _original(span: Span, starts: Sequence[int], length: int) -> Span:
+    """Return the span in the original text, whose length is given; escapes are not split."""
+    start, end = span
+    while start < end < len(starts) and starts[end] == starts[end - 1]:
+        end += 1
+    return starts[start] if start < len(starts) else length, starts[end] if end < len(starts) else length
+
+
+def _spans(plain: str, starts: Sequence[int], form: str, cut: bool, whole: bool) -> Iterator[Span]:
+    """Yield the spans of a form, or of its beginning; escapes are not split."""
     head = form[:_PREFIX] if cut and len(form) >= _MIN_LENGTH else form
     start = plain.find(head)
     while start >= 0:
@@ -105,7 +137,7 @@ def _spans(
             end += 1
         beside = plain[max(start - 1, 0) : start] + plain[end : end + 1]
         if not (whole and any(map(str.isalnum, beside))):
-            yield starts[start], starts[end] if end < len(starts) else length
+            yield start, end
         start = plain.find(head, start + 1)
 
 

@@ -1,7 +1,8 @@
 """Secrets: how their names are recognized, values that print as ***, and their removal from messages."""
 
 import re
-from collections.abc import Iterable
+from base64 import urlsafe_b64decode
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from catalog.core import redaction
@@ -41,19 +42,26 @@ _USER_INFO = re.compile(
     (?! user:password@ )              # an example
     (?! (?<=s3://) [\w-]+ @ )         # in an address of object storage, a connection of Airflow
     (?! (?: (?:[\w-]+\.)+ [\w-]+ | localhost ) (?: :\d+ )? [/?\#"'<>,)\]}|\s] )  # a host without user
-    \S{0,2000} @
+    (?P<user_info> \S{0,2000} ) @
     """,
     re.VERBOSE,
 )
-# Secrets that are known by their form: a token of JWT, a private key, the path of a webhook of Slack.
+# Secrets that are known by their form: private keys of PEM, OpenPGP and SSH, webhooks and tokens of Slack,
+# tokens of GitHub, keys of Google and of AWS.
 _FORMS = re.compile(
     r"""
-    \b eyJ[\w-]{8,} \.[\w-]{8,} \.[\w-]*
-    | (?P<before> -----BEGIN\ (?:[A-Z]+\ )*PRIVATE\ KEY----- ) .*? (?=-----END|\Z)
-    | (?<=//hooks\.slack\.com/services/) [\w/+-]+
+    -{4,5} [ +]? BEGIN [\s+] (?:[A-Z0-9]+[\s+])* PRIVATE [\s+] KEY (?:[\s+]BLOCK)? [ +]? -{4,5}
+        (?P<pem> .*? ) (?= -{4,5} [ +]? END | \Z )
+    | (?i: hooks\.slack(?:-gov)?\.com ) (?: :\d+ )? / \w+ / (?P<webhook> [\w/+-]+ )
+    | /services/ (?P<path> T\w* / B\w* / \w{8,} )
+    | \b (?P<prefixed>
+          xox[a-z]-[\w-]{10,} | xapp-[\w-]{10,} | gh[a-z]_\w{30,} | github_pat_\w{30,} | AIza[\w-]{30,}
+          | A[KS]IA[A-Z0-9]{16}
+      ) \b
     """,
     re.VERBOSE | re.DOTALL,
 )
+_WEB_TOKEN = re.compile(r"\b(?P<header>e[wy][\w-]+)(?:\.[\w-]*){2,4}", re.ASCII)  # JWT; `e` is `{` in Base64
 _MIN_KNOWN = 8  # characters; shorter passwords occur in words by chance
 
 
@@ -80,21 +88,34 @@ def is_secret(name: str) -> bool:
 def without_secrets(text: str) -> str:
     """Return a message without known secrets, user and password of URLs, and the values of secret names.
 
-    The message may quote what others have written, in any of the forms that `named_values` describes.
+    The message may quote what others have written, in any of the forms that `named_values` describes, and
+    with the escapes that `redaction` decodes.
 
     >>> without_secrets("postgresql://me:pw@host/db failed, password=pw, limit=3")
     'postgresql://***@host/db failed, password=*** limit=3'
     >>> without_secrets('{"api_key": "abc", "page": 4}, X-Api-Key: abc123')
     '{"api_key": "***", "page": 4}, X-Api-Key: ***'
     """
-    text = _USER_INFO.sub(f"{redaction.MASK}@", _known_words(_known(text)))
-    text = _FORMS.sub(lambda found: f"{found['before'] or ''}{redaction.MASK}", text)
-    kept, at = [], 0
-    for start, end in sorted(named_values(text, is_secret)):
-        if start >= at and end > start:
-            kept += [text[at:start], redaction.MASK]
-        at = max(at, end)
-    return "".join([*kept, text[at:]])
+    text = _known_words(_known(text))
+    # As it is written first: an escaped space is a part of a password.
+    text = redaction.mask_spans(text, _found(text))
+    return redaction.mask_decoded(text, _found)
+
+
+def _found(text: str) -> Iterator[redaction.Span]:
+    """Yield the spans of secrets that are recognized by their names, their places or their forms."""
+    for match in _USER_INFO.finditer(text):
+        if match["user_info"] != redaction.MASK:
+            yield match.span("user_info")
+    for match in _FORMS.finditer(text):
+        yield match.span(match.lastgroup or 0)
+    yield from (match.span() for match in _WEB_TOKEN.finditer(text) if _is_header(match["header"]))
+    yield from named_values(text, is_secret)
+
+
+def _is_header(text: str) -> bool:
+    """Return whether a text is the header of a token, which names its algorithm; see RFC 7515."""
+    return b'"alg"' in urlsafe_b64decode(text[: len(text) // 4 * 4])
 
 
 def remember(value: str) -> None:

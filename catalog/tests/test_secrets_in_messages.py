@@ -199,11 +199,57 @@ KEY_IN_LINES = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nIBAAKC\n-----END RSA PR
             "POST https://hooks.slack.com/services/T0/B0/x+y: 404",
             "POST https://hooks.slack.com/services/***: 404",
         ),
+        ("bad eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4In0..iv.text.tag!", "bad ***!"),
         ("eyJ is how a JSON object begins in Base64", "eyJ is how a JSON object begins in Base64"),
+        ("eyJafjallajokull.volcano1234.jpg", "eyJafjallajokull.volcano1234.jpg"),
+        (
+            "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nxcE\n-----END PGP PRIVATE KEY BLOCK-----",
+            "-----BEGIN PGP PRIVATE KEY BLOCK-----***-----END PGP PRIVATE KEY BLOCK-----",
+        ),
+        (
+            "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nMIIEow\n---- END SSH2",
+            "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----***---- END SSH2",
+        ),
+        (
+            "HTTPS://HOOKS.slack-gov.com:443/workflows/T0/B0/x1",
+            "HTTPS://HOOKS.slack-gov.com:443/workflows/***",
+        ),
+        ("POST /services/T0/B0/abcdefgh12 HTTP/1.1", "POST /services/*** HTTP/1.1"),
+        (f"xoxb-123456789012-{END}, ghp_{'a1' * 18}", "***, ***"),
+        (f"AIza{'x1' * 18}, AKIAIOSFODNN7EXAMPLE", "***, ***"),
     ],
 )
 def test_secrets_that_are_known_by_their_form(text, shown):
     assert without_secrets(text) == shown
+
+
+ESCAPES: dict[str, Callable[[str], str]] = {
+    "JSON of PHP": lambda text: json.dumps(text).replace("/", r"\/"),
+    "JavaScript": lambda text: "".join(one if one.isalnum() else f"\\u{ord(one):04x}" for one in text),
+    "HTML": lambda text: "".join(one if one.isalnum() else f"&#x{ord(one):X};" for one in text),
+    "URL": lambda text: quote(text, safe=""),
+    "URL in a URL": lambda text: quote(quote(text, safe=""), safe=""),
+    "query": lambda text: urlencode({"q": text}),
+}
+
+
+@pytest.mark.parametrize("way", ESCAPES)
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"https://me:pw{END}@host.example/x",
+        f"https://hooks.slack.com/services/T0/B0/{END}",
+        f"-----BEGIN PRIVATE KEY-----\n{END}\n-----END PRIVATE KEY-----",
+        f"token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.{END} was refused",
+        f'{{"name": "api_key", "value": "{END}"}}',
+        f"<api_key>{END}</api_key>",
+    ],
+)
+def test_secrets_that_others_have_escaped(text, way):
+    shown = without_secrets(f"no: {ESCAPES[way](text)} (page 4)")
+    assert END not in shown
+    assert shown.startswith("no: ")
+    assert shown.endswith(" (page 4)")
 
 
 @pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "body"])
@@ -283,6 +329,12 @@ def test_sql_stays_as_it_is(path):
         ('{"client_id": 1234567}', '{"client_id": ***}'),
         ('headers["X-Api-Key"] = "abc"', 'headers["X-Api-Key"] = "***"'),
         ("password = changeme", "password = ***"),
+        (
+            '{"name": "X-Api-Key", "value": "abc", "page": 4}',
+            '{"name": "X-Api-Key", "value": "***", "page": 4}',
+        ),
+        ('["api_key"]=> string(3) "abc"', '["api_key"]=> string(3) "***"'),
+        ("[api_key] => abc [page] => 4", "[api_key] => *** [page] => 4"),
     ],
 )
 def test_only_the_value_is_hidden(text, shown):
