@@ -8,7 +8,7 @@ https://creativecommons.org/retiredlicenses/
 
 import re
 from functools import lru_cache
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -92,9 +92,21 @@ def _reverse() -> dict[tuple[str, str], str]:
 
 
 PATH_BY_PAIR = _reverse()
-# Elements of another license after the path, as in `/by/4.0/nc`, contradict it.
+# Elements of a license after the path, as in `/by/4.0/nc`, contradict it, and in the query those that it lacks.
 _ELEMENTS = frozenset(("by", "nc", "nd", "sa", "zero", "cc0", "mark", "pdm"))
-_SUFFIX = r"(?:/(?:[a-z]{2,3}(?:[-_][a-z0-9]+)?|igo|scotland))?(?:/(?:deed|legalcode)[a-z0-9._-]*|/rdf)?"
+_CONDITIONS = {
+    "by": "by",
+    "attribution": "by",
+    "nc": "nc",
+    "noncommercial": "nc",
+    "nd": "nd",
+    "noderivatives": "nd",
+    "noderivs": "nd",
+    "sa": "sa",
+    "sharealike": "sa",
+}
+_LANGUAGE = "[a-z]{2,3}(?:[-_](?:[a-z]{2}|[a-z]{4}|[0-9]{3}))?"
+_SUFFIX = rf"(?:/(?:{_LANGUAGE}|igo|scotland))?(?:/(?:deed|legalcode)(?:\.{_LANGUAGE})?(?:\.(?:html?|txt|rdf))?|/rdf)?"
 _KNOWN = re.compile(
     "("
     + "|".join(re.escape(path) for path in sorted(PAIR_BY_PATH, key=len, reverse=True))
@@ -130,11 +142,17 @@ def _from_url(url: str) -> License | None:
     if not (match := _KNOWN.fullmatch(path)):
         return None
     deed = match.group(1)
-    rest = f"{path[match.end(1) :]} {parts.query} {parts.fragment}"
-    if not _ELEMENTS.isdisjoint(re.split("[^a-z0-9]", rest)):
-        return None
     slug, version = PAIR_BY_PATH[deed]
+    if not _ELEMENTS.isdisjoint(_words(path[match.end(1) :])):
+        return None
+    said = {_CONDITIONS.get(word) for word in _words(unquote(f"{parts.query} {parts.fragment}").lower())}
+    if not said - {None} <= set(slug.split("-")):
+        return None
     return License(slug, version, f"https://creativecommons.org/{_CANONICAL.get(deed, deed)}/", url)
+
+
+def _words(text: str) -> list[str]:
+    return re.split("[^a-z0-9]", text)
 
 
 def license_from_pair(slug: object, version: object, raw_url: str | None = None) -> License | None:

@@ -37,7 +37,7 @@ class Response(msgspec.Struct, frozen=True):
         try:
             return read_json(self.body, repaired, _charset(self.headers.get("content-type", "")))
         except ValueError as error:
-            kind = self.headers.get("content-type", "no content type")
+            kind = self.headers.get("content-type", "no content type").partition(";")[0][:100]
             raise Retry(
                 f"the response ({self.status}, {kind}, {len(self.body)} bytes) is not JSON: {error}"
             ) from None

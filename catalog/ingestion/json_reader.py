@@ -37,6 +37,19 @@ _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _ESCAPES_OF_JSON = frozenset('"\\/bfnrtu')
 _ESCAPES_OF_JAVASCRIPT = {"0": r"\u0000", "v": r"\u000b"}
 _LEADING_ZEROS = re.compile(r"^(-?)0+(?=\d)", re.ASCII)
+# Bytes that are not UTF-8, as `surrogateescape` decodes them, and characters that it has decoded.
+_UNDECODED = re.compile("[\udc80-\udcff]")
+_NOT_ASCII = re.compile("[^\x00-\x7f\udc80-\udcff]")
+_LARGER = {
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "shift_jis": "cp932",
+    "cp932": "cp932",
+    "euc_kr": "cp949",
+    "cp949": "cp949",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+}
 _NO_NUMBER = re.compile(r"[-+]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
 
 
@@ -75,25 +88,30 @@ def read_leniently(body: bytes, charset: str | None = None) -> Json:
 
 
 def _text(body: bytes, charset: str | None) -> str:
-    """Decode a body. JSON is in Unicode, whatever a header says, unless its bytes are not."""
+    """Decode a body. JSON is in Unicode, whatever a header says, unless most of its letters are not.
+
+    A text that was cut in the middle of a character does not change how the others are read.
+    """
     encoding = json.detect_encoding(body)
     if not encoding.startswith("utf-8"):
         return body.decode(encoding, "surrogatepass")
-    with suppress(UnicodeDecodeError):
-        return body.decode(encoding)
-    return body.decode(_single_byte(charset) or encoding, "surrogateescape")
+    text = body.decode(encoding, "surrogateescape")
+    undecoded = len(_UNDECODED.findall(text))
+    if undecoded and undecoded > len(_NOT_ASCII.findall(text)) and (named := _codec(charset)):
+        return body.decode(named, "surrogateescape")
+    return text
 
 
-def _single_byte(charset: str | None) -> str | None:
-    """Return the codec of a charset of which each byte is a character; None if it is unknown or another one.
+def _codec(charset: str | None) -> str | None:
+    """Return the codec of a charset; None if it is unknown, or one of Unicode.
 
-    Latin-1 stands for Windows-1252, as in browsers: https://encoding.spec.whatwg.org/#names-and-labels
+    Some names stand for a larger charset, as in browsers: https://encoding.spec.whatwg.org/#names-and-labels
     """
     with suppress(LookupError, ValueError):
         name = codecs.lookup(charset or "").name
-        if name in ("iso8859-1", "ascii"):
-            return "cp1252"
-        if name.startswith(("iso8859", "cp125", "koi8", "mac")):
+        if name in _LARGER:
+            return _LARGER[name]
+        if name.startswith(("iso8859", "cp125", "koi8", "mac", "euc_", "big5", "gb")):
             return name
     return None
 

@@ -77,6 +77,23 @@ def test_a_body_that_is_not_in_unicode_is_read_as_its_header_says(charset, text,
     assert read_json('{"a": "Café",}'.encode(), charset=charset) == {"a": "Café"}
 
 
+@pytest.mark.parametrize("charset", ["iso-8859-1", "cp1252", "iso-8859-2", "shift_jis", "utf-8", None])
+def test_a_character_that_was_cut_does_not_change_how_the_others_are_read(charset):
+    body = '{"a": ["Café 東京", "É"]}'.encode().replace("É".encode(), b"\xc3")
+    assert read_json(body, charset=charset) == {"a": ["Café 東京", "\udcc3"]}
+
+
+@pytest.mark.parametrize("charset", ["shift_jis", "gb2312", "GBK", "gb18030", "big5", "euc-jp", "euc-kr"])
+def test_charsets_of_several_bytes(charset):
+    body = '{"a": "大山 10"}'.encode(charset)
+    assert read_json(body, charset=charset) == {"a": "大山 10"}
+
+
+@pytest.mark.parametrize("charset", ["hex", "rot13", "utf-16", "utf-7", "punycode", "idna", "unicode_escape"])
+def test_other_codecs_of_python_are_not_used(charset):
+    assert read_json(b'{"a": "\xe9"}', charset=charset) == {"a": "\udce9"}
+
+
 REFUSED = [
     b"",
     b" \n",

@@ -35,6 +35,11 @@ BASE = "https://creativecommons.org/"
         ("https://creativecommons.org/publicdomain/mark/1.0/deed.de", ("pdm", "1.0")),
         ("https://creativecommons.org/share-your-work/public-domain/cc0/", ("cc0", "1.0")),
         ("https://creativecommons.org/licenses/by-nc/2.0/de/?ref=search&atype=rich", ("by-nc", "2.0")),
+        ("https://creativecommons.org/licenses/by-sa/3.0/?title=a-photo-by-me", ("by-sa", "3.0")),
+        ("https://creativecommons.org/licenses/by-nc-sa/4.0/?license=by-nc-sa", ("by-nc-sa", "4.0")),
+        ("https://creativecommons.org/licenses/by/4.0/legalcode.zh-hant.html", ("by", "4.0")),
+        ("https://creativecommons.org/licenses/by/4.0/deed.es_419", ("by", "4.0")),
+        ("https://creativecommons.org/publicdomain/zero/1.0/?ref=cc0", ("cc0", "1.0")),
     ],
 )
 def test_from_url(url, expected):
@@ -64,6 +69,10 @@ def test_from_url(url, expected):
         "https://creativecommons.org/licenses/by/3.0/nd/deed.en",
         "https://creativecommons.org/licenses/by/4.0/deed.by-nc",
         "https://creativecommons.org/licenses/by/4.0/legalcode_sa",
+        "https://creativecommons.org/licenses/by/4.0/non-commercial",
+        "https://creativecommons.org/licenses/by/4.0/deed.bync",
+        "https://creativecommons.org/licenses/by/4.0/?type=noncommercial",
+        "https://creativecommons.org/licenses/by/4.0/?type=%6eC",
         "https://creativecommons.org/licenses/by/3.0/us?license=by-nc",
         "https://creativecommons.org/publicdomain/zero/1.0/#by",
     ],
