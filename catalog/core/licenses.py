@@ -92,7 +92,7 @@ def _reverse() -> dict[tuple[str, str], str]:
 
 
 PATH_BY_PAIR = _reverse()
-# Elements of a license after the path, as in `/by/4.0/nc`, contradict it, and in the query those that it lacks.
+# Elements of a license after the path, as in `/by/4.0/nc`, contradict it; in the query, those that it lacks.
 _ELEMENTS = frozenset(("by", "nc", "nd", "sa", "zero", "cc0", "mark", "pdm"))
 _CONDITIONS = {
     "by": "by",
@@ -106,7 +106,8 @@ _CONDITIONS = {
     "sharealike": "sa",
 }
 _LANGUAGE = "[a-z]{2,3}(?:[-_](?:[a-z]{2}|[a-z]{4}|[0-9]{3}))?"
-_SUFFIX = rf"(?:/(?:{_LANGUAGE}|igo|scotland))?(?:/(?:deed|legalcode)(?:\.{_LANGUAGE})?(?:\.(?:html?|txt|rdf))?|/rdf)?"
+_PAGE = rf"(?:deed|legalcode)(?:\.{_LANGUAGE})?(?:\.(?:html?|txt|rdf))?|rdf"
+_SUFFIX = rf"(?:/(?:{_LANGUAGE}|igo|scotland))?(?:/(?:{_PAGE}))?"
 _KNOWN = re.compile(
     "("
     + "|".join(re.escape(path) for path in sorted(PAIR_BY_PATH, key=len, reverse=True))

@@ -40,6 +40,7 @@ _LEADING_ZEROS = re.compile(r"^(-?)0+(?=\d)", re.ASCII)
 # Bytes that are not UTF-8, as `surrogateescape` decodes them, and characters that it has decoded.
 _UNDECODED = re.compile("[\udc80-\udcff]")
 _NOT_ASCII = re.compile("[^\x00-\x7f\udc80-\udcff]")
+_OF_SEVERAL_BYTES = ("euc_", "big5", "gb", "cp9")  # names of codecs begin so
 _LARGER = {
     "ascii": "cp1252",
     "iso8859-1": "cp1252",
@@ -97,8 +98,12 @@ def _text(body: bytes, charset: str | None) -> str:
         return body.decode(encoding, "surrogatepass")
     text = body.decode(encoding, "surrogateescape")
     undecoded = len(_UNDECODED.findall(text))
-    if undecoded and undecoded > len(_NOT_ASCII.findall(text)) and (named := _codec(charset)):
-        return body.decode(named, "surrogateescape")
+    if undecoded and (named := _codec(charset)):
+        if named.startswith(_OF_SEVERAL_BYTES):
+            with suppress(UnicodeDecodeError):  # of which hardly any other text is a valid one
+                return body.decode(named)
+        if undecoded > len(_NOT_ASCII.findall(text)):
+            return body.decode(named, "surrogateescape")
     return text
 
 
@@ -111,7 +116,7 @@ def _codec(charset: str | None) -> str | None:
         name = codecs.lookup(charset or "").name
         if name in _LARGER:
             return _LARGER[name]
-        if name.startswith(("iso8859", "cp125", "koi8", "mac", "euc_", "big5", "gb")):
+        if name.startswith(("iso8859", "cp125", "koi8", "mac", *_OF_SEVERAL_BYTES)):
             return name
     return None
 

@@ -54,8 +54,8 @@ GUARDS = (
         holds="A web page instead of JSON is retried, then an error.",
         row=7,
         file="catalog/ingestion/http_response.py",
-        find='            kind = self.headers.get("content-type", "no content type")\n',
-        replace="            return {}\n            kind = str(error)\n",
+        find='            kind = self.headers.get("content-type", "no content type")',
+        replace="            return {}\n            kind = str(error)",
         tests=(
             "ingestion/test_client.py::test_a_200_that_is_no_answer_is_tried_again_and_never_taken_for_an_empty_page",
         ),
