@@ -102,8 +102,9 @@ def _none_found(connection: Connection, params: Params, outcome: str) -> Refused
     if params["accept_no_rows"]:
         return None
     progress = ProgressRow(connection, params["query_id"], run_name())
-    if params["resume_update"] and progress.is_done_by_another():
-        log.info("An earlier run of this query id has changed all its rows; none is left.")
+    update = _update(params)
+    if params["resume_update"] and progress.is_done_by_another(update.table, update.condition):
+        log.info("The last run of this query id has changed all rows of this condition; none is left.")
         return None
     advice = 'If that is right, trigger it with {"accept_no_rows": true}.'
     return no_record(params["table_name"], outcome, advice=advice)

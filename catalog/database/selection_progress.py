@@ -11,7 +11,6 @@ import msgspec
 from psycopg import sql
 
 from catalog.core.errors import Refused
-from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.database.sql_files import sql_file
 
@@ -99,17 +98,19 @@ class ProgressRow:
         ).fetchone()
         return State(row[0], row[1], row[2], Progress(self._query_id, *row[3:])) if row else None
 
-    def is_done_by_another(self) -> bool:
-        """Return whether another run has processed all rows that it had selected under this name."""
-        return bool(
-            value(
-                self._connection,
-                "select exists (select from batched_update"
-                " where (query_id = %(id)s or starts_with(query_id, %(id)s || ', '))"
-                " and run_id <> %(run)s and total > 0 and next_row > total)",
-                {"id": self._query_id, "run": self._run_id},
-            )
-        )
+    def is_done_by_another(self, table: str, condition: str) -> bool:
+        """Return whether the last other run under this name has processed all rows of this condition."""
+        query = """
+            select total > 0 and next_row > total and table_name = %(table)s
+                   and right(statement, length(%(end)s)) = %(end)s
+              from batched_update
+             where (query_id = %(id)s or starts_with(query_id, %(id)s || ', ')) and run_id <> %(run)s
+             order by renewed_on desc limit 1
+        """
+        row = self._connection.execute(
+            query, {"id": self._query_id, "run": self._run_id, "table": table, "end": f" WHERE {condition}"}
+        ).fetchone()
+        return bool(row and row[0])
 
     def begin(self, table: str, statement: str, total: int) -> Progress:
         """Store that the work on the selected rows begins; keep the row of an earlier run."""

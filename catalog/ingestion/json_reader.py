@@ -40,7 +40,7 @@ _LEADING_ZEROS = re.compile(r"^(-?)0+(?=\d)", re.ASCII)
 # Bytes that are not UTF-8, as `surrogateescape` decodes them, and characters that it has decoded.
 _UNDECODED = re.compile("[\udc80-\udcff]")
 _NOT_ASCII = re.compile("[^\x00-\x7f\udc80-\udcff]")
-_OF_SEVERAL_BYTES = ("euc_", "big5", "gb", "cp9")  # names of codecs begin so
+_OF_SEVERAL_BYTES = ("euc_", "big5", "gb", "cp949")  # names of codecs begin so
 _LARGER = {
     "ascii": "cp1252",
     "iso8859-1": "cp1252",

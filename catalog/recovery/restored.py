@@ -148,12 +148,12 @@ def catch_up(
 def _work(connection: Connection) -> dict[str, bool]:
     """Return the runs of batched updates and deletions, as `<dag_id>/<run_id>`, and whether each is done.
 
-    At its end, a run tries rows again that others have locked; then it drops its selection.
+    At its end, a run tries rows again that others have locked; then it drops its selection. The selections
+    of former runs, which have another key, were taken over or given up.
     """
     query = """
         select run_id,
-               bool_and(next_row > total
-                        and to_regclass(format('public.%I', query_id || '_rows_to_update')) is null)
+               bool_and(to_regclass(format('public.%I', query_id || '_rows_to_update')) is null)
           from batched_update group by run_id
     """
     return dict(connection.execute(query).fetchall())

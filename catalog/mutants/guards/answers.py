@@ -92,8 +92,8 @@ GUARDS = (
         holds="A character that was cut does not change how the rest of its page is decoded.",
         row=15,
         file=READER,
-        find="undecoded > len(_NOT_ASCII.findall(text)) and",
-        replace="True and",
+        find="undecoded > len(_NOT_ASCII.findall(text)):",
+        replace="True:",
         tests=(f"{TEST_READER}::test_a_character_that_was_cut_does_not_change_how_the_others_are_read",),
     ),
     Guard(

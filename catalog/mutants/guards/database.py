@@ -500,11 +500,20 @@ GUARDS = (
         holds="A run that resumes an update whose rows are all done succeeds.",
         row=44,
         file="catalog/dags/batched_update.py",
-        find='    if params["resume_update"] and progress.is_done_by_another():\n',
+        find='    if params["resume_update"] and progress.is_done_by_another(update.table, update.condition):\n',
         replace="    if False:\n",
         tests=(
             "dags/test_batched_update.py::test_a_run_that_resumes_an_update_of_which_no_row_is_left_succeeds",
         ),
+    ),
+    Guard(
+        name="an-update-that-another-condition-has-done",
+        holds="A run that resumes another update than the last one, and finds nothing, is refused.",
+        row=44,
+        file="catalog/database/selection_progress.py",
+        find="                   and right(statement, length(%(end)s)) = %(end)s\n",
+        replace="",
+        tests=("dags/test_batched_update.py::test_a_run_that_resumes_another_update_is_refused",),
     ),
     Guard(
         name="rows-of-a-later-run",

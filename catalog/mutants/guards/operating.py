@@ -496,8 +496,8 @@ GUARDS = (
         holds="A run that still waits for locked rows is not taken for done.",
         row=48,
         file="catalog/recovery/restored.py",
-        find="                        and to_regclass(format('public.%I', query_id || '_rows_to_update')) is null)\n",
-        replace="                        and true)\n",
+        find="to_regclass(format('public.%I', query_id || '_rows_to_update')) is null)\n",
+        replace="next_row > total)\n",
         tests=("database/test_restored.py::test_an_update_that_waits_for_locked_rows_is_not_done",),
     ),
     Guard(

@@ -114,3 +114,17 @@ def test_a_run_that_resumes_an_update_of_which_no_row_is_left_succeeds(runs, dro
     assert all(title.count("!") == 1 for title in runs.titles())
     with pytest.raises(Refused, match=NOTHING):
         runs.run("c")
+
+
+@pytest.mark.parametrize(
+    "conf", [{"select_query": "WHERE provider = 'Flickr'"}, {"table_name": "audio"}], ids=["where", "table"]
+)
+def test_a_run_that_resumes_another_update_is_refused(runs, conf):
+    """What a run of the same query id has done long ago says nothing about it."""
+    runs.run("a")
+    for name in ("b", "c"):
+        with pytest.raises(Refused, match="no record of"):
+            runs.run(name, **conf, resume_update=True)
+    with pytest.raises(Refused, match="no record of"):
+        runs.run("dry", **conf, resume_update=True, dry_run=True)
+    assert runs.run("d", resume_update=True)["total"] == 0

@@ -244,6 +244,23 @@ def test_an_update_that_waits_for_locked_rows_is_not_done(catalog, dsn):
     assert [one.begun for one in unfinished(catalog, [run("batched_update", "locked")])] == [True]
 
 
+def test_an_update_that_was_taken_over_or_given_up_is_not_resumed(catalog):
+    fill(catalog, 300)
+    what = parse_update("image", "SET title = 'x'", "WHERE provider = 'flickr'")
+    for query_id in ("taken", "given_up"):
+        job = BatchedUpdate(
+            catalog, query_id, f"batched_update/{query_id}", what, batch_size=50, should_stop=lambda: True
+        )
+        with pytest.raises(Interrupted):
+            job.run(job.select())
+    later = BatchedUpdate(catalog, "taken", "batched_update/later", what, batch_size=50, pause=0)
+    later.run(later.claim(resume=True) or later.select())
+    later.finish()
+    catalog.execute("drop table given_up_rows_to_update")  # as the refusal of other runs advises
+    assert half_done(catalog) == []
+    assert unfinished(catalog, [run("batched_update", name) for name in ("taken", "given_up", "later")]) == []
+
+
 def test_records_come_back_under_their_keys(catalog, api):
     """Records that only the API has are restored, unless they were deleted or have a new key."""
     fill(catalog, 3, ("flickr",))
