@@ -603,8 +603,7 @@ GUARDS = (
         replace="  from earlier_load where false;",
         tests=(
             "loading/test_history.py::test_a_repeated_pull_is_compared_with_the_one_before_it",
-            "loading/test_history.py"
-            "::test_a_whole_pull_stays_fresh_when_its_run_is_cleared_and_its_repetition_fails",
+            "loading/test_history.py::test_a_whole_pull_stays_fresh_when_its_run_is_cleared",
         ),
     ),
     Guard(
@@ -634,7 +633,9 @@ GUARDS = (
         file="catalog/providers/inaturalist/dump.py",
         find="               and (run_id, split_part(manifest_token, '/', 1)) <> (%(run_id)s, %(prepared)s)\n",
         replace="",
-        tests=("providers/test_inaturalist.py::TestShortfall::test_a_dump_is_not_compared_with_its_own_load",),
+        tests=(
+            "providers/test_inaturalist.py::TestShortfall::test_a_dump_is_not_compared_with_its_own_load",
+        ),
     ),
     Guard(
         name="not-compared-with-itself",

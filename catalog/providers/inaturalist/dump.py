@@ -166,19 +166,13 @@ def _whole_loads(
              group by run_id, manifest_token having bool_and(counts)
              order by ended desc limit %(most)s
         )
-        select run_id, manifest_token, ended, fetched, inserted + updated + unchanged as kept, skipped_reasons,
-               rejected, coalesce(rejected_reasons, '{}') as rejected_reasons,
+        select run_id, manifest_token, ended, fetched, inserted + updated + unchanged as kept,
+               skipped_reasons, rejected, coalesce(rejected_reasons, '{}') as rejected_reasons,
                accepted and shortfalls <> '[]' as accepted
           from batch join whole using (run_id, manifest_token)
          order by ended desc, run_id, manifest_token
     """
-    values = {
-        "dag_id": run[0],
-        "run_id": run[1],
-        "prepared": prepared,
-        "replayed": replayed,
-        "most": PULLS,
-    }
+    values = {"dag_id": run[0], "run_id": run[1], "prepared": prepared, "replayed": replayed, "most": PULLS}
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(query, values).fetchall()
     each = groupby(rows, itemgetter("ended", "run_id", "manifest_token"))

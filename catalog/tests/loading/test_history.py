@@ -103,8 +103,8 @@ def test_a_repeated_pull_is_compared_with_the_one_before_it(catalog):
     assert compared(catalog) == []
 
 
-def test_a_whole_pull_stays_fresh_when_its_run_is_cleared_and_its_repetition_fails(catalog):
-    """Its rows are there; only its report is replaced."""
+def test_a_whole_pull_stays_fresh_when_its_run_is_cleared(catalog):
+    """Also if its repetition fails: its rows are there; only its report is replaced."""
     values = {**msgspec.structs.asdict(LoadKey("example_workflow", "this")), "media_type": "image"}
     report(catalog, 5, run_id="this", age=2, pull_began=NOW - DAY * 3)
     catalog.execute(read_sql(KEEP_EARLIER), values)
