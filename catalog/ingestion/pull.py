@@ -290,13 +290,13 @@ class Pull:
         return page
 
     def _page(self, state: State, cursor: Cursor, params: Params) -> Page:
-        """Fetch a page; again if it alone says that there is nothing, as while an index is exchanged."""
+        """Fetch a page; again if a round begins with nothing at all, as while an index is exchanged."""
 
         def ask() -> Page:
             return self.provider.pages.fetch(self.client, cursor, params)
 
         page = ask()
-        is_only_page = len(state.rounds) == 1 and not state.pages and page.next is None
+        is_only_page = state.announced is None and page.next is None
         if is_only_page and not page.items and not page.more_rounds and page.total == 0:
             page = once_more(ask) or page
         return page

@@ -213,6 +213,32 @@ def test_an_only_page_that_is_said_to_be_empty_is_asked_for_again(tmp_path, list
     assert (manifest.whole, manifest.announced, len(asked)) == (True, len(names), requests)
 
 
+@pytest.mark.parametrize("lies", [("r0",), ("r1",), ("r0", "r1", "r2")])
+def test_each_round_that_is_said_to_be_empty_is_asked_for_again(tmp_path, lies):
+    """Rounds that are empty are asked for twice, others only once."""
+
+    class Parted(Example):
+        pages = Tokens("https://example.org", items="items", param="cursor", following="next", total="n")
+
+        def rounds(self, client, window):
+            return [{"part": f"r{n}"} for n in range(4)]
+
+        def record(self, raw):
+            return image(raw)
+
+    asked = []
+
+    def answer(url, params):
+        asked.append(part := params["part"])
+        nothing = part == "r3" or (part in lies and asked.count(part) == 1)
+        return {"items": [] if nothing else [part], "n": 0 if nothing else 1}
+
+    pulled = pull(tmp_path, Parted(), client=api_client(answer))
+    assert pulled.run().announced == 3
+    assert rows(pulled) == ["r0", "r1", "r2"]
+    assert asked == [f"r{n}" for n in range(4) for _ in range(2 if n == 3 or f"r{n}" in lies else 1)]
+
+
 def test_nothing_that_could_be_kept_is_not_whole(tmp_path):
     with pytest.raises(NotWhole, match="none of the 3 items that came could be kept"):
         pull(tmp_path, provider([["skip", "poison", "skip"]])).run()
