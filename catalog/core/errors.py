@@ -18,11 +18,12 @@ class Retry(CatalogError):
 
     Attributes:
         retry_after: Seconds that the server asked to wait, if it did.
+        status: The HTTP status, if it is the reason.
     """
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, retry_after: float | None = None, *, status: int | None = None) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after, self.status = retry_after, status
 
 
 class Fatal(CatalogError):
@@ -104,6 +105,10 @@ class SkippedErrors(CatalogError):
 
 class NotWhole(SkippedErrors):
     """A pull reached its end but read less than the API announced, or less than usual."""
+
+
+class DetailsAway(NotWhole):
+    """A pull read everything but the details of some items, for which the API did not answer."""
 
 
 class Refused(ValueError):

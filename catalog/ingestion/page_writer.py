@@ -202,7 +202,7 @@ class PageWriter:
     def _map(self, item: _Item, tally: Tally) -> list[tuple[_Item, Media]]:
         raw = item.raw
         if isinstance(raw, FailedItem):
-            cause = self._cause("details failed", raw.error)
+            cause = self._cause("details away" if raw.is_away else "details failed", raw.error)
             self._fail(item, cause, tally, raw.raw, _details(raw.error))
             return []
         try:

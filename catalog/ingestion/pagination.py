@@ -131,7 +131,7 @@ def once_more(ask: Callable[[], Body]) -> Body | None:
 def request_count(
     client: Client, url: str, params: Params, path: str, *, check: Check | None = None, json: Json = None
 ) -> int:
-    """Request how many items there are; a response without a number is requested again.
+    """Request how many items there are; a response without a number, or with 0, is requested again.
 
     Args:
         client: Sends the request.
@@ -151,7 +151,10 @@ def request_count(
             check(body)
         count_at(body, path)
 
-    return count_at(client.get_json(url, params, check=has_count, json=json), path)
+    def ask() -> int:
+        return count_at(client.get_json(url, params, check=has_count, json=json), path)
+
+    return ask() or once_more(ask) or 0
 
 
 def lacking(first: list[Raw], again: list[Raw]) -> list[Raw]:

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import msgspec
 
-from catalog.core.errors import CatalogError, Retry, StopsPull, UnexpectedResponse
+from catalog.core.errors import CatalogError, StopsPull
 from catalog.core.jsontypes import Params
 from catalog.core.media import CATEGORIES, Category, MediaType
 from catalog.ingestion.client import Client
@@ -61,12 +61,6 @@ class FileSizes(msgspec.Struct, frozen=True):
     """
 
     concurrency: int = 4
-
-
-def _is_away(item: Raw | FailedItem) -> bool:
-    """Return whether the API was away when the details of an item were requested; odd ones are an answer."""
-    error = item.error if isinstance(item, FailedItem) else None
-    return isinstance(error, Retry) and not isinstance(error, UnexpectedResponse)
 
 
 class _FailuresInARow:
@@ -250,7 +244,7 @@ class Provider:
         """Complete the items of a page by further requests; by default, call `detail` for each.
 
         An item whose details fail becomes a reject. Details that are only away, because the API was down for
-        seconds, are requested again after those of the other items.
+        seconds, are requested again after those of the other items. If they stay away, the pull is not whole.
 
         Args:
             items: The items of the page.
@@ -263,7 +257,9 @@ class Provider:
             return items
         found = client.map(self._details_of(client), items, self.concurrency)
         for _ in range(_AGAIN if not client.replayed else 0):  # a recording holds each response once
-            away = [place for place, item in enumerate(found) if _is_away(item)]
+            away = [
+                place for place, item in enumerate(found) if isinstance(item, FailedItem) and item.is_away
+            ]
             again = client.map(
                 self._details_of(client, again=True), [items[place] for place in away], self.concurrency
             )

@@ -10,13 +10,22 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from catalog.core.dates import AHEAD
-from catalog.core.errors import CatalogError, Fatal, Fenced, Interrupted, NotWhole, Retry, SkippedErrors
+from catalog.core.errors import (
+    CatalogError,
+    DetailsAway,
+    Fatal,
+    Fenced,
+    Interrupted,
+    NotWhole,
+    Retry,
+    SkippedErrors,
+)
 from catalog.core.jsontypes import JsonObject, Params, as_json
 from catalog.ingestion import completeness
 from catalog.ingestion.client import Client
@@ -26,6 +35,7 @@ from catalog.ingestion.page_writer import Came, PageWriter
 from catalog.ingestion.pagination import Cursor, Page, once_more
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.provider import Provider
+from catalog.ingestion.records import FailedItem
 from catalog.ingestion.round_records import MAX_REMEMBERED
 from catalog.ingestion.scope import Scope
 from catalog.ingestion.shortfalls import IN_A_TASK, Advice, summary
@@ -108,6 +118,7 @@ class Pull:
 
         Raises:
             NotWhole: The API returned less than it announced.
+            DetailsAway: Nothing is missing but the details of some items.
             SkippedErrors: Pages were skipped, as the options allow.
             Fatal: The window has not begun.
             CatalogError: The pull cannot continue now, or at all.
@@ -265,6 +276,8 @@ class Pull:
         try:
             page = self._page(state, cursor, params)
             page.listed, page.items = page.items, self.provider.complete(page.items, self.client)
+            if state.rounds[state.whole_round()].written:
+                page.items = [i.after_rereading() if isinstance(i, FailedItem) else i for i in page.items]
         except (Retry, Fatal) as error:
             if not self._options.skips(error):
                 raise
@@ -277,13 +290,13 @@ class Pull:
         return page
 
     def _page(self, state: State, cursor: Cursor, params: Params) -> Page:
-        """Fetch a page; again if it alone says that there is nothing, as while an index is exchanged."""
+        """Fetch a page; again if a round begins with nothing at all, as while an index is exchanged."""
 
         def ask() -> Page:
             return self.provider.pages.fetch(self.client, cursor, params)
 
         page = ask()
-        is_only_page = len(state.rounds) == 1 and not state.pages and page.next is None
+        is_only_page = state.announced is None and page.next is None
         if is_only_page and not page.items and not page.more_rounds and page.total == 0:
             page = once_more(ask) or page
         return page
@@ -328,12 +341,14 @@ class Pull:
                 total=page.total,
             )
         state.add_page(page, came.new_items, came.known_items, reread=reread)
-        if page.withheld:
+        away = sum(isinstance(item, FailedItem) and item.is_away for item in page.items)
+        if page.withheld or away:
             round_ = state.rounds[state.round]
             written = (whole.written[0] if whole.written else state.pages - 1, state.pages)
             passed = most(tally.of_page, whole.passed) if round_.single_page else tally.of_page
             retry = Round(round_.params, cursor, single_page=True, written=written, passed=passed)
-            self._add_gap(state, Gap(retry, page.withheld, short=True))
+            state.forget_away(round_.params, cursor)
+            self._add_gap(state, Gap(retry, page.withheld or "", short=True, away=away))
 
     def _rewind(
         self, state: State, page: Page, cursor: Cursor, announced: tuple[int, int] | None
@@ -399,7 +414,8 @@ class Pull:
             written = (round_.written[0] if round_.written else walk.pages[0][0], state.pages)
             passed = most(round_.passed, walk.passed)
             retry = Round(round_.params, written=written, passed=passed)
-            self._add_gap(state, Gap(retry, f"{missing} ({_named(round_.params)})", short=True))
+            away = state.forget_away(round_.params)  # their pages are read with the round
+            self._add_gap(state, Gap(retry, f"{missing} ({_named(round_.params)})", short=True, away=away))
 
     def _missing(self, walk: Walk) -> str | None:
         """Describe what a round lacks, judged by the announced total; or by its pages, if it is not exact."""
@@ -432,13 +448,15 @@ class Pull:
                 self._fence()
                 self._store(state)
         if self._options.accept_shortfall:
-            state.accepted = [gap.error for gap in gaps if gap.short]
+            state.accepted = _errors([gap for gap in gaps if gap.short])
             gaps = [gap for gap in gaps if not gap.short]
         if not gaps:
             return
-        self._shortfalls = [gap.error for gap in gaps if gap.short]
+        self._shortfalls = _errors([gap for gap in gaps if gap.short])
         short = bool(self._shortfalls)
-        text = summary([gap.error for gap in gaps], self.provider.name, short=short, advice=self._advice)
+        text = summary(_errors(gaps), self.provider.name, short=short, advice=self._advice)
+        if all(gap.away and not gap.error for gap in gaps):
+            raise DetailsAway(text)
         raise NotWhole(text) if short else SkippedErrors(text)
 
     def _manifest(
@@ -499,6 +517,13 @@ def _require_same(stored: JsonObject | None, own: JsonObject) -> None:
     if other := [key for key in {**stored, **own} if stored.get(key) != own.get(key)]:
         told = ", ".join(f"{key}: {stored.get(key)}, not {own.get(key)}" for key in other)
         raise ValueError(f"it is of another pull ({told[:500]})")
+
+
+def _errors(gaps: Sequence[Gap]) -> list[str]:
+    """Describe gaps; those that are only items without details together, with their number."""
+    pages = [gap.away for gap in gaps if gap.away]
+    away = f"the API did not answer for the details of {sum(pages):,} item(s), on {len(pages):,} page(s)"
+    return [away][: len(pages)] + [gap.error for gap in gaps if gap.error]
 
 
 def _named(params: Params) -> str:

@@ -6,10 +6,12 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import UNSET
 
+from catalog.core.errors import HttpStatus, Retry, UnexpectedResponse
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.licenses import License
 from catalog.core.media import Category, MediaType
 
+_SERVERS_OWN_ERROR = 500
 Raw = Json  # an item of a response, as decoded from JSON; its structure is not trusted
 
 
@@ -158,6 +160,21 @@ class FailedItem(msgspec.Struct, frozen=True):
 
     raw: Json
     error: Exception
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the API did not answer for the details; odd ones are an answer."""
+        return isinstance(self.error, Retry) and not isinstance(self.error, UnexpectedResponse)
+
+    def after_rereading(self) -> "FailedItem":
+        """Return the item for a later attempt, which has requested the details again.
+
+        Once, status 500 may say that the API is down. If it comes again, while the details of other items
+        come, it is about this item, which must not keep each pull from being whole.
+        """
+        if isinstance(self.error, Retry) and self.error.status == _SERVERS_OWN_ERROR:
+            return FailedItem(self.raw, HttpStatus(str(self.error), _SERVERS_OWN_ERROR))
+        return self
 
 
 RecordResult = Media | Skip | Sequence[Media | Skip]

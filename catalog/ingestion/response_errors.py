@@ -33,7 +33,7 @@ def raise_for_status(
         HttpStatus: The failure is final.
     """
     if is_temporary(status):
-        raise Retry(f"status {status} {excerpt}".strip(), retry_after)
+        raise Retry(f"status {status} {excerpt}".strip(), retry_after, status=status)
     if blocked is not None:
         text = f"status {status} without JSON, a firewall's: {excerpt}".strip()
         raise Retry(text, max(retry_after or 0.0, blocked))

@@ -157,11 +157,13 @@ class Gap(msgspec.Struct):
         retry: The round that the next attempt walks to read what is missing.
         error: Describes the gap to people.
         short: The API responded, but with less than it announced: the pull is not whole.
+        away: Items of a page for whose details the API did not answer.
     """
 
     retry: Round = msgspec.field(name="again")
     error: str
     short: bool = False
+    away: int = 0
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -335,6 +337,27 @@ class State(msgspec.Struct, kw_only=True):
         walk = self.rounds[self.whole_round()].walk
         self.passed = most(walk.passed, {}) if walk else {}
 
+    def forget_away(self, params: JsonObject, cursor: Cursor | None = None) -> int:
+        """Remove the gaps of a round that are only details of items, because their pages are read again.
+
+        Args:
+            params: Parameters of the round.
+            cursor: Only those of this page.
+
+        Returns:
+            The number of the items.
+        """
+        found = [
+            gap
+            for gap in self.gaps
+            if gap.away
+            and not gap.error
+            and gap.retry.params == params
+            and cursor in (None, gap.retry.cursor)
+        ]
+        self.gaps = [gap for gap in self.gaps if gap not in found]
+        return sum(gap.away for gap in found)
+
     def restart_round(self) -> None:
         """Reset what was read of the current round, which begins again with the next page."""
         number = self.whole_round()
@@ -343,6 +366,7 @@ class State(msgspec.Struct, kw_only=True):
         self.rounds[number].walk = None
         self.rounds[number].passed, self.passed = most(self.rounds[number].passed, self.passed), {}
         self.gaps = [gap for gap in self.gaps if gap.retry.part_of != number]
+        self.forget_away(self.rounds[number].params)
 
 
 def restored(stored: object) -> State:

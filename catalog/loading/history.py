@@ -55,18 +55,9 @@ def comparable_loads(
     query = """
         select fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected, window_start,
                finished_on, accepted and shortfalls <> '[]' as accepted
-          from (select dag_id, run_id, day_shift, provider, media_type, manifest_token, window_start,
-                       finished_on, fetched, inserted, updated, unchanged, skipped_reasons, rejected,
-                       accepted, shortfalls
-                  from whole_pull
-                 union all
-                select dag_id, run_id, day_shift, provider, media_type, manifest_token, window_start,
-                       finished_on, fetched, inserted, updated, unchanged, skipped_reasons, rejected,
-                       accepted, shortfalls
-                  from earlier_load
-                 where complete and whole and not replayed and unchanged is not null -- by an earlier release
-               ) whole
+          from whole_pull
          where provider = %(provider)s and media_type = %(media_type)s
+           and unchanged is not null -- an earlier release has not kept it of a load whose report was replaced
            and (dag_id, run_id, day_shift, manifest_token)
                is distinct from (%(dag_id)s, %(run_id)s, %(day_shift)s, %(token)s)
            and case when %(start)s::timestamptz is null then window_start is null

@@ -8,7 +8,16 @@ from datetime import timedelta
 from airflow.sdk import Context, RetryDecision, RetryPolicy
 from airflow.sdk.exceptions import AirflowRescheduleException
 
-from catalog.core.errors import CatalogError, Fatal, Later, QuotaExhausted, Refused, Retry, SkippedErrors
+from catalog.core.errors import (
+    CatalogError,
+    DetailsAway,
+    Fatal,
+    Later,
+    QuotaExhausted,
+    Refused,
+    Retry,
+    SkippedErrors,
+)
 
 log = logging.getLogger(__name__)
 LONGEST = 86_400.0  # seconds that a server can have a task wait
@@ -23,6 +32,8 @@ class CatalogRetryPolicy(RetryPolicy):
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
     ) -> RetryDecision:
+        if isinstance(exception, DetailsAway):  # the next attempt reads the pages of these items again
+            return RetryDecision.default()
         if isinstance(exception, (Fatal, Refused, SkippedErrors)):
             return RetryDecision.fail(f"{type(exception).__name__}: another attempt cannot succeed")
         if isinstance(exception, Retry) and exception.retry_after:

@@ -99,7 +99,7 @@ def check(
         require(connection, prepared, LOADED, counted=True)
         photos, unreadable = _photos(connection)
         sample = _sample(connection, photos)
-        before = _whole_loads(connection, run, replayed)
+        before = _whole_loads(connection, prepared, run, replayed)
         problems = unusual(_outcome(sample, photos, unreadable), before, INaturalist.expectations())
         if not before and (text := _unusable(sample)):
             problems.append(text)
@@ -138,24 +138,45 @@ def _outcome(sample: _Sample, photos: int, unreadable: int) -> Outcome:
     return Outcome(photos + unreadable, photos - sum(skipped.values()), skipped, 0)
 
 
-def _whole_loads(connection: Connection, run: tuple[str, str], replayed: bool) -> list[Outcome]:
-    """Return the outcomes of this DAG's whole loads, the newest first, as a sample would have seen them."""
+def _whole_loads(
+    connection: Connection, prepared: str, run: tuple[str, str], replayed: bool
+) -> list[Outcome]:
+    """Return the outcomes of this DAG's whole loads, the newest first, as a sample would have seen them.
+
+    If the run was cleared, they include its load of another dump, also as far as reports of batches were
+    replaced since.
+
+    Args:
+        connection: Connection to the catalog database.
+        prepared: Token of the dump that the run has prepared; what the run has loaded of it is left out.
+        run: Ids of DAG and run.
+        replayed: Return the loads of recordings instead.
+    """
     query = """
-        with whole as (
-            select run_id, manifest_token, max(finished_on) as ended from ingestion_report
-             where dag_id = %(dag_id)s and run_id <> %(run_id)s and replayed = %(replayed)s
-             group by run_id, manifest_token having bool_and(complete and whole)
+        with batch as (
+            -- What an earlier release has not kept of a load whose report was replaced is null.
+            select distinct on (run_id, manifest_token, day_shift) *,
+                   complete and whole and unchanged is not null as counts
+              from every_load
+             where dag_id = %(dag_id)s and replayed = %(replayed)s
+               and (run_id, split_part(manifest_token, '/', 1)) <> (%(run_id)s, %(prepared)s)
+             order by run_id, manifest_token, day_shift, counts desc, finished_on desc
+        ), whole as (
+            select run_id, manifest_token, max(finished_on) as ended from batch
+             group by run_id, manifest_token having bool_and(counts)
              order by ended desc limit %(most)s
         )
-        select run_id, ended, fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected,
-               rejected_reasons, accepted and shortfalls <> '[]' as accepted
-          from ingestion_report join whole using (run_id, manifest_token) where dag_id = %(dag_id)s
+        select run_id, manifest_token, ended, fetched, inserted + updated + unchanged as kept,
+               skipped_reasons, rejected, coalesce(rejected_reasons, '{}') as rejected_reasons,
+               accepted and shortfalls <> '[]' as accepted
+          from batch join whole using (run_id, manifest_token)
          order by ended desc, run_id, manifest_token
     """
-    values = {"dag_id": run[0], "run_id": run[1], "replayed": replayed, "most": PULLS}
+    values = {"dag_id": run[0], "run_id": run[1], "prepared": prepared, "replayed": replayed, "most": PULLS}
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(query, values).fetchall()
-    return [_of_batches([*batches]) for _, batches in groupby(rows, itemgetter("ended", "run_id"))]
+    each = groupby(rows, itemgetter("ended", "run_id", "manifest_token"))
+    return [_of_batches([*batches]) for _, batches in each]
 
 
 def _of_batches(batches: Sequence[Mapping[str, Any]]) -> Outcome:

@@ -29,6 +29,7 @@ from catalog.provider_api import (
     dig,
     license_from_url,
     missing,
+    once_more,
     parts_shortfall,
     tags_of,
 )
@@ -163,8 +164,13 @@ def missed_licenses(client: Client, records: int) -> list[str]:
 def count(client: Client, license_: str | None = None) -> int | None:
     """Return the number of records with images, under a license or any; None if the API does not say it."""
     wanted = {FILTER: license_} if license_ else {}
-    found = client.get_decoded(SEARCH, {"hasimages": "yes", "perpage": 1, "page": 1, **wanted})
-    return as_count(found.headers.get(TOTAL))
+
+    def ask() -> int | None:
+        found = client.get_decoded(SEARCH, {"hasimages": "yes", "perpage": 1, "page": 1, **wanted})
+        return as_count(found.headers.get(TOTAL))
+
+    found = ask()
+    return once_more(ask) if found == 0 else found
 
 
 def meta_data(item: Raw) -> JsonObject:

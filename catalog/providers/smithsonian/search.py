@@ -5,10 +5,7 @@ import logging
 from catalog.provider_api import (
     Client,
     Counted,
-    Cursor,
     Json,
-    Page,
-    Params,
     UnexpectedResponse,
     describe,
     dig,
@@ -51,12 +48,6 @@ class Rows(Counted):
             total=TOTAL,
             check=check,
         )
-
-    def fetch(self, client: Client, cursor: Cursor, params: Params) -> Page:
-        page = super().fetch(client, cursor, params)
-        if not page.total:  # a prefix of millions of hashes; the rest of the collection hides what it lacks
-            page = super().fetch(client, cursor, params)
-        return page
 
 
 def count_of_all(client: Client) -> int:

@@ -20,6 +20,7 @@ FINAL = [
 LATER = [
     errors.Retry("a time-out"),
     errors.UnexpectedResponse("no list"),
+    errors.DetailsAway("the API did not answer for the details of 3 items"),
     errors.Interrupted("a deployment"),
     errors.Later("all hosts are paused", datetime(2026, 12, 1, tzinfo=UTC)),
     OSError("connection reset"),

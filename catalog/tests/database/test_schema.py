@@ -226,10 +226,16 @@ def test_the_last_whole_pulls_are_found_by_index(catalog):
         "explain select * from whole_pull where provider = 'p1' and media_type = 'image' "
         "order by fresh_on desc limit 30"
     ).fetchall()
-    assert "Index Scan Backward using ingestion_report_fresh_idx" in plan[1][0]
-    # Nothing is sorted, and nothing left out but loads of the future.
-    assert [line.split()[0] for (line,) in plan[2:]] == ["Index", "Filter:"]
-    assert "finished_on <=" in plan[3][0]
+    lines = [line.strip().removeprefix("->  ") for (line,) in plan]
+    # Two indexes are read side by side; nothing is sorted, and nothing left out but loads of the future.
+    assert [line.split()[0] for line in lines[1:]] == [
+        *("Result", "Merge", "Sort"),  # by this key the two are merged
+        *("Index", "Index", "Filter:"),
+        *("Index", "Index", "Filter:"),
+    ]
+    assert "Scan Backward using ingestion_report_fresh_idx" in lines[4]
+    assert "Scan Backward using earlier_load_fresh_idx" in lines[7]
+    assert all("finished_on <=" in lines[place] for place in (6, 9))
 
 
 def test_what_makes_a_pull_whole_is_explained(catalog):

@@ -52,6 +52,13 @@ def test_a_response_without_a_count_is_requested_again():
     assert request_count(client(lambda url, params: next(answers)), URL, {}, "total") == 1204
 
 
+@pytest.mark.parametrize(("said", "counted"), [([0, 7], 7), ([0, 0], 0), ([7], 7)])
+def test_a_count_of_nothing_is_requested_again(said, counted):
+    answers = iter([{"total": number} for number in said])
+    assert request_count(client(lambda url, params: next(answers)), URL, {}, "total") == counted
+    assert next(answers, None) is None
+
+
 def walk(pages, api, **params):
     cursor, found = pages.start(params), []
     while cursor is not None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.core.errors import (
+    DetailsAway,
     Fatal,
     Interrupted,
     NotWhole,
@@ -210,6 +211,32 @@ def test_an_only_page_that_is_said_to_be_empty_is_asked_for_again(tmp_path, list
     manifest = pulled.run()
     assert rows(pulled) == names
     assert (manifest.whole, manifest.announced, len(asked)) == (True, len(names), requests)
+
+
+@pytest.mark.parametrize("lies", [("r0",), ("r1",), ("r0", "r1", "r2")])
+def test_each_round_that_is_said_to_be_empty_is_asked_for_again(tmp_path, lies):
+    """Rounds that are empty are asked for twice, others only once."""
+
+    class Parted(Example):
+        pages = Tokens("https://example.org", items="items", param="cursor", following="next", total="n")
+
+        def rounds(self, client, window):
+            return [{"part": f"r{n}"} for n in range(4)]
+
+        def record(self, raw):
+            return image(raw)
+
+    asked = []
+
+    def answer(url, params):
+        asked.append(part := params["part"])
+        nothing = part == "r3" or (part in lies and asked.count(part) == 1)
+        return {"items": [] if nothing else [part], "n": 0 if nothing else 1}
+
+    pulled = pull(tmp_path, Parted(), client=api_client(answer))
+    assert pulled.run().announced == 3
+    assert rows(pulled) == ["r0", "r1", "r2"]
+    assert asked == [f"r{n}" for n in range(4) for _ in range(2 if n == 3 or f"r{n}" in lies else 1)]
 
 
 def test_nothing_that_could_be_kept_is_not_whole(tmp_path):
@@ -601,7 +628,7 @@ def test_details_that_were_away_for_a_while_are_had_afterwards(tmp_path, away, r
 
 @pytest.mark.parametrize(
     ("error", "requests"),
-    [(Retry("down"), 4), (UnexpectedResponse("no title"), 3), (Fatal("no such item"), 3)],
+    [(UnexpectedResponse("no title"), 3), (Fatal("no such item"), 3), (ValueError("no number"), 3)],
 )
 def test_details_that_cannot_be_had_are_a_reject(tmp_path, error, requests):
     asked = []
@@ -616,8 +643,126 @@ def test_details_that_cannot_be_had_are_a_reject(tmp_path, error, requests):
             return raw
 
     counts = pull(tmp_path, Detailed()).run().counts["image"]
-    assert (counts.written, counts.rejected) == (2, {f"details failed: {type(error).__name__}": 1})
+    [reason] = counts.rejected
+    assert (counts.written, reason.startswith(f"details failed: {type(error).__name__}")) == (2, True)
     assert len(asked) == requests
+
+
+def detailed(pages, failing, **attributes):
+    """Return a provider whose API does not answer for the details of some items."""
+
+    def detail(self, raw, client):
+        if raw in failing:
+            raise Retry("down")
+        return raw
+
+    return provider(pages, detail=detail, concurrency=1, **attributes)
+
+
+AWAY = "the API did not answer for the details of {} item\\(s\\), on {} page\\(s\\)"
+
+
+def test_a_pull_without_the_details_of_some_items_is_not_whole(tmp_path):
+    """The next attempt reads the pages of these items again, and only these."""
+    checkpoint, failing = MemoryCheckpoint(), {"a", "c", "e", "f"}
+    lists = (["a", "b"], 7), (["c", "d", "e"], 7), (["x"], 7), (["f"], 7)
+    for left, pages, items, asked in (
+        (failing, 3, 4, 4),
+        ({"c"}, 1, 1, 3),
+        ({"c"}, 1, 1, 1),
+        (set(), 0, 0, 1),
+    ):
+        api = Announced(*lists)
+        pulled = pull(tmp_path, detailed(api, left), checkpoint)
+        if items:
+            with pytest.raises(DetailsAway, match="NOT WHOLE: " + AWAY.format(items, pages)):
+                pulled.run()
+            counts = pulled.parts.load().counts["image"]
+            assert (counts.written, counts.rejected) == (7 - items, {"details away: Retry": items})
+        else:
+            assert pulled.run().whole
+        manifest = pulled.parts.load()
+        assert (manifest.complete, len(manifest.shortfalls), len(api.asked)) == (
+            not items,
+            bool(items),
+            asked,
+        )
+    counts = pulled.parts.load().counts["image"]
+    assert (sorted(rows(pulled)), counts.rejected) == (list("abcdefx"), {})
+    assert counts.fetched - counts.skipped[SEEN] == 7
+
+
+@pytest.mark.parametrize(
+    ("status", "whole"), [(500, True), (502, False), (503, False), (429, False), (None, False)]
+)
+def test_a_broken_item_of_the_api_keeps_no_pull_from_being_whole(tmp_path, status, whole):
+    """Otherwise no pull of a provider with one broken object would ever be whole."""
+
+    def detail(self, raw, client):
+        if raw == "b":
+            raise Retry("down", status=status)
+        return raw
+
+    checkpoint = MemoryCheckpoint()
+    for attempt in range(3):
+        api = provider(Announced((["a", "b"], 2)), detail=detail, concurrency=1)
+        pulled = pull(tmp_path, api, checkpoint)
+        if attempt and whole:
+            assert pulled.run().whole
+            break
+        with pytest.raises(DetailsAway):
+            pulled.run()
+    counts = pulled.parts.load().counts["image"]
+    reason = "details failed: status 500" if whole else "details away: Retry"
+    assert (counts.written, counts.rejected) == (1, {reason: 1})
+
+
+def test_a_person_accepts_that_details_are_away(tmp_path):
+    manifest = pull(tmp_path, detailed(Announced((["a", "b"], 2)), {"a"}), accept_shortfall=True).run()
+    assert (manifest.complete, manifest.whole, manifest.accepted) == (True, True, True)
+    assert manifest.shortfalls == ["the API did not answer for the details of 1 item(s), on 1 page(s)"]
+
+
+def test_details_that_are_away_in_a_round_that_is_short(tmp_path):
+    """The round is read again with its pages, each once, however often it stays short."""
+    checkpoint = MemoryCheckpoint()
+    for _ in range(3):
+        api = Announced((["a", "b"], 5), (["c"], 5))
+        pulled = pull(tmp_path, detailed(api, {"a", "c"}), checkpoint)
+        with pytest.raises(NotWhole, match=AWAY.format(2, 1) + "; 3 of 5 announced items came") as error:
+            pulled.run()
+        assert (error.type, api.asked) == (NotWhole, [0, 1])
+    api = Announced((["a", "b"], 5), (["c", "d", "e"], 5))
+    pulled = pull(tmp_path, detailed(api, {"a"}), checkpoint)
+    with pytest.raises(DetailsAway, match=AWAY.format(1, 1)):
+        pulled.run()
+    api = Announced((["a", "b"], 5), (["c", "d", "e"], 5))
+    pulled = pull(tmp_path, detailed(api, ()), checkpoint)
+    assert pulled.run().whole
+    assert (api.asked, sorted(rows(pulled))) == ([0], list("abcde"))
+
+
+def test_details_that_were_away_before_a_list_began_again(tmp_path):
+    """Its items come again, so the page that it had is not read."""
+
+    class Restarting(Announced):
+        def fetch(self, client, cursor, params):
+            page = super().fetch(client, cursor, params)
+            page.restarted = cursor["page"] == 1
+            return page
+
+    asked = []
+
+    def detail(self, raw, client):
+        asked.append(raw)
+        if asked.count("a") < 5 and raw == "a":
+            raise Retry("down")
+        return raw
+
+    pages = Restarting((["a"], 2), (["a", "b"], 2))
+    pulled = pull(tmp_path, provider(pages, detail=detail, concurrency=1))
+    assert pulled.run().whole
+    assert rows(pulled) == ["a", "b"]
 
 
 def test_details_that_fail_are_rejects_until_several_in_a_row_do(tmp_path):
@@ -635,8 +780,10 @@ def test_details_that_fail_are_rejects_until_several_in_a_row_do(tmp_path):
         return pull(tmp_path / str(len(page)), Detailed())
 
     some = attempt("bad1", "bad2", "a", "bad3", "bad4", "bad5", "bad6", "b")
-    counts = some.run().counts["image"]
-    assert (counts.written, counts.rejected) == (2, {"details failed: Retry": 6})
+    with pytest.raises(DetailsAway, match=AWAY.format(6, 1)):
+        some.run()
+    counts = some.parts.load().counts["image"]
+    assert (counts.written, counts.rejected) == (2, {"details away: Retry": 6})
     with pytest.raises(Retry, match="the details of bad5"):
         attempt("a", *(f"bad{n}" for n in range(1, 20))).run()
 

@@ -103,6 +103,41 @@ def test_a_repeated_pull_is_compared_with_the_one_before_it(catalog):
     assert compared(catalog) == []
 
 
+def test_a_whole_pull_stays_fresh_when_its_run_is_cleared(catalog):
+    """Also if its repetition fails: its rows are there; only its report is replaced."""
+    values = {**msgspec.structs.asdict(LoadKey("example_workflow", "this")), "media_type": "image"}
+    report(catalog, 5, run_id="this", age=2, pull_began=NOW - DAY * 3)
+    catalog.execute(read_sql(KEEP_EARLIER), values)
+    catalog.execute("update ingestion_report set manifest_token = 'new', complete = false, pull_began = null")
+    catalog.execute("update ingestion_report set finished_on = %s", [NOW])
+    assert last_whole(catalog, EXAMPLE) == fresh_until(catalog, EXAMPLE) == NOW - DAY * 3
+    catalog.execute(read_sql(KEEP_EARLIER), values)  # the incomplete one is replaced, too
+    assert fresh_until(catalog, EXAMPLE) == NOW - DAY * 3
+    catalog.execute("update ingestion_report set complete = true")
+    assert fresh_until(catalog, EXAMPLE) == NOW
+
+
+def test_what_is_kept_of_a_load_is_all_of_its_report(catalog):
+    values = {**msgspec.structs.asdict(LoadKey("example_workflow", "this")), "media_type": "image"}
+    report(
+        catalog,
+        5,
+        run_id="this",
+        skipped={"too small": 2},
+        rejected_reasons=Jsonb({"x": 0}),
+        cleaned_reasons=Jsonb({"y": 1}),
+        load_seconds=2.5,
+        pull_seconds=1.5,
+        accepted=True,
+        shortfalls=Jsonb(["few"]),
+        window=day_window(date(2024, 2, 1)),
+        pull_began=NOW - DAY,
+    )
+    catalog.execute(read_sql(KEEP_EARLIER), values)
+    first, second = catalog.execute("select * from every_load").fetchall()
+    assert first == second
+
+
 def test_windows_are_compared_with_the_nearest_ones(catalog):
     for back in range(100):
         report(catalog, 1000 + back, window=day_window(date(2024, 3, 1) - DAY * back), age=100 - back)

@@ -84,7 +84,7 @@ def test_an_empty_day_is_confirmed_by_a_second_request(tmp_path):
     fake = FakeFlickr([])
     counts, found, error = run(tmp_path, fake)
     assert (counts.fetched, found, error) == (0, Counter(), None)
-    assert len(fake.requests) == 3  # the count, and its page twice
+    assert len(fake.requests) == 4  # the count and its page, both twice
 
 
 def test_an_hour_that_is_said_to_be_empty_is_looked_at_all_the_same(tmp_path):

@@ -418,6 +418,11 @@ def whole_fetched(connection):
         return connection.execute("select sum(fetched)::int from whole_pull").fetchone()[0]
 
 
+def dump_kept(connection):
+    """Return how many items of each whole dump could be kept."""
+    return [(load.kept,) for load in dump._whole_loads(connection, "another", RUN, False)]
+
+
 class TestShortfall:
     """A dump that holds far less than the last whole one."""
 
@@ -474,6 +479,43 @@ class TestShortfall:
             load(connection, root, run=(RUN[0], "stopped"), should_stop=lambda: True)
         with pytest.raises(Fatal, match="9 items came, 10 in the last"):
             load(connection, write_dump(tmp_path / "later", PHOTOS[:9]))
+
+    def test_a_cleared_run_is_compared_with_its_own_load(self, connection, tmp_path):
+        """Also when the next dump has replaced some of its reports already."""
+        load(connection, write_dump(tmp_path / "first"))
+        with pytest.raises(Fatal, match="9 items came, 10 in the last whole pull"):
+            load(connection, self.dump_of(tmp_path, 9))
+        assert [(r["fetched"], r["whole"]) for r in reports(connection)] == [(4, True), (4, True), (2, True)]
+        with pytest.raises(Interrupted):
+            load(connection, self.dump_of(tmp_path, 9), accept=True, should_stop=lambda: True)
+        assert [r["whole"] for r in reports(connection)] == [False, True, True]
+        assert whole_fetched(connection) == 10  # its rows are still there
+        with pytest.raises(Fatal, match="8 items came, 10 in the last whole pull"):
+            load(connection, self.dump_of(tmp_path, 8))
+        load(connection, self.dump_of(tmp_path, 8), accept=True)
+        load(connection, self.dump_of(tmp_path, 8), run=(RUN[0], "later"))  # what was accepted is usual
+
+    def test_a_dump_is_not_compared_with_its_own_load(self, connection, tmp_path):
+        root = write_dump(tmp_path / "dump")
+        token = load(connection, root)
+        with connection.transaction():
+            connection.execute("delete from inaturalist.photos where photo_id > 104")
+            connection.execute(
+                "update inaturalist.loaded set rows = (select count(*) from inaturalist.photos)"
+                " where name = 'photos'"
+            )
+        assert dump.check(connection, root, token, RUN) == []
+
+    def test_unreadable_rows_of_a_load_whose_reports_were_replaced(self, connection, tmp_path):
+        """As those of any earlier dump, they count as not kept."""
+        root = write_dump(tmp_path / "first", [photo(n, 1) for n in range(100)])
+        spoil(root, ["photos"], ["a tab"])
+        load(connection, root, size=200)
+        with connection.transaction():
+            ((kept,),) = dump_kept(connection)
+        load(connection, write_dump(tmp_path / "now", [photo(n, 1) for n in range(101)]), size=200)
+        with connection.transaction():
+            assert (kept,) in dump_kept(connection)
 
     def test_recordings_are_compared_with_recordings(self, connection, before, tmp_path):
         load(connection, self.dump_of(tmp_path, 4), run=(RUN[0], "replay"), replayed=True)

@@ -114,6 +114,24 @@ def test_items_that_no_prefix_of_a_hash_finds(tmp_path):
     assert "the parts by hash hold 20 items, the collection 25" in present(pulled.error)
 
 
+def test_a_collection_that_is_said_to_be_empty_once(tmp_path):
+    """Compared with nothing, the parts would lack nothing."""
+    site, lies = smithsonian([row(n) for n in range(25)], without_hash=5), [True]
+    honest = site.answer
+
+    def answer(method, url, params):
+        body = honest(method, url, params)
+        if "hash" not in params.get("q", "hash") and lies:
+            lies.clear()
+            body["response"]["rowCount"] = 0
+        return body
+
+    site.answer = answer
+    assert "the parts by hash hold 20 items, the collection 25" in present(
+        Pulled(Smithsonian(), site, tmp_path).error
+    )
+
+
 def test_a_prefix_that_seems_to_be_empty_is_asked_for_again(tmp_path):
     """It would be less of the collection than may change while it is read."""
     site, lies = smithsonian([row(n) for n in range(25)]), [True]
