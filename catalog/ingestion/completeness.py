@@ -15,6 +15,7 @@ from catalog.ingestion.reasons import LEFT_ALONE, OWN_SKIPS, READ_TWICE
 
 SHOWN = 20  # shortfalls that a manifest and a report keep
 NEIGHBOURS = 5  # windows needed to say what is usual
+OFTEN = 3  # accepted empty windows near a window from which an empty one is usual
 # Share of the lower quartile of the windows near it that a window has at least. The smallest of them alone
 # tells too little: they may have shrunk step by step, each by a little less than the limit.
 QUARTILE_SHARE = 0.1
@@ -38,6 +39,7 @@ class Outcome(msgspec.Struct, frozen=True):
         rejected: Items that could not be stored.
         when: The day that the load covers, or on which it ran; for messages.
         accepted: It fell short, and a person has accepted that.
+        same: It covers the same window as the load that it is compared with.
     """
 
     fetched: int
@@ -46,6 +48,7 @@ class Outcome(msgspec.Struct, frozen=True):
     rejected: int
     when: str = ""
     accepted: bool = False
+    same: bool = False
 
     @classmethod
     def of(
@@ -56,6 +59,7 @@ class Outcome(msgspec.Struct, frozen=True):
         rejected: int,
         when: str = "",
         accepted: bool = False,
+        same: bool = False,
     ) -> "Outcome":
         """Build an outcome from the counts of a load.
 
@@ -66,7 +70,7 @@ class Outcome(msgspec.Struct, frozen=True):
             sum(number for reason, number in skipped.items() if reason in reasons)
             for reasons in (READ_TWICE, LEFT_ALONE)
         )
-        return cls(fetched - again, kept + left_alone, skipped, rejected, when, accepted)
+        return cls(fetched - again, kept + left_alone, skipped, rejected, when, accepted, same)
 
 
 class Expectations(msgspec.Struct, frozen=True):
@@ -210,8 +214,11 @@ def unusual(now: Outcome, before: Sequence[Outcome], expected: Expectations) -> 
 def _too_few(now: Outcome, before: Sequence[Outcome], expected: Expectations) -> list[str]:
     if not before:
         return []
-    if not now.fetched and min(b.fetched for b in before) > 0:
-        return [f"nothing came at all, which never happened in the {_pulls(before, expected)} compared"]
+    empty = [b.accepted for b in before if not b.fetched]
+    if not now.fetched and sum(empty) >= OFTEN:
+        return []
+    if not now.fetched and all(empty):
+        return [f"nothing came at all, which is not usual in the {_pulls(before, expected)} compared"]
     measures = _of_windows if expected.windows else _of_pulls
     for what, size in (("came", attrgetter("fetched")), ("could be kept", attrgetter("kept"))):
         have: int = size(now)
@@ -238,20 +245,50 @@ def _of_pulls(before: Sequence[Outcome], size: Callable[[Outcome], int], share: 
 
 
 def _of_windows(before: Sequence[Outcome], size: Callable[[Outcome], int], share: float) -> list[_Measure]:
-    """Return the smallest window and the lower quartile; nothing if the windows are too few to vary.
+    """Return the last pull of the same window, the smallest window, and the lower quartile.
 
-    An accepted shortfall says what is usual for the windows around it, not for those of two months.
+    The others only if they are enough to tell how windows vary. An accepted shortfall says what is usual for
+    the windows around it, not for those of two months; an empty one says nothing about windows with items.
     """
+    again = []
+    if (last := next((size(b) for b in before if b.same), 0)) > NOTICEABLE:
+        again = [_Measure(last, min(share, 1 - NOTICEABLE / last), "the last pull of this window")]
+    before = [b for b in before if size(b) or not b.accepted]
     near = any(b.accepted for b in before[:NEIGHBOURS])
     sizes = sorted(size(b) for b in before if near or not b.accepted)
     if len(sizes) < NEIGHBOURS:
-        return []
+        return again
     windows = f"{len(sizes)} windows near it"
     smallest = _Measure(sizes[0], share, f"the smallest of {windows}")
     quartile = sizes[len(sizes) // 4]
     if near:
-        return [smallest]
-    return [smallest, _Measure(quartile, min(share, QUARTILE_SHARE), f"the lower quartile of {windows}")]
+        return [*again, smallest]
+    return [
+        *again,
+        smallest,
+        _Measure(quartile, min(share, QUARTILE_SHARE), f"the lower quartile of {windows}"),
+    ]
+
+
+def unseen(now: Outcome, seen: Outcome | None) -> list[str]:
+    """Describe what is missing beyond what was reported, which nobody can have accepted.
+
+    Args:
+        now: A load that falls short, and that the conf of its run accepts.
+        seen: The load before it, whose shortfall was reported; None if that one did not fall short.
+    """
+    if seen is None:
+        return ["the load before did not fall short, so nobody can have seen what is missing now"]
+    for what, size in (("came", attrgetter("fetched")), ("could be kept", attrgetter("kept"))):
+        have, had = size(now), size(seen)
+        if have < had - tolerable(had):
+            return [f"{have:,} items {what}, but {had:,} when the shortfall was reported ({seen.when})"]
+    return []
+
+
+def tolerable(size: int) -> float:
+    """Return by how many items the same may be smaller when it is loaded again: of few, five or half."""
+    return min(max(size * DRIFT, NOTICEABLE), size / 2)
 
 
 def _too_many(now: Outcome, before: Sequence[Outcome], expected: Expectations) -> list[str]:

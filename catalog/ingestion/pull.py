@@ -434,8 +434,11 @@ class Pull:
     # End
 
     def _conclude(self, state: State) -> None:
-        """Raise an error if something is missing and not accepted."""
-        gaps = [*state.gaps]
+        """Raise an error if something is missing and not accepted.
+
+        A collection without any item is never accepted: the API is at fault.
+        """
+        gaps, acceptable = [*state.gaps], self.provider.dated or state.fetched() > 0
         if self._scope.is_everything(state.began()):
             dated, proved = self.provider.dated, not state.unannounced
             if text := completeness.too_empty(
@@ -447,14 +450,15 @@ class Pull:
                 state.uncovered = True
                 self._fence()
                 self._store(state)
-        if self._options.accept_shortfall:
+        if self._options.accept_shortfall and acceptable:
             state.accepted = _errors([gap for gap in gaps if gap.short])
             gaps = [gap for gap in gaps if not gap.short]
         if not gaps:
             return
         self._shortfalls = _errors([gap for gap in gaps if gap.short])
         short = bool(self._shortfalls)
-        text = summary(_errors(gaps), self.provider.name, short=short, advice=self._advice)
+        advice = self._advice if acceptable else msgspec.structs.replace(self._advice, accept="")
+        text = summary(_errors(gaps), self.provider.name, short=short, advice=advice)
         if all(gap.away and not gap.error for gap in gaps):
             raise DetailsAway(text)
         raise NotWhole(text) if short else SkippedErrors(text)

@@ -16,7 +16,7 @@ from catalog.core.dates import AHEAD, utc
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.core.sql_files import read_sql
-from catalog.ingestion.completeness import DRIFT, NOTICEABLE, Outcome
+from catalog.ingestion.completeness import Outcome, tolerable
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.reasons import READ_TWICE
 from catalog.loading.report import LoadKey
@@ -54,7 +54,8 @@ def comparable_loads(
     """
     query = """
         select fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected, window_start,
-               finished_on, accepted and shortfalls <> '[]' as accepted
+               finished_on, accepted and shortfalls <> '[]' as accepted,
+               coalesce((window_start, window_end) = (%(start)s, %(end)s), false) as same
           from whole_pull
          where provider = %(provider)s and media_type = %(media_type)s
            and unchanged is not null -- an earlier release has not kept it of a load whose report was replaced
@@ -72,22 +73,65 @@ def comparable_loads(
         "provider": provider,
         "media_type": media_type,
         "start": window[0] if window else None,
+        "end": window[1] if window else None,
         "near": NEAR,
         "most": WINDOWS if window else PULLS,
     }
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(query, values).fetchall()
-    return [
-        Outcome.of(
-            row["fetched"],
-            row["kept"],
-            row["skipped_reasons"],
-            row["rejected"],
-            f"{utc(row['window_start'] or row['finished_on']):%Y-%m-%d}",
-            row["accepted"],
-        )
-        for row in rows
-    ]
+    return [_outcome(row, row["window_start"] or row["finished_on"]) for row in rows]
+
+
+def load_before(
+    connection: Connection, provider: str, media_type: MediaType, manifest: Manifest, *, excluding: LoadKey
+) -> tuple[Outcome, bool] | None:
+    """Return the last load of the same window, or of everything, and whether it fell short.
+
+    Limited pulls, and those that an error ended, do not count.
+
+    Args:
+        connection: Connection to the catalog database.
+        provider: Its name in the catalog.
+        media_type: Media type of the load.
+        manifest: Manifest of the pull that is loaded.
+        excluding: The load itself, which an earlier attempt may have made.
+    """
+    query = """
+        select fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected, finished_on,
+               accepted, true as same, shortfalls <> '[]' as short
+          from every_load
+         where provider = %(provider)s and media_type = %(media_type)s and replayed = %(replayed)s
+           and window_start is not distinct from %(start)s and window_end is not distinct from %(end)s
+           and (complete and whole or shortfalls <> '[]') and unchanged is not null
+           and (dag_id, run_id, day_shift, manifest_token)
+               is distinct from (%(dag_id)s, %(run_id)s, %(day_shift)s, %(token)s)
+         order by finished_on desc limit 1
+    """
+    start, end = manifest.window or (None, None)
+    values = {
+        **msgspec.structs.asdict(excluding),
+        "token": manifest.token,
+        "provider": provider,
+        "media_type": media_type,
+        "replayed": manifest.replayed,
+        "start": start,
+        "end": end,
+    }
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(query, values).fetchone()
+    return (_outcome(row, row["finished_on"]), row["short"]) if row else None
+
+
+def _outcome(row: Mapping[str, Any], when: datetime) -> Outcome:
+    return Outcome.of(
+        row["fetched"],
+        row["kept"],
+        row["skipped_reasons"],
+        row["rejected"],
+        f"{utc(when):%Y-%m-%d}",
+        row["accepted"],
+        row["same"],
+    )
 
 
 class LaterLoad(msgspec.Struct, frozen=True):
@@ -170,7 +214,7 @@ def _least(manifest: Manifest, media_type: MediaType) -> float:
     """Return how many items a later pull has read at least if it has read about all of this one."""
     counts = manifest.counts.get(media_type, Counts())
     fetched = Outcome.of(counts.fetched, 0, counts.skipped, 0).fetched
-    return fetched - min(max(fetched * DRIFT, NOTICEABLE), fetched / 2)
+    return fetched - tolerable(fetched)
 
 
 def last_whole(connection: Connection, names: Mapping[MediaType, str]) -> datetime | None:

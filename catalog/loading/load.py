@@ -17,11 +17,11 @@ from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.session import Connection, raise_memory
 from catalog.database.estimates import correct_estimate
-from catalog.ingestion.completeness import Expectations, unusual
+from catalog.ingestion.completeness import Expectations, unseen, unusual
 from catalog.ingestion.parts import Counts, Manifest, page_of
 from catalog.ingestion.reasons import ALTERED, DELETED, SUPERSEDED, SUPPRESSED
 from catalog.loading.copy import LineCopy, chunks, copy_exactly, lines_of
-from catalog.loading.history import LaterLoad, comparable_loads, has_read_all, later_loads
+from catalog.loading.history import LaterLoad, comparable_loads, has_read_all, later_loads, load_before
 from catalog.loading.lines import LineCheck
 from catalog.loading.rejects import LIMIT, Rejects
 from catalog.loading.report import LoadKey, LoadReport, find, save
@@ -102,6 +102,10 @@ class Load:
                 self._list_rejects()
             report = self._report(written, time.monotonic() - began)
             report.unusual = self._unusual(report)
+            if self._manifest.accepted and (self._manifest.shortfalls or report.unusual):
+                missing = self._unseen(report)
+                report.unusual += missing
+                report.accepted = not missing
             save(self._connection, self._key, self._manifest, report)
             self._statements.execute("drop table {loading}")
             self._rejects.publish()  # last, because a file cannot be rolled back
@@ -300,6 +304,16 @@ class Load:
             token=manifest.token,
         )
         return unusual(report.outcome(), before, self._expected)
+
+    def _unseen(self, report: LoadReport) -> list[str]:
+        """Return what is missing beyond what was reported last."""
+        found = load_before(
+            self._connection, self._provider, self._media_type, self._manifest, excluding=self._key
+        )
+        if found is None:  # of a first pull, nothing can have been lost
+            return []
+        before, short = found
+        return unseen(report.outcome(), before if short else None)
 
 
 def _superseded(

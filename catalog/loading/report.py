@@ -36,6 +36,7 @@ class LoadReport(msgspec.Struct):
 
     Attributes:
         unusual: Reasons why the load does not count as whole although the pull was complete, in sentences.
+        accepted: It falls short, and a person has accepted that.
     """
 
     provider: str
@@ -52,6 +53,7 @@ class LoadReport(msgspec.Struct):
     load_seconds: float
     replayed: bool = False
     unusual: list[str] = []
+    accepted: bool = False
 
     @property
     def kept(self) -> int:
@@ -86,7 +88,7 @@ def find(connection: Connection, key: LoadKey, media_type: str, manifest: Manife
     query = """
         select provider, media_type, complete, fetched, inserted, updated, unchanged,
                skipped_reasons as skipped, rejected_reasons as rejected, cleaned_reasons as cleaned,
-               pull_seconds, load_seconds, replayed, shortfalls
+               pull_seconds, load_seconds, replayed, shortfalls, accepted
           from ingestion_report
          where (dag_id, run_id, day_shift, media_type, manifest_token, manifest_pages, complete)
                = (%s, %s, %s, %s, %s, %s, %s)
@@ -114,9 +116,9 @@ def save(connection: Connection, key: LoadKey, manifest: Manifest, report: LoadR
         "window_end": end,
         "replayed": report.replayed,
         "complete": report.complete,
-        "whole": manifest.whole and (manifest.accepted or not report.unusual),
+        "whole": manifest.whole and (report.accepted or not report.unusual),
         "shortfalls": Jsonb([*manifest.shortfalls, *report.unusual]),
-        "accepted": manifest.accepted,
+        "accepted": report.accepted,
         "announced": manifest.announced,
         "fetched": report.fetched,
         "inserted": report.inserted,

@@ -79,7 +79,7 @@ def load(
         metrics.count_load(report)
     metrics.send_durations(name, media_type, report.pull_seconds, report.load_seconds)
     log.info("loaded: %s", report)
-    if report.unusual and not manifest.accepted:
+    if report.unusual and not report.accepted:
         raise NotWhole(not_whole(name, media_type, report.unusual, job.accepting()))
     if report.inserted or report.updated:
         note_written(

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.airflow
 STOCKSNAP, REINGESTION = "stocksnap_workflow", "wikimedia_reingestion_workflow"
 PULL, LOAD, REPORT = "ingest_data.pull_image_data", "ingest_data.load_image_data", "report_load_completion"
 MONTH = "ingest_every_30_days"
+DELETION = {"table_name": "image", "select_query": "WHERE provider = 'flickr'", "reason": "takedown"}
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -38,7 +39,7 @@ def ended(session, dagbag):
     from airflow.serialization.serialized_objects import DagSerialization, LazyDeserializedDAG
     from airflow.utils.types import DagRunTriggeredByType, DagRunType
 
-    def make(dag_id, state="success", **states):
+    def make(dag_id, state="success", conf=None, **states):
         dag = dagbag.dags[dag_id]
         session.add(DagBundleModel(name="dags-folder"))
         session.flush()
@@ -55,6 +56,7 @@ def ended(session, dagbag):
             run_type=DagRunType.MANUAL,
             triggered_by=DagRunTriggeredByType.TEST,
             state=state,
+            conf=conf,
             session=session,
         )
         for ti in run.get_task_instances(session=session):
@@ -132,6 +134,75 @@ def test_a_day_of_a_reingestion_is_read_and_loaded_by_itself(session, ended):
     assert set(begun[1:]) == {(load, 2) for load in loads}
     assert (first[0], second[0]) == ("report_aggregate_reingestion_errors", REPORT)
     assert run.state == "success"
+
+
+def begun(run, session, *task_ids):
+    """Let tasks of a run have begun, and have ended as they are, once."""
+    for ti in run.get_task_instances(session=session):
+        if ti.task_id in task_ids:
+            ti.try_number, ti.start_date, ti.end_date = 1, NOW, NOW
+    session.flush()
+
+
+@pytest.mark.parametrize("at_work", ["running", "scheduled"])
+def test_what_a_run_skipped_because_it_was_marked_as_failed_is_done(session, ended, at_work):
+    """Also if only the failed tasks are cleared."""
+    from airflow.api.common.mark_tasks import set_dag_run_state_to_failed
+
+    run = ended("delete_records", state="running", conf=DELETION)
+    names = [ti.task_id for ti in run.get_task_instances(session=session)]
+    others = {*names} - {"check_deletion"}
+    for ti in run.get_task_instances(session=session):
+        ti.state = None if ti.task_id in others else at_work
+    begun(run, session, "check_deletion")
+    set_dag_run_state_to_failed(dag=run.get_dag(), run_id=run.run_id, commit=True, session=session)
+    session.flush()
+    assert {states(run, session)[name, -1] for name in others} == {"skipped"}
+    clear(run, session, ("check_deletion", -1))
+    assert {name for name, _ in end(run, session)} == {*names} - {"watcher"}
+    assert run.state == "success"
+
+
+@pytest.mark.parametrize("waited", [False, True])
+def test_what_a_run_skipped_because_it_timed_out_is_done(session, ended, waited):
+    """What was at work, what waited for its next try, and what had not begun."""
+    from airflow.models.taskinstancehistory import TaskInstanceHistory
+
+    late = {
+        f"{MONTH}.{name}": "skipped" for name in ("pull_mixed_data", "load_image_data", "load_audio_data")
+    }
+    run = ended(REINGESTION, state="failed", **late)
+    for ti in run.get_task_instances(session=session):
+        if ti.task_id in late:
+            ti.try_number, ti.start_date, ti.end_date = 1, NOW, NOW if waited else None
+            if waited:
+                TaskInstanceHistory.record_ti(ti, session=session)
+    session.flush()
+    clear(run, session, (f"{MONTH}.pull_mixed_data", 0))
+    done = end(run, session)
+    assert {key for key in done if key[0] in late} == {key for key in states(run, session) if key[0] in late}
+    assert run.state == "success"
+
+
+def test_what_the_tasks_before_it_skip_is_skipped_again(session, ended):
+    """A dry run of a deletion has ended as it should; when its first task is cleared, it ends so again."""
+    run = ended("delete_records", conf=DELETION)
+    for ti in run.get_task_instances(session=session):
+        ti.state = "success" if ti.task_id == "check_deletion" else "skipped"
+    begun(run, session, "check_deletion", "delete_records_from_media_table")
+    before = states(run, session)
+    clear(run, session, ("check_deletion", -1))
+    done = end(run, session, delete_records_from_media_table="skipped")
+    assert done == [("check_deletion", -1), ("delete_records_from_media_table", -1)]
+    assert (run.state, states(run, session)) == ("success", before)
+
+
+def test_a_task_that_skipped_itself_stays_as_it_is_when_another_is_cleared(session, ended):
+    fresh = f"{MONTH}.pull_mixed_data"
+    run = ended(REINGESTION, **{fresh: "skipped"})
+    begun(run, session, fresh)
+    clear(run, session, (REPORT, -1))
+    assert end(run, session) == [(REPORT, -1)]
 
 
 def test_a_run_that_is_not_cleared_begins_as_it_is(session, ended):

@@ -1,10 +1,11 @@
 """What counts as suspicious about a load, compared with the ones before."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.ingestion.completeness import Expectations, Outcome, shortfall, too_empty, unusual
+from catalog.ingestion.completeness import Expectations, Outcome, shortfall, too_empty, unseen, unusual
 from catalog.ingestion.reasons import DELETED, SEEN, SUPPRESSED
 
 
@@ -143,11 +144,43 @@ def test_nothing_where_the_api_says_so():
 
 def test_nothing_where_that_never_happened():
     assert (
-        "nothing came at all, which never happened in the 1 windows"
+        "nothing came at all, which is not usual in the 1 windows"
         in unusual(outcome(0), [outcome(3)], DAYS)[0]
     )
     assert unusual(outcome(0), [outcome(3), outcome(0)], DAYS) == []
     assert unusual(outcome(0), [], DAYS) == []
+
+
+@pytest.mark.parametrize("accepted", range(5))
+def test_an_empty_window_becomes_usual_when_several_were_accepted(accepted):
+    near = [outcome(0, accepted=True)] * accepted + [outcome(40)] * 25
+    assert (unusual(outcome(0), near, DAYS) == []) == (accepted >= 3)
+    assert unusual(outcome(1), near, DAYS) != []  # they say nothing about windows with items
+
+
+def test_a_window_that_is_pulled_again_is_compared_with_its_last_pull():
+    def same(number):
+        return msgspec.structs.replace(outcome(number), same=True)
+
+    near = [outcome(n) for n in (900, 4, 30, 1, 500, 2)]
+    assert unusual(outcome(1), near, DAYS) == []
+    (text,) = unusual(outcome(1), [same(40), *near], DAYS)
+    assert text.startswith("1 items came, 40 in the last pull of this window: 98% fewer")
+    assert unusual(outcome(1), [same(40)], DAYS) == [text]
+    assert unusual(outcome(21), [same(40), *near], DAYS) == []
+    assert unusual(outcome(2), [same(6), *near], DAYS) == []  # of few, five may be missing
+    assert unusual(outcome(1), [same(2), same(40), *near], DAYS) == []
+
+
+def test_nobody_accepts_what_was_not_reported():
+    assert unseen(outcome(5), outcome(5)) == unseen(outcome(9), outcome(5)) == []
+    assert unseen(outcome(1_000), outcome(1_009)) == []
+    assert unseen(outcome(3), outcome(5)) == []
+    assert unseen(outcome(2), outcome(5)) == [
+        "2 items came, but 5 when the shortfall was reported (2024-02-10)"
+    ]
+    assert "20 items could be kept, but 40 when" in unseen(outcome(50, kept=20), outcome(50, kept=40))[0]
+    assert "nobody can have seen" in unseen(outcome(5), None)[0]
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,16 @@ class Pulls:
         self.dsn, self.folder, self.number = dsn, UPath(folder), 0
 
     def __call__(
-        self, images, *, accepted=False, run_id=None, token=None, whole=True, complete=True, **expected
+        self,
+        images,
+        *,
+        accepted=False,
+        run_id=None,
+        token=None,
+        whole=True,
+        complete=True,
+        shortfalls=(),
+        **expected,
     ):
         self.number += 1
         part = self.folder / f"{self.number}.tsv"
@@ -200,6 +209,7 @@ class Pulls:
             complete=complete,
             whole=whole,
             accepted=accepted,
+            shortfalls=[*shortfalls],
         )
         with psycopg.connect(self.dsn) as connection:
             key = LoadKey("example_workflow", run_id)
@@ -229,9 +239,33 @@ def test_a_load_that_shrinks_is_loaded_and_not_whole(catalog, pulls):
 
 def test_a_shortfall_that_is_accepted_is_the_new_measure(catalog, pulls):
     pulls(10)
-    (text,) = pulls(4, accepted=True).unusual
+    (text,) = pulls(4).unusual
+    assert pulls(4, accepted=True).unusual == [text]
     assert stored(catalog)[-1] == (True, True, [text])
     assert pulls(3).unusual == []
+
+
+def test_a_shortfall_is_accepted_as_it_was_reported(catalog, pulls):
+    """A run that accepts one may bring less: of another attempt, or when it is cleared."""
+    pulls(20)
+    (text, unseen) = pulls(9, run_id="accepts", token="a", accepted=True).unusual
+    assert unseen == "the load before did not fall short, so nobody can have seen what is missing now"
+    assert stored(catalog)[-1] == (False, False, [text, unseen])
+    less, unseen = pulls(3, run_id="accepts", token="b", accepted=True).unusual
+    assert less.startswith("3 items came, 20 in")
+    assert unseen.startswith("3 items came, but 9 when the shortfall was reported")
+    assert stored(catalog)[-1][:2] == (False, False)
+    pulls(1, whole=False)  # a limited run
+    pulls(1, complete=False)  # one that has failed
+    assert len(pulls(3, run_id="accepts", token="c", accepted=True).unusual) == 1
+    assert stored(catalog)[-1][:2] == (True, True)
+    assert len(pulls(1, run_id="accepts", token="d", accepted=True).unusual) == 2
+    assert pulls(3).unusual == []
+
+
+def test_of_a_first_pull_nothing_can_have_been_lost(catalog, pulls):
+    assert pulls(3, accepted=True, shortfalls=["3 of 5 announced items came"]).unusual == []
+    assert stored(catalog)[-1] == (True, True, ["3 of 5 announced items came"])
 
 
 def test_a_load_that_is_repeated_says_the_same(catalog, pulls):
