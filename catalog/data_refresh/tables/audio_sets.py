@@ -11,7 +11,7 @@ from catalog.data_refresh.tables.rejects import REFUSED, RejectedRecords, reason
 from catalog.data_refresh.tables.sequences import check_defaults
 
 TABLE = "audioset"
-TOO_LONG, SHARED_URL = "a value is too long for the API's table", "url is another set's as well"
+SHARED_URL = "url is another set's as well"
 _SAME = sql.SQL("(s.foreign_identifier, s.provider) = (l.foreign_identifier, l.provider)")
 
 
@@ -28,18 +28,23 @@ def copy_sets(upstream: Connection, api: Connection, columns: list[Column], copi
         copied: Progress of the copy, updated in place.
     """
     shared = [c for c in columns if c.upstream]
-    fits = [
-        sql.SQL("coalesce(length({}), 0) <= {}").format(sql.Identifier(c.name), sql.Literal(c.widest))
+    too_long = [
+        sql.SQL("when length({}) > {} then {}").format(
+            sql.Identifier(c.name), sql.Literal(c.widest), sql.Literal(c.name)
+        )
         for c in shared
         if c.widest
     ]
     parts = {
         "values": sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(c.name)) for c in shared),
-        "fits": sql.SQL(" and ").join(fits) if fits else sql.SQL("true"),
+        "too_long": sql.SQL("case {} else null end").format(
+            sql.SQL(" ").join(too_long or [sql.SQL("when false then ''").format()])
+        ),
         "columns": names(c.name for c in shared),
     }
-    counts = "select count(*), count(*) filter (where {fits}) from public.audioset_view"
-    [(total, fitting)] = upstream.execute(sql.SQL(counts).format(**parts)).fetchall()
+    counts = sql.SQL("select {too_long}, count(*) from public.audioset_view group by 1").format(**parts)
+    counted: dict[str | None, int] = dict(upstream.execute(counts).fetchall())
+    total, fitting = sum(counted.values()), counted.pop(None, 0)
     staged = _stage(upstream, api, shared, parts)
     rejects = RejectedRecords()
     ranges, allowed = [(1, staged)], allowed_rejects(total)
@@ -59,13 +64,14 @@ def copy_sets(upstream: Connection, api: Connection, columns: list[Column], copi
         else:
             copied.rows += known + new
             copied.new += new
-    rejected = {TOO_LONG: total - fitting, SHARED_URL: fitting - staged}
+    rejected = {f"{name} is too long for the API's table": number for name, number in counted.items()}
+    rejected[SHARED_URL] = fitting - staged
     copied.rejected, copied.done = {reason: number for reason, number in rejected.items() if number > 0}, True
     rejects.note(api, copied)
 
 
 def _stage(
-    upstream: Connection, api: Connection, shared: list[Column], parts: dict[str, sql.Composed | sql.SQL]
+    upstream: Connection, api: Connection, shared: list[Column], parts: dict[str, sql.Composed]
 ) -> int:
     """Copy the sets as text to a numbered staging table of the API database, and return their number."""
     texts = sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(c.name)) for c in shared)
@@ -76,7 +82,7 @@ def _stage(
     )
     out = sql.SQL("""
         copy (select distinct on (coalesce(url, provider || ' ' || foreign_identifier)) {values}
-                from public.audioset_view where {fits}
+                from public.audioset_view where {too_long} is null
                order by coalesce(url, provider || ' ' || foreign_identifier), foreign_identifier, provider)
           to stdout
     """).format(**parts)

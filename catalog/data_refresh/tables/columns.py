@@ -73,6 +73,11 @@ def key_of(table: str) -> tuple[str, ...]:
     return KEYS.get(table, ("identifier",))
 
 
+def row_key(table: str) -> sql.Identifier:
+    """Return the column by which one row of a table is found; that of media is the same in the catalog."""
+    return sql.Identifier("id" if table in KEYS else "identifier")
+
+
 def names(columns: Iterable[str], table: str = "") -> sql.Composed:
     """Return quoted column names separated by commas, qualified with `table` if it is given."""
     return sql.SQL(", ").join(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 
+from catalog.core.errors import Fatal
 from catalog.core.queries import execute, value
 from catalog.core.session import Connection, raise_memory, settle
 from catalog.core.sql_files import trusted
@@ -138,7 +139,14 @@ def _complete(api: Connection, temp: str, live: Shape, indexes: Mapping[str, Fac
         if not (constraint := facts["constraint"]) or built in there.get("constraint", {}):
             continue
         if _is_made_by_constraint(facts):
-            _create_index(api, temp, built, facts)
+            try:
+                _create_index(api, temp, built, facts)
+            except (psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as error:
+                said = error.diag.message_detail or f"{error.diag.message_primary}."
+                raise Fatal(
+                    f"the constraint {name} cannot be added to the new table: {said} Correct the rows in the "
+                    "catalog, or drop the constraint, then trigger a new run."
+                ) from None
         else:
             _attach(api, temp, built, "primary key" if facts["primary"] else "unique", constraint)
     for name, facts in live.get("statistics", {}).items():

@@ -16,8 +16,10 @@ from catalog.core.loss_limits import allowed_rejects
 from catalog.core.session import Connection
 from catalog.core.sql_files import trusted
 from catalog.data_refresh.tables import progress
-from catalog.data_refresh.tables.columns import KEYS, qualified_name, temp_name
+from catalog.data_refresh.tables.audio_sets import TABLE as SETS
+from catalog.data_refresh.tables.columns import qualified_name, row_key, temp_name
 from catalog.data_refresh.tables.progress import TableProgress
+from catalog.data_refresh.tables.references import detach_sets
 from catalog.data_refresh.tables.rejects import RejectedRecords, reject, remove
 from catalog.data_refresh.tables.shape import shape
 
@@ -40,7 +42,7 @@ def leave_out_oversized(api: Connection, table: str, index: str, facts: Facts, e
     """
     with progress.claimed(api, table), api.transaction():
         state, said = progress.read(api, table), f"index {index} of {table} cannot be built"
-        found = [] if state is None or table in KEYS else _oversized(api, table, index, facts)
+        found = [] if state is None else _oversized(api, table, index, facts)
         if state is None or not found:
             raise Fatal(f"{said}: {error.diag.message_primary}. Correct the rows, then trigger a new run.")
         if len(found) > allowed_rejects(state.copied.rows):
@@ -49,6 +51,8 @@ def leave_out_oversized(api: Connection, table: str, index: str, facts: Facts, e
                 "catalog, or drop the index, then trigger a new run."
             )
         reject(api, table, _reason(index), found)
+        if table == SETS:
+            detach_sets(api)
 
 
 def reject_oversized(api: Connection, copied: TableProgress, allowed: int) -> None:
@@ -74,7 +78,7 @@ def _reason(index: str) -> str:
     return f"a value is too long for the index {index}"
 
 
-def _oversized(api: Connection, table: str, index: str, facts: Facts) -> Sequence[UUID]:
+def _oversized(api: Connection, table: str, index: str, facts: Facts) -> Sequence[UUID | int]:
     """Return the records of the new table of which an index cannot hold the values."""
     if not (likely := _likely(api, table, index)):
         return []
@@ -86,7 +90,7 @@ def _oversized(api: Connection, table: str, index: str, facts: Facts) -> Sequenc
             )
         )
         api.execute(sql.SQL("create index on {} using ").format(_TRIAL) + trusted(facts["using"]))
-        insert = sql.SQL("insert into {} select * from {} where identifier = %s").format(_TRIAL, temp)
+        insert = sql.SQL("insert into {} select * from {} where {} = %s").format(_TRIAL, temp, row_key(table))
         for identifier in likely:
             try:
                 with api.transaction():
@@ -96,7 +100,7 @@ def _oversized(api: Connection, table: str, index: str, facts: Facts) -> Sequenc
     return found
 
 
-def _likely(api: Connection, table: str, index: str) -> list[UUID]:
+def _likely(api: Connection, table: str, index: str) -> list[UUID | int]:
     """Return the records of the new table whose values in an index are longer than a third of a page, or so.
 
     No kind of index has a lower limit. The size in a table is that of a compressed value.
@@ -116,7 +120,7 @@ def _likely(api: Connection, table: str, index: str) -> list[UUID]:
     sizes = sql.SQL(" + ").join(
         sql.SQL("coalesce(pg_column_size({}), 0)").format(trusted(f"({value})")) for value in values
     )
-    query = sql.SQL(
-        "select identifier from {} where ({}) and {} > 0.3 * current_setting('block_size')::int"
-    ).format(sql.Identifier("public", temp_name(table)), trusted(condition or "true"), sizes)
-    return [identifier for (identifier,) in api.execute(query)]
+    query = sql.SQL("select {} from {} where ({}) and {} > 0.3 * current_setting('block_size')::int").format(
+        row_key(table), sql.Identifier("public", temp_name(table)), trusted(condition or "true"), sizes
+    )
+    return [key for (key,) in api.execute(query)]

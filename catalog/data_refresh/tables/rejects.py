@@ -13,7 +13,7 @@ from catalog.core import loss_limits
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 from catalog.data_refresh.tables import progress
-from catalog.data_refresh.tables.columns import temp_name
+from catalog.data_refresh.tables.columns import key_of, names, row_key, temp_name
 from catalog.data_refresh.tables.progress import TableProgress
 
 log = logging.getLogger(__name__)
@@ -74,27 +74,30 @@ def take_back(api: Connection, copied: TableProgress, keys: set[str]) -> None:
     progress.replace_rejects(api, copied.table, kept)
 
 
-def reject(api: Connection, table: str, reason: str, identifiers: Sequence[UUID]) -> None:
+def reject(api: Connection, table: str, reason: str, keys: Sequence[UUID | int]) -> None:
     """Remove records from a new table whose copy is complete, count and list them."""
     with api.transaction():
         state, rejects = progress.read(api, table), RejectedRecords()
         assert state is not None
-        remove(api, state.copied, reason, identifiers, rejects)
+        remove(api, state.copied, reason, keys, rejects)
         rejects.note(api, state.copied)
         progress.note(api, state.copied)
 
 
 def remove(
-    api: Connection, copied: TableProgress, reason: str, identifiers: Sequence[UUID], rejects: RejectedRecords
+    api: Connection, copied: TableProgress, reason: str, keys: Sequence[UUID | int], rejects: RejectedRecords
 ) -> None:
-    """Remove copied records, and add them to the rejected ones."""
+    """Remove copied records, and add them to the rejected ones; see `row_key`."""
     query = sql.SQL("""
-        delete from {temp} t where identifier = any(%s)
-        returning identifier::text, not exists (select from {live} l where l.identifier = t.identifier)
+        delete from {temp} t where {key} = any(%s)
+        returning concat_ws(' ', {named}), not exists (select from {live} l where l.{key} = t.{key})
     """).format(
-        temp=sql.Identifier("public", temp_name(copied.table)), live=sql.Identifier("public", copied.table)
+        temp=sql.Identifier("public", temp_name(copied.table)),
+        live=sql.Identifier("public", copied.table),
+        key=row_key(copied.table),
+        named=names(key_of(copied.table)),
     )
-    for identifier, new in api.execute(query, [list(identifiers)]).fetchall():
+    for identifier, new in api.execute(query, [list(keys)]).fetchall():
         rejects.add(identifier, reason)
         copied.rows -= 1
         copied.new -= new

@@ -51,6 +51,50 @@ def test_a_record_is_left_out_whose_value_an_index_cannot_hold(filled):
     assert there & {*keys} == {*keys[1:]}
 
 
+def test_an_audio_set_is_left_out_whose_value_an_index_cannot_hold(filled):
+    """The audio that refers to it stays, without the set."""
+    catalog, api = filled
+    [(key,)] = catalog.execute("select min(foreign_identifier) from audioset_view").fetchall()
+    catalog.execute(
+        "update audio set audio_set = audio_set || jsonb_build_object('title', %s::text)"
+        " where audio_set_foreign_identifier = %s",
+        [LONG, key],
+    )
+    api.execute("create index theirs on audioset (title)")
+    copied = TableCopy(catalog, api, "audioset", "run").run()
+    TableCopy(catalog, api, "audio", "run").run()
+    referring = "select count(*) from temp_import_audio where audio_set_foreign_identifier = %s"
+    assert not copied.rejected
+    assert api.execute(referring, [key]).fetchone() != (0,)
+    assert build_indexes(api, "audioset")
+    after = present(progress.read(api, "audioset")).copied
+    assert after.rejected == {"a value is too long for the index theirs": copied.rows - after.rows}
+    assert after.rows < copied.rows
+    assert {listed.partition(" ")[2] for listed, _ in progress.rejects(api, "audioset")} == {key}
+    assert api.execute(referring, [key]).fetchone() == (0,)
+
+
+def test_the_column_of_a_set_that_is_too_long_is_named(filled):
+    catalog, api = filled
+    catalog.execute(
+        "update audio set audio_set = audio_set || jsonb_build_object('creator', repeat('x', 3000))"
+        " where audio_set_foreign_identifier = (select min(foreign_identifier) from audioset_view)"
+    )
+    copied = TableCopy(catalog, api, "audioset", "run").run()
+    [reason] = copied.rejected
+    assert reason == "creator is too long for the API's table"
+
+
+def test_a_constraint_that_the_new_rows_violate_is_named_with_the_remedy(filled):
+    catalog, api = filled
+    api.execute("update image set title = identifier::text")
+    api.execute("alter table image add constraint theirs exclude (title with =)")
+    catalog.execute("update image set title = 'the same'")
+    TableCopy(catalog, api, "image", "run").run()
+    with pytest.raises(Fatal, match=r"the constraint theirs cannot be added .*the same.*drop the constraint"):
+        build_indexes(api, "image")
+
+
 @pytest.mark.parametrize(
     "definition",
     [

@@ -717,6 +717,17 @@ def test_a_broken_item_of_the_api_keeps_no_pull_from_being_whole(tmp_path, statu
     assert (counts.written, counts.rejected) == (1, {reason: 1})
 
 
+def test_an_api_that_fails_for_all_items_of_a_page_is_away_however_often(tmp_path):
+    def detail(self, raw, client):
+        raise Retry("down", status=500)
+
+    checkpoint = MemoryCheckpoint()
+    for _ in range(3):
+        api = provider(Announced((["a", "b"], 2)), detail=detail, concurrency=1)
+        with pytest.raises(NotWhole, match=AWAY.format(2, 1)):
+            pull(tmp_path, api, checkpoint).run()
+
+
 def test_a_person_accepts_that_details_are_away(tmp_path):
     manifest = pull(tmp_path, detailed(Announced((["a", "b"], 2)), {"a"}), accept_shortfall=True).run()
     assert (manifest.complete, manifest.whole, manifest.accepted) == (True, True, True)

@@ -325,6 +325,29 @@ def test_a_deleted_record_under_another_identifier_stays_deleted(load, catalog):
     assert outcome(load(again)) == (0, 0, 2, 0, 0)  # it is there now
 
 
+def test_addresses_of_a_set_and_of_other_files_keep_https(load, catalog):
+    """So they do not change to and fro, load by load."""
+
+    def record(scheme, **more):
+        of = f"{scheme}://example.org"
+        return audio(
+            1,
+            audio_set=album("A", foreign_landing_url=f"{of}/a", creator_url=f"{of}/c", **more),
+            alt_files=[{"url": f"{of}/1.ogg", "filetype": "ogg"}],
+            meta_data={"page": f"{of}/page"},
+        )
+
+    load([record("http")], media_type="audio")
+    assert load([record("https")], media_type="audio").updated == 1
+    for _ in range(2):
+        assert load([record("http")], media_type="audio").unchanged == 1
+        assert load([record("https")], media_type="audio").unchanged == 1
+    assert load([record("http", creator="C")], media_type="audio").updated == 1
+    row = catalog.execute("select audio_set, alt_files, meta_data from audio").fetchone()
+    assert "http:" not in str(row)
+    assert row[0]["creator"] == "C"
+
+
 @pytest.mark.parametrize(("deleted", "comes"), [("http", "https"), ("https", "http")])
 def test_a_deleted_file_stays_deleted_with_another_scheme(load, catalog, deleted, comes):
     """Adopted catalogs have http where a pull writes https."""

@@ -78,6 +78,51 @@ def test_files_onto_each_type(catalog, old, kept):
     assert merged(catalog, "merged_elements", old, json.dumps(NEW_FILES)) == [*kept, *NEW_FILES]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "result"),
+    [
+        ("https://a.org/1", "http://a.org/1", "https://a.org/1"),
+        ("http://a.org/1", "https://a.org/1", "https://a.org/1"),
+        ("http://a.org/1", "http://a.org/1", "http://a.org/1"),
+        ("https://a.org/1", "http://a.org/2", "http://a.org/2"),
+        ("httpx://a.org/1", "http://a.org/1", "http://a.org/1"),
+        (None, "http://a.org/1", "http://a.org/1"),
+    ],
+)
+@pytest.mark.parametrize("form", ['{{"k": 1, "page": {}, "gone": null}}', '[7, {{"k": 1, "page": {}}}]'])
+def test_an_address_in_an_object_keeps_https(catalog, form, old, new, result):
+    stored, comes = form.format(json.dumps(old)), {"page": new, "k": 2, "more": "http:", "none": None}
+    found = merged(catalog, "merged_object", stored, json.dumps(comes))
+    assert found == {"page": result, "k": 2, "more": "http:"}
+
+
+def test_nothing_but_an_address_keeps_https(catalog):
+    """A text that only contains one, or an object, comes as it is."""
+    old = {"a": "see https://a.org", "b": {"url": "https://a.org"}, "c": ["https://a.org"], "d": 5}
+    new = {"a": "see http://a.org", "b": {"url": "http://a.org"}, "c": ["http://a.org"], "d": "http://a.org"}
+    assert merged(catalog, "merged_object", json.dumps(old), json.dumps(new)) == new
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "result"),
+    [
+        (["https:/1"], ["http:/1"], ["https:/1"]),
+        (["http:/1"], ["https:/1"], ["https:/1"]),
+        (["http:/1", "https:/1"], ["http:/1"], ["https:/1"]),  # as earlier releases stored them
+        (["http:/1"], ["http:/1"], ["http:/1"]),
+        (["https:/1", "https:/2"], ["http:/2", "http:/3"], ["https:/1", "https:/2", "http:/3"]),
+        ([], ["http:/1", "https:/1"], ["https:/1"]),
+    ],
+)
+def test_the_address_of_a_file_keeps_https(catalog, old, new, result):
+    """What describes the file is the newest."""
+    stored = json.dumps([{"url": url, "filesize": 1} for url in old])
+    found = merged(catalog, "merged_elements", stored, json.dumps([{"url": u, "filesize": 2} for u in new]))
+    assert [file["url"] for file in found] == result
+    named = {url.partition(":")[2] for url in new}
+    assert all(file["filesize"] == 1 + (file["url"].partition(":")[2] in named) for file in found)
+
+
 STORED = [None, *OTHERS, "[]", "{}", '[1, {"a": 1}]', '{"a": null, "name": "x", "url": "u"}']
 
 

@@ -1,4 +1,4 @@
-"""A whole pull stays one when its run is cleared and another load replaces its report."""
+"""A whole pull stays one when another load replaces its report; https stays inside JSON."""
 
 from pathlib import Path
 
