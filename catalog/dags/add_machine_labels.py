@@ -15,11 +15,11 @@ an image, the last one.
    be used, and neither can one without a confidence above 1: confidences are from 0 to 100. Such lines are
    counted by reason, and the log shows a few. The task fails, in a dry run too, if the file ends within its
    last line, if none of its images is in the catalog, or if more than a fifth of its lines cannot be used, of
-   its images are not in the catalog (which may be audio files), or of the labels that these images have would go. Of more than 100,000 images, only
-   those with the lowest identifiers are looked up for this. `accept_shortfall` accepts all that. It also
-   fails if a newer file of the provider was merged, by the time of the last change that the storage has of
-   each file, and images would get other labels than they have; `accept_older` accepts it. The file that was
-   merged last may be merged again.
+   its images are not in the catalog (which may be audio files), or of the labels that these images have would
+   go. Of more than 100,000 images, only those with the lowest identifiers are looked up for this.
+   `accept_shortfall` accepts all that. It also fails if a newer file of the provider was merged, by the time
+   of the last change that the storage has of each file, and images would get other labels than they have;
+   `accept_older` accepts it. The file that was merged last may be merged again.
 3. `merge_labels` updates the images whose labels differ, in batches, beside ingestion. The labels replace
    those of the same provider; tags of others stay as they are, in their order. An image that the file does
    not name, or whose line cannot be used, keeps its labels. Tags that are not an array stay, and are counted.

@@ -61,7 +61,7 @@ from catalog.core.settings import (
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params
-from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.progress import Meter, sigterm_flag, stoppable
 from catalog.dags.common.retries import rescheduled
 from catalog.dags.common.state import FirstTime
 from catalog.dags.common.variables import value_of
@@ -183,7 +183,7 @@ def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, An
     first_time = FirstTime()
     chosen = slices(params["slices"], params["first_slice"], params["last_slice"], params["provider"])
     check_accepted(accept=params["accept_removals"], provider=params["provider"], mark=params["mark"])
-    with catalog_connection(autocommit=True) as connection:
+    with catalog_connection(autocommit=True) as connection, stoppable(connection):
         with first_time as first:
             if first:
                 rename_earlier_run(connection, dag_run.run_id)
@@ -227,7 +227,8 @@ def check(survey: dict[str, Any], params: Params = GIVEN) -> None:
     with rescheduled(), catalog_connection(autocommit=True) as connection:
         now = database_clock(connection)
         pauses = Pauses(PauseTable(connect, name), name, now)
-        plan(connection, one, now=now(), size=sample_size(params["margin"] / 100), again=params["again"])
+        with stoppable(connection):
+            plan(connection, one, now=now(), size=sample_size(params["margin"] / 100), again=params["again"])
         checker = _checker(connect, pauses)
         check_links(
             connection,
@@ -251,7 +252,7 @@ def judge(survey: dict[str, Any], params: Params = GIVEN) -> None:
     Fails, after everything else, if far more records than usual would be removed; then none is.
     """
     one = msgspec.convert(survey, Survey)
-    with catalog_connection(autocommit=True) as connection:
+    with catalog_connection(autocommit=True) as connection, stoppable(connection):
         now = database_clock(connection)
         concluded = conclude(
             connection,

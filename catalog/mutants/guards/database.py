@@ -523,8 +523,29 @@ GUARDS = (
         find="                    connection.cancel_safe(timeout=5)\n",
         replace="                    pass\n",
         tests=(
-            "database/test_interruptible.py::test_a_statement_ends_when_its_task_is_stopped_or_killed[SIGTERM]",
+            "database/test_interruptible.py::test_a_statement_ends_when_its_task_is_stopped_or_killed[SIGTERM-first]",
         ),
+    ),
+    Guard(
+        name="statement-of-another-connection",
+        holds="All connections of a task are asked to stop.",
+        row=2,
+        file="catalog/dags/common/progress.py",
+        find="        for connection in connections:\n",
+        replace="        for connection in connections[:1]:\n",
+        tests=(
+            "database/test_interruptible.py"
+            "::test_a_statement_ends_when_its_task_is_stopped_or_killed[SIGTERM-second]",
+        ),
+    ),
+    Guard(
+        name="statement-of-a-load",
+        holds="The long statements of each task are cancelled when it is asked to stop.",
+        row=2,
+        file="catalog/dags/tasks/load.py",
+        find=" as connection, stoppable(connection):\n",
+        replace=" as connection:\n",
+        tests=("dags/test_idioms.py::test_tasks_with_long_statements_stop_them",),
     ),
     Guard(
         name="statement-of-a-killed-task",
@@ -534,7 +555,7 @@ GUARDS = (
         find='    "client_connection_check_interval": "5000",',
         replace='    "client_connection_check_interval": "0",',
         tests=(
-            "database/test_interruptible.py::test_a_statement_ends_when_its_task_is_stopped_or_killed[SIGKILL]",
+            "database/test_interruptible.py::test_a_statement_ends_when_its_task_is_stopped_or_killed[SIGKILL-first]",
         ),
         seconds=120,
     ),
