@@ -16,6 +16,7 @@ TEST_SELECTIONS, TEST_UPDATE, TEST_DELETION, TEST_STATEMENTS = (
     "database/test_deletion.py",
     "database/test_statements.py",
 )
+TEST_STOPPED = "database/test_interruptible.py::test_a_statement_ends_when_its_task_is_stopped_or_killed"
 
 GUARDS = (
     Guard(
@@ -522,9 +523,7 @@ GUARDS = (
         file="catalog/core/session.py",
         find="                    connection.cancel_safe(timeout=5)\n",
         replace="                    pass\n",
-        tests=(
-            "database/test_interruptible.py::test_a_statement_ends_when_its_task_is_stopped_or_killed[SIGTERM-first]",
-        ),
+        tests=(f"{TEST_STOPPED}[SIGTERM-first]",),
     ),
     Guard(
         name="statement-of-another-connection",
@@ -533,10 +532,7 @@ GUARDS = (
         file="catalog/dags/common/progress.py",
         find="        for connection in connections:\n",
         replace="        for connection in connections[:1]:\n",
-        tests=(
-            "database/test_interruptible.py"
-            "::test_a_statement_ends_when_its_task_is_stopped_or_killed[SIGTERM-second]",
-        ),
+        tests=(f"{TEST_STOPPED}[SIGTERM-second]",),
     ),
     Guard(
         name="statement-of-a-load",
@@ -554,9 +550,7 @@ GUARDS = (
         file="catalog/core/session.py",
         find='    "client_connection_check_interval": "5000",',
         replace='    "client_connection_check_interval": "0",',
-        tests=(
-            "database/test_interruptible.py::test_a_statement_ends_when_its_task_is_stopped_or_killed[SIGKILL-first]",
-        ),
+        tests=(f"{TEST_STOPPED}[SIGKILL-first]",),
         seconds=120,
     ),
 )
