@@ -19,6 +19,15 @@ MALFORMED = "dags/test_malformed_settings.py"
 
 GUARDS = (
     Guard(
+        name="tasks-that-are-marked-as-failed",
+        holds="A successful run of which a task is marked as failed is named.",
+        row=55,
+        file="catalog/monitoring/failed_runs.py",
+        find="row.state == FAILED or row.marked",
+        replace="row.state == FAILED",
+        tests=("monitoring/test_failed_runs.py::test_a_task_that_is_marked_as_failed_in_a_successful_run",),
+    ),
+    Guard(
         name="indexes-that-are-not-live",
         holds="A new filtered index does not hide that the indexes of live tables are missing.",
         row=55,
