@@ -26,7 +26,7 @@ unless it sends another URL. A record comes back when its file answers in two ch
 or gets another URL in the catalog.
 
 If more than `LINK_CHECK_MOST_REMOVED` percent of a provider's records would be removed within a year, and at
-least 10, none is, and the provider's task `judge` fails. Whatever is gone for long enough counts, whichever
+least 10, none is, and the provider's task `judge` fails (of slices, the `report`, once). Whatever is gone for long enough counts, whichever
 run has found it, and what was removed before. So does what the sample tells: of a large provider, each run
 removes only few. The estimate is made, and records come back all the same. A run with the `provider` and
 `accept_removals` removes those that it finds to be gone; what was removed until then, and the share of files
@@ -72,7 +72,7 @@ from catalog.links.checker import Checker
 from catalog.links.clock import database_clock
 from catalog.links.conclude import conclude
 from catalog.links.estimate import sample_size
-from catalog.links.losses import check_accepted, refuse_losses
+from catalog.links.losses import check_accepted, refuse_losses, refuse_slices
 from catalog.links.pauses import Pauses, PauseTable
 from catalog.links.plan import (
     AGAIN,
@@ -249,7 +249,8 @@ def check(survey: dict[str, Any], params: Params = GIVEN) -> None:
 def judge(survey: dict[str, Any], params: Params = GIVEN) -> None:
     """Judge what a survey has found, and remove records or bring them back.
 
-    Fails, after everything else, if far more records than usual would be removed; then none is.
+    Fails, after everything else, if far more records than usual would be removed; then none is. Of slices,
+    the report fails, once for all of them.
     """
     one = msgspec.convert(survey, Survey)
     with catalog_connection(autocommit=True) as connection, stoppable(connection):
@@ -270,7 +271,7 @@ def judge(survey: dict[str, Any], params: Params = GIVEN) -> None:
         )
     for finding in concluded.left.findings:
         log.warning("%s: %s", one, finding)
-    if params["mark"]:
+    if params["mark"] and not one.slices:
         refuse_losses(one, concluded.left)
 
 
@@ -281,8 +282,8 @@ def survey_links(survey: dict[str, Any]) -> None:
 
 
 @task(trigger_rule="all_done")
-def report(dag_run: DagRun = GIVEN) -> str:
-    """Report the numbers of each provider."""
+def report(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> str:
+    """Report the numbers of each provider. Fails if slices would lose far more records than usual."""
     with catalog_connection(autocommit=True) as connection:
         found = lines(connection, dag_run.run_id)
     if not found:
@@ -296,7 +297,10 @@ def report(dag_run: DagRun = GIVEN) -> str:
         f"{removed:,} records removed, {back:,} brought back."
         + (f" {left:,} would be removed, and are not." if left else "")
     )
-    return notify_end("Links checked", SENDER, summary, lines=[*map(sentence, found)])
+    text = notify_end("Links checked", SENDER, summary, lines=[*map(sentence, found)])
+    if params["mark"]:
+        refuse_slices(found, params)
+    return text
 
 
 with catalog_dag(

@@ -191,7 +191,7 @@ def _failed(runs: Sequence[_Run], now: datetime) -> Iterator[_Run]:
 def _ended(airflow: Connection | Session, dag_ids: Collection[str], now: datetime) -> Iterator[list[_Run]]:
     """Yield the runs that count of each DAG of which any has failed, the one that ended last first."""
     failing = select(_RUN.c.dag_id).where(_RUN.c.dag_id.in_(dag_ids), _RUN.c.state == FAILED)
-    failing = failing.union(
+    touched = failing.union(
         select(_TASK.c.dag_id).where(_TASK.c.dag_id.in_(dag_ids), _TASK.c.state == FAILED)
     )
     # The watcher fails each run in which a task fails. If it was skipped, somebody has marked the task since.
@@ -210,7 +210,7 @@ def _ended(airflow: Connection | Session, dag_ids: Collection[str], now: datetim
             marked.label("marked"),
             func.row_number().over(partition_by=_RUN.c.dag_id, order_by=order).label("n"),
         )
-        .where(_RUN.c.dag_id.in_(failing), _RUN.c.state.in_(_FINISHED))
+        .where(_RUN.c.dag_id.in_(touched), _RUN.c.state.in_(_FINISHED))
         .subquery()
     )
     recent = or_(runs.c.n <= _RECENT, runs.c.end_date >= now - KEPT)

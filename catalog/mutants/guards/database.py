@@ -526,6 +526,15 @@ GUARDS = (
         tests=(f"{TEST_STOPPED}[SIGTERM-first]",),
     ),
     Guard(
+        name="previews-of-long-numbers",
+        holds="A dry run shows rows with numbers of any length, and few of their digits.",
+        row=32,
+        file=UPDATE,
+        find="_SHOWN = json.JSONDecoder(parse_int=_number, parse_float=_number)",
+        replace="_SHOWN = json.JSONDecoder()",
+        tests=(f"{TEST_UPDATE}::test_a_preview_of_a_number_with_very_many_digits_is_short",),
+    ),
+    Guard(
         name="statement-of-another-connection",
         holds="All connections of a task are asked to stop.",
         row=2,

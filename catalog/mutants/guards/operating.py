@@ -19,6 +19,15 @@ MALFORMED = "dags/test_malformed_settings.py"
 
 GUARDS = (
     Guard(
+        name="samples-are-no-slices",
+        holds="A sample of links does not make up for slices whose check has failed.",
+        row=55,
+        file="catalog/monitoring/asked.py",
+        find="is_sample or any(",
+        replace="any(",
+        tests=("monitoring/test_failed_runs.py::test_a_sample_does_not_make_up_for_slices",),
+    ),
+    Guard(
         name="tasks-that-are-marked-as-failed",
         holds="A successful run of which a task is marked as failed is named.",
         row=55,

@@ -219,6 +219,21 @@ def test_a_task_that_is_marked_as_failed_in_a_successful_run(whole):
     assert whole.shown() == []
 
 
+def test_a_sample_does_not_make_up_for_slices(airflow):
+    """But for the sample of a provider."""
+    runs = Runs(airflow, "check_links")
+    slices = {"provider": "met", "slices": 10, "first_slice": 2}
+    runs("slices", "failed", 9, conf=slices)
+    runs("provider", "failed", 8, conf={"provider": "met"})
+    runs("sample", "success", 7, kind="scheduled")
+    assert runs.shown() == ["slices"]
+    runs("sample again", "failed", 6, kind="scheduled")
+    assert runs.shown() == ["sample again", "slices"]
+    runs("slices again", "success", 5, conf=slices)
+    runs("newest sample", "success", 4)
+    assert runs.shown() == []
+
+
 def test_a_part_does_not_make_up_for_the_whole(airflow):
     """Freesound, for example, can be asked for what is newer than a day."""
     for dag_id, conf in ((REFRESH, {"index_only": True}), (WHOLE, {"date": "2024-03-01"})):
