@@ -26,11 +26,11 @@ unless it sends another URL. A record comes back when its file answers in two ch
 or gets another URL in the catalog.
 
 If more than `LINK_CHECK_MOST_REMOVED` percent of a provider's records would be removed within a year, and at
-least 10, none is, and the provider's task `judge` fails (of slices, the `report`, once). Whatever is gone for long enough counts, whichever
-run has found it, and what was removed before. So does what the sample tells: of a large provider, each run
-removes only few. The estimate is made, and records come back all the same. A run with the `provider` and
-`accept_removals` removes those that it finds to be gone; what was removed until then, and the share of files
-that was gone by its sample, count no more.
+least 10, none is, and the provider's task `judge` fails (of slices, the `report`, once). Whatever is gone
+for long enough counts, whichever run has found it, and what was removed before. So does what the sample
+tells: of a large provider, each run removes only few. The estimate is made, and records come back all the
+same. A run with the `provider` and `accept_removals` removes those that it finds to be gone; what was
+removed until then, and the share of files that was gone by its sample, count no more.
 
 With `slices`, every record of one `provider` is checked: the records are divided into this number of slices,
 and the run checks those from `first_slice` to `last_slice`.
