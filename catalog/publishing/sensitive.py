@@ -163,7 +163,7 @@ def _letter() -> str:
 
 def _mark() -> str:
     """Return a pattern of a combining mark of them."""
-    return rf"(?![{_spaceless()}])[{_marks()}]"
+    return rf"(?:(?![{_spaceless()}])[{_marks()}])"
 
 
 @cache
