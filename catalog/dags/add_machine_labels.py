@@ -9,16 +9,17 @@ corrected (`Dj` becomes `DJ`). Of labels with the same name, the most accurate o
 an image, the last one.
 
 1. `check_file` refuses a file that is missing, empty or compressed, or of whose first lines none can be used,
-   and a provider of media, whose own tags would be replaced.
+   a provider of media, whose own tags would be replaced, and a service of which no labels were merged before:
+   its name may be mistyped. `new_service` accepts it.
 2. `stage_labels` copies the labels into a table of the run. A line with a label that is not understood cannot
    be used, and neither can one without a confidence above 1: confidences are from 0 to 100. Such lines are
    counted by reason, and the log shows a few. The task fails, in a dry run too, if the file ends within its
-   last line, or if more than a fifth of its lines cannot be used, of its images are not in the catalog (which
-   may be audio files), or of the labels that these images have would go. Of more than 100,000 images, only
-   those with the lowest identifiers are looked up for this. `accept_shortfall` accepts all that. It also
-   fails if a newer file of the provider was merged, by the time of the last change that the storage has of
-   each file, and images would get other labels than they have; `accept_older` accepts it. The file that was
-   merged last may be merged again.
+   last line, if none of its images is in the catalog, or if more than a fifth of its lines cannot be used, of
+   its images are not in the catalog (which may be audio files), or of the labels that these images have would
+   go. Of more than 100,000 images, only those with the lowest identifiers are looked up for this.
+   `accept_shortfall` accepts all that. It also fails if a newer file of the provider was merged, by the time
+   of the last change that the storage has of each file, and images would get other labels than they have;
+   `accept_older` accepts it. The file that was merged last may be merged again.
 3. `merge_labels` updates the images whose labels differ, in batches, beside ingestion. The labels replace
    those of the same provider; tags of others stay as they are, in their order. An image that the file does
    not name, or whose line cannot be used, keeps its labels. Tags that are not an array stay, and are counted.
@@ -57,7 +58,7 @@ from catalog.dags.operators.slack import notify
 from catalog.labels.file import FileVersion, version_of
 from catalog.labels.file import check_file as check
 from catalog.labels.merge import preview
-from catalog.labels.request import check_least, check_provider
+from catalog.labels.request import USUAL, check_least, check_provider
 from catalog.labels.run import ENDED, LabelRun
 from catalog.labels.staging import stage
 from catalog.notifications.message import escaped
@@ -77,12 +78,18 @@ def _form() -> dict[str, Param]:
             "`s3://aws_default@bucket/labels.jsonl`, or `file:///…` if all tasks run on one machine.",
         ),
         "provider": Param(
-            "rekognition",
+            USUAL,
             type="string",
             pattern=r"^[a-z][a-z0-9_]{0,39}" + END,
             title="Provider of the labels",
             description_md="The service that made the labels: lower-case letters, digits, underscores. Its "
             "labels on these images are replaced. Not a provider of media.",
+        ),
+        "new_service": Param(
+            False,
+            type="boolean",
+            title="New service",
+            description_md="Accept a provider of which no labels were merged before.",
         ),
         "least_confidence": Param(
             0,
@@ -144,7 +151,7 @@ def check_file(params: Params = GIVEN) -> int:
             labels.check_request(_version(params))
             log.info(ENDED)
             return state.size
-        check_provider(labels.connection, labels.provider)
+        check_provider(labels.connection, labels.provider, accept_new=params["new_service"])
         check_least(labels.least_confidence)
     return check(_path(params)).size
 

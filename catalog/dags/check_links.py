@@ -26,11 +26,11 @@ unless it sends another URL. A record comes back when its file answers in two ch
 or gets another URL in the catalog.
 
 If more than `LINK_CHECK_MOST_REMOVED` percent of a provider's records would be removed within a year, and at
-least 10, none is, and the provider's task `judge` fails. Whatever is gone for long enough counts, whichever
-run has found it, and what was removed before. So does what the sample tells: of a large provider, each run
-removes only few. The estimate is made, and records come back all the same. A run with the `provider` and
-`accept_removals` removes those that it finds to be gone; what was removed until then, and the share of files
-that was gone by its sample, count no more.
+least 10, none is, and the provider's task `judge` fails (of slices, the `report`, once). Whatever is gone
+for long enough counts, whichever run has found it, and what was removed before. So does what the sample
+tells: of a large provider, each run removes only few. The estimate is made, and records come back all the
+same. A run with the `provider` and `accept_removals` removes those that it finds to be gone; what was
+removed until then, and the share of files that was gone by its sample, count no more.
 
 With `slices`, every record of one `provider` is checked: the records are divided into this number of slices,
 and the run checks those from `first_slice` to `last_slice`.
@@ -61,7 +61,7 @@ from catalog.core.settings import (
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params
-from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.progress import Meter, sigterm_flag, stoppable
 from catalog.dags.common.retries import rescheduled
 from catalog.dags.common.state import FirstTime
 from catalog.dags.common.variables import value_of
@@ -72,7 +72,7 @@ from catalog.links.checker import Checker
 from catalog.links.clock import database_clock
 from catalog.links.conclude import conclude
 from catalog.links.estimate import sample_size
-from catalog.links.losses import check_accepted, refuse_losses
+from catalog.links.losses import check_accepted, refuse_losses, refuse_slices
 from catalog.links.pauses import Pauses, PauseTable
 from catalog.links.plan import (
     AGAIN,
@@ -183,7 +183,7 @@ def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, An
     first_time = FirstTime()
     chosen = slices(params["slices"], params["first_slice"], params["last_slice"], params["provider"])
     check_accepted(accept=params["accept_removals"], provider=params["provider"], mark=params["mark"])
-    with catalog_connection(autocommit=True) as connection:
+    with catalog_connection(autocommit=True) as connection, stoppable(connection):
         with first_time as first:
             if first:
                 rename_earlier_run(connection, dag_run.run_id)
@@ -227,7 +227,8 @@ def check(survey: dict[str, Any], params: Params = GIVEN) -> None:
     with rescheduled(), catalog_connection(autocommit=True) as connection:
         now = database_clock(connection)
         pauses = Pauses(PauseTable(connect, name), name, now)
-        plan(connection, one, now=now(), size=sample_size(params["margin"] / 100), again=params["again"])
+        with stoppable(connection):
+            plan(connection, one, now=now(), size=sample_size(params["margin"] / 100), again=params["again"])
         checker = _checker(connect, pauses)
         check_links(
             connection,
@@ -248,10 +249,11 @@ def check(survey: dict[str, Any], params: Params = GIVEN) -> None:
 def judge(survey: dict[str, Any], params: Params = GIVEN) -> None:
     """Judge what a survey has found, and remove records or bring them back.
 
-    Fails, after everything else, if far more records than usual would be removed; then none is.
+    Fails, after everything else, if far more records than usual would be removed; then none is. Of slices,
+    the report fails, once for all of them.
     """
     one = msgspec.convert(survey, Survey)
-    with catalog_connection(autocommit=True) as connection:
+    with catalog_connection(autocommit=True) as connection, stoppable(connection):
         now = database_clock(connection)
         concluded = conclude(
             connection,
@@ -269,7 +271,7 @@ def judge(survey: dict[str, Any], params: Params = GIVEN) -> None:
         )
     for finding in concluded.left.findings:
         log.warning("%s: %s", one, finding)
-    if params["mark"]:
+    if params["mark"] and not one.slices:
         refuse_losses(one, concluded.left)
 
 
@@ -280,8 +282,8 @@ def survey_links(survey: dict[str, Any]) -> None:
 
 
 @task(trigger_rule="all_done")
-def report(dag_run: DagRun = GIVEN) -> str:
-    """Report the numbers of each provider."""
+def report(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> str:
+    """Report the numbers of each provider. Fails if slices would lose far more records than usual."""
     with catalog_connection(autocommit=True) as connection:
         found = lines(connection, dag_run.run_id)
     if not found:
@@ -295,7 +297,10 @@ def report(dag_run: DagRun = GIVEN) -> str:
         f"{removed:,} records removed, {back:,} brought back."
         + (f" {left:,} would be removed, and are not." if left else "")
     )
-    return notify_end("Links checked", SENDER, summary, lines=[*map(sentence, found)])
+    text = notify_end("Links checked", SENDER, summary, lines=[*map(sentence, found)])
+    if params["mark"]:
+        refuse_slices(found, params)
+    return text
 
 
 with catalog_dag(

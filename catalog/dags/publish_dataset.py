@@ -45,7 +45,7 @@ from catalog.core.settings import API_DB, DATASET_INCLUDE_SENSITIVE, DATASET_TAS
 from catalog.dags.common.assets import CATALOG, DATASET, POPULARITY, note_written
 from catalog.dags.common.connections import api_connection, catalog_connection, is_configured
 from catalog.dags.common.context import GIVEN, DagRun, Params
-from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.progress import Meter, sigterm_flag, stoppable
 from catalog.dags.common.sensitive_terms import sensitive_terms, unchanged_terms
 from catalog.dags.common.state import FirstTime
 from catalog.dags.common.storage import dataset_storage
@@ -81,7 +81,7 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
     }
     if not settings["include_sensitive"]:
         settings[versions.TERMS] = digest_of(sensitive_terms())
-    with catalog_connection(autocommit=True) as catalog, first_time as first:
+    with catalog_connection(autocommit=True) as catalog, stoppable(catalog), first_time as first:
         if settings[versions.MODERATED]:
             known = versions.newest_settings(catalog, root)
             _refuse_lost_decisions(known, _kinds(settings), media_types=guarded)

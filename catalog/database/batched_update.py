@@ -8,6 +8,7 @@ A stripe never waits for a row lock: it skips locked rows, which are updated in 
 changes after the selection is updated all the same.
 """
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
@@ -28,6 +29,7 @@ from catalog.database.suppression import suppressors
 from catalog.database.update_trial import changed_columns, require_effect
 
 STRIPES = 8
+_DIGITS = 40  # of a number that a preview shows
 
 
 class Stripe(NamedTuple):
@@ -48,6 +50,17 @@ class Stripe(NamedTuple):
 
 Attempt = Callable[[Stripe], Done]
 """Updates the rows of a stripe that are there and not locked."""
+
+
+def _number(text: str) -> int | float | str:
+    """Return a number of a row for people; one with very many digits is the beginning of its text."""
+    if len(text) > _DIGITS:
+        return f"{text[:_DIGITS]}…"
+    return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+# PostgreSQL's numbers have up to 131,072 digits before the point; Python refuses those with more than 4,300.
+_SHOWN = json.JSONDecoder(parse_int=_number, parse_float=_number)
 
 
 class Preview(msgspec.Struct, frozen=True):
@@ -83,13 +96,18 @@ def preview(connection: Connection, update: Update, rows: int = 5) -> Preview:
         names = [i for (i,) in connection.execute(chosen)]
         these = sql.SQL("identifier = any({}::uuid[])").format(sql.Literal([str(n) for n in names]))
         select = sql.SQL(
-            "select identifier, to_jsonb(s) - 'identifier' from (select identifier, {} from {} where {}) s"
+            "select identifier, (to_jsonb(s) - 'identifier')::text from"
+            " (select identifier, {} from {} where {}) s"
         ).format(columns, table, these)
-        before = dict(connection.execute(select).fetchall())
+
+        def shown() -> dict[Any, Any]:
+            return {i: _SHOWN.decode(row) for i, row in connection.execute(select)}
+
+        before = shown()
         connection.execute(
             sql.SQL("update {} set {} where {}").format(table, trusted(update.assignments), these)
         )
-        after = dict(connection.execute(select).fetchall())
+        after = shown()
     sample = [
         {"identifier": str(i), "before": before[i], "after": after.get(i)} for i in names if i in before
     ]

@@ -106,7 +106,7 @@ def _of_images(run: LabelRun) -> Iterator[str]:
         "%s of %s images of %s are in the catalog; they have %s labels of %s, and would have %s.",
         *(f"{counts.known:,}", f"{images:,}", file, f"{counts.before:,}", run.provider, f"{counts.after:,}"),
     )
-    if lost_too_many(images, counts.known, USUAL_REJECTS):
+    if lost_too_many(images, counts.known, USUAL_REJECTS) or (images and not counts.known):
         unknown = images - counts.known
         audio = run.count(
             "select count(*) from (select image_uuid from {table} order by image_uuid limit {most}) as lowest"

@@ -6,7 +6,7 @@ by one, like files that are gone. Only the numbers tell.
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from catalog.core.session import Connection
 from catalog.links.judging import Concluded, Losses
 from catalog.links.plan import AGAIN, MOST_AGAIN, Survey
 from catalog.links.removal import count_gone
+from catalog.links.report import Line
 
 WITHIN = timedelta(weeks=52)  # in which removals add up
 
@@ -60,14 +61,33 @@ def refuse_losses(survey: Survey, found: Losses) -> None:
     if not found.findings:
         return
     conf: dict[str, Any] = {"provider": survey.provider}
-    if survey.slices:
-        conf["slices"] = survey.slices
-    elif found.due >= AGAIN:  # as many would not all be checked by the run that accepts them
+    if found.due >= AGAIN:  # as many would not all be checked by the run that accepts them
         conf["again"] = MOST_AGAIN
-    raise Fatal(
-        f"{survey}: {'; '.join(found.findings)}. Nothing is removed. Look at some of these files. If they "
-        "are there, correct the URLs of those that were moved, or ask the operators of the host why it says "
-        "404 to this program. If they are gone, trigger a run with the conf "
+    raise Fatal(f"{survey}: {'; '.join(found.findings)}. {_advice(conf)}")
+
+
+def refuse_slices(found: Iterable[Line], conf: Mapping[str, Any]) -> None:
+    """Raise Fatal, once for a run, if slices would lose too many records; their logs have the findings.
+
+    Args:
+        found: What the run has found.
+        conf: The conf of the run.
+    """
+    refused = [line for line in found if line.slices and line.too_many]
+    if refused:
+        keys = ("provider", "slices", "first_slice", "last_slice")
+        numbers = "; ".join(f"{line.media_type}: {line.left:,}" for line in refused)
+        raise Fatal(
+            f"{conf['provider']}: far more records of slices than usual would be removed because their files "
+            f"are gone ({numbers}). {_advice({key: conf[key] for key in keys if conf[key] is not None})}"
+        )
+
+
+def _advice(conf: Mapping[str, Any]) -> str:
+    return (
+        "Nothing is removed. Look at some of these files. If they are there, correct the URLs of those that "
+        "were moved, or ask the operators of the host why it says 404 to this program. If they are gone, "
+        "trigger a run with the conf "
         f"{json.dumps({**conf, 'accept_removals': True}, ensure_ascii=False)}."
     )
 

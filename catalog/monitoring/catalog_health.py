@@ -1,7 +1,9 @@
 """What needs a person now, as far as the catalog database knows: loads, days, quotas and the dataset."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from catalog.core.dashboard_paths import provider_page
 from catalog.core.dates import utc
@@ -9,9 +11,10 @@ from catalog.core.session import Connection
 from catalog.core.wording import join_first
 from catalog.ingestion.registry import broken_providers, dag_id_of, provider_classes
 from catalog.ingestion.windows import Window
-from catalog.monitoring import dataset, gaps, loads
+from catalog.monitoring import dataset, gaps, links, loads
 from catalog.monitoring.dataset import Published
 from catalog.monitoring.finding import Finding, Runbook
+from catalog.monitoring.links import HeldBack
 from catalog.monitoring.loads import Freshness, Load
 from catalog.monitoring.rows import rows
 from catalog.monitoring.sources import Source, all_sources
@@ -38,6 +41,7 @@ def catalog_findings(
         *missed_days(gaps.gaps(connection, sources, now), scheduled),
         *late(loads.freshness(connection, sources, now), scheduled),
         *used_quotas(connection, now),
+        *held_back(links.held_back(connection)),
     ]
     return found, sorted(newest, key=lambda pair: pair[1].finished_on, reverse=True)
 
@@ -76,6 +80,21 @@ def not_whole(incomplete: Mapping[Source, Sequence[Load]]) -> list[Finding]:
         run = load.dag_id, load.run_id
         found.append(Finding("error", subject(source), text, runbook, *run, page=source.page))
     return found
+
+
+def held_back(found: Iterable[HeldBack]) -> Iterator[Finding]:
+    """Yield the removals that wait for a person's decision, with the conf that decides it."""
+    for one in found:
+        conf: dict[str, Any] = {"provider": one.provider}
+        if one.slices:
+            conf["slices"] = one.slices
+        accepted = json.dumps({**conf, "accept_removals": True}, ensure_ascii=False)
+        text = (
+            f"{one.records:,} records whose files are gone are not removed, because they are more than usual"
+            f"; if the files are really gone, trigger check_links with {accepted}"
+        )
+        about = f"{one.provider} ({one.media_type})"
+        yield Finding("warning", about, text, "held-back", "check_links", one.run_id)
 
 
 def subject(source: Source) -> str:

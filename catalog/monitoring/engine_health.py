@@ -12,7 +12,7 @@ from catalog.data_refresh.tables.shrinkage import NO_SOURCE
 from catalog.monitoring.aliases import Alias, Live, loss, lost_many
 from catalog.monitoring.cluster_state import Cluster, Problem
 from catalog.monitoring.finding import Finding, Severity
-from catalog.monitoring.refreshes import Refreshed, promoted, refreshes
+from catalog.monitoring.refreshes import Refreshed, promoted, unpromoted
 
 INDEXES_OVERDUE = timedelta(days=1)  # after which a refresh with live tables should have promoted its indexes
 LOOK_BACK = timedelta(days=7)  # within which lost documents are noticed
@@ -43,25 +43,24 @@ def index_findings(live: Live, connection: Connection, now: datetime) -> list[Fi
         wrong = list(wrong_aliases(aliases, promoted=bool(history)))
         documents = live.documents.get(media_type, {})
         findings += wrong or [*shrunk_sources(history, documents), *shrunk_aliases(aliases, connection)]
-        findings += unpromoted(refreshes(connection, media_type, 1), now)
+        findings += without_indexes(unpromoted(connection, media_type), now)
     return findings
 
 
-def unpromoted(newest: Iterable[Refreshed], now: datetime) -> Iterator[Finding]:
-    """Yield the refreshes whose tables are live for long without their indexes.
+def without_indexes(refresh: Refreshed | None, now: datetime) -> Iterator[Finding]:
+    """Yield a finding about a refresh whose tables are live for long without their indexes.
 
     Args:
-        newest: The newest refresh of each media type.
+        refresh: The refresh; None if there is none with live tables only.
         now: The current time.
     """
-    for refresh in newest:
-        if refresh.stage == "tables" and (refresh.ended_for or now - refresh.begun_on > INDEXES_OVERDUE):
-            begun = f"{utc(refresh.begun_on):%Y-%m-%d %H:%M}"
-            text = f"the tables of the refresh of {begun} are live, its indexes are not"
-            page = refresh_page(refresh.media_type)
-            yield Finding(
-                "error", refresh.media_type, text, "refresh-failed", refresh.dag_id, refresh.run_id, page=page
-            )
+    if refresh and (refresh.ended_for or now - refresh.begun_on > INDEXES_OVERDUE):
+        begun = f"{utc(refresh.begun_on):%Y-%m-%d %H:%M}"
+        text = f"the tables of the refresh of {begun} are live, its indexes are not"
+        page = refresh_page(refresh.media_type)
+        yield Finding(
+            "error", refresh.media_type, text, "refresh-failed", refresh.dag_id, refresh.run_id, page=page
+        )
 
 
 def wrong_aliases(aliases: Iterable[Alias], *, promoted: bool) -> Iterator[Finding]:

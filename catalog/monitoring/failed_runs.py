@@ -78,6 +78,7 @@ class _Run(NamedTuple):
 
     key: Key
     failed: bool
+    marked: bool  # a task was marked as failed after the run had succeeded
     ended: datetime
     asked: Asked
 
@@ -110,8 +111,9 @@ def failed_runs(airflow: Connection | Session, dag_ids: Collection[str], now: da
 
     It is the last of those for the same. A run that waits or runs says nothing yet. Nor does one that replays
     a recording, is limited or changes nothing: people who try one look at its end. Nor does the success of a
-    run of a held schedule, whose tasks were skipped, or of one that a Variable has limited. Failures are
-    looked at for a month, that of the newest run of a DAG for ever.
+    run of a held schedule, whose tasks were skipped, or of one that a Variable has limited. A successful run
+    of which somebody has marked a task as failed counts as failed: Airflow leaves its state as it is.
+    Failures are looked at for a month, that of the newest run of a DAG for ever.
 
     Args:
         airflow: Airflow's database.
@@ -127,6 +129,9 @@ def failed_runs(airflow: Connection | Session, dag_ids: Collection[str], now: da
 
 
 def _finding(run: _Run, task: _Task | None) -> Finding:
+    if task and run.marked:
+        text = f"{task.task_id} was marked as failed in a successful run; clear it, or mark it as success"
+        return Finding("error", run.key[0], text, "failed-task", *run.key, task.task_id, task.map_index)
     subject = shorten(run.asked.subject, _SUBJECT, placeholder=" …")
     about = f" for {subject}" if subject else ""
     where = f" in {task.task_id}" if task else ""  # a timeout, for example, is of the whole run
@@ -186,15 +191,26 @@ def _failed(runs: Sequence[_Run], now: datetime) -> Iterator[_Run]:
 def _ended(airflow: Connection | Session, dag_ids: Collection[str], now: datetime) -> Iterator[list[_Run]]:
     """Yield the runs that count of each DAG of which any has failed, the one that ended last first."""
     failing = select(_RUN.c.dag_id).where(_RUN.c.dag_id.in_(dag_ids), _RUN.c.state == FAILED)
+    touched = failing.union(
+        select(_TASK.c.dag_id).where(_TASK.c.dag_id.in_(dag_ids), _TASK.c.state == FAILED)
+    )
+    # The watcher fails each run in which a task fails. If it was skipped, somebody has marked the task since.
+    in_run = [_TASK.c[name] == _RUN.c[name] for name in ("dag_id", "run_id")]
+    marked = and_(
+        _RUN.c.state != FAILED,
+        exists().where(*in_run, _TASK.c.state == FAILED),
+        exists().where(*in_run, _TASK.c.state == "skipped", _TASK.c.task_id == WATCHER),
+    )
     order = (_RUN.c.end_date.desc(), _RUN.c.id.desc())
     part = exists().where(_XCOM.c.dag_run_id == _RUN.c.id, _XCOM.c.key.in_((HELD, LIMITED)))
     runs = (
         select(
             *(column for column in _RUN.c if column.key != "id"),
             part.label("part"),
+            marked.label("marked"),
             func.row_number().over(partition_by=_RUN.c.dag_id, order_by=order).label("n"),
         )
-        .where(_RUN.c.dag_id.in_(failing), _RUN.c.state.in_(_FINISHED))
+        .where(_RUN.c.dag_id.in_(touched), _RUN.c.state.in_(_FINISHED))
         .subquery()
     )
     recent = or_(runs.c.n <= _RECENT, runs.c.end_date >= now - KEPT)
@@ -208,12 +224,12 @@ def _ended(airflow: Connection | Session, dag_ids: Collection[str], now: datetim
 
 def _run(row: Any, *, dated: bool) -> _Run | None:
     """Return a run; None if it does not count."""
-    conf, failed = row.conf if isinstance(row.conf, dict) else {}, row.state == FAILED
+    conf, failed = row.conf if isinstance(row.conf, dict) else {}, row.state == FAILED or row.marked
     if is_trial(row.dag_id, conf) or (row.part and not failed):
         return None
     interval = (_in_utc(row.data_interval_start), _in_utc(row.data_interval_end))
     about = asked(row.dag_id, conf, _in_utc(row.run_after), interval, dated=dated)
-    return _Run((row.dag_id, row.run_id), failed, _in_utc(row.end_date), about)
+    return _Run((row.dag_id, row.run_id), failed, bool(row.marked), _in_utc(row.end_date), about)
 
 
 def _first_failed_tasks(airflow: Connection | Session, runs: Sequence[Key]) -> dict[Key, _Task]:

@@ -19,6 +19,7 @@ Runbook = Literal[
     "engine-status",
     "failed-task",
     "held",
+    "held-back",
     "late",
     "lost-dag",
     "missed-days",

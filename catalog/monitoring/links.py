@@ -31,6 +31,49 @@ class Links(msgspec.Struct, frozen=True):
     removed: int
 
 
+class HeldBack(msgspec.Struct, frozen=True):
+    """Records whose files are gone, and that are not removed until somebody accepts it.
+
+    Attributes:
+        provider: Name of the provider in the catalog.
+        media_type: Media type.
+        run_id: Run of `check_links` that has found them.
+        slices: Slices into which it has divided the records of the provider; 0 for a sample.
+        records: Their number.
+    """
+
+    provider: str
+    media_type: str
+    run_id: str
+    slices: int
+    records: int
+
+
+def held_back(connection: Connection) -> list[HeldBack]:
+    """Return what the newest sample, and the newest check of slices, of each provider have not removed."""
+    found = rows(
+        connection,
+        """
+        select provider, media_type, run_id, slices, records
+          from (select distinct on (provider, media_type, slice > 0) provider, media_type, run_id, slices,
+                       planned_on,
+                       sum(left_gone) over of_run as records, bool_or(too_many) over of_run as too_many
+                  from link_survey
+                 where concluded_on is not null and planned_on <= now()
+                window of_run as (partition by provider, media_type, run_id)
+                 order by provider, media_type, slice > 0, planned_on desc) newest
+         where too_many and records > 0
+           and not exists (select from link_survey accepted
+                            where accepted.provider = newest.provider
+                              and accepted.media_type = newest.media_type
+                              and accepted.accepted_on > newest.planned_on)
+         order by provider, media_type, slices
+        """,
+        {},
+    )
+    return [HeldBack(**{**row, "records": int(row["records"])}) for row in found]
+
+
 def newest(connection: Connection, sources: Iterable[Source]) -> dict[Source, Links]:
     """Return the newest estimate of each source; those without a sample that was checked are missing."""
     wanted = {(source.name, source.media_type): source for source in sources}

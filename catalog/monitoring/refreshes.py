@@ -57,6 +57,22 @@ def promoted(connection: Connection, media_type: MediaType, since: datetime) -> 
     return _refreshed(connection, query, {"media_type": media_type, "since": since})
 
 
+def unpromoted(connection: Connection, media_type: MediaType) -> Refreshed | None:
+    """Return the newest refresh of a media type whose tables are live, if no later one has live indexes.
+
+    Later ones that have failed, or have only made a filtered index from another one, change nothing of that.
+    """
+    query = sql.SQL("""
+        with of_rows as ({} and plan ->> 'table' is distinct from '')
+        select * from of_rows
+         where stage in ('tables', 'promoted')
+         order by number desc
+         limit 1
+    """).format(statement("refreshes"))
+    found = _refreshed(connection, query, {"media_type": media_type})
+    return next((refresh for refresh in found if refresh.stage == "tables"), None)
+
+
 def _refreshed(connection: Connection, query: sql.Composed, values: dict[str, Any]) -> list[Refreshed]:
     found = []
     for row in rows(connection, query, {**values, "staging": STAGING_SEARCH}):

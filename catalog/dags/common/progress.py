@@ -4,8 +4,8 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 from catalog.core.session import Connection, interruptible
@@ -76,6 +76,20 @@ def sigterm_flag() -> Callable[[], bool]:
     return stop.is_set
 
 
-def stoppable(connection: Connection) -> AbstractContextManager[None]:
-    """Cancel what a connection executes when SIGTERM comes; for steps that are one long statement."""
-    return interruptible(connection, sigterm_flag())
+@contextmanager
+def stoppable(*connections: Connection) -> Iterator[None]:
+    """Cancel what connections execute when SIGTERM comes; for steps with long statements.
+
+    Whatever is not committed then is rolled back, as after a kill.
+
+    Args:
+        connections: Connections to databases.
+
+    Raises:
+        Interrupted: A statement was cancelled.
+    """
+    should_stop = sigterm_flag()
+    with ExitStack() as stack:
+        for connection in connections:
+            stack.enter_context(interruptible(connection, should_stop))
+        yield

@@ -27,7 +27,7 @@ from catalog.core.settings import (
 from catalog.dags.common.assets import FILTERED, INDEX, note_written
 from catalog.dags.common.connections import catalog_connection, database_connection, search_connection
 from catalog.dags.common.context import GIVEN, Params
-from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.progress import Meter, sigterm_flag, stoppable
 from catalog.dags.common.retries import hint
 from catalog.dags.common.sensitive_terms import sensitive_terms, unchanged_terms
 from catalog.dags.common.settings import environment
@@ -122,7 +122,7 @@ def split_ranges() -> list[dict[str, int]]:
 
     plan = current_refresh("working").plan
     number = value_of(DATA_REFRESH_INDEX_TASKS)
-    with database_connection(plan.api, autocommit=True) as api:
+    with database_connection(plan.api, autocommit=True) as api, stoppable(api):
         found: list[dict[str, int]] = msgspec.to_builtins(ranges(api, plan.table, number))
     if not found:
         raise AirflowFailException(f"{plan.table} holds no rows; an empty index is not promoted.")
@@ -179,6 +179,7 @@ def check_index(
     rejected = [sum(result.rejected.values()) for result in indexed]
     with (
         database_connection(plan.api, autocommit=True) as api,
+        stoppable(api),
         hint("Clear index_range and all tasks after it to fill the index again."),
     ):
         if plan.table == plan.media_type:  # moderators delete rows of the live table meanwhile
@@ -274,9 +275,10 @@ def update_live_indexes(refresh: Refresh) -> dict[str, Any]:
             records=plan.counts[plan.media_type],
             attempt=Attempt(state.load, state.save, sigterm_flag()),
         ).run()
-        for name in plan.aliases.values():
-            own.follow_moderation(api, name)
-        contents = own.count_updated(api, updated)
+        with stoppable(api):
+            for name in plan.aliases.values():
+                own.follow_moderation(api, name)
+            contents = own.count_updated(api, updated)
     rejected = sorted(updated.rejected)
     for name, (documents, writes) in contents.items():
         note_index(refresh, name, refresh.made(name).uuid, documents, rejected=rejected, writes=writes)
@@ -305,7 +307,7 @@ def require_complete(refresh: Refresh) -> None:
     Raises:
         Refused, Fatal: They are not.
     """
-    with database_connection(refresh.plan.api, autocommit=True) as api:
+    with database_connection(refresh.plan.api, autocommit=True) as api, stoppable(api):
         indexes_of(refresh).require_complete(api)
     _require_findable(refresh)
 

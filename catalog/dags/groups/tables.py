@@ -22,7 +22,7 @@ from catalog.core.settings import (
 from catalog.dags.common.assets import API, note_written
 from catalog.dags.common.connections import api_connection, catalog_connection
 from catalog.dags.common.context import GIVEN, Params
-from catalog.dags.common.progress import Meter, sigterm_flag
+from catalog.dags.common.progress import Meter, sigterm_flag, stoppable
 from catalog.dags.common.retries import hint
 from catalog.dags.common.sensitive_terms import sensitive_terms, unchanged_terms
 from catalog.dags.common.variables import limit_of, value_of
@@ -69,7 +69,11 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
 
     def plan(number: int) -> Plan:
         engine, policy, terms = indexes(), tag_policy(), sensitive_terms()
-        with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
+        with (
+            catalog_connection(autocommit=True) as catalog,
+            api_connection(autocommit=True) as api,
+            stoppable(catalog, api),
+        ):
             if not params["accept_shrinkage"]:
                 before = last_decisions(catalog, media_type, API_DB)
                 refuse_lost(api, media_type, before, f"{media_type}_data_refresh")
@@ -121,7 +125,11 @@ def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> 
                 ) from None
             refresh = _continue_full(media_type, refresh, str(error))
     counts, should_stop, limit = [], sigterm_flag(), limit_of(DATA_REFRESH_LIMIT)
-    with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
+    with (
+        catalog_connection(autocommit=True) as catalog,
+        api_connection(autocommit=True) as api,
+        stoppable(catalog, api),
+    ):
         for table in TABLES[media_type]:
             meter = Meter(f"rows of {table}", analyzed_rows(catalog, table) or 0)
 
@@ -152,7 +160,11 @@ def _copy_changes(media_type: MediaType, refresh: Refresh) -> list[dict[str, Any
 
     counts, previous, should_stop = [], refresh.plan.previous, sigterm_flag()
     assert previous is not None
-    with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
+    with (
+        catalog_connection(autocommit=True) as catalog,
+        api_connection(autocommit=True) as api,
+        stoppable(catalog, api),
+    ):
         for table in TABLES[media_type]:
             values = (catalog, api, table, refresh.identity)
             expected = refresh.plan.shapes[table]
@@ -190,7 +202,7 @@ def build_indexes(media_type: MediaType, session: int) -> None:
     if refresh.plan.mode == "incremental":
         raise AirflowSkipException("incremental: the live tables keep their indexes.")
     shapes = refresh.plan.shapes
-    with api_connection(autocommit=True) as api:
+    with api_connection(autocommit=True) as api, stoppable(api):
         check_shape(api, TABLES[media_type], shapes)
         for table in TABLES[media_type]:
             if not build(api, table, log.info, expected=shapes):
@@ -222,7 +234,12 @@ def _apply(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dict[s
     """Change the live tables, and return the numbers of changes by table."""
     if refresh.stage == "working":  # before the live tables change, whose documents need the list
         unchanged_terms(refresh.plan.terms)
-    with api_connection(autocommit=True) as api, hint("The tables were not changed."), holding_turn():
+    with (
+        api_connection(autocommit=True) as api,
+        hint("The tables were not changed."),
+        holding_turn(),
+        stoppable(api),
+    ):
         _ask_for_decisions(refresh, api)
         own = {table: progress.own_columns(api, table) for table in TABLES[media_type]}
         applied = apply_changes(
@@ -249,7 +266,7 @@ def _exchange(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dic
     """Exchange the tables, and return the numbers of deleted orphans by foreign key."""
     with api_connection(autocommit=True) as api, hint("The old tables are still live."):
         require_complete(refresh)
-        with holding_turn():
+        with holding_turn(), stoppable(api):
             _ask_for_decisions(refresh, api)
             promoted = promote(
                 api,

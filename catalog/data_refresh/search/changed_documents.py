@@ -1,6 +1,7 @@
 """Update of the live indexes after the rows of some records have changed."""
 
 import logging
+import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from typing import TypeVar
 from uuid import UUID
 
 import msgspec
+import orjson
 
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Interrupted, Retry
@@ -18,6 +20,7 @@ from catalog.data_refresh.search import document_rows
 from catalog.data_refresh.search.attempts import ONLY, Attempt
 from catalog.data_refresh.search.bulk import BulkSender, Rejection, delete_action
 from catalog.data_refresh.search.document_rows import Chunk, DocumentRows
+from catalog.data_refresh.search.index_writes import MARKED, without
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.indexing import SENDERS, send
 from catalog.data_refresh.search.sensitive import sensitive_groups
@@ -27,6 +30,7 @@ from catalog.data_refresh.tables.merge import read_ahead
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+COMPARED = 100  # documents of a batch whose content is read back
 BATCH = 10_000  # keys between two refreshes of the indexes; Indexes.matching accepts as many
 
 
@@ -81,6 +85,7 @@ class ChangedDocuments:
         self._groups, self._records = sensitive_groups(terms), records
         self._rows = DocumentRows(api, media_type, media_type, policy)
         self._senders = {name: BulkSender(engine, engine.require(name).writer) for name in (index, filtered)}
+        self._unkept = {name: engine.unkept(name) for name in self._senders}
         self._attempt = attempt
 
     def run(self) -> Updated:
@@ -129,12 +134,33 @@ class ChangedDocuments:
                     f"{name} does not show {len(different):,} of {len(texts):,} changes, such as "
                     f"{min(different)}; the next attempt writes them again."
                 )
+            self._compare(name, wanted)
         for key, reason in rejected.items():
             log.warning("%s has no document: %s", key, reason)
         done.rejected |= rejected
         done.documents += len(documents)
         done.hidden += len(documents) - len(shown)
         done.removed += sum(chunk.removed for chunk in chunks)
+
+    def _compare(self, name: str, wanted: Mapping[str, bytes]) -> None:
+        """Compare some documents with those that were written. To read all takes a sixth as long again.
+
+        Raises:
+            Retry: One is another, as after an ingest pipeline, or a write of another program.
+        """
+        if not wanted:
+            return
+        keys = random.sample(sorted(wanted), min(len(wanted), COMPARED))
+        unknown = {MARKED, *self._unkept[name]}
+        for key, found in self._engine.documents(name, keys).items():
+            sent = orjson.loads(wanted[key].partition(b"\n")[2])
+            if without(unknown, sent) != without(unknown, found):
+                fields = sorted(f for f in {*sent, *found} - unknown if sent.get(f) != found.get(f))
+                raise Retry(
+                    f"the document {key} of {name} is not the one that was written: {', '.join(fields)} "
+                    f"differ, in one of {len(keys):,} documents that were compared. Another program has "
+                    "changed it, or an ingest pipeline; the next attempt writes it again."
+                )
 
     def _bound(self, rejected: Mapping[str, str]) -> None:
         """Raise Fatal if too many records are rejected."""

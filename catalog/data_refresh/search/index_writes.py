@@ -23,7 +23,7 @@ from catalog.data_refresh.search.tag_policy import TagPolicy
 from catalog.moderation.tables import moderated_name
 
 MOST = 100_000  # documents that are compared; moderators write fewer between two refreshes
-_MARKED = "mature"  # moderators change it, and `moderation.follow` verifies it
+MARKED = "mature"  # moderators change it, and `moderation.follow` verifies it
 
 _WHOLE = ("STARTED", "RELOCATING")  # states of a copy of a shard; where it moves to is INITIALIZING
 
@@ -103,7 +103,7 @@ def changed_by_others(
     if found > MOST:
         return f"another program has written {found:,} documents of the index behind {name}"
     rows = DocumentRows(api, media_type, media_type, policy)
-    unknown = {_MARKED, *engine.unkept(name)}
+    unknown = {MARKED, *engine.unkept(name)}
     for shard, number in written.items():
         for documents in _written(engine, name, shard, number):
             if wrong := _different(api, rows, media_type, documents, unknown):
@@ -154,7 +154,7 @@ def _different(
     deleted = {key for (key,) in api.execute(query, [list(keys.values())])}
     for key, found in documents.items():
         wanted = orjson.loads(expected[key].partition(b"\n")[2]) if key in expected else None
-        if key not in deleted and (wanted is None or _without(unknown, wanted) != _without(unknown, found)):
+        if key not in deleted and (wanted is None or without(unknown, wanted) != without(unknown, found)):
             return key
     return None
 
@@ -166,5 +166,6 @@ def _uuid(key: str) -> UUID | None:
         return None
 
 
-def _without(fields: Collection[str], document: Mapping[str, Any]) -> dict[str, Any]:
+def without(fields: Collection[str], document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document without some of its fields."""
     return {name: value for name, value in document.items() if name not in fields}

@@ -291,6 +291,23 @@ class Indexes:
             raise Fatal(f"there is no index {name}.") from None
         return [hit["_id"] for hit in complete_answer(answer)["hits"]["hits"]]
 
+    def documents(self, name: str, keys: list[str]) -> dict[str, dict[str, Any]]:
+        """Return the visible documents of keys, by key.
+
+        Args:
+            name: Name or alias of the index.
+            keys: At most 10,000 identifiers.
+        """
+        answer = self.ask(
+            self.client.search,
+            index=name,
+            query={"ids": {"values": keys}},
+            size=len(keys),
+            track_total_hits=False,
+            **self.newest(name),
+        )
+        return {hit["_id"]: hit["_source"] for hit in complete_answer(answer)["hits"]["hits"]}
+
     def refresh(self, name: str) -> None:
         """Make written documents visible to searches and counts.
 

@@ -19,6 +19,33 @@ MALFORMED = "dags/test_malformed_settings.py"
 
 GUARDS = (
     Guard(
+        name="samples-are-no-slices",
+        holds="A sample of links does not make up for slices whose check has failed.",
+        row=55,
+        file="catalog/monitoring/asked.py",
+        find="is_sample or any(",
+        replace="any(",
+        tests=("monitoring/test_failed_runs.py::test_a_sample_does_not_make_up_for_slices",),
+    ),
+    Guard(
+        name="tasks-that-are-marked-as-failed",
+        holds="A successful run of which a task is marked as failed is named.",
+        row=55,
+        file="catalog/monitoring/failed_runs.py",
+        find="row.state == FAILED or row.marked",
+        replace="row.state == FAILED",
+        tests=("monitoring/test_failed_runs.py::test_a_task_that_is_marked_as_failed_in_a_successful_run",),
+    ),
+    Guard(
+        name="indexes-that-are-not-live",
+        holds="A new filtered index does not hide that the indexes of live tables are missing.",
+        row=55,
+        file="catalog/monitoring/refreshes.py",
+        find="({} and plan ->> 'table' is distinct from '')",
+        replace="({})",
+        tests=("monitoring/test_health.py::test_only_indexes_of_rows_make_up_for_those_that_are_missing",),
+    ),
+    Guard(
         name="settings-that-cannot-be-read",
         holds="A setting that cannot be read counts as its default.",
         row=41,

@@ -294,7 +294,7 @@ GUARDS = (
         holds="Documents that another program wrote since the last refresh lead to a full one.",
         row=49,
         file="catalog/data_refresh/search/index_writes.py",
-        find=" or _without(unknown, wanted) != _without(unknown, found)):\n",
+        find=" or without(unknown, wanted) != without(unknown, found)):\n",
         replace="):\n",
         tests=(f"{TEST_WRITES}::test_documents_that_others_wrote_are_noticed",),
     ),

@@ -220,3 +220,45 @@ def test_an_event_only_for_what_was_written(dagbag, executed):
         assert task.outlets == [CATALOG["image"]]
         assert {asset.name: events[asset].extra for asset in events} == {"catalog/image": {"updated": 5}}
     assert names(dagbag.dags["batched_update"].get_task("update_batches").outlets) == names(CATALOG.values())
+
+
+# Tasks whose statements on a database are short; what takes them long, if anything, is done elsewhere.
+SHORT = """
+    check_cluster check_file check_for_file_updates check_target clean_up compare_versions
+    create_index delete_old delete_old_index delete_old_versions drop_source_data
+    get_pending_audio_reports get_pending_image_reports plan_filtered_index plan_index point_alias
+    prevent_conflicting_dags publish_version recreate_popularity_functions report
+    report_load_completion report_record_counts send_digest skip_when_fresh truncate_applications
+    update_popularity_metrics wait_for_conflicting_dags
+"""
+OPENS, STOPS = re.compile(r"\b\w+_connection\("), re.compile(r"\b(?:stoppable|sigterm_flag)\(")
+
+
+def sources(function, known):
+    """Yield the source of a function, and of the functions of the same module that it names."""
+    if function in known:
+        return
+    known.add(function)
+    text = inspect.getsource(function)
+    yield text
+    for name in re.findall(r"\b\w+\b", text):
+        other = function.__globals__.get(name)
+        if inspect.isfunction(other) and other.__module__ == function.__module__:
+            yield from sources(other, known)
+
+
+def test_tasks_with_long_statements_stop_them(tasks):
+    """When a run is marked as failed, Airflow kills a task five seconds after SIGTERM."""
+    deaf = {
+        task.task_id.rpartition(".")[2]
+        for task in tasks
+        for function in [
+            task.partial_kwargs.get("python_callable")
+            if task.is_mapped
+            else getattr(task, "python_callable", None)
+        ]
+        if function
+        for text in ["\n".join(sources(inspect.unwrap(function), set()))]
+        if OPENS.search(text) and not STOPS.search(text)
+    }
+    assert deaf == {*SHORT.split()}

@@ -3,11 +3,12 @@
 import msgspec
 import pytest
 
-from catalog.core.errors import Fatal, Interrupted, Refused
+from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.data_refresh.refresh import CreatedIndex, begin, note_index, read, replan
 from catalog.data_refresh.search import changed_documents, document_rows
 from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.changed_documents import ChangedDocuments, count_documents
+from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.refresh_indexes import RefreshIndexes
 from catalog.data_refresh.search.tag_policy import DEFAULT
 from catalog.moderation.decisions import moderation_moment
@@ -130,6 +131,34 @@ def test_documents_follow_the_rows(published):
         write(published, number)
         published.begin(str(number))
         published.check(published.update({}))
+
+
+@pytest.mark.parametrize("index", [INDEX, FILTERED])
+def test_documents_that_are_not_those_that_were_written(published, index):
+    """An ingest pipeline has its own idea of a title."""
+    client = published.search.client
+    client.ingest.put_pipeline(id="theirs", processors=[{"set": {"field": "title", "value": "theirs"}}])
+    write(published, 1)
+    published.begin("1")
+    client.indices.put_settings(index=index, settings={"index.final_pipeline": "theirs"})
+    with pytest.raises(Retry, match=f"of {index} is not the one that was written: title differ"):
+        published.update({})
+    client.indices.put_settings(index=index, settings={"index.final_pipeline": None})
+    published.check(published.update({}))
+
+
+def test_a_document_that_a_moderator_marks_meanwhile_is_the_one_that_was_written(published, monkeypatch):
+    client, documents = published.search.client, Indexes.documents
+
+    def marked(engine, name, keys):
+        for key in keys:
+            client.update(index=name, id=key, doc={"mature": True}, refresh=True)
+        return documents(engine, name, keys)
+
+    write(published, 1)
+    published.begin("1")
+    monkeypatch.setattr(Indexes, "documents", marked)
+    published.update({})
 
 
 def test_a_kill_before_the_state_is_saved(published):

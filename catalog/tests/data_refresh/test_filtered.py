@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
@@ -291,6 +291,43 @@ def test_symbols_and_signs_beside_a_word_hide_what_contains_them(search, term):
     find = Sensitive(parse_terms(term), normal_form)
     mask = find(pa.array(texts), pa.nulls(2, pa.string()), pa.nulls(2, TYPES["tags"]))
     assert mask.to_pylist() == [True, False]
+
+
+ODD = st.text("aab1 #+-.@$&'_*<°★♥🍆é不好ไ한アa ", min_size=1, max_size=7)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ODD, min_size=30, max_size=60), st.lists(ODD, min_size=5, max_size=15))
+@example(["a tag", "#tag", "x #tag!", "tagged"], ["#tag", "tag#", "@tag", "$tag$"])
+@example(
+    ["a c b", "c++", "a+b", "x不a", "不-好", "🍆♥", "x🍆y"], ["c++", "a+b", "a", "不好", "♥", "🍆 ♥", "🍆"]
+)
+def test_what_the_filtered_index_hides_is_no_part_of_the_dataset(search, texts, terms):
+    """Whatever signs a term has, where the engine's tokenizer leaves them out."""
+    terms = [term for term in terms if any(c.isalnum() or c in "★♥🍆" for c in normal_form(term))]
+    assume(terms)
+    if not search.exists("image-a"):
+        make(search, "image-a")
+    bare = BASE._replace(title=None, meta_data={}, tags=[])
+    rows = [bare._replace(id=number, title=text) for number, text in enumerate(texts)]
+    rows += [
+        bare._replace(id=len(texts) + number, tags=[{"name": f"uploaded {text}"}])
+        for number, text in enumerate(texts)
+    ]
+    tags = TagFilter(DEFAULT)
+    actions = [index_action(str(row.id), document("image", row, tags)) for row in rows]
+    BulkSender(search, search.require("image-a").writer).send(actions)
+    search.refresh("image-a")
+    given_texts, none = pa.array(texts), pa.nulls(len(texts), pa.string())
+    for term in terms:
+        [group] = sensitive_groups([term])
+        found = search.matching("image-a", [str(row.id) for row in rows], only=group)
+        hidden = {texts[int(key) % len(texts)] for key in found}
+        mask = Sensitive([term], normal_form)(given_texts, none, pa.nulls(len(texts), TYPES["tags"]))
+        left_out = {text for text, out in zip(texts, mask.to_pylist(), strict=True) if out}
+        assert hidden <= left_out, term
+        if (term + "".join(left_out - hidden)).isascii():
+            assert hidden == left_out, term
 
 
 PLACES = {

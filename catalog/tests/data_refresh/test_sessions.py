@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from catalog.core.errors import Interrupted, Retry
-from catalog.data_refresh.tables import copy, index_building, progress, ranges
+from catalog.core.session import interruptible
+from catalog.data_refresh.tables import copy, index_building, locks, progress, ranges
 from catalog.data_refresh.tables.columns import own_name, ranges_name
 from catalog.data_refresh.tables.copy import TableCopy
 from catalog.data_refresh.tables.index_building import build_indexes
@@ -86,6 +87,51 @@ def test_sessions_share_the_ranges(filled, connect):
     assert api.execute(
         "select to_regclass(%s), to_regclass(%s)", [own_name("image"), ranges_name("image")]
     ).fetchone() == (None, None)
+
+
+def refresh(session, step):
+    """Do a step of a refresh."""
+    _, target = session
+    if step == "copy":
+        job(session).run()
+    elif step == "indexes":
+        build_indexes(target, "image")
+    else:
+        promote(target, ["image"], "run", number=1)
+
+
+def stopped_refresh(session, step):
+    """Begin a step of a refresh, and stop it as a task does."""
+    with ExitStack() as stack:
+        for connection in session:
+            stack.enter_context(connection)
+            stack.enter_context(interruptible(connection, lambda: True))
+        refresh(session, step)
+
+
+LOCKED = {
+    "copy": ("catalog", "image", "access exclusive"),
+    "indexes": ("api", "temp_import_image", "row exclusive"),
+    "exchange": ("api", "image", "row exclusive"),
+}
+
+
+@pytest.mark.parametrize("stopped", LOCKED)
+def test_a_refresh_that_is_stopped_leaves_nothing_half_done(filled, connect, monkeypatch, stopped):
+    """A statement of one step waits for a lock here; the next attempt does its work."""
+    catalog, api = filled
+    monkeypatch.setattr(locks, "LOCK_SECONDS", 300)
+    live = rows_of(api), shape(api, "image")
+    for step, (database, table, mode) in LOCKED.items():
+        if step == stopped:
+            other = dict(zip(("catalog", "api"), connect(), strict=True))[database]
+            with other.transaction():
+                other.execute(f"lock table {table} in {mode} mode")
+                with pytest.raises(Interrupted, match="the statement was cancelled"):
+                    stopped_refresh(connect(), step)
+            assert (rows_of(api), shape(api, "image")) == live
+        refresh(connect(), step)
+    assert rows_of(api) == rows_of(catalog)
 
 
 def test_sessions_that_begin_later_read_the_same_snapshot(filled, connect):

@@ -384,6 +384,17 @@ def test_a_preview_changes_nothing(catalog):
     assert catalog.execute("select count(*) from touched").fetchone() == (0,)
 
 
+@pytest.mark.parametrize("number", ["1e100000", "1e-16000", "-1e5000"])
+def test_a_preview_of_a_number_with_very_many_digits_is_short(catalog, number):
+    fill(catalog, 2)
+    catalog.execute(f"update image set meta_data = jsonb_build_object('n', {number}::numeric, 'm', 1.5)")
+    what = update("SET meta_data = meta_data || '{\"k\": 12345678901234567890}'", "WHERE provider = 'smk'")
+    row = preview(catalog, what).sample[0]
+    assert len(row["before"]["meta_data"]["n"]) < 50
+    assert row["after"]["meta_data"] == row["before"]["meta_data"] | {"k": 12345678901234567890}
+    assert row["after"]["meta_data"]["m"] == 1.5
+
+
 WORKER = """
 import signal, sys, threading, psycopg
 from catalog.database.batched_update import BatchedUpdate

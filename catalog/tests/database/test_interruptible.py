@@ -18,22 +18,28 @@ import sys, psycopg
 from catalog.core.errors import Interrupted
 from catalog.core.session import settle
 from catalog.dags.common.progress import stoppable
-with psycopg.connect(sys.argv[1], autocommit=True) as connection:
+with (
+    psycopg.connect(sys.argv[1], autocommit=True) as first,
+    psycopg.connect(sys.argv[1], autocommit=True) as second,
+):
+    connection = locals()[sys.argv[2]]
     settle(connection)
     try:
-        with stoppable(connection):
+        with stoppable(first, second):
             connection.execute("{STATEMENT}")
     except Interrupted as error:
         print(error, *connection.execute("select 'and the connection is usable'").fetchone())
 """
 
 
+@pytest.mark.parametrize("which", ["first", "second"])  # of the connections of the task
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
-def test_a_statement_ends_when_its_task_is_stopped_or_killed(dsn, catalog, how):
+def test_a_statement_ends_when_its_task_is_stopped_or_killed(dsn, catalog, how, which):
     def sessions():
         return catalog.execute("select from pg_stat_activity where query = %s", [STATEMENT]).rowcount
 
-    with subprocess.Popen([sys.executable, "-c", WORKER, dsn], stdout=subprocess.PIPE, text=True) as task:
+    command = [sys.executable, "-c", WORKER, dsn, which]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as task:
         try:
             until(sessions)
             task.send_signal(how)

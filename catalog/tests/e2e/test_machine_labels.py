@@ -71,7 +71,7 @@ def test_labels_are_merged(bench, images, store):
     unknown = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(UNKNOWN)]
     lines = [line(("Dj", 97.3), ("Dog", 50), key=key) for key in [*known[:LABELLED], *unknown]]
     store.put_object(Bucket=BUCKET, Key="labels.jsonl", Body=b"\n".join([*lines, b"{", b""]))
-    conf = {"file": FILE, "provider": PROVIDER, "batch_size": 16}
+    conf = {"file": FILE, "provider": PROVIDER, "new_service": True, "batch_size": 16}
     bench.slack.clear()
     before = images.execute(STATE).fetchone()
     run_id, state = bench.run(DAG, conf, timeout=400)

@@ -264,7 +264,16 @@ def test_lines_of_another_scale_replace_nothing_wherever_they_are(images, second
 
 @pytest.mark.parametrize(
     ("unknown", "total", "many"),
-    [(2, 2, False), (9, 10, False), (20, 100, False), (3, 3, True), (21, 100, True), (100, 100, True)],
+    [
+        (1, 1, True),
+        (2, 2, True),
+        (1, 3, False),
+        (9, 10, False),
+        (20, 100, False),
+        (3, 3, True),
+        (21, 100, True),
+        (100, 100, True),
+    ],
 )
 def test_a_file_of_other_images_is_refused(images, second, path, unknown, total, many):
     """As one of another catalog, or of another environment's."""
@@ -489,7 +498,7 @@ def test_a_task_that_is_cleared_too_early_names_the_one_before(second, path):
     with pytest.raises(Refused, match="clear the task that stages the labels"):
         merge(run(second))
     write(path, line(("Dog", 97.3)))
-    stage(run(second), UPath(path))
+    stage(run(second), UPath(path), accept_shortfall=True)
     with pytest.raises(Refused, match="clear the task that merges them"):
         run(second).ended()
 
@@ -694,6 +703,26 @@ def test_a_long_statement_ends_when_the_task_is_asked_to_stop(dsn, images, secon
     assert merge(labels).changed == len(known)
 
 
+def test_a_service_of_which_no_labels_were_merged_is_refused_unless_it_is_accepted(images, second, path):
+    """Its name may be mistyped; a dry run makes none known."""
+    mistyped = "provider: no labels of rekogniton were merged before, but of rekognition; correct it"
+    with pytest.raises(Refused, match=mistyped):
+        check_provider(second, "rekogniton")
+    check_provider(second, "clarifai", accept_new=True)
+    write(path, *(line(("Dog", 97.3), key=key) for key in keys(images)))
+    labels = run(second, provider="clarifai")
+    stage(labels, UPath(path))
+    labels.end(preview(labels)[0])
+    with pytest.raises(Refused, match=r'trigger a run with the conf \{"new_service": true\}'):
+        check_provider(second, "clarifai")
+    labels = run(second, "again", "clarifai")
+    stage(labels, UPath(path))
+    merge(labels)
+    check_provider(second, "clarifai")
+    with pytest.raises(Refused, match="before, but of clarifai, rekognition; correct it"):
+        check_provider(second, "rekogniton")
+
+
 def test_a_provider_of_media_is_refused_even_before_it_has_any(images, second):
     check_provider(second, "rekognition")
     images.execute("update image set provider = 'theirs'")
@@ -710,7 +739,7 @@ def test_a_least_confidence_from_0_to_1_is_refused(second):
 
 
 def test_labels_of_abandoned_runs_are_dropped(images, second, path):
-    write(path, line(("Dog", 97.3)))
+    write(path, line(("Dog", 97.3), key=keys(images)[0]))
     stage(run(second, "old"), UPath(path))
     images.execute("update label_run set renewed_on = now() - interval '31 days'")
     stage(run(second), UPath(path))

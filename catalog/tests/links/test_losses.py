@@ -8,10 +8,11 @@ from catalog.core.errors import Fatal, Refused
 from catalog.links import removal
 from catalog.links.conclude import conclude
 from catalog.links.judging import Losses
-from catalog.links.losses import check_accepted, refuse_losses
+from catalog.links.losses import check_accepted, refuse_losses, refuse_slices
 from catalog.links.plan import AGAIN, Survey, plan, rename_earlier_run
 from catalog.links.report import lines, sentence
 from catalog.loading.load import lock_provider
+from catalog.monitoring import catalog_health, links
 from catalog.tests.links.checks import HOST, Checks, day
 
 pytestmark = pytest.mark.database
@@ -189,9 +190,19 @@ def test_a_slice_tells_what_all_slices_would_lose(catalog):
         f"{found.gone} records of the slice would be removed: {share:.1%} of {found.there + found.gone}, "
         "where at most 10% is usual"
     )
-    conf = r'{"provider": "made_up", "slices": 10, "accept_removals": true}'
-    with pytest.raises(Fatal, match=conf):
-        refuse_losses(slices[0], found.left)
+    conf = {"provider": "made_up", "slices": 10, "first_slice": 1, "last_slice": None}
+    advised = (
+        r'image: \d+\)\. .* {"provider": "made_up", "slices": 10, "first_slice": 1, "accept_removals": true}'
+    )
+    with pytest.raises(Fatal, match=advised):
+        refuse_slices(lines(catalog, "run"), conf)
+    catalog.execute("update link_survey set planned_on = now() - interval '1 hour'")
+    [waiting] = catalog_health.held_back(links.held_back(catalog))
+    assert waiting.text.endswith('{"provider": "made_up", "slices": 10, "accept_removals": true}')
+    assert (waiting.subject, waiting.run_id) == ("made_up (image)", "run")
+    catalog.execute("update link_survey set accepted_on = now()")
+    assert links.held_back(catalog) == []
+    catalog.execute("update link_survey set accepted_on = null, planned_on = %s", [day(1)])
     accepted = [conclude(catalog, one, now=lambda: day(30), accept=True) for one in slices]
     assert [one.removed for one in accepted] == [one.gone for one in accepted]
     assert len(checks.marked()) == sum(one.gone for one in accepted) > 20

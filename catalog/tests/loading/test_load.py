@@ -11,7 +11,8 @@ from psycopg import sql
 from upath import UPath
 
 from catalog.core.columns import COLUMNS
-from catalog.core.errors import Fatal
+from catalog.core.errors import Fatal, Interrupted
+from catalog.core.session import interruptible
 from catalog.database import schema
 from catalog.database.deletion import Deletion, restore
 from catalog.database.statements import parse_condition
@@ -52,6 +53,24 @@ def test_new_changed_unchanged(load, catalog):
     assert after[2]["updated_on"] > before[2]["updated_on"]
     assert after[2]["last_synced_with_source"] > before[2]["last_synced_with_source"]
     assert after[2]["identifier"] == before[2]["identifier"]
+
+
+def test_a_load_that_is_stopped_leaves_nothing_and_is_repeated(load, catalog, dsn, monkeypatch):
+    """Its INSERT waits for a lock here, for ever."""
+    run, records = Load.run, [image(1), image(2)]
+
+    def stopped(job):
+        with interruptible(job._connection, lambda: True):
+            return run(job)
+
+    with psycopg.connect(dsn) as other, monkeypatch.context() as patch:
+        other.execute("lock table image in share mode")
+        patch.setattr(Load, "run", stopped)
+        with pytest.raises(Interrupted, match="the statement was cancelled"):
+            load(records, run_id="run", token="token")
+    left = "select count(*) from pg_class where relname ~ '^loading_' union all select count(*) from %s"
+    assert catalog.execute(left % "ingestion_report").fetchall() == [(0,), (0,)]
+    assert outcome(load(records, run_id="run", token="token")) == (2, 0, 0, 0, 0)
 
 
 def test_null_never_overwrites(load, catalog):

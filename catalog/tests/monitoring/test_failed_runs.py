@@ -11,7 +11,7 @@ import sqlalchemy
 from airflow.models.dagrun import DagRun
 from airflow.models.xcom import XComModel
 
-from catalog.core.airflow_names import ADDRESS, HELD, LIMITED
+from catalog.core.airflow_names import ADDRESS, HELD, LIMITED, WATCHER
 from catalog.monitoring.failed_runs import failed_runs, merged
 from catalog.tests.conftest import database
 from catalog.tests.plugins.website import fill_metadata
@@ -75,9 +75,19 @@ class Runs:
             )
         )
 
-    def note(self, run_id, key):
+    def mark(self, run_id, task_id, state):
+        """Set the state of a task that `note` has added, as a mark by hand does."""
+        self.airflow.execute(
+            sqlalchemy.text(
+                "update task_instance set state = :state, end_date = now()"
+                " where run_id = :run_id and task_id = :task_id"
+            ),
+            {"state": state, "run_id": run_id, "task_id": task_id},
+        )
+
+    def note(self, run_id, key, task_id="pull"):
         """Add a task to a run, with an XCom."""
-        task = {"dag_id": self.dag_id, "run_id": run_id, "task_id": "pull", "map_index": -1}
+        task = {"dag_id": self.dag_id, "run_id": run_id, "task_id": task_id, "map_index": -1}
         [number] = self.airflow.execute(
             sqlalchemy.select(DagRun.id).where(DagRun.dag_id == self.dag_id, DagRun.run_id == run_id)
         ).one()
@@ -189,6 +199,39 @@ def test_a_run_that_a_variable_limits_makes_up_for_none(whole, key):
     assert whole.shown() == ["limited too"]
     whole("whole", "success", 3)
     assert whole.shown() == []
+
+
+def test_a_task_that_is_marked_as_failed_in_a_successful_run(whole):
+    """Airflow leaves the run as it is, and the watcher does not run again."""
+    whole("run", "success", 5)
+    for task_id, state in (("pull", "success"), (WATCHER, "skipped")):
+        whole.note("run", "key", task_id)
+        whole.mark("run", task_id, state)
+    assert whole.shown() == []
+    whole.mark("run", "pull", "failed")
+    [finding] = failed_runs(whole.airflow, [WHOLE], NOW).values()
+    assert (finding.run_id, finding.task_id) == ("run", "pull")
+    assert finding.text == "pull was marked as failed in a successful run; clear it, or mark it as success"
+    whole.mark("run", WATCHER, "failed")  # so the run had failed, and was marked as success
+    assert whole.shown() == []
+    whole.mark("run", WATCHER, "skipped")
+    whole("later", "success", 1)
+    assert whole.shown() == []
+
+
+def test_a_sample_does_not_make_up_for_slices(airflow):
+    """But for the sample of a provider."""
+    runs = Runs(airflow, "check_links")
+    slices = {"provider": "met", "slices": 10, "first_slice": 2}
+    runs("slices", "failed", 9, conf=slices)
+    runs("provider", "failed", 8, conf={"provider": "met"})
+    runs("sample", "success", 7, kind="scheduled")
+    assert runs.shown() == ["slices"]
+    runs("sample again", "failed", 6, kind="scheduled")
+    assert runs.shown() == ["sample again", "slices"]
+    runs("slices again", "success", 5, conf=slices)
+    runs("newest sample", "success", 4)
+    assert runs.shown() == []
 
 
 def test_a_part_does_not_make_up_for_the_whole(airflow):

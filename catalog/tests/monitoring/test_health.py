@@ -16,7 +16,7 @@ from catalog.local.stack import ROOT
 from catalog.monitoring import catalog_health, engine_health, finding, loads
 from catalog.monitoring.aliases import NOTICEABLE, Alias, live
 from catalog.monitoring.loads import Freshness
-from catalog.monitoring.refreshes import Refreshed, promoted
+from catalog.monitoring.refreshes import Refreshed, promoted, unpromoted
 from catalog.monitoring.rows import numbers
 from catalog.monitoring.sources import Source
 from catalog.providers.jamendo.provider import Jamendo
@@ -223,14 +223,42 @@ def test_documents_that_were_counted_and_that_are_gone(catalog, name, made, left
 
 def test_tables_that_stay_live_without_their_indexes():
     """A refresh passes through this stage; that it stays there is wrong."""
-    assert list(engine_health.unpromoted([refreshed(0.5, "tables")], NOW)) == []
-    assert list(engine_health.unpromoted([refreshed(2, "working"), refreshed(2)], NOW)) == []
+    assert list(engine_health.without_indexes(refreshed(0.5, "tables"), NOW)) == []
+    assert list(engine_health.without_indexes(None, NOW)) == []
     given_up = msgspec.structs.replace(refreshed(0.1, "tables"), ended_for="another run")
     found = [
-        *engine_health.unpromoted([refreshed(2, "tables")], NOW),
-        *engine_health.unpromoted([given_up], NOW),
+        *engine_health.without_indexes(refreshed(2, "tables"), NOW),
+        *engine_health.without_indexes(given_up, NOW),
     ]
     assert [(one.severity, one.runbook) for one in found] == [("error", "refresh-failed")] * 2
+
+
+@pytest.mark.database
+@pytest.mark.parametrize(
+    ("later", "shown"),
+    [
+        ([], True),
+        ([("filtered", "", "promoted")], True),
+        ([("full", "", "promoted")], True),  # as earlier releases have recorded a filtered index
+        ([("copy", "", "promoted"), ("alias", "", "promoted")], True),
+        ([("full", "temp_import_image", "working")], True),
+        ([("full", "temp_import_image", "promoted")], False),
+        ([("incremental", "image", "promoted"), ("filtered", "", "promoted")], False),
+        ([("index_only", "image", "promoted")], False),
+    ],
+)
+def test_only_indexes_of_rows_make_up_for_those_that_are_missing(catalog, later, shown):
+    def refresh(mode, table, stage):
+        planned = msgspec.structs.replace(plan(mode=mode), table=table)
+        reach(catalog, begin(catalog, turn(catalog, f"{mode} {table} {stage}"), planned), stage)
+
+    refresh("full", "temp_import_image", "promoted")
+    assert unpromoted(catalog, "image") is None
+    refresh("full", "temp_import_image", "tables")
+    for one in later:
+        refresh(*one)
+    found = unpromoted(catalog, "image")
+    assert (found and found.run_id) == ("full temp_import_image tables" if shown else None)
 
 
 @pytest.mark.parametrize(
