@@ -46,7 +46,9 @@ GUARDS = (
         file="catalog/plugins/restarts.py",
         find="    found, later = {(WATCHER, -1)}, set",
         replace="    found, later = set[Key](), set",
-        tests=("dags/test_restarts.py::test_a_failed_run_of_which_the_failed_task_is_cleared_alone_succeeds",),
+        tests=(
+            "dags/test_restarts.py::test_a_failed_run_of_which_the_failed_task_is_cleared_alone_succeeds",
+        ),
     ),
     Guard(
         name="a-cleared-pull-is-loaded",
