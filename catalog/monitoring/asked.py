@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
+from catalog.cleaning.rules import RULES
+from catalog.core.media import MEDIA_TYPES
 from catalog.ingestion.registry import dag_ids, provider_classes
 from catalog.ingestion.windows import run_window
 
@@ -66,9 +68,25 @@ def dated_dags() -> frozenset[str]:
     return frozenset(dag_id for cls in provider_classes() if cls.dated for dag_id in dag_ids(cls))
 
 
+def _subject(dag_id: str, conf: Mapping[str, Any]) -> str:
+    """Return what a run is about; a key that is left out and its default, as in a form, are the same."""
+    given = {key: conf.get(key) for key in SUBJECTS.get(dag_id, ())}
+    if slices := given.get("slices"):
+        given |= {"first_slice": conf.get("first_slice") or 1, "last_slice": conf.get("last_slice") or slices}
+    elif "slices" in given:
+        given |= {"first_slice": None, "last_slice": None}
+    names = ((key, _named(value)) for key, value in given.items() if value)
+    return "; ".join(f"{key}: {name}" for key, name in names if name != _ALL.get(key))
+
+
 def _named(value: Any) -> str:
     """Return the name of an object, or the names of several, whose order does not matter."""
-    return ", ".join(sorted(map(str, value))) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(sorted(map(str, value)))
+    return " ".join(str(value).split())
+
+
+_ALL = {"tables": _named([*MEDIA_TYPES]), "rules": _named([*RULES])}
 
 
 def is_trial(dag_id: str, conf: Mapping[str, Any]) -> bool:
@@ -95,7 +113,7 @@ def asked(
         dated: Whether the runs of the DAG cover days.
     """
     if not dated:
-        subject = ", ".join(_named(conf[key]) for key in SUBJECTS.get(dag_id, ()) if conf.get(key))
+        subject = _subject(dag_id, conf)
         # A sample looks at a few records of each slice.
         is_sample = dag_id == "check_links" and not conf.get("slices")
         return Asked(subject, run_after, is_sample or any(conf.get(key) for key in _LESS))

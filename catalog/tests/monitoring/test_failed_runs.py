@@ -11,6 +11,7 @@ import sqlalchemy
 from airflow.models.dagrun import DagRun
 from airflow.models.xcom import XComModel
 
+from catalog.cleaning.rules import RULES
 from catalog.core.airflow_names import ADDRESS, HELD, LIMITED, WATCHER
 from catalog.monitoring.failed_runs import failed_runs, merged
 from catalog.tests.conftest import database
@@ -282,6 +283,30 @@ def test_runs_about_other_objects_do_not_count(airflow):
             {"provider": "flickr"},
             {"provider": "flickr", "slices": 100, "first_slice": 1, "last_slice": 1},
             {"provider": "flickr"},
+        ),
+        (
+            "check_links",
+            {"provider": "flickr", "slices": 10, "first_slice": 1},
+            {"provider": "flickr", "slices": 10, "last_slice": 1},
+            {"provider": "flickr", "slices": 10, "first_slice": 1, "last_slice": 10},
+        ),
+        (
+            "check_links",
+            {},
+            {"provider": "flickr"},
+            {"provider": None, "slices": 0, "first_slice": 1, "last_slice": None, "mark": True},
+        ),
+        (
+            "clean_catalog",
+            {"dry_run": False},
+            {"tables": ["audio"], "rules": [*RULES], "dry_run": False},
+            {"tables": ["image", "audio"], "rules": [*RULES], "dry_run": False},
+        ),
+        (
+            "delete_records",
+            {"table_name": "image", "select_query": "WHERE  a\n"},
+            {"table_name": "audio", "select_query": "WHERE a"},
+            {"table_name": "image", "select_query": "WHERE a"},
         ),
         (
             "clean_catalog",
