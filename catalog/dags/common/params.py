@@ -120,7 +120,7 @@ def provider_params(*, dated: bool = False, since: bool = False) -> dict[str, Pa
             title="Accept as whole",
             description_md="Count the pull as whole although it brings less than the API announces, or than "
             "is usual. For when an alert said that a pull is not whole, and you have found that the provider "
-            "really has less now.",
+            "really has less now. Less than was reported is not accepted.",
         ),
         "replay": REPLAY,
     }
