@@ -10,25 +10,17 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from catalog.core.dates import AHEAD
-from catalog.core.errors import (
-    CatalogError,
-    DetailsAway,
-    Fatal,
-    Fenced,
-    Interrupted,
-    NotWhole,
-    Retry,
-    SkippedErrors,
-)
+from catalog.core.errors import CatalogError, Fatal, Fenced, Interrupted, Retry
 from catalog.core.jsontypes import JsonObject, Params, as_json
 from catalog.ingestion import completeness
 from catalog.ingestion.client import Client
+from catalog.ingestion.gaps import descriptions, failure, missing
 from catalog.ingestion.loop_guard import LoopGuard
 from catalog.ingestion.options import Options
 from catalog.ingestion.page_writer import Came, PageWriter
@@ -38,7 +30,7 @@ from catalog.ingestion.provider import Provider
 from catalog.ingestion.records import FailedItem
 from catalog.ingestion.round_records import MAX_REMEMBERED
 from catalog.ingestion.scope import Scope
-from catalog.ingestion.shortfalls import IN_A_TASK, Advice, summary
+from catalog.ingestion.shortfalls import IN_A_TASK, Advice
 from catalog.ingestion.state import Attempt, Checkpoint, Gap, MemoryCheckpoint, Round, State, Walk, restored
 from catalog.ingestion.tally import Tally, most
 from catalog.ingestion.urls import Probe
@@ -412,26 +404,12 @@ class Pull:
         state.unannounced += walk.announced is None
         if walk.announced is not None and not round_.written:
             state.total += completeness.announced_total(*walk.announced)
-        if missing := self._missing(walk):
+        if lacks := missing(walk, self.provider):
             written = (round_.written[0] if round_.written else walk.pages[0][0], state.pages)
             passed = most(round_.passed, walk.passed)
             retry = Round(round_.params, written=written, passed=passed)
             away = state.forget_away(round_.params)  # their pages are read with the round
-            self._add_gap(state, Gap(retry, f"{missing} ({_named(round_.params)})", short=True, away=away))
-
-    def _missing(self, walk: Walk) -> str | None:
-        """Describe what a round lacks, judged by the announced total; or by its pages, if it is not exact."""
-        if walk.announced is not None:
-            tolerance, surplus = self.provider.total_tolerance, self.provider.total_surplus
-            if missing := completeness.shortfall(walk.read, walk.announced, tolerance, surplus):
-                return missing
-            if walk.lost:
-                return completeness.items_moved(walk.lost)
-            if not (tolerance or surplus):
-                return None
-        if self.provider.pages.uniform:
-            return completeness.short_page(walk.sizes.largest, walk.sizes.smallest)
-        return None
+            self._add_gap(state, Gap(retry, f"{lacks} ({_named(round_.params)})", short=True, away=away))
 
     # End
 
@@ -453,17 +431,11 @@ class Pull:
                 self._fence()
                 self._store(state)
         if self._options.accept_shortfall and acceptable:
-            state.accepted = _errors([gap for gap in gaps if gap.short])
+            state.accepted = descriptions([gap for gap in gaps if gap.short])
             gaps = [gap for gap in gaps if not gap.short]
-        if not gaps:
-            return
-        self._shortfalls = _errors([gap for gap in gaps if gap.short])
-        short = bool(self._shortfalls)
-        advice = self._advice if acceptable else msgspec.structs.replace(self._advice, accept="")
-        text = summary(_errors(gaps), self.provider.name, short=short, advice=advice)
-        if all(gap.away and not gap.error for gap in gaps):
-            raise DetailsAway(text)
-        raise NotWhole(text) if short else SkippedErrors(text)
+        if gaps:
+            self._shortfalls = descriptions([gap for gap in gaps if gap.short])
+            raise failure(gaps, self.provider.name, self._advice, acceptable=acceptable)
 
     def _manifest(
         self, state: State, *, complete: bool = False, error: BaseException | None = None
@@ -523,13 +495,6 @@ def _require_same(stored: JsonObject | None, own: JsonObject) -> None:
     if other := [key for key in {**stored, **own} if stored.get(key) != own.get(key)]:
         told = ", ".join(f"{key}: {stored.get(key)}, not {own.get(key)}" for key in other)
         raise ValueError(f"it is of another pull ({told[:500]})")
-
-
-def _errors(gaps: Sequence[Gap]) -> list[str]:
-    """Describe gaps; those that are only items without details together, with their number."""
-    pages = [gap.away for gap in gaps if gap.away]
-    away = f"the API did not answer for the details of {sum(pages):,} item(s), on {len(pages):,} page(s)"
-    return [away][: len(pages)] + [gap.error for gap in gaps if gap.error]
 
 
 def _named(params: Params) -> str:
