@@ -10,6 +10,7 @@ HELD = "held"  # XCom of the tasks that are skipped because their schedule is he
 LIMITED = "limited"  # XCom of a task that does only a part, or nothing, because of a Variable: which one
 WAITS_FOR = "waits_for"  # XCom of a task that waits for other runs: which they are, for people
 FAILURE = "failure"  # XCom of a failed task: why, for people
+SKIPPED = "skipped"  # XCom of a task that has skipped itself: the number of the try
 LOADED = "loaded"  # XCom of a load: the token of the pull whose records are in the catalog
 
 

@@ -53,7 +53,7 @@ _FORMS = re.compile(
     -{4,5} [ +]? BEGIN [\s+] (?:[A-Z0-9]+[\s+])* PRIVATE [\s+] KEY (?:[\s+]BLOCK)? [ +]? -{4,5}
         (?P<pem> .*? ) (?= -{4,5} [ +]? END | \Z )
     | (?i: hooks\.slack(?:-gov)?\.com ) (?: :\d+ )? / \w+ / (?P<webhook> [\w/+-]+ )
-    | /services/ (?P<path> T\w* / B\w* / \w{8,} )
+    | /services/ (?P<path> T[A-Z0-9]+ / B[A-Z0-9]+ / \w{8,} )
     | \b (?P<prefixed>
           xox[a-z]-[\w-]{10,} | xapp-[\w-]{10,} | gh[a-z]_\w{30,} | github_pat_\w{30,} | AIza[\w-]{30,}
           | A[KS]IA[A-Z0-9]{16}

@@ -23,7 +23,7 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # the stub lacks three 
 )
 from airflow.sdk.exceptions import AirflowSkipException
 
-from catalog.core.airflow_names import HELD
+from catalog.core.airflow_names import HELD, SKIPPED
 from catalog.core.settings import (
     CATCHUP_ENABLED,
     CONFIGURATION_OVERRIDES,
@@ -189,8 +189,14 @@ def _default_args(owner: str) -> dict[str, Any]:
         "execution_timeout": timedelta(hours=1),
         "retry_policy": CatalogRetryPolicy(),
         "on_failure_callback": [alert_on_failure],
+        "on_skipped_callback": [note_skipped],
         "pre_execute": before_task,
     }
+
+
+def note_skipped(context: Context) -> None:
+    """Note that a task has skipped itself: when its run is cleared, it need not run again for that."""
+    context["ti"].xcom_push(SKIPPED, context["ti"].try_number)
 
 
 def is_parsed_for(dag_id: str) -> bool:

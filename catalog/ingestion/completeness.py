@@ -15,7 +15,7 @@ from catalog.ingestion.reasons import LEFT_ALONE, OWN_SKIPS, READ_TWICE
 
 SHOWN = 20  # shortfalls that a manifest and a report keep
 NEIGHBOURS = 5  # windows needed to say what is usual
-OFTEN = 3  # accepted empty windows near a window from which an empty one is usual
+OFTEN = 3  # accepted empty windows among the nearest ten from which an empty one is usual
 # Share of the lower quartile of the windows near it that a window has at least. The smallest of them alone
 # tells too little: they may have shrunk step by step, each by a little less than the limit.
 QUARTILE_SHARE = 0.1
@@ -214,10 +214,9 @@ def unusual(now: Outcome, before: Sequence[Outcome], expected: Expectations) -> 
 def _too_few(now: Outcome, before: Sequence[Outcome], expected: Expectations) -> list[str]:
     if not before:
         return []
-    empty = [b.accepted for b in before if not b.fetched]
-    if not now.fetched and sum(empty) >= OFTEN:
+    if not now.fetched and sum(not b.fetched and b.accepted for b in before[: 2 * NEIGHBOURS]) >= OFTEN:
         return []
-    if not now.fetched and all(empty):
+    if not now.fetched and all(b.fetched or b.accepted for b in before):
         return [f"nothing came at all, which is not usual in the {_pulls(before, expected)} compared"]
     measures = _of_windows if expected.windows else _of_pulls
     for what, size in (("came", attrgetter("fetched")), ("could be kept", attrgetter("kept"))):

@@ -97,12 +97,14 @@ def _text(body: bytes, charset: str | None) -> str:
     if not encoding.startswith("utf-8"):
         return body.decode(encoding, "surrogatepass")
     text = body.decode(encoding, "surrogateescape")
-    undecoded = len(_UNDECODED.findall(text))
+    undecoded, others = len(_UNDECODED.findall(text)), len(_NOT_ASCII.findall(text))
     if undecoded and (named := _codec(charset)):
-        if named.startswith(_OF_SEVERAL_BYTES):
-            with suppress(UnicodeDecodeError):  # of which hardly any other text is a valid one
+        if (
+            named.startswith(_OF_SEVERAL_BYTES) and 3 * undecoded >= others
+        ):  # some are valid in UTF-8 by chance
+            with suppress(UnicodeDecodeError):
                 return body.decode(named)
-        if undecoded > len(_NOT_ASCII.findall(text)):
+        if undecoded > others:
             return body.decode(named, "surrogateescape")
     return text
 

@@ -60,9 +60,7 @@ def refuse_losses(survey: Survey, found: Losses) -> None:
     """Raise Fatal if there are findings."""
     if not found.findings:
         return
-    conf: dict[str, Any] = {"provider": survey.provider}
-    if found.due >= AGAIN:  # as many would not all be checked by the run that accepts them
-        conf["again"] = MOST_AGAIN
+    conf = accepting(survey.provider, found.due)
     raise Fatal(f"{survey}: {'; '.join(found.findings)}. {_advice(conf)}")
 
 
@@ -75,20 +73,39 @@ def refuse_slices(found: Iterable[Line], conf: Mapping[str, Any]) -> None:
     """
     refused = [line for line in found if line.slices and line.too_many]
     if refused:
-        keys = ("provider", "slices", "first_slice", "last_slice")
+        chosen = accepting(conf["provider"], 0, conf["slices"], conf["first_slice"], conf["last_slice"])
         numbers = "; ".join(f"{line.media_type}: {line.left:,}" for line in refused)
         raise Fatal(
             f"{conf['provider']}: far more records of slices than usual would be removed because their files "
-            f"are gone ({numbers}). {_advice({key: conf[key] for key in keys if conf[key] is not None})}"
+            f"are gone ({numbers}). {_advice(chosen)}"
         )
 
 
-def _advice(conf: Mapping[str, Any]) -> str:
+def accepting(provider: str, due: int, slices: int = 0, first: int = 1, last: int | None = None) -> str:
+    """Return the conf of a run that accepts removals, as JSON.
+
+    Args:
+        provider: Name of the provider in the catalog.
+        due: Records that would be removed.
+        slices: Slices of the run that has found them; 0 if it was a sample.
+        first: Its first slice.
+        last: Its last one; None for the last of all.
+    """
+    conf: dict[str, Any] = {"provider": provider}
+    if slices:
+        conf |= {"slices": slices, "first_slice": first}
+    elif due >= AGAIN:  # as many would not all be checked by the run that accepts them
+        conf["again"] = MOST_AGAIN
+    if slices and last is not None:
+        conf["last_slice"] = last
+    return json.dumps({**conf, "accept_removals": True}, ensure_ascii=False)
+
+
+def _advice(conf: str) -> str:
     return (
         "Nothing is removed. Look at some of these files. If they are there, correct the URLs of those that "
         "were moved, or ask the operators of the host why it says 404 to this program. If they are gone, "
-        "trigger a run with the conf "
-        f"{json.dumps({**conf, 'accept_removals': True}, ensure_ascii=False)}."
+        f"trigger a run with the conf {conf}."
     )
 
 

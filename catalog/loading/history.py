@@ -87,7 +87,7 @@ def load_before(
 ) -> tuple[Outcome, bool] | None:
     """Return the last load of the same window, or of everything, and whether it fell short.
 
-    Limited pulls, and those that an error ended, do not count.
+    Pulls that were limited without falling short, and those that an error ended, do not count.
 
     Args:
         connection: Connection to the catalog database.

@@ -103,7 +103,7 @@ class Load:
             report = self._report(written, time.monotonic() - began)
             report.unusual = self._unusual(report)
             if self._manifest.accepted and (self._manifest.shortfalls or report.unusual):
-                missing = self._unseen(report)
+                missing = self._unseen(report) if self._expected is not None else []
                 report.unusual += missing
                 report.accepted = not missing
             save(self._connection, self._key, self._manifest, report)
@@ -306,13 +306,16 @@ class Load:
         return unusual(report.outcome(), before, self._expected)
 
     def _unseen(self, report: LoadReport) -> list[str]:
-        """Return what is missing beyond what was reported last."""
+        """Return what is missing beyond what was reported last.
+
+        Of a first pull of everything, nothing can have been lost. A day without any pull may be mistyped.
+        """
         found = load_before(
             self._connection, self._provider, self._media_type, self._manifest, excluding=self._key
         )
-        if found is None:  # of a first pull, nothing can have been lost
+        if found is None and (self._manifest.window is None or self._manifest.replayed):
             return []
-        before, short = found
+        before, short = found or (None, False)
         return unseen(report.outcome(), before if short else None)
 
 

@@ -1,9 +1,7 @@
 """What needs a person now, as far as the catalog database knows: loads, days, quotas and the dataset."""
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from catalog.core.dashboard_paths import provider_page
 from catalog.core.dates import utc
@@ -11,6 +9,7 @@ from catalog.core.session import Connection
 from catalog.core.wording import join_first
 from catalog.ingestion.registry import broken_providers, dag_id_of, provider_classes
 from catalog.ingestion.windows import Window
+from catalog.links.losses import accepting
 from catalog.monitoring import dataset, gaps, links, loads
 from catalog.monitoring.dataset import Published
 from catalog.monitoring.finding import Finding, Runbook
@@ -85,10 +84,7 @@ def not_whole(incomplete: Mapping[Source, Sequence[Load]]) -> list[Finding]:
 def held_back(found: Iterable[HeldBack]) -> Iterator[Finding]:
     """Yield the removals that wait for a person's decision, with the conf that decides it."""
     for one in found:
-        conf: dict[str, Any] = {"provider": one.provider}
-        if one.slices:
-            conf["slices"] = one.slices
-        accepted = json.dumps({**conf, "accept_removals": True}, ensure_ascii=False)
+        accepted = accepting(one.provider, one.records, one.slices, one.first, one.last)
         text = (
             f"{one.records:,} records whose files are gone are not removed, because they are more than usual"
             f"; if the files are really gone, trigger check_links with {accepted}"

@@ -130,7 +130,9 @@ def failed_runs(airflow: Connection | Session, dag_ids: Collection[str], now: da
 
 def _finding(run: _Run, task: _Task | None) -> Finding:
     if task and run.marked:
-        text = f"{task.task_id} was marked as failed in a successful run; clear it, or mark it as success"
+        text = (
+            f"{task.task_id} has failed in a run that counts as successful; clear it, or mark it as success"
+        )
         return Finding("error", run.key[0], text, "failed-task", *run.key, task.task_id, task.map_index)
     subject = shorten(run.asked.subject, _SUBJECT, placeholder=" …")
     about = f" for {subject}" if subject else ""

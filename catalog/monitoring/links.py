@@ -39,6 +39,8 @@ class HeldBack(msgspec.Struct, frozen=True):
         media_type: Media type.
         run_id: Run of `check_links` that has found them.
         slices: Slices into which it has divided the records of the provider; 0 for a sample.
+        first: The first of its slices.
+        last: The last one.
         records: Their number.
     """
 
@@ -46,20 +48,29 @@ class HeldBack(msgspec.Struct, frozen=True):
     media_type: str
     run_id: str
     slices: int
+    first: int
+    last: int
     records: int
 
 
 def held_back(connection: Connection) -> list[HeldBack]:
-    """Return what the newest sample, and the newest check of slices, of each provider have not removed."""
+    """Return what the newest sample, and the newest check of slices, of each provider have not removed.
+
+    Checks are looked at for a month: only another check of the same slices tells that the files are there.
+    """
     found = rows(
         connection,
         """
-        select provider, media_type, run_id, slices, records
+        select provider, media_type, run_id, slices, records,
+               (select min(slice) from link_survey s where s.run_id = newest.run_id
+                   and (s.provider, s.media_type) = (newest.provider, newest.media_type)) as first,
+               (select max(slice) from link_survey s where s.run_id = newest.run_id
+                   and (s.provider, s.media_type) = (newest.provider, newest.media_type)) as last
           from (select distinct on (provider, media_type, slice > 0) provider, media_type, run_id, slices,
                        planned_on,
                        sum(left_gone) over of_run as records, bool_or(too_many) over of_run as too_many
                   from link_survey
-                 where concluded_on is not null and planned_on <= now()
+                 where concluded_on is not null and planned_on between now() - interval '31 days' and now()
                 window of_run as (partition by provider, media_type, run_id)
                  order by provider, media_type, slice > 0, planned_on desc) newest
          where too_many and records > 0

@@ -10,13 +10,14 @@ Only the scheduler may change the state of a task, so this is a listener: the sc
 starts a run. A run that goes on while one of its tasks is cleared is not started again.
 """
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from airflow.listeners import hookimpl
 from sqlalchemy.orm import object_session
 
-from catalog.core.airflow_names import WATCHER, loads_of
+from catalog.core.airflow_names import SKIPPED, WATCHER, loads_of
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -32,11 +33,11 @@ class Found(NamedTuple):
 
     Attributes:
         state: Its state; None if it was cleared, or has never begun.
-        ended: It has ended by itself: it was not skipped before it began, or while it was running.
+        by_itself: It has skipped itself.
     """
 
     state: str | None
-    ended: bool = True
+    by_itself: bool
 
 
 @hookimpl
@@ -48,37 +49,41 @@ def on_dag_run_running(dag_run: "DagRun") -> None:
     if session is None or not dag_run.clear_number:
         return
     instances = {(ti.task_id, ti.map_index): ti for ti in dag_run.get_task_instances(session=session)}
-    former = _former_tries(dag_run, session)
+    by_itself = _skipped_by_themselves(dag_run, session)
     tasks = {
-        key: Found(
-            str(ti.state) if ti.state else None,
-            # A task that waits for its next try has the number of the last one.
-            bool(ti.try_number and ti.end_date) and (*key, ti.try_number) not in former,
-        )
+        key: Found(str(ti.state) if ti.state else None, (*key, ti.try_number) in by_itself)
         for key, ti in instances.items()
     }
     again = to_run_again(dag_run.get_dag(), tasks)
     clear_task_instances([instances[key] for key in again], session, dag_run_state=False)
 
 
-def _former_tries(dag_run: "DagRun", session: "Session") -> set[tuple[str, int, int]]:
-    """Return the tries of the run's tasks that were followed by another one, or by a clear."""
-    from airflow.models.taskinstancehistory import TaskInstanceHistory
+def _skipped_by_themselves(dag_run: "DagRun", session: "Session") -> set[tuple[str, int, int]]:
+    """Return the last tries of the run's tasks that ended by skipping themselves.
+
+    The times of a task do not tell: Airflow sets them also when it skips a task that waits.
+    """
+    from airflow.models.taskinstancehistory import TaskInstanceHistory as History
+    from airflow.models.xcom import XComModel as XCom
     from sqlalchemy import select
 
-    tried = TaskInstanceHistory.task_id, TaskInstanceHistory.map_index, TaskInstanceHistory.try_number
-    of_run = (TaskInstanceHistory.dag_id == dag_run.dag_id) & (TaskInstanceHistory.run_id == dag_run.run_id)
-    return {
-        (task_id, map_index, number)
-        for task_id, map_index, number in session.execute(select(*tried).where(of_run))
-    }
+    noted = select(XCom.task_id, XCom.map_index, XCom.value).where(
+        XCom.dag_run_id == dag_run.id, XCom.key == SKIPPED
+    )
+    tries = {(task_id, index, int(json.loads(str(of)))) for task_id, index, of in session.execute(noted)}
+    # A task that was cleared, or waits for its next try, still has the number of the last one.
+    former = select(History.task_id, History.map_index, History.try_number).where(
+        History.dag_id == dag_run.dag_id, History.run_id == dag_run.run_id
+    )
+    return tries - {(task_id, index, number) for task_id, index, number in session.execute(former)}
 
 
 def to_run_again(dag: "SerializedDAG", tasks: Mapping[Key, Found]) -> list[Key]:
     """Return the ended tasks that have to run again.
 
-    They are the watcher, loads and reports of cleared pulls, and what was skipped: before its end, or after a
-    task that was cleared. The scheduler skips it again where the tasks before it say so.
+    They are the watcher, loads and reports of cleared pulls, and what was skipped, but for tasks that have
+    skipped themselves before those that were cleared. The scheduler skips others again where the tasks before
+    them say so.
 
     Args:
         dag: The DAG.
@@ -92,5 +97,5 @@ def to_run_again(dag: "SerializedDAG", tasks: Mapping[Key, Found]) -> list[Key]:
             found |= {(load, map_index) for load in loads}
             found |= {(name, -1) for name in after if name.startswith("report_")}
     skipped = {key: task for key, task in tasks.items() if task.state == "skipped"}
-    found |= {key for key, task in skipped.items() if key[0] in later or not task.ended}
+    found |= {key for key, task in skipped.items() if key[0] in later or not task.by_itself}
     return [key for key, task in tasks.items() if key in found and task.state in _ENDED]

@@ -215,6 +215,7 @@ KEY_IN_LINES = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nIBAAKC\n-----END RSA PR
             "HTTPS://HOOKS.slack-gov.com:443/workflows/***",
         ),
         ("POST /services/T0/B0/abcdefgh12 HTTP/1.1", "POST /services/*** HTTP/1.1"),
+        ("/services/TaxonService/Birds/parameters", "/services/TaxonService/Birds/parameters"),
         (f"xoxb-123456789012-{END}, ghp_{'a1' * 18}", "***, ***"),
         (f"AIza{'x1' * 18}, AKIAIOSFODNN7EXAMPLE", "***, ***"),
     ],

@@ -159,7 +159,8 @@ class ChangedDocuments:
                 raise Retry(
                     f"the document {key} of {name} is not the one that was written: {', '.join(fields)} "
                     f"differ, in one of {len(keys):,} documents that were compared. Another program has "
-                    "changed it, or an ingest pipeline; the next attempt writes it again."
+                    "changed it: the next attempt writes it again. Or an ingest pipeline has: remove "
+                    "`index.default_pipeline` and `index.final_pipeline` from the index's settings."
                 )
 
     def _bound(self, rejected: Mapping[str, str]) -> None:

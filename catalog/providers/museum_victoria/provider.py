@@ -170,7 +170,7 @@ def count(client: Client, license_: str | None = None) -> int | None:
         return as_count(found.headers.get(TOTAL))
 
     found = ask()
-    return once_more(ask) if found == 0 else found
+    return (once_more(ask) or 0) if found == 0 else found
 
 
 def meta_data(item: Raw) -> JsonObject:

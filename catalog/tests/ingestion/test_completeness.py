@@ -155,6 +155,7 @@ def test_nothing_where_that_never_happened():
 def test_an_empty_window_becomes_usual_when_several_were_accepted(accepted):
     near = [outcome(0, accepted=True)] * accepted + [outcome(40)] * 25
     assert (unusual(outcome(0), near, DAYS) == []) == (accepted >= 3)
+    assert unusual(outcome(0), [outcome(40)] * 10 + near, DAYS) != []  # they are further away
     assert unusual(outcome(1), near, DAYS) != []  # they say nothing about windows with items
 
 

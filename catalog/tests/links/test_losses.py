@@ -198,11 +198,14 @@ def test_a_slice_tells_what_all_slices_would_lose(catalog):
         refuse_slices(lines(catalog, "run"), conf)
     catalog.execute("update link_survey set planned_on = now() - interval '1 hour'")
     [waiting] = catalog_health.held_back(links.held_back(catalog))
-    assert waiting.text.endswith('{"provider": "made_up", "slices": 10, "accept_removals": true}')
+    chosen = '"slices": 10, "first_slice": 1, "last_slice": 2'
+    assert waiting.text.endswith(f'{{"provider": "made_up", {chosen}, "accept_removals": true}}')
     assert (waiting.subject, waiting.run_id) == ("made_up (image)", "run")
     catalog.execute("update link_survey set accepted_on = now()")
     assert links.held_back(catalog) == []
-    catalog.execute("update link_survey set accepted_on = null, planned_on = %s", [day(1)])
+    catalog.execute("update link_survey set accepted_on = null, planned_on = now() - interval '32 days'")
+    assert links.held_back(catalog) == []
+    catalog.execute("update link_survey set planned_on = %s", [day(1)])
     accepted = [conclude(catalog, one, now=lambda: day(30), accept=True) for one in slices]
     assert [one.removed for one in accepted] == [one.gone for one in accepted]
     assert len(checks.marked()) == sum(one.gone for one in accepted) > 20

@@ -212,7 +212,9 @@ def test_a_task_that_is_marked_as_failed_in_a_successful_run(whole):
     whole.mark("run", "pull", "failed")
     [finding] = failed_runs(whole.airflow, [WHOLE], NOW).values()
     assert (finding.run_id, finding.task_id) == ("run", "pull")
-    assert finding.text == "pull was marked as failed in a successful run; clear it, or mark it as success"
+    assert (
+        finding.text == "pull has failed in a run that counts as successful; clear it, or mark it as success"
+    )
     whole.mark("run", WATCHER, "failed")  # so the run had failed, and was marked as success
     assert whole.shown() == []
     whole.mark("run", WATCHER, "skipped")
