@@ -71,6 +71,7 @@ OWN_FUNCTIONS: dict[str, frozenset[str]] = {
     "popularity_score(jsonb, text, double precision)": frozenset(),
     "stored_object(jsonb)": frozenset(),
     "stored_elements(jsonb, text)": frozenset(),
+    "kept_addresses(jsonb, jsonb)": frozenset(),
     "merged_object(jsonb, jsonb)": frozenset(),
     "merged_tags(jsonb, jsonb, text)": frozenset(),
     "merged_elements(jsonb, jsonb)": frozenset(),

@@ -87,7 +87,7 @@ def load_before(
 ) -> tuple[Outcome, bool] | None:
     """Return the last load of the same window, or of everything, and whether it fell short.
 
-    Pulls that were limited without falling short, and those that an error ended, do not count.
+    Replays, pulls that were limited without falling short, and those that an error ended, do not count.
 
     Args:
         connection: Connection to the catalog database.
@@ -100,7 +100,7 @@ def load_before(
         select fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected, finished_on,
                accepted, true as same, shortfalls <> '[]' as short
           from every_load
-         where provider = %(provider)s and media_type = %(media_type)s and replayed = %(replayed)s
+         where provider = %(provider)s and media_type = %(media_type)s and not replayed
            and window_start is not distinct from %(start)s and window_end is not distinct from %(end)s
            and (complete and whole or shortfalls <> '[]') and unchanged is not null
            and (dag_id, run_id, day_shift, manifest_token)
@@ -113,7 +113,6 @@ def load_before(
         "token": manifest.token,
         "provider": provider,
         "media_type": media_type,
-        "replayed": manifest.replayed,
         "start": start,
         "end": end,
     }

@@ -308,12 +308,15 @@ class Load:
     def _unseen(self, report: LoadReport) -> list[str]:
         """Return what is missing beyond what was reported last.
 
-        Of a first pull of everything, nothing can have been lost. A day without any pull may be mistyped.
+        Of a first pull of everything, nothing can have been lost. A day without any pull may be mistyped. A
+        replay counts for nothing, whatever it lacks.
         """
+        if self._manifest.replayed:
+            return []
         found = load_before(
             self._connection, self._provider, self._media_type, self._manifest, excluding=self._key
         )
-        if found is None and (self._manifest.window is None or self._manifest.replayed):
+        if found is None and self._manifest.window is None:
             return []
         before, short = found or (None, False)
         return unseen(report.outcome(), before if short else None)

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -87,7 +88,25 @@ def test_a_dry_run_shows_and_changes_nothing(bench, images):
     assert "rows: 1,000" in log
     assert '{"before": {"title": "Title ' in log
     assert bench.tasks("batched_update", run_id)["update_batches"] == "skipped"
+    assert again(bench, "batched_update", run_id, ["check_update"]) == "success"
+    assert bench.tasks("batched_update", run_id)["update_batches"] == "skipped"
+    task = f"/api/v2/dags/batched_update/dagRuns/{quote(run_id)}/taskInstances/select_rows_to_update"
+    assert '"skipped"' in json.dumps(bench.api.call("GET", f"{task}/xcomEntries"))
     assert not any(t.endswith("!") for t in titles(images))
+
+
+def test_what_a_run_that_was_marked_as_failed_has_skipped_is_done_when_it_is_cleared(bench, images):
+    """Although only the task that failed is cleared."""
+    with psycopg.connect(bench.stack.dsn()) as holder:
+        holder.execute("lock table image in access exclusive mode")
+        run_id = bench.api.trigger("batched_update", {**UPDATE, "query_id": "marked", "dry_run": False})
+        until(lambda: bench.tasks("batched_update", run_id).get("check_update") == "running")
+        path = f"/api/v2/dags/batched_update/dagRuns/{quote(run_id)}"
+        bench.api.call("PATCH", path, {"state": "failed"})
+    states = bench.tasks("batched_update", run_id)
+    assert {states[name] for name in ("select_rows_to_update", "update_batches", "watcher")} == {"skipped"}
+    assert again(bench, "batched_update", run_id, ["check_update"]) == "success"
+    assert all(t.endswith("!") and not t.endswith("!!") for t in titles(images))
 
 
 def test_an_update(bench, images):
