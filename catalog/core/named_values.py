@@ -10,10 +10,12 @@ colons and spaces, too: what follows them without quotes is a value only if it i
 import re
 from collections.abc import Callable, Iterator
 
-Span = tuple[int, int]
+from catalog.core.redaction import Span
+
 _QUOTES = r"""["']|&quot;|&\#0*(?:34|39);|&\#x(?:22|27);|&apos;|%22|%27"""
 _SPACE = r"(?:\s|\+|%20|%0a|\\n)*+"
 _ESCAPES = r"(?:\\|%5c)*+"
+_QUOTED = rf"{_ESCAPES}(?:{_QUOTES})"  # a quote, which may be escaped
 _QUOTE = re.compile(rf"[bru]{{0,2}}(?P<whole>(?P<escapes>{_ESCAPES})(?P<mark>{_QUOTES}))", re.IGNORECASE)
 _BRACKETS = {"{": "}", "[": "]", "(": ")"}
 _STRUCTURE = re.compile(rf"[{{}}\[\]()]|{_QUOTE.pattern}", re.IGNORECASE)
@@ -27,10 +29,8 @@ _WORD = r"(?<![\w.$-])(?P<name>[\w.$-]++)"
 
 # Not `::`, a cast of SQL; `=` only as in `headers["name"] = …`, because SQL compares quoted texts.
 _QUOTED_NAME = re.compile(
-    rf"{_WORD}{_ESCAPES}(?:{_QUOTES})(?:\]{_SPACE}=>?|{_SPACE}(?::(?!:)|=>|%3a)){_SPACE}(?:string\(\d+\) )?",
-    re.IGNORECASE,
+    rf"{_WORD}{_QUOTED}(?:\]{_SPACE}=>?|{_SPACE}(?::(?!:)|=>|%3a)){_SPACE}(?:string\(\d+\) )?", re.IGNORECASE
 )
-_QUOTED = rf"{_ESCAPES}(?:{_QUOTES})"
 _COLON = rf"{_SPACE}(?::|%3a){_SPACE}"
 _NAME_AND_VALUE = re.compile(
     rf"(?:{_QUOTES})(?:name|key){_QUOTED}{_COLON}{_QUOTED}(?P<name>[\w.$-]++){_QUOTED}"
@@ -39,7 +39,7 @@ _NAME_AND_VALUE = re.compile(
 )
 _IN_BRACKETS = re.compile(r"\[(?P<name>[\w.$-]++)\] => ")
 _PAIR = re.compile(
-    rf"[(\[]{_SPACE}[bu]?{_ESCAPES}(?:{_QUOTES})(?P<name>[\w.$-]++){_ESCAPES}(?:{_QUOTES}){_SPACE},{_SPACE}(?=[bu]?{_ESCAPES}(?:{_QUOTES}))",
+    rf"[(\[]{_SPACE}[bu]?{_QUOTED}(?P<name>[\w.$-]++){_QUOTED}{_SPACE},{_SPACE}(?=[bu]?{_QUOTED})",
     re.IGNORECASE,
 )
 _PAIR_END = re.compile(rf"{_ESCAPES}(?:{_QUOTES}|$){_SPACE}(?:[)\]]|$)", re.IGNORECASE)

@@ -34,9 +34,8 @@ _ESCAPE = re.compile(
 
 def forms(secret: str) -> set[str]:
     """Return the strings to search for in decoded text: the secret and its unambiguous base64 digits."""
-    found = {
-        _decoded(secret)[0].translate(_ALIKE).rstrip("\\")
-    }  # in the text, a backslash at the end would escape what follows
+    # In the text, a backslash at the end would escape what follows.
+    found = {_decoded(secret)[0].translate(_ALIKE).rstrip("\\")}
     data = secret.encode("utf-8", "surrogatepass")
     for offset in range(3):
         text = b64encode(bytes(offset) + data).decode("ascii")

@@ -61,11 +61,7 @@ def held_back(connection: Connection) -> list[HeldBack]:
     found = rows(
         connection,
         """
-        select provider, media_type, run_id, slices, records,
-               (select min(slice) from link_survey s where s.run_id = newest.run_id
-                   and (s.provider, s.media_type) = (newest.provider, newest.media_type)) as first,
-               (select max(slice) from link_survey s where s.run_id = newest.run_id
-                   and (s.provider, s.media_type) = (newest.provider, newest.media_type)) as last
+        select provider, media_type, run_id, slices, first, last, records
           from (select distinct on (provider, media_type, slice > 0) provider, media_type, run_id, slices,
                        planned_on,
                        sum(left_gone) over of_run as records, bool_or(too_many) over of_run as too_many
@@ -73,6 +69,8 @@ def held_back(connection: Connection) -> list[HeldBack]:
                  where concluded_on is not null and planned_on between now() - interval '31 days' and now()
                 window of_run as (partition by provider, media_type, run_id)
                  order by provider, media_type, slice > 0, planned_on desc) newest
+          join (select run_id, provider, media_type, min(slice) as first, max(slice) as last
+                  from link_survey group by 1, 2, 3) of_run using (run_id, provider, media_type)
          where too_many and records > 0
            and not exists (select from link_survey accepted
                             where accepted.provider = newest.provider
