@@ -69,11 +69,15 @@ def mask(text: str, wanted: Collection[str], *, cut: bool = True, whole: bool = 
 def mask_decoded(text: str, find: Callable[[str], Iterable[Span]]) -> str:
     """Replace what is found in the decoded text by `MASK`, in the text as it is written.
 
+    A text without escapes stays as it is.
+
     Args:
         text: The text.
         find: Returns the spans of the secrets of a text without escapes.
     """
     plain, starts = _decoded(text)
+    if plain == text:
+        return text
     return mask_spans(text, (_original(span, starts, len(text)) for span in find(plain)))
 
 

@@ -99,9 +99,8 @@ def _text(body: bytes, charset: str | None) -> str:
     text = body.decode(encoding, "surrogateescape")
     undecoded, others = len(_UNDECODED.findall(text)), len(_NOT_ASCII.findall(text))
     if undecoded and (named := _codec(charset)):
-        if (
-            named.startswith(_OF_SEVERAL_BYTES) and 3 * undecoded >= others
-        ):  # some are valid in UTF-8 by chance
+        # Some characters of several bytes are valid in UTF-8 by chance.
+        if named.startswith(_OF_SEVERAL_BYTES) and 3 * undecoded >= others:
             with suppress(UnicodeDecodeError):
                 return body.decode(named)
         if undecoded > others:

@@ -93,11 +93,9 @@ def accepting(provider: str, due: int, slices: int = 0, first: int = 1, last: in
     """
     conf: dict[str, Any] = {"provider": provider}
     if slices:
-        conf |= {"slices": slices, "first_slice": first}
+        conf |= {"slices": slices, "first_slice": first} | ({} if last is None else {"last_slice": last})
     elif due >= AGAIN:  # as many would not all be checked by the run that accepts them
         conf["again"] = MOST_AGAIN
-    if slices and last is not None:
-        conf["last_slice"] = last
     return json.dumps({**conf, "accept_removals": True}, ensure_ascii=False)
 
 

@@ -103,7 +103,7 @@ class Load:
             report = self._report(written, time.monotonic() - began)
             report.unusual = self._unusual(report)
             if self._manifest.accepted and (self._manifest.shortfalls or report.unusual):
-                missing = self._unseen(report) if self._expected is not None else []
+                missing = self._unseen(report)
                 report.unusual += missing
                 report.accepted = not missing
             save(self._connection, self._key, self._manifest, report)
@@ -311,7 +311,7 @@ class Load:
         Of a first pull of everything, nothing can have been lost. A day without any pull may be mistyped. A
         replay counts for nothing, whatever it lacks.
         """
-        if self._manifest.replayed:
+        if self._expected is None or self._manifest.replayed:
             return []
         found = load_before(
             self._connection, self._provider, self._media_type, self._manifest, excluding=self._key

@@ -33,11 +33,11 @@ class Found(NamedTuple):
 
     Attributes:
         state: Its state; None if it was cleared, or has never begun.
-        by_itself: It has skipped itself.
+        skipped_itself: Whether it ended so.
     """
 
     state: str | None
-    by_itself: bool
+    skipped_itself: bool
 
 
 @hookimpl
@@ -49,16 +49,16 @@ def on_dag_run_running(dag_run: "DagRun") -> None:
     if session is None or not dag_run.clear_number:
         return
     instances = {(ti.task_id, ti.map_index): ti for ti in dag_run.get_task_instances(session=session)}
-    by_itself = _skipped_by_themselves(dag_run, session)
+    skipped_themselves = _skipped_themselves(dag_run, session)
     tasks = {
-        key: Found(str(ti.state) if ti.state else None, (*key, ti.try_number) in by_itself)
+        key: Found(str(ti.state) if ti.state else None, (*key, ti.try_number) in skipped_themselves)
         for key, ti in instances.items()
     }
     again = to_run_again(dag_run.get_dag(), tasks)
     clear_task_instances([instances[key] for key in again], session, dag_run_state=False)
 
 
-def _skipped_by_themselves(dag_run: "DagRun", session: "Session") -> set[tuple[str, int, int]]:
+def _skipped_themselves(dag_run: "DagRun", session: "Session") -> set[tuple[str, int, int]]:
     """Return the last tries of the run's tasks that ended by skipping themselves.
 
     The times of a task do not tell: Airflow sets them also when it skips a task that waits.
@@ -97,5 +97,5 @@ def to_run_again(dag: "SerializedDAG", tasks: Mapping[Key, Found]) -> list[Key]:
             found |= {(load, map_index) for load in loads}
             found |= {(name, -1) for name in after if name.startswith("report_")}
     skipped = {key: task for key, task in tasks.items() if task.state == "skipped"}
-    found |= {key for key, task in skipped.items() if key[0] in later or not task.by_itself}
+    found |= {key for key, task in skipped.items() if key[0] in later or not task.skipped_itself}
     return [key for key, task in tasks.items() if key in found and task.state in _ENDED]

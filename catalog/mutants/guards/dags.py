@@ -64,7 +64,7 @@ GUARDS = (
         holds="What a run that was marked as failed has skipped is done when its failed task is cleared.",
         row=44,
         file="catalog/plugins/restarts.py",
-        find=" or not task.by_itself}\n",
+        find=" or not task.skipped_itself}\n",
         replace="}\n",
         tests=("dags/test_restarts.py::test_what_a_run_skipped_while_it_waited_or_worked_is_done",),
     ),

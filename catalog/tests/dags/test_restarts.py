@@ -136,14 +136,14 @@ def test_a_day_of_a_reingestion_is_read_and_loaded_by_itself(session, ended):
     assert run.state == "success"
 
 
-def begun(run, session, *task_ids, by_itself=True):
+def begun(run, session, *task_ids, skipped_itself=True):
     """Let tasks of a run have begun, and have ended once as they are; skipped ones by themselves."""
     from airflow.models.xcom import XComModel
 
     for ti in run.get_task_instances(session=session):
         if ti.task_id in task_ids:
             ti.try_number, ti.start_date, ti.end_date = 1, NOW, NOW
-            if by_itself and ti.state == "skipped":
+            if skipped_itself and ti.state == "skipped":
                 of_task = {"task_id": ti.task_id, "dag_id": run.dag_id, "run_id": run.run_id}
                 XComModel.set("skipped", 1, **of_task, map_index=ti.map_index, session=session)
     session.flush()
@@ -175,7 +175,7 @@ def test_what_a_run_skipped_while_it_waited_or_worked_is_done(session, ended, at
         f"{MONTH}.{name}": "skipped" for name in ("pull_mixed_data", "load_image_data", "load_audio_data")
     }
     run = ended(REINGESTION, state="failed", **late)
-    begun(run, session, *late, by_itself=at == "a try after it skipped itself")
+    begun(run, session, *late, skipped_itself=at == "a try after it skipped itself")
     for ti in run.get_task_instances(session=session):
         if ti.task_id in late:
             if at == "work":
