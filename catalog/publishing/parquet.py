@@ -1,5 +1,6 @@
 """How the Parquet files of the dataset are encoded."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,14 @@ _SELECTIVE = (
 )
 
 
+class _Writer(pq.ParquetWriter):  # type: ignore[misc]  # has no types
+    """A writer that may be abandoned: on a full disk, the end of its file cannot be written either."""
+
+    def __del__(self) -> None:
+        with suppress(OSError):
+            super().__del__()
+
+
 def parquet_writer(path: Path, of: pa.Schema, sorted_by: str | None = None) -> Any:
     """Return a writer of a Parquet file of the dataset.
 
@@ -40,7 +49,7 @@ def parquet_writer(path: Path, of: pa.Schema, sorted_by: str | None = None) -> A
         of: Its schema.
         sorted_by: Column by which each row group is sorted, if any.
     """
-    return pq.ParquetWriter(
+    return _Writer(
         path,
         of.with_metadata({"schema_version": str(SCHEMA_VERSION)}),
         compression="zstd",

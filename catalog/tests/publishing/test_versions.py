@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import psycopg
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from psycopg import sql
@@ -28,6 +29,7 @@ from catalog.publishing import (
     versions,
 )
 from catalog.publishing.files import Written
+from catalog.publishing.parquet import parquet_writer
 from catalog.publishing.paths import POINTER
 from catalog.tests.database.media import IMAGES, fill, killed_until_done
 from catalog.tests.publishing.publisher import Publisher, table
@@ -1102,6 +1104,15 @@ def test_a_full_disk_for_files_that_are_not_complete(catalog, publisher, small_d
         publisher.write("one")
     room.unlink()
     assert publisher.run("one") == 1
+
+
+def test_a_file_that_is_abandoned_on_a_full_disk(small_disk):
+    """Its writer is deleted while the disk is full, which is no error of its own."""
+    writer = parquet_writer(small_disk / "part.parquet", pa.schema({"title": pa.string()}))
+    for _ in range(300):  # row groups, whose places the end of the file holds
+        writer.write_table(pa.table({"title": ["x"]}))
+    (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    writer.__del__()
 
 
 def test_a_disk_that_is_read_only(dsn, catalog, small_disk):
