@@ -129,11 +129,7 @@ class ChangedDocuments:
         shown = {key: action for key, action in documents.items() if key not in sensitive}
         self._write(self._filtered, texts, shown)
         for name, wanted in ((self._index, documents), (self._filtered, shown)):
-            if different := set(self._engine.matching(name, texts)) ^ set(wanted):
-                raise Retry(
-                    f"{name} does not show {len(different):,} of {len(texts):,} changes, such as "
-                    f"{min(different)}; the next attempt writes them again."
-                )
+            self._count(name, texts, wanted)
             self._compare(name, wanted)
         for key, reason in rejected.items():
             log.warning("%s has no document: %s", key, reason)
@@ -141,6 +137,23 @@ class ChangedDocuments:
         done.documents += len(documents)
         done.hidden += len(documents) - len(shown)
         done.removed += sum(chunk.removed for chunk in chunks)
+
+    def _count(self, name: str, keys: list[str], wanted: Mapping[str, bytes]) -> None:
+        """Check that exactly the wanted ones of these keys have a document.
+
+        Counting takes a third of the time of reading the keys back, which only a difference is worth.
+
+        Raises:
+            Retry: They have not.
+        """
+        unwanted = [key for key in keys if key not in wanted]
+        numbers = [_visible(self._engine, name, some) for some in ([*wanted], unwanted)]
+        if numbers != [len(wanted), 0]:
+            different = set(self._engine.matching(name, keys)) ^ set(wanted)
+            raise Retry(
+                f"{name} does not show {len(different):,} of {len(keys):,} changes"
+                f"{f', such as {min(different)}' if different else ''}; the next attempt writes them again."
+            )
 
     def _compare(self, name: str, wanted: Mapping[str, bytes]) -> None:
         """Compare some documents with those that were written. To read all takes a sixth as long again.
@@ -196,6 +209,11 @@ def _reasons(rejections: Iterable[Iterable[Rejection]]) -> dict[str, str]:
     return {one.key: f"{one.kind}: {one.reason}" for some in rejections for one in some}
 
 
+def _visible(engine: Indexes, index: str, keys: list[str]) -> int:
+    """Return how many of these keys have a visible document."""
+    return engine.count(index, {"ids": {"values": keys}}) if keys else 0
+
+
 def count_documents(api: Connection, engine: Indexes, media_type: MediaType, index: str) -> int:
     """Return the number of documents of changed records that an index has.
 
@@ -207,6 +225,6 @@ def count_documents(api: Connection, engine: Indexes, media_type: MediaType, ind
     """
     number, after = 0, None
     while keys := batch(api, media_type, after, BATCH):
-        number += len(engine.matching(index, [str(key) for key in keys]))
+        number += _visible(engine, index, [str(key) for key in keys])
         after = keys[-1]
     return number

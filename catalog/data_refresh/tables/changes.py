@@ -11,13 +11,14 @@ from psycopg import sql
 
 from catalog.core.queries import relation_exists, value
 from catalog.core.session import Connection
-from catalog.data_refresh.tables.columns import changes_name
+from catalog.data_refresh.tables.columns import changes_name, qualified_name
 from catalog.data_refresh.tables.key_groups import KeyComparison, copy_keys
 from catalog.data_refresh.tables.marks import Mark, written_by_others
 from catalog.database.row_versions import written_since
 from catalog.moderation.tables import moderated_name
 
 BATCH = 50_000  # keys
+SAMPLE = 2_000  # pages of a table
 NONE = sql.SQL("false")
 
 
@@ -60,14 +61,14 @@ def find_changes(
         "edited": written_by_others(api, mark),
         "also": also,
         "rejected": sql.Literal(list(rejected)),
-        "enough": sql.Literal(most + 1),
     }
-    copy_keys(
-        upstream,
-        api,
-        "known",
-        sql.SQL("select identifier from {source} where {newer} or {also} limit {enough}").format(**parts),
+    changed = sql.SQL("({newer} or {also})").format(**parts)
+    _foresee(upstream, table, changed, most)
+    comparison = KeyComparison(upstream, api, table, parts["changes"], known="known", edited=parts["edited"])
+    api.execute(
+        sql.SQL("create temporary table known on commit drop as {}").format(comparison.read_catalog(changed))
     )
+    api.execute("analyze pg_temp.known")
     api.execute(
         sql.SQL("""
             insert into pg_temp.known
@@ -79,7 +80,7 @@ def find_changes(
         union select identifier from {live} join {moderated} using (identifier)
     """)
     _create(api, parts["changes"], query.format(**parts), most)
-    KeyComparison(upstream, api, table, parts["changes"], known="known", edited=parts["edited"]).run()
+    comparison.run()
     number = int(value(api, sql.SQL("select count(*) from {changes}").format(**parts)))
     _limit(number, most)
     api.execute(sql.SQL("analyze {changes}").format(**parts))
@@ -119,6 +120,29 @@ def _create(api: Connection, changes: sql.Composable, query: sql.Composable, mos
     _limit(number, most)
     api.execute(sql.SQL("alter table {} add primary key (identifier)").format(changes))
     return number
+
+
+def _foresee(upstream: Connection, table: str, changed: sql.Composable, most: int) -> None:
+    """Raise TooManyChanges if a sample of pages shows that far more rows have changed.
+
+    This spares a catalog that was changed as a whole the reading and sending of all keys. Fewer changes, up
+    to twice the maximum, are counted.
+    """
+    pages = value(
+        upstream,
+        "select relpages from pg_class where oid = to_regclass(%s)",
+        [qualified_name(table)],
+    )
+    if pages <= SAMPLE:
+        return
+    query = sql.SQL(
+        "select count(*) filter (where {changed}) from {source} tablesample system ({share})"
+    ).format(
+        changed=changed,
+        source=sql.Identifier("public", table),
+        share=sql.Literal(100 * SAMPLE / pages),
+    )
+    _limit(int(value(upstream, query)) * pages // SAMPLE // 2, most)
 
 
 def _limit(number: int, most: int) -> None:

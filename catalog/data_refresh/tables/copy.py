@@ -314,6 +314,7 @@ class TableCopy(RecordCopy):
             edited=NONE,
             here=self._names["temp"],
         )
+        comparison.read_catalog(NONE)
         comparison.run()
         self._delete(
             sql.SQL("identifier in (select identifier from {changes})").format(**self._names), copied

@@ -20,11 +20,16 @@ DEAD = 0.01  # share of dead rows from which index-only scans are avoided
 LOOK_UP = 0.05  # share of all keys that are looked up one by one, instead of reading all groups that differ
 BATCH = 50_000  # keys of one look-up; up to this number, they are always looked up
 _PROBE = "00112233-4455-6677-8899-aabbccddeeff"
+_SUMMED = ~(1 << 31)  # the bits of a hash that sums contain
 # A sum of 2 billion hashes of 31 bits fits into a bigint.
+# Marked keys are returned, too: each is a group of its own.
 _SUMS: LiteralString = """
-    select (h & {mask})::integer as part, count(*) as number, count(*) filter (where edited) as edited,
+    select (h & {mask})::integer as part, key, count(*) as number,
            sum((h >> 32)::integer) as high, sum((h & 2147483647)::integer) as low
-      from (select uuid_hash_extended(identifier, 0) as h, edited from ({keys}) k) hashed group by 1
+      from (
+        select uuid_hash_extended(identifier, 0) as h, case when marked then identifier end as key
+          from ({keys}) k
+      ) hashed group by 1, 2
 """
 
 
@@ -61,9 +66,8 @@ class KeyComparison:
         table: Name of the media table, which has the same name in both databases.
         changes: Table of the changed keys in the API database.
         known: Temporary table there, with those of the changed keys that are left out of the comparison; most
-            new records are among them.
-        edited: Condition that others have written a row of the live table. It is tested by the statement
-            that reads all keys; edited rows are rare.
+            new records are among them. It must exist when `run` is called.
+        edited: Condition that others have written a row of the live table.
         here: Table of the API database that is compared with the catalog's; the live one by default.
     """
 
@@ -91,8 +95,14 @@ class KeyComparison:
             "mask": sql.Literal(groups - 1),
         }
 
-    def run(self) -> None:
-        """Compare, and add the keys.
+    def read_catalog(self, changed: sql.Composable) -> sql.Composable:
+        """Add up the keys of the catalog, in the scan that finds its changed rows.
+
+        Args:
+            changed: Condition that a row of the catalog has changed.
+
+        Returns:
+            A query of the API database for the keys of the changed rows.
 
         Raises:
             Fatal: The servers hash keys differently.
@@ -100,19 +110,35 @@ class KeyComparison:
         probe = "select uuid_hash_extended(%s::uuid, 0)"
         if value(self._upstream, probe, [_PROBE]) != value(self._api, probe, [_PROBE]):
             raise Fatal("the servers of catalog and API hash keys differently; use the mode full.")
-        for connection in (self._upstream, self._api):
-            self._avoid_slow_scans(connection)
+        self._avoid_slow_scans(self._upstream)
+        # The empty branch hides from the planner that the keys are unique. Otherwise it expects as many
+        # groups as keys, and no advantage of parallel workers.
+        keys: LiteralString = """
+            select identifier, {changed} as marked from {source} union all select null, false where false
+        """
+        _copy(
+            self._upstream,
+            self._api,
+            "sums",
+            "part integer, key uuid, number bigint, high bigint, low bigint",
+            self._sums(keys, changed=changed),
+        )
+        return sql.SQL("select key as identifier from pg_temp.sums where key is not null")
+
+    def run(self) -> None:
+        """Compare, and add the keys. `read_catalog` must have been called."""
+        self._avoid_slow_scans(self._api)
         self._find_groups()
         if groups := self._unexplained():
-            self._find_here(groups)
+            self._list_likely()
             if self._look_up():
                 groups = self._unexplained()
             if groups:
+                self._list_here(groups)
                 self._compare(groups)
-        if self._api.execute("select 1 from pg_temp.differing where edited > 0 limit 1").fetchone():
-            self._do(
-                "insert into {changes} select identifier from {live} where {edited} on conflict do nothing"
-            )
+        self._do(
+            "insert into {changes} select key from pg_temp.own where key is not null on conflict do nothing"
+        )
 
     def _avoid_slow_scans(self, connection: Connection) -> None:
         """Read the table itself if many rows have changed since its last vacuum.
@@ -126,47 +152,38 @@ class KeyComparison:
             connection.execute("set local enable_indexonlyscan = off")
 
     def _find_groups(self) -> None:
-        """List the groups that differ, or that have edited rows, and the differences of their sums."""
+        """List the groups that differ, and the differences of their sums."""
         self._do("create temporary table missing (identifier uuid) on commit drop")
-        # The empty branch hides from the planner that the keys are unique. Otherwise it expects as many
-        # groups as keys, and no advantage of parallel workers.
-        _copy(
-            self._upstream,
-            self._api,
-            "sums",
-            "part integer, number bigint, edited bigint, high bigint, low bigint",
-            self._sums(
-                "select identifier, false as edited from {source} union all select null, false where false"
-            ),
-        )
         # CREATE TABLE AS, because PostgreSQL plans no parallel workers for INSERT.
         self._do(
-            """
-            create temporary table differing on commit drop as
-            select part, sum(number)::bigint as number, sum(edited)::bigint as edited,
-                   sum(high)::bigint as high, sum(low)::bigint as low
-              from (
-                select part, number, 0 as edited, high, low from pg_temp.sums
-                union all select part, -number, edited, -high, -low from ({here}) h
-                union all select part, -number, 0, -high, -low from ({known_keys}) k
-                union all select part, number, 0, high, low from ({both}) b
-            ) s group by part having sum(number) <> 0 or sum(high) <> 0 or sum(low) <> 0 or sum(edited) > 0
-            """,
-            here=self._sums("""
-                select identifier, {edited} as edited from {live}
+            "create temporary table own on commit drop as {sums}",
+            sums=self._sums("""
+                select identifier, {edited} as marked from {live}
                 union all select identifier, false from {moderated} m
                  where not exists (select from {live} l where l.identifier = m.identifier)
             """),
-            known_keys=self._sums("select identifier, false as edited from {known}"),
+        )
+        self._do(
+            """
+            create temporary table differing on commit drop as
+            select part, sum(number)::bigint as number, sum(high)::bigint as high, sum(low)::bigint as low
+              from (
+                select part, number, high, low from pg_temp.sums
+                union all select part, -number, -high, -low from pg_temp.own
+                union all select part, -number, -high, -low from ({known_keys}) k
+                union all select part, number, high, low from ({both}) b
+            ) s group by part having sum(number) <> 0 or sum(high) <> 0 or sum(low) <> 0
+            """,
+            known_keys=self._sums("select identifier, false as marked from {known}"),
             both=self._sums("""
-                select identifier, false as edited from {known} k
+                select identifier, false as marked from {known} k
                  where exists (select from {live} l where l.identifier = k.identifier)
                     or exists (select from {moderated} m where m.identifier = k.identifier)
             """),
         )
 
-    def _sums(self, keys: LiteralString) -> sql.Composed:
-        return sql.SQL(_SUMS).format(keys=sql.SQL(keys).format(**self._parts), **self._parts)
+    def _sums(self, keys: LiteralString, **parts: sql.Composable) -> sql.Composed:
+        return sql.SQL(_SUMS).format(keys=sql.SQL(keys).format(**self._parts, **parts), **self._parts)
 
     def _unexplained(self) -> list[int]:
         """Return the groups that differ by more than the keys that were found to be missing."""
@@ -175,19 +192,47 @@ class KeyComparison:
              where d.number + coalesce(m.number, 0) <> 0 or d.high + coalesce(m.high, 0) <> 0
                 or d.low + coalesce(m.low, 0) <> 0
              order by 1
-        """).format(missing=self._sums("select identifier, false as edited from pg_temp.missing"))
+        """).format(missing=self._sums("select identifier, false as marked from pg_temp.missing"))
         return [part for (part,) in self._api.execute(query)]
 
-    def _find_here(self, groups: list[int]) -> None:
-        """List the keys of these groups that the API has."""
-        self._do(
+    def _list_likely(self) -> None:
+        """List the keys of the API that the catalog may lack.
+
+        A group of which the catalog lacks only one key differs by the hash of that key. Of other groups, all
+        keys are listed.
+        """
+        query = """
+            select array_agg((-high << 32) | -low) filter (where number = -1),
+                   array_agg(part) filter (where number <> -1)
+              from pg_temp.differing
+        """
+        [(hashes, groups)] = self._api.execute(query)
+        self._list(
             """
-            create temporary table here on commit drop as
+            select identifier
+              from (select identifier from {live} union all select identifier from {moderated}) k
+             where uuid_hash_extended(identifier, 0) & {summed} = any({hashes}::bigint[]) or {within}
+            """,
+            summed=sql.Literal(_SUMMED),
+            hashes=sql.Literal(hashes or []),
+            within=self._within(groups or []),
+        )
+
+    def _list_here(self, groups: list[int]) -> None:
+        """List the keys of these groups that the API has."""
+        self._list(
+            """
             select identifier from {live} where {within}
-             union select identifier from {moderated} where {within}
+             union all select identifier from {moderated} where {within}
             """,
             within=self._within(groups),
         )
+
+    def _list(self, query: LiteralString, **parts: sql.Composable) -> None:
+        """List the keys that a query of the API database returns, without those that are known to differ."""
+        keys = sql.SQL(query).format(**self._parts, **parts)
+        self._do("drop table if exists pg_temp.here")
+        self._do("create temporary table here on commit drop as {keys}", keys=keys)
         self._do("delete from pg_temp.here h using {known} k where h.identifier = k.identifier")
 
     def _look_up(self) -> bool:
@@ -196,7 +241,7 @@ class KeyComparison:
         if number > max(self._rows * LOOK_UP, BATCH):
             return False
         with self._api.cursor("here") as cursor:
-            cursor.execute("select identifier from pg_temp.here order by 1")
+            cursor.execute("select distinct identifier from pg_temp.here order by 1")
             while keys := [key for (key,) in cursor.fetchmany(BATCH)]:
                 query = sql.SQL("select identifier from {source} where identifier = any(%s)").format(
                     **self._parts

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal
+from catalog.core.queries import value
 from catalog.data_refresh.tables import changes, changes_copy, key_groups, promotion
 from catalog.data_refresh.tables.apply import apply_changes
 from catalog.data_refresh.tables.changes import TooManyChanges
@@ -560,6 +561,17 @@ def test_too_many_changes(image):
     image.catalog.execute("update image set title = title")
     with pytest.raises(TooManyChanges, match="more than 50 records have changed"):
         image.incremental(most=50)
+
+
+def test_far_too_many_changes_are_seen_in_a_sample(image, monkeypatch):
+    """A catalog that was changed as a whole is not read as a whole, and no more changes are counted."""
+    image.catalog.execute("update image set title = title")
+    image.catalog.execute("analyze image")
+    pages = value(image.catalog, "select relpages from pg_class where relname = 'image'")
+    monkeypatch.setattr(changes, "SAMPLE", pages - 1)
+    monkeypatch.setattr(key_groups.KeyComparison, "read_catalog", lambda *_: pytest.fail("reads all keys"))
+    with pytest.raises(TooManyChanges, match="more than 10 records have changed"):
+        image.incremental(most=10)
 
 
 # Statements for the catalog and for the API's tables; `{n}` and `{u}` choose rows and values.
