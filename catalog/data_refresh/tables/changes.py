@@ -129,19 +129,13 @@ def _foresee(upstream: Connection, table: str, changed: sql.Composable, most: in
     to twice the maximum, are counted.
     """
     pages = value(
-        upstream,
-        "select relpages from pg_class where oid = to_regclass(%s)",
-        [qualified_name(table)],
+        upstream, "select relpages from pg_class where oid = to_regclass(%s)", [qualified_name(table)]
     )
     if pages <= SAMPLE:
         return
     query = sql.SQL(
         "select count(*) filter (where {changed}) from {source} tablesample system ({share})"
-    ).format(
-        changed=changed,
-        source=sql.Identifier("public", table),
-        share=sql.Literal(100 * SAMPLE / pages),
-    )
+    ).format(changed=changed, source=sql.Identifier("public", table), share=sql.Literal(100 * SAMPLE / pages))
     _limit(int(value(upstream, query)) * pages // SAMPLE // 2, most)
 
 
