@@ -42,7 +42,9 @@ _ANALYSIS = {
         },
         "words": {"tokenizer": "standard", "char_filter": ["apart"], "filter": ["lowercase"]},
     },
-    "char_filter": {"apart": {"type": "pattern_replace", "pattern": "[^\\p{L}\\p{N}]+", "replacement": " "}},
+    "char_filter": {
+        "apart": {"type": "pattern_replace", "pattern": "[^\\p{L}\\p{M}\\p{N}]+", "replacement": " "}
+    },
 }
 _KEYWORD, _RAW, _RANK = {"type": "keyword"}, {"type": "text"}, {"type": "rank_feature"}
 _WORDS = {"keyword": {"type": "keyword", "ignore_above": 256}, "raw": _RAW}

@@ -123,6 +123,7 @@ def test_a_document_that_was_marked_stays_hidden(search):
         "2": {"title": "keep_running"},
         "3": {"title": "Run\u0301ning"},
         "4": {},
+        "5": {"tags": [{"name": "geo:running\u0323"}]},  # a mark belongs to its letter: another word
     }
     tags, terms = TagFilter(DEFAULT), ["running", "ru\u0144ning", "harm"]
     make(search, "image-a")
@@ -132,8 +133,8 @@ def test_a_document_that_was_marked_stays_hidden(search):
     for mature in (True, False):
         sender.send([update_action(key, {"mature": mature}) for key in texts])
     search.refresh("image-a")
-    assert job(search, terms).run()[:2] == (1, 4)
-    assert search.matching("image-a-filtered", list(texts)) == ["4"]
+    assert job(search, terms).run()[:2] == (2, 4)
+    assert set(search.matching("image-a-filtered", list(texts))) == {"4", "5"}
 
 
 def test_an_index_of_an_earlier_release_is_refused(search):
