@@ -37,9 +37,16 @@ def meant_or_all(given: str, known: Iterable[str]) -> str:
     'there are flickr_workflow, nappy_workflow'
     """
     names = sorted(known)
-    meant = [name for name in names if given and name.startswith(given)] or difflib.get_close_matches(
-        given, names
-    )
-    if meant:
-        return f"did you mean {join_first(meant, most=3, separator=' or ')}?"
-    return f"there are {', '.join(names)}"
+    return meant(given, names) or f"there are {', '.join(names)}"
+
+
+def meant(given: str, known: Iterable[str]) -> str:
+    """Return the names that a mistyped one may mean; "" if none is like it.
+
+    >>> meant("flikr", ["flickr", "nappy"]), meant("x", ["flickr", "nappy"])
+    ('did you mean flickr?', '')
+    """
+    names = sorted(known)
+    like = [name for name in names if given and name.startswith(given)]
+    like = like or difflib.get_close_matches(given, names)
+    return f"did you mean {join_first(like, most=3, separator=' or ')}?" if like else ""

@@ -23,6 +23,7 @@ Runbook = Literal[
     "late",
     "lost-dag",
     "missed-days",
+    "no-such-dag",
     "not-whole",
     "partial",
     "quota",

@@ -1,6 +1,6 @@
 """The first page: what needs a person now, and how the catalog grows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,12 +12,14 @@ from sqlalchemy.orm import Session
 from catalog.core.setting import Setting
 from catalog.core.settings import (
     CATALOG_DB,
+    CONFIGURATION_OVERRIDES,
     HELD_SCHEDULES,
     SEARCH_ENGINE_NODES,
     SILENCED_SLACK_NOTIFICATIONS,
     SKIPPED_INGESTION_ERRORS,
     TAG_POLICY,
 )
+from catalog.core.wording import meant
 from catalog.data_refresh.search.tag_policy import policy_from
 from catalog.maintenance.silenced import STALE
 from catalog.monitoring.failed_runs import Key, failed_runs, merged
@@ -57,6 +59,7 @@ class Silenced(msgspec.Struct, frozen=True):
 def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTMLResponse:
     """Show the page. A part that cannot be read is a finding."""
     page, airflow = Page(), Findings()
+    by_dag: dict[str, Mapping[str, Any]] = {}
     scheduled = None
     failed: dict[Key, Finding] = {}
     with airflow.part("Airflow's database", errors.explained):
@@ -65,11 +68,14 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
         airflow.findings += lost(session)
         scheduled = [dag_id for dag_id, schedule in schedules.items() if not schedule.paused]
     with airflow.part(HELD_SCHEDULES.name, errors.explained):
-        airflow.findings += held(session, _value_of(HELD_SCHEDULES, airflow.unread))
+        by_dag[HELD_SCHEDULES.name] = holds = _value_of(HELD_SCHEDULES, airflow.unread)
+        airflow.findings += held(session, {name: holds[name] for name in holds if name in readable | hidden})
+    with airflow.part(CONFIGURATION_OVERRIDES.name, errors.explained):
+        by_dag[CONFIGURATION_OVERRIDES.name] = _value_of(CONFIGURATION_OVERRIDES, airflow.unread)
     with airflow.part(TAG_POLICY.name, errors.explained):
         policy_from(_value_of(TAG_POLICY, airflow.unread))
-    silenced = list(_silenced(airflow))
-    airflow.findings += stale(silenced)
+    silenced = list(_silenced(airflow, by_dag))
+    airflow.findings += [*stale(silenced), *without_effect(by_dag, readable, hidden)]
     nodes = None
     with airflow.part(SEARCH_ENGINE_NODES.name, errors.explained):
         nodes = _value_of(SEARCH_ENGINE_NODES, airflow.unread).production
@@ -126,6 +132,24 @@ def held(session: Session, schedules: dict[str, Any]) -> list[Finding]:
     ]
 
 
+def without_effect(
+    by_dag: Mapping[str, Iterable[str]], readable: set[str], hidden: set[str]
+) -> Iterator[Finding]:
+    """Yield the entries of settings that name a DAG which does not exist, such as a mistyped one.
+
+    Args:
+        by_dag: Name of a Variable → ids of the DAGs that it names.
+        readable: Ids of the DAGs that the user may read, which may be suggested.
+        hidden: Those of the other DAGs.
+    """
+    for variable, named in by_dag.items():
+        for dag_id in sorted({*named} - readable - hidden):
+            text = f"its entry for {dag_id} does nothing, because there is no such DAG"
+            if suggestion := meant(dag_id, readable):
+                text += f"; {suggestion}"
+            yield Finding("warning", variable, text, "no-such-dag")
+
+
 def stale(silenced: Iterable[Silenced]) -> list[Finding]:
     """Return the entries whose issue is known not to be open."""
     text = "an entry of {} refers to no open issue ({}): {}"
@@ -150,10 +174,11 @@ def _value_of(setting: Setting[T], unread: list[Finding]) -> T:
     return value
 
 
-def _silenced(known: Findings) -> Iterator[Silenced]:
+def _silenced(known: Findings, by_dag: dict[str, Mapping[str, Any]]) -> Iterator[Silenced]:
     for setting in SILENCING:
         with known.part(setting.name, errors.explained):
-            for dag_id, entries in _value_of(setting, known.unread).items():
+            by_dag[setting.name] = _value_of(setting, known.unread)
+            for dag_id, entries in by_dag[setting.name].items():
                 for entry in entries:
                     state = issues.state(entry.issue)
                     yield Silenced(setting.name, dag_id, entry.predicate, entry.issue, state)

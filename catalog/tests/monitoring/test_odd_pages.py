@@ -20,7 +20,10 @@ from catalog.tests.plugins.searchable import make_searchable
 from catalog.tests.plugins.website import Site, dag, run, website
 
 pytestmark = [pytest.mark.database, pytest.mark.airflow, pytest.mark.enable_socket]
-HELD = '{"stocksnap_workflow": "a run", "flickr_workflow": "trying it", "metropolitan_museum_workflow": "a"}'
+HELD = """{
+    "stocksnap_workflow": "a run", "flickr_workflow": "trying it", "metropolitan_museum_workflow": "a",
+    "flickr_workflw": "mistyped"
+}"""
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
@@ -126,7 +129,11 @@ def odd(server, engine, tmp_path_factory) -> Iterator[Odd]:
         waiting.append(secret | {"waits_for": f"{hidden} (run it)"})
         folder = tmp_path_factory.mktemp("odd")
         try:
-            variables = {"HIDDEN_DAGS": hidden, "AIRFLOW_VAR_HELD_SCHEDULES": HELD}
+            variables = {
+                "HIDDEN_DAGS": hidden,
+                "AIRFLOW_VAR_HELD_SCHEDULES": HELD,
+                "AIRFLOW_VAR_CONFIGURATION_OVERRIDES": '{"wordpress_flow": [{"timeout": "1d:0h:0m:0s"}]}',
+            }
             runs = [failed, ended, queued, replay, *narrowed, tried, smk, unlimited, cleared, newer, *waiting]
             with website(folder, connections, dags, runs, variables) as site:
                 yield Odd(site, catalog, search, keys)
@@ -367,6 +374,15 @@ def test_a_schedule_that_is_held_is_a_finding_unless_a_run_is_active(odd):
     assert "it: trying it" in shown
     assert "stocksnap_workflow : its scheduled runs skip" not in shown  # one of its runs is queued
     assert "metropolitan_museum_workflow" not in shown
+
+
+def test_a_setting_that_names_no_dag_is_a_finding(odd):
+    """It holds nothing. A suggestion names no DAG that the user may not read."""
+    shown = odd.text("/")
+    nothing = "does nothing, because there is no such DAG"
+    assert f"HELD_SCHEDULES : its entry for flickr_workflw {nothing}; did you mean flickr_workflow" in shown
+    assert f"CONFIGURATION_OVERRIDES : its entry for wordpress_flow {nothing}" in shown
+    assert "flickr_workflw : its scheduled runs skip" not in shown
 
 
 def test_an_older_run_that_was_cleared_and_failed_again_is_a_finding(odd):
