@@ -68,10 +68,12 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
         airflow.findings += lost(session)
         scheduled = [dag_id for dag_id, schedule in schedules.items() if not schedule.paused]
     with airflow.part(HELD_SCHEDULES.name, errors.explained):
-        by_dag[HELD_SCHEDULES.name] = holds = _value_of(HELD_SCHEDULES, airflow.unread)
+        holds = _value_of(HELD_SCHEDULES, airflow.unread)
+        by_dag[HELD_SCHEDULES.name] = holds
         airflow.findings += held(session, {name: holds[name] for name in holds if name in readable | hidden})
     with airflow.part(CONFIGURATION_OVERRIDES.name, errors.explained):
-        by_dag[CONFIGURATION_OVERRIDES.name] = _value_of(CONFIGURATION_OVERRIDES, airflow.unread)
+        overrides = _value_of(CONFIGURATION_OVERRIDES, airflow.unread)
+        by_dag[CONFIGURATION_OVERRIDES.name] = overrides
     with airflow.part(TAG_POLICY.name, errors.explained):
         policy_from(_value_of(TAG_POLICY, airflow.unread))
     silenced = list(_silenced(airflow, by_dag))
