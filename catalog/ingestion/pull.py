@@ -425,9 +425,10 @@ class Pull:
                 state.fetched(), state.written(), windows=dated, proved=proved, said=bool(state.rounds)
             ):
                 gaps.append(Gap(Round({}), text, short=True))
-            if not gaps and (text := self._scope.uncovered(state)):
-                gaps.append(Gap(Round({}), text, short=True))
+            if not gaps and (found := self._scope.uncovered(state)):
+                gaps.append(Gap(Round({}), found.text, short=True))
                 state.uncovered = True
+                state.total += found.items
                 self._fence()
                 self._store(state)
         if self._options.accept_shortfall and acceptable:

@@ -201,7 +201,7 @@ class State(msgspec.Struct, kw_only=True):
         accepted: Shortfalls that the run's conf accepts.
         uncovered: The rounds did not cover everything, so the next attempt starts over.
         unannounced: Number of finished rounds for which the API announced no total.
-        total: Sum of the totals of finished rounds.
+        total: Sum of the totals of finished rounds, at the end with what no round covers.
         counts: Counts by media type.
         version: Version of this format.
     """
