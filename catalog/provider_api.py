@@ -16,7 +16,7 @@ from catalog.core.media import Category, MediaType
 from catalog.core.secrets import Secret
 from catalog.ingestion.cleaning import integer
 from catalog.ingestion.client import Check, Client
-from catalog.ingestion.completeness import parts_shortfall
+from catalog.ingestion.completeness import Uncovered, parts_shortfall
 from catalog.ingestion.counted import Counted
 from catalog.ingestion.credentials import ApiKey, Signed
 from catalog.ingestion.html import first_link, links, text_of
@@ -107,6 +107,7 @@ __all__ = [
     "Slicing",
     "StopsPull",
     "Tokens",
+    "Uncovered",
     "UnexpectedResponse",
     "Window",
     "as_count",

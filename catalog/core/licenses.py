@@ -8,7 +8,7 @@ https://creativecommons.org/retiredlicenses/
 
 import re
 from functools import lru_cache
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 import msgspec
 
@@ -92,19 +92,10 @@ def _reverse() -> dict[tuple[str, str], str]:
 
 
 PATH_BY_PAIR = _reverse()
-# Elements of a license after the path, as in `/by/4.0/nc`, contradict it; in the query, those that it lacks.
-_ELEMENTS = frozenset(("by", "nc", "nd", "sa", "zero", "cc0", "mark", "pdm"))
-_CONDITIONS = {
-    "by": "by",
-    "attribution": "by",
-    "nc": "nc",
-    "noncommercial": "nc",
-    "nd": "nd",
-    "noderivatives": "nd",
-    "noderivs": "nd",
-    "sa": "sa",
-    "sharealike": "sa",
-}
+# Elements of a license after the path, as in `/by/4.0/nc`, contradict it; see `_contradicts` for the query.
+_CONDITIONS = frozenset(("by", "nc", "nd", "sa"))
+_ELEMENTS = _CONDITIONS | {"zero", "cc0", "mark", "pdm"}
+_NAMES_A_LICENSE = re.compile("(?:.*_)?(?:licen[cs]e|type)", re.ASCII)  # of a parameter
 _LANGUAGE = "[a-z]{2,3}(?:[-_](?:[a-z]{2}|[a-z]{4}|[0-9]{3}))?"
 _PAGE = rf"(?:deed|legalcode)(?:\.{_LANGUAGE})?(?:\.(?:html?|txt|rdf))?|rdf"
 _SUFFIX = rf"(?:/(?:{_LANGUAGE}|igo|scotland))?(?:/(?:{_PAGE}))?"
@@ -146,10 +137,23 @@ def _from_url(url: str) -> License | None:
     slug, version = PAIR_BY_PATH[deed]
     if not _ELEMENTS.isdisjoint(_words(path[match.end(1) :])):
         return None
-    said = {_CONDITIONS.get(word) for word in _words(unquote(f"{parts.query} {parts.fragment}").lower())}
-    if not said - {None} <= set(slug.split("-")):
+    if any(_contradicts(slug, part) for part in re.split("[&;]", f"{parts.query}&{parts.fragment}")):
         return None
     return License(slug, version, f"https://creativecommons.org/{_CANONICAL.get(deed, deed)}/", url)
+
+
+def _contradicts(slug: str, part: str) -> bool:
+    """Return whether a part of a query names a condition that a license lacks.
+
+    A part names a license by its parameter, or if it holds nothing else. A title may have such words, too:
+    `by`, or `NC` of Raleigh.
+    """
+    name, _, value = (unquote_plus(text).lower() for text in part.partition("="))
+    for text, is_license in ((name, False), (value, _NAMES_A_LICENSE.fullmatch(name) is not None)):
+        words = {word for word in _words(_short(text)) if word not in ("", "cc") and not word.isdigit()}
+        if (is_license or words <= _CONDITIONS) and not words & _CONDITIONS <= set(slug.split("-")):
+            return True
+    return False
 
 
 def _words(text: str) -> list[str]:
@@ -209,14 +213,19 @@ def license_from_name(name: object, version: str | None = None) -> License | Non
     """
     if not isinstance(name, str):
         return None
-    text = re.sub(r"[\s_()-]+", " ", name.strip().lower())
-    for words, short in _WORDS:
-        text = re.sub(rf"\b(?:{words})\b", short, text)
-    text = " ".join(text.split()).replace("cc0", "cc 0").replace("cc zero", "cc 0")
+    text = _short(name).replace("cc0", "cc 0").replace("cc zero", "cc 0")
     if (match := _NAME.fullmatch(text)) is None:
         return None
     slug = match["slug"].replace(" ", "-").replace("0", "cc0")
     return license_from_pair(slug, match["version"] or _ALONE.get(slug, version))
+
+
+def _short(name: str) -> str:
+    """Return the name of a license with the short names of its elements, separated by spaces."""
+    text = re.sub(r"[\s_()-]+", " ", name.strip().lower())
+    for words, short in _WORDS:
+        text = re.sub(rf"\b(?:{words})\b", short, text)
+    return " ".join(text.split())
 
 
 def _constant(slug: str) -> License:

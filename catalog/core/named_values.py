@@ -1,10 +1,11 @@
 """Find values by their names in text that others have written: an error that quotes a request, or its answer.
 
 Recognized are settings and queries (`name=value`), JSON and what Python and PHP print of dictionaries (also
-escaped, as in JSON in JSON, HTML or a URL), pairs, objects with a name and a value, headers and XML. What
-quotes or brackets hold ends with them; the end of a value that was cut off is the end of the text. Prose has
-colons and spaces, too: what follows them without quotes is a value only if it is not ordinary; see
-`is_ordinary`. The time is linear in the length of the text.
+escaped, as in JSON in JSON, HTML or a URL), pairs, objects with a name and a value, headers, XML, and
+sentences, such as `the API key 1a2b3c4d is not valid`. What quotes or brackets hold ends with them; the end
+of a value that was cut off is the end of the text. Prose has colons and spaces, too: what follows them
+without quotes is a value only if it is not ordinary; see `is_ordinary`. The time is linear in the length of
+the text.
 """
 
 import re
@@ -47,6 +48,11 @@ _SETTING = re.compile(rf"{_WORD}(?:=|%(?:25)*3d)", re.IGNORECASE)
 _SPACED = re.compile(rf"{_WORD}(?:[ \t]++=[ \t]*+|=[ \t]++)")
 _HEADER = re.compile(r"(?<![\w-])(?P<name>[a-z][\w-]*+)[ \t]*+:[ \t]*+", re.IGNORECASE)
 _ELEMENT = re.compile(r"<(?:\w++:)?(?P<name>[\w.-]++)(?:\s[^<>]*+)?(?<!/)>(?P<value>[^<>]++)")
+_SPOKEN = re.compile(
+    r"\b(?P<name>(?:api|access|secret|private|client)[ -]key|(?:access|api|auth|session)[ -]token"
+    r"|password|passwd)[ \t]++(?:(?:is|was)[ \t]++)?",
+    re.IGNORECASE,
+)
 _SCHEME = re.compile(r"\b(?:Bearer|Basic)\s++(?P<value>[^\s,;\"'\\]++)", re.IGNORECASE)
 # After `Authorization:`, the scheme, which stays, and a text or parameters.
 _LOGIN_SCHEME = re.compile(r"(?:AWS4-HMAC-SHA256|[A-Za-z-]++)[ \t]++")
@@ -92,6 +98,7 @@ def named_values(text: str, is_wanted: Callable[[str], bool]) -> Iterator[Span]:
         (_SPACED, _spaced),
         (_HEADER, _header),
         (_ELEMENT, _element),
+        (_SPOKEN, _spoken),
     ):
         at = 0
         while match := pattern.search(text, at):
@@ -191,6 +198,14 @@ def _unusual(text: str, start: int) -> Span | None:
     """Return the span of a word unless it is ordinary."""
     word = _WORDS.match(text, start)
     return word.span() if word and (_PLACEHOLDER.fullmatch(word[0]) or not is_ordinary(word[0])) else None
+
+
+def _spoken(text: str, match: re.Match[str]) -> Span | None:
+    """Return the span of the next word of a sentence, without its quotes, unless it is ordinary."""
+    if quote := _QUOTE.match(text, match.end()):
+        span = quote.end(), _closing(text, quote)
+        return None if is_ordinary(text[slice(*span)]) else span
+    return _unusual(text, match.end())
 
 
 def _element(text: str, match: re.Match[str]) -> Span | None:

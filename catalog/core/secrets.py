@@ -47,13 +47,17 @@ _USER_INFO = re.compile(
     re.VERBOSE,
 )
 # Secrets that are known by their form: private keys of PEM, OpenPGP and SSH, webhooks and tokens of Slack,
-# tokens of GitHub, keys of Google and of AWS.
+# user and password in an address without a scheme or as an argument of curl, tokens of GitHub, keys of Google
+# and of AWS.
 _FORMS = re.compile(
     r"""
     -{4,5} [ +]? BEGIN [\s+] (?:[A-Z0-9]+[\s+])* PRIVATE [\s+] KEY (?:[\s+]BLOCK)? [ +]? -{4,5}
         (?P<pem> .*? ) (?= -{4,5} [ +]? END | \Z )
     | (?i: hooks\.slack(?:-gov)?\.com ) (?: :\d+ )? / \w+ / (?P<webhook> [\w/+-]+ )
     | /services/ (?P<path> T[A-Z0-9]+ / B[A-Z0-9]+ / \w{8,} )
+    | (?<!:) // (?! user:password@ ) (?P<login> [^\s/@:"'<>]{1,200} : [^\s/@"'<>]{1,200} ) @ (?=[\w\[])
+    | (?<![\w-]) (?: -u | --(?:proxy-)?user ) (?:[ \t]|=) ["']? (?! \d+:\d+ (?![\w:]) )  # no numbers of users
+        (?P<argument> [^\s:"']{1,200} : [^\s"']{1,2000} )
     | \b (?P<prefixed>
           xox[a-z]-[\w-]{10,} | xapp-[\w-]{10,} | gh[a-z]_\w{30,} | github_pat_\w{30,} | AIza[\w-]{30,}
           | A[KS]IA[A-Z0-9]{16}
@@ -61,7 +65,11 @@ _FORMS = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_WEB_TOKEN = re.compile(r"\b(?P<header>e[wy][\w-]+)(?:\.[\w-]*){2,4}", re.ASCII)  # JWT; `e` is `{` in Base64
+# JWT: `e` is `{` in Base64. The whole word is taken at once, because the time is to be linear.
+_HEADER_BEGINS = r"\be[wy]"
+_WEB_TOKEN = re.compile(
+    rf"(?<![\w-])(?P<word>(?=[\w-]*?{_HEADER_BEGINS})[\w-]++)(?=(?P<rest>(?:\.[\w-]*+){{2,4}}))", re.ASCII
+)
 _MIN_KNOWN = 8  # characters; shorter passwords occur in words by chance
 
 
@@ -109,13 +117,22 @@ def _found(text: str) -> Iterator[redaction.Span]:
             yield match.span("user_info")
     for match in _FORMS.finditer(text):
         yield match.span(match.lastgroup or 0)
-    yield from (match.span() for match in _WEB_TOKEN.finditer(text) if _is_header(match["header"]))
+    for match in _WEB_TOKEN.finditer(text):
+        if (start := _header(match["word"])) is not None:
+            yield match.start() + start, match.end("rest")
     yield from named_values(text, is_secret)
 
 
-def _is_header(text: str) -> bool:
-    """Return whether a text is the header of a token, which names its algorithm; see RFC 7515."""
-    return b'"alg"' in urlsafe_b64decode(text[: len(text) // 4 * 4])
+def _header(word: str) -> int | None:
+    """Return where the header of a token begins in a word; None if there is none.
+
+    It names its algorithm; see RFC 7515. Four characters are three bytes, so four decodings tell about all
+    beginnings.
+    """
+    pieces = (word[place:] for place in range(4))
+    last = [urlsafe_b64decode(piece[: len(piece) // 4 * 4]).rfind(b'"alg"') for piece in pieces]
+    starts = (match.start() for match in re.finditer(_HEADER_BEGINS, word, re.ASCII))
+    return next((start for start in starts if last[start % 4] >= start // 4 * 3), None)
 
 
 def remember(value: str) -> None:

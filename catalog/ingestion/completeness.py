@@ -15,7 +15,7 @@ from catalog.ingestion.reasons import LEFT_ALONE, OWN_SKIPS, READ_TWICE
 
 SHOWN = 20  # shortfalls that a manifest and a report keep
 NEIGHBOURS = 5  # windows needed to say what is usual
-OFTEN = 3  # accepted empty windows among the nearest ten from which an empty one is usual
+OFTEN = 3  # accepted empty windows among the nearest ten that make an empty one usual
 # Share of the lower quartile of the windows near it that a window has at least. The smallest of them alone
 # tells too little: they may have shrunk step by step, each by a little less than the limit.
 QUARTILE_SHARE = 0.1
@@ -40,6 +40,8 @@ class Outcome(msgspec.Struct, frozen=True):
         when: The day that the load covers, or on which it ran; for messages.
         accepted: It fell short, and a person has accepted that.
         same: It covers the same window as the load that it is compared with.
+        announced: Items that the API announced for its pull, of all media types; None if it did not say.
+        came: Media type → items that came in its pull.
     """
 
     fetched: int
@@ -49,6 +51,8 @@ class Outcome(msgspec.Struct, frozen=True):
     when: str = ""
     accepted: bool = False
     same: bool = False
+    announced: int | None = None
+    came: Mapping[str, int] = {}
 
     @classmethod
     def of(
@@ -71,6 +75,18 @@ class Outcome(msgspec.Struct, frozen=True):
             for reasons in (READ_TWICE, LEFT_ALONE)
         )
         return cls(fetched - again, kept + left_alone, skipped, rejected, when, accepted, same)
+
+
+class Uncovered(msgspec.Struct, frozen=True):
+    """What none of a pull's rounds covers.
+
+    Attributes:
+        text: Describes it.
+        items: How many items that are, if it is known.
+    """
+
+    text: str
+    items: int = 0
 
 
 class Expectations(msgspec.Struct, frozen=True):
@@ -147,8 +163,8 @@ def items_moved(lost: int) -> str:
     )
 
 
-def parts_shortfall(parts: int, whole: int, divided_by: str, tolerance: float = DRIFT) -> str | None:
-    """Describe what the parts of a collection lack; return None if they hold everything.
+def parts_shortfall(parts: int, whole: int, divided_by: str, tolerance: float = DRIFT) -> Uncovered | None:
+    """Return what the parts of a collection lack, None if they hold everything.
 
     Args:
         parts: Items in all parts together; an item that is in two counts twice.
@@ -158,7 +174,9 @@ def parts_shortfall(parts: int, whole: int, divided_by: str, tolerance: float = 
     """
     if parts >= whole * (1 - tolerance):
         return None
-    return f"the parts by {divided_by} hold {parts:,} items, the collection {whole:,}"
+    return Uncovered(
+        f"the parts by {divided_by} hold {parts:,} items, the collection {whole:,}", whole - parts
+    )
 
 
 def short_page(largest: int, smallest: int | None) -> str | None:
@@ -201,8 +219,8 @@ def unusual(now: Outcome, before: Sequence[Outcome], expected: Expectations) -> 
     Args:
         now: The load to check.
         before: Whole loads to compare with, the nearest first: the most recent ones, or, for a provider that
-            is pulled by windows, those of the nearest windows. An accepted shortfall ends the comparison with
-            what was before it.
+            is pulled by windows, the last ones of the nearest windows. An accepted shortfall ends the
+            comparison with what was before it.
         expected: The provider's limits.
 
     Returns:
@@ -214,10 +232,13 @@ def unusual(now: Outcome, before: Sequence[Outcome], expected: Expectations) -> 
 def _too_few(now: Outcome, before: Sequence[Outcome], expected: Expectations) -> list[str]:
     if not before:
         return []
-    if not now.fetched and sum(not b.fetched and b.accepted for b in before[: 2 * NEIGHBOURS]) >= OFTEN:
-        return []
-    if not now.fetched and all(b.fetched or b.accepted for b in before):
-        return [f"nothing came at all, which is not usual in the {_pulls(before, expected)} compared"]
+    again = next((b.fetched for b in before if b.same), None)
+    if not now.fetched and (again or 0) <= NOTICEABLE:
+        often = sum(not b.fetched and b.accepted for b in before[: 2 * NEIGHBOURS]) >= OFTEN
+        if often or again == 0:
+            return []
+        if all(b.fetched or b.accepted for b in before):
+            return [f"nothing came at all, which is not usual in the {_pulls(before, expected)} compared"]
     measures = _of_windows if expected.windows else _of_pulls
     for what, size in (("came", attrgetter("fetched")), ("could be kept", attrgetter("kept"))):
         have: int = size(now)
@@ -282,6 +303,13 @@ def unseen(now: Outcome, seen: Outcome | None) -> list[str]:
         have, had = size(now), size(seen)
         if have < had - tolerable(had):
             return [f"{have:,} items {what}, but {had:,} when the shortfall was reported ({seen.when})"]
+    if now.announced is None or seen.announced is None:
+        return []
+    # Of the same media types, because the others may not have been loaded.
+    have, had = sum(now.came.get(medium, 0) for medium in seen.came), sum(seen.came.values())
+    if now.announced - have > seen.announced - had + tolerable(max(had, seen.announced)):
+        text = f"{have:,} of {now.announced:,} announced items came, but {had:,} of {seen.announced:,}"
+        return [f"{text} when the shortfall was reported ({seen.when})"]
     return []
 
 

@@ -30,6 +30,8 @@ def descriptions(gaps: Sequence[Gap]) -> list[str]:
     """Describe gaps; those that are only items without details together, with their number."""
     pages = [gap.away for gap in gaps if gap.away]
     away = f"the API did not answer for the details of {sum(pages):,} item(s), on {len(pages):,} page(s)"
+    if moved := sum(gap.moved for gap in gaps):
+        away += f"; moved to other pages, which only a new run reads: {moved:,}"
     return [away][: len(pages)] + [gap.error for gap in gaps if gap.error]
 
 

@@ -25,6 +25,7 @@ from catalog.ingestion.urls import Probe, UrlCleaner
 
 log = logging.getLogger(__name__)
 _MESSAGE = 80  # characters of an error message that are kept in a reason
+_DETAILS_AWAY = "details away"
 
 
 class Came(msgspec.Struct, frozen=True):
@@ -37,11 +38,15 @@ class Came(msgspec.Struct, frozen=True):
         known_items: Items of which the round had read all records. They do not count towards the announced
             total.
         remembered: Records of the round that are remembered, with those of the page.
+        met: Of a page that is read for details, items whose details were away before.
+        moved: The page does not list all records any more that it has brought.
     """
 
     new_items: int
     known_items: int
     remembered: int
+    met: int
+    moved: bool
 
 
 class _Item(msgspec.Struct):
@@ -90,6 +95,7 @@ class PageWriter:
         self._first: MediaType = provider.media_types[0]
         self._written_before: set[Key] | None = set() if provider.deduplicate else None
         self._round, self._rejected = RoundRecords(), RejectedItems()
+        self._of_page: set[Key] | None = None  # what a page that is read for details has not listed again
         self._shown: set[str] = set()  # reasons whose traceback was logged
 
     def remember_written(self, manifest: Manifest, pages: range) -> None:
@@ -110,6 +116,10 @@ class PageWriter:
         if self._rejected:
             self._rejected.remove(self._parts.taken_back(manifest))
 
+    def remember_page(self, manifest: Manifest, page: int) -> None:
+        """Read the identifiers that a page has brought, to notice if the list has moved since."""
+        self._of_page = {*self._written(manifest, range(page, page + 1))}
+
     def _written(self, manifest: Manifest, pages: range) -> Iterator[Key]:
         """Yield the keys of the records in the parts of some pages, the last page first."""
         for media_type in self._encoders:
@@ -122,7 +132,7 @@ class PageWriter:
     def begin_round(self) -> None:
         """Forget the identifiers of earlier attempts, unless the provider repeats items."""
         self.forget_round()
-        self._rejected = RejectedItems()
+        self._rejected, self._of_page = RejectedItems(), None
         if not self._provider.deduplicate:
             self._written_before = None
 
@@ -171,7 +181,7 @@ class PageWriter:
         items: list[_Item] = []
         records: list[tuple[_Item, Media]] = []
         listed = page.listed if len(page.listed) == len(page.items) else page.items
-        new, old, earlier = 0, 0, len(page.items) - page.earlier
+        new, old, met, earlier = 0, 0, 0, len(page.items) - page.earlier
         for place, raw in enumerate(page.items):
             if room is not None and len(records) >= room:
                 break
@@ -181,6 +191,9 @@ class PageWriter:
             items.append(item)
             mapped = self._map(item, tally)
             keys = {self._key(record) for _, record in mapped if _has_identifier(record)}
+            if self._of_page is not None:
+                self._of_page -= keys
+                met += self._rejected.has(item.listed, _DETAILS_AWAY)
             known = self._round.add(keys)
             new, old = new + (bool(keys) and not known), old + known
             if known and (tally.reread or place >= earlier):
@@ -193,7 +206,7 @@ class PageWriter:
         for item, record in records[room:] if room is not None else ():  # of an item with several records
             item.judged = False
             tally.pass_over(record.media_type, OVER_LIMIT)
-        return items, records[:room], Came(new, old, len(self._round))
+        return items, records[:room], Came(new, old, len(self._round), met, bool(self._of_page))
 
     def _key(self, record: Media) -> Key:
         """Return the key of a record within the pull: its media type and the hash of its identifier."""
@@ -202,7 +215,7 @@ class PageWriter:
     def _map(self, item: _Item, tally: Tally) -> list[tuple[_Item, Media]]:
         raw = item.raw
         if isinstance(raw, FailedItem):
-            cause = self._cause("details away" if raw.is_away else "details failed", raw.error)
+            cause = self._cause(_DETAILS_AWAY if raw.is_away else "details failed", raw.error)
             self._fail(item, cause, tally, raw.raw, _details(raw.error))
             return []
         try:

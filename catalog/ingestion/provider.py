@@ -19,7 +19,7 @@ from catalog.core.errors import CatalogError, StopsPull
 from catalog.core.jsontypes import Params
 from catalog.core.media import CATEGORIES, Category, MediaType
 from catalog.ingestion.client import Client
-from catalog.ingestion.completeness import Expectations
+from catalog.ingestion.completeness import Expectations, Uncovered
 from catalog.ingestion.credentials import ApiKey
 from catalog.ingestion.oauth2 import OAuth2
 from catalog.ingestion.pagination import Paginator, RoundParams
@@ -225,8 +225,8 @@ class Provider:
         """
         return Window(window.start - self.overlap, window.end) if window else None
 
-    def uncovered(self, client: Client, window: Window | None, announced: int | None) -> str | None:
-        """Describe what none of the rounds covers; None if they cover everything.
+    def uncovered(self, client: Client, window: Window | None, announced: int | None) -> Uncovered | None:
+        """Return what none of the rounds covers, None if they cover everything.
 
         Called at the end of a pull of everything, or of all of its window. For rounds that divide a
         collection by a list of values or by time: a value that the API renames, or that is not on our list,

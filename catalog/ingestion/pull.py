@@ -261,6 +261,8 @@ class Pull:
             first, end = written if round_.part_of is None else (written[0], state.pages)
             self._writer.remember_written(self._manifest(state), range(first, end))
         self._writer.remember_rejected(self._manifest(state), state.earlier_pages())
+        if round_.away:
+            self._writer.remember_page(self._manifest(state), round_.page)
         self._recognise(state)
 
     def _fetch(self, state: State, cursor: Cursor, params: Params) -> Page | None:
@@ -335,14 +337,16 @@ class Pull:
                 total=page.total,
             )
         state.add_page(page, came.new_items, came.known_items, reread=reread)
+        round_ = state.rounds[state.round]
         away = sum(isinstance(item, FailedItem) and item.is_away for item in page.items)
-        if page.withheld or away:
-            round_ = state.rounds[state.round]
+        moved = max(0, round_.away - came.met) if came.moved else 0
+        if page.withheld or away or moved:
             written = (whole.written[0] if whole.written else state.pages - 1, state.pages)
             passed = most(tally.of_page, whole.passed) if round_.single_page else tally.of_page
             retry = Round(round_.params, cursor, single_page=True, written=written, passed=passed)
+            retry.away, retry.page = away + moved, round_.page if round_.away else state.pages - 1
             state.forget_away(round_.params, cursor)
-            self._add_gap(state, Gap(retry, page.withheld or "", short=True, away=away))
+            self._add_gap(state, Gap(retry, page.withheld or "", short=True, away=retry.away, moved=moved))
 
     def _rewind(
         self, state: State, page: Page, cursor: Cursor, announced: tuple[int, int] | None
@@ -425,9 +429,10 @@ class Pull:
                 state.fetched(), state.written(), windows=dated, proved=proved, said=bool(state.rounds)
             ):
                 gaps.append(Gap(Round({}), text, short=True))
-            if not gaps and (text := self._scope.uncovered(state)):
-                gaps.append(Gap(Round({}), text, short=True))
+            if not gaps and (found := self._scope.uncovered(state)):
+                gaps.append(Gap(Round({}), found.text, short=True))
                 state.uncovered = True
+                state.total += found.items
                 self._fence()
                 self._store(state)
         if self._options.accept_shortfall and acceptable:

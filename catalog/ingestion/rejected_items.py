@@ -58,6 +58,11 @@ class RejectedItems:
                 if "record" in line:
                     self._items[hash((line["media_type"], line["record"]))] = key
 
+    def has(self, listed: Raw, reason: str) -> bool:
+        """Return whether an item, in its form in the list, was rejected for a reason that begins so."""
+        rejects = self._rejects.get(item_key(listed), ()) if self._rejects else ()
+        return any(rejection[1].startswith(reason) for rejection in rejects)
+
     def take(
         self, listed: Raw, records: Iterable[Record], rejects: set[Rejection]
     ) -> list[tuple[str, *Rejection]]:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from catalog.core.errors import Fatal
 from catalog.core.jsontypes import JsonObject, Params, as_json
 from catalog.ingestion.client import Client
+from catalog.ingestion.completeness import Uncovered
 from catalog.ingestion.options import Options
 from catalog.ingestion.pagination import Cursor
 from catalog.ingestion.provider import Provider
@@ -88,8 +89,8 @@ class Scope:
         restricted = not self._options.is_unrestricted() or (self.provider.since and self.window)
         return not restricted and self.is_over(started)
 
-    def uncovered(self, state: State) -> str | None:
-        """Describe what no round covers. A recording does not hold the whole collection."""
+    def uncovered(self, state: State) -> Uncovered | None:
+        """Return what no round covers. A recording does not hold the whole collection."""
         if self.client.replayed:
             return None
         requested = self.provider.requested(self.window)

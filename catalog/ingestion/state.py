@@ -134,6 +134,8 @@ class Round(msgspec.Struct, omit_defaults=True):
         written: Pages [first, end) of this pull that an earlier walk through the round wrote; their items are
             not written again.
         passed: Items without a record that an earlier walk through the round counted; they count once.
+        away: Items for whose details the page is read again.
+        page: The page of this pull that listed them first.
     """
 
     params: JsonObject
@@ -144,6 +146,8 @@ class Round(msgspec.Struct, omit_defaults=True):
     walk: Walk | None = None
     written: tuple[int, int] | None = None
     passed: Passed = {}
+    away: int = 0
+    page: int = 0
 
     def is_complete(self) -> bool:
         """Return whether the end of the round means that all announced items were read."""
@@ -158,12 +162,14 @@ class Gap(msgspec.Struct):
         error: Describes the gap to people.
         short: The API responded, but with less than it announced: the pull is not whole.
         away: Items of a page for whose details the API did not answer.
+        moved: Those of them that the page does not list any more.
     """
 
     retry: Round = msgspec.field(name="again")
     error: str
     short: bool = False
     away: int = 0
+    moved: int = 0
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -201,7 +207,7 @@ class State(msgspec.Struct, kw_only=True):
         accepted: Shortfalls that the run's conf accepts.
         uncovered: The rounds did not cover everything, so the next attempt starts over.
         unannounced: Number of finished rounds for which the API announced no total.
-        total: Sum of the totals of finished rounds.
+        total: Sum of the totals of finished rounds, at the end with what no round covers.
         counts: Counts by media type.
         version: Version of this format.
     """

@@ -22,7 +22,7 @@ from catalog.ingestion.reasons import READ_TWICE
 from catalog.loading.report import LoadKey
 
 PULLS = 100  # pulls of everything to compare with: of eight years, if they are monthly
-WINDOWS = 30  # pulls of a time window to compare with
+WINDOWS = 30  # windows to compare with
 NEAR = timedelta(days=60)  # windows further apart are not comparable, because catalogs grow
 _LATER_LOADS = Path(__file__).parent / "sql/later_loads.sql"
 
@@ -38,7 +38,8 @@ def comparable_loads(
 ) -> list[Outcome]:
     """Return the whole loads that a load is compared with; a replay is compared with real pulls, too.
 
-    If its run was cleared, they include the load of the pull before, whose report it replaces.
+    If its run was cleared, they include the load of the pull before, whose report it replaces. A window that
+    was pulled several times is one window, of which the newest load counts.
 
     Args:
         connection: Connection to the catalog database.
@@ -50,19 +51,23 @@ def comparable_loads(
         token: Token of its pull.
 
     Returns:
-        At most 30 loads of windows, the nearest first, or 100 loads of everything, the newest first.
+        The loads of at most 30 windows, the nearest first, or 100 loads of everything, the newest first.
     """
     query = """
-        select fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected, window_start,
-               finished_on, accepted and shortfalls <> '[]' as accepted,
-               coalesce((window_start, window_end) = (%(start)s, %(end)s), false) as same
-          from whole_pull
-         where provider = %(provider)s and media_type = %(media_type)s
-           and unchanged is not null -- an earlier release has not kept it of a load whose report was replaced
-           and (dag_id, run_id, day_shift, manifest_token)
-               is distinct from (%(dag_id)s, %(run_id)s, %(day_shift)s, %(token)s)
-           and case when %(start)s::timestamptz is null then window_start is null
-                    else window_start between %(start)s - %(near)s and %(start)s + %(near)s end
+        with comparable as (
+            select fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected, window_start,
+                   finished_on, accepted and shortfalls <> '[]' as accepted,
+                   coalesce((window_start, window_end) = (%(start)s, %(end)s), false) as same,
+                   row_number() over (partition by window_start, window_end order by finished_on desc) as n
+              from whole_pull
+             where provider = %(provider)s and media_type = %(media_type)s
+               and unchanged is not null -- an earlier release did not keep it when a report was replaced
+               and (dag_id, run_id, day_shift, manifest_token)
+                   is distinct from (%(dag_id)s, %(run_id)s, %(day_shift)s, %(token)s)
+               and case when %(start)s::timestamptz is null then window_start is null
+                        else window_start between %(start)s - %(near)s and %(start)s + %(near)s end
+        )
+        select * from comparable where n = 1 or window_start is null
          order by case when %(start)s::timestamptz is not null
                        then abs(extract(epoch from window_start - %(start)s)) end, finished_on desc
          limit %(most)s
@@ -97,15 +102,24 @@ def load_before(
         excluding: The load itself, which an earlier attempt may have made.
     """
     query = """
-        select fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected, finished_on,
-               accepted, true as same, shortfalls <> '[]' as short
-          from every_load
-         where provider = %(provider)s and media_type = %(media_type)s and not replayed
-           and window_start is not distinct from %(start)s and window_end is not distinct from %(end)s
-           and (complete and whole or shortfalls <> '[]') and unchanged is not null
-           and (dag_id, run_id, day_shift, manifest_token)
-               is distinct from (%(dag_id)s, %(run_id)s, %(day_shift)s, %(token)s)
-         order by finished_on desc limit 1
+        with before as (
+            select dag_id, run_id, day_shift, manifest_token,
+                   fetched, inserted + updated + unchanged as kept, skipped_reasons, rejected, finished_on,
+                   accepted, true as same, shortfalls <> '[]' as short, announced
+              from every_load
+             where provider = %(provider)s and media_type = %(media_type)s and not replayed
+               and window_start is not distinct from %(start)s and window_end is not distinct from %(end)s
+               and (complete and whole or shortfalls <> '[]') and unchanged is not null
+               and (dag_id, run_id, day_shift, manifest_token)
+                   is distinct from (%(dag_id)s, %(run_id)s, %(day_shift)s, %(token)s)
+             order by finished_on desc limit 1
+        )
+        select *, (select jsonb_object_agg(media_type, jsonb_build_array(fetched, skipped_reasons)
+                                           order by finished_on) -- of a pull that was resumed, the last
+                     from every_load l
+                    where (l.dag_id, l.run_id, l.day_shift, l.manifest_token)
+                          = (before.dag_id, before.run_id, before.day_shift, before.manifest_token)) as pull
+          from before
     """
     start, end = manifest.window or (None, None)
     values = {
@@ -118,7 +132,16 @@ def load_before(
     }
     with connection.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(query, values).fetchone()
-    return (_outcome(row, row["finished_on"]), row["short"]) if row else None
+    if row is None:
+        return None
+    came = {name: items_that_came(fetched, skipped) for name, (fetched, skipped) in row["pull"].items()}
+    before = _outcome(row, row["finished_on"])
+    return msgspec.structs.replace(before, announced=row["announced"], came=came), row["short"]
+
+
+def items_that_came(fetched: int, skipped: Mapping[str, int]) -> int:
+    """Return how many items a pull has brought; what it read twice counts once."""
+    return Outcome.of(fetched, 0, skipped, 0).fetched
 
 
 def _outcome(row: Mapping[str, Any], when: datetime) -> Outcome:
@@ -212,7 +235,7 @@ def has_read_all(later: LaterLoad, manifest: Manifest, media_type: MediaType, wr
 def _least(manifest: Manifest, media_type: MediaType) -> float:
     """Return how many items a later pull has read at least if it has read about all of this one."""
     counts = manifest.counts.get(media_type, Counts())
-    fetched = Outcome.of(counts.fetched, 0, counts.skipped, 0).fetched
+    fetched = items_that_came(counts.fetched, counts.skipped)
     return fetched - tolerable(fetched)
 
 

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Set
 
+import msgspec
 from psycopg import sql
 from upath import UPath
 
@@ -21,7 +22,14 @@ from catalog.ingestion.completeness import Expectations, unseen, unusual
 from catalog.ingestion.parts import Counts, Manifest, page_of
 from catalog.ingestion.reasons import ALTERED, DELETED, SUPERSEDED, SUPPRESSED
 from catalog.loading.copy import LineCopy, chunks, copy_exactly, lines_of
-from catalog.loading.history import LaterLoad, comparable_loads, has_read_all, later_loads, load_before
+from catalog.loading.history import (
+    LaterLoad,
+    comparable_loads,
+    has_read_all,
+    items_that_came,
+    later_loads,
+    load_before,
+)
 from catalog.loading.lines import LineCheck
 from catalog.loading.rejects import LIMIT, Rejects
 from catalog.loading.report import LoadKey, LoadReport, find, save
@@ -319,7 +327,12 @@ class Load:
         if found is None and self._manifest.window is None:
             return []
         before, short = found or (None, False)
-        return unseen(report.outcome(), before if short else None)
+        came = {
+            name: items_that_came(counts.fetched, counts.skipped)
+            for name, counts in self._manifest.counts.items()
+        }
+        now = msgspec.structs.replace(report.outcome(), announced=self._manifest.announced, came=came)
+        return unseen(now, before if short else None)
 
 
 def _superseded(

@@ -178,6 +178,8 @@ ORDINARY = [
     "WHERE meta_data->>'auth' = 'x' and meta_data->>'token'::text = 'y' and a.key = b.key and token = $1",
     '{"key": "flickr", "doc_count": 5}, {"key_as_string": "2024-01-01T00:00:00.000Z"}, {"key": [1, 2]}',
     "Fatal(token=None, page=4)",
+    "the API key of the provider is missing; the password is wrong; an access token was not sent",
+    "curl -u 1000:1000, psql -u catalog, see //h.example/a:b, then a//b@c and // me@h.example",
 ]
 
 
@@ -200,6 +202,8 @@ KEY_IN_LINES = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nIBAAKC\n-----END RSA PR
             "POST https://hooks.slack.com/services/***: 404",
         ),
         ("bad eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4In0..iv.text.tag!", "bad ***!"),
+        ("of a-ew-eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0dXJl", "of a-ew-***"),
+        ("at ewe.example.eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0dXJl", "at ewe.example.***"),
         ("eyJ is how a JSON object begins in Base64", "eyJ is how a JSON object begins in Base64"),
         ("eyJafjallajokull.volcano1234.jpg", "eyJafjallajokull.volcano1234.jpg"),
         (
@@ -216,6 +220,9 @@ KEY_IN_LINES = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nIBAAKC\n-----END RSA PR
         ),
         ("POST /services/T0/B0/abcdefgh12 HTTP/1.1", "POST /services/*** HTTP/1.1"),
         ("/services/TaxonService/Birds/parameters", "/services/TaxonService/Birds/parameters"),
+        (f"see //me:{END}@h.example/x", "see //***@h.example/x"),
+        (f"try curl -u me:{END} https://h/x", "try curl -u *** https://h/x"),
+        (f'curl --user="me:{END}" h', 'curl --user="***" h'),
         (f"xoxb-123456789012-{END}, ghp_{'a1' * 18}", "***, ***"),
         (f"AIza{'x1' * 18}, AKIAIOSFODNN7EXAMPLE", "***, ***"),
     ],
@@ -330,6 +337,9 @@ def test_sql_stays_as_it_is(path):
         ('{"client_id": 1234567}', '{"client_id": ***}'),
         ('headers["X-Api-Key"] = "abc"', 'headers["X-Api-Key"] = "***"'),
         ("password = changeme", "password = ***"),
+        ("the API key 1a2b3c4d is not valid", "the API key *** is not valid"),
+        ("unknown access token 'ab12cd34ef'.", "unknown access token '***'."),
+        ("the password was x7!k2qz9a", "the password was ***"),
         (
             '{"name": "X-Api-Key", "value": "abc", "page": 4}',
             '{"name": "X-Api-Key", "value": "***", "page": 4}',
@@ -397,11 +407,13 @@ PIECES = """
 """.split()
 
 
+WEB_TOKENS = ["ew-", "ew-.", "eyJhbGciOiJI-", "eyJhbGciOiJI.", "a-"]
+LOGINS = ["//", "//a:", "-u a:", "API key '", "password is "]
 SPACED = ["key = ", "Bearer ", '("key", "', "key=[ ", "key=( ' ", '"key": "a" ']
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("piece", [*PIECES, *SPACED])
+@pytest.mark.parametrize("piece", [*PIECES, *WEB_TOKENS, *LOGINS, *SPACED])
 def test_the_time_is_linear(piece):
     """A quadratic search in 1 MB would take minutes."""
     without_secrets(piece * (500_000 // len(piece)))

@@ -143,11 +143,31 @@ GUARDS = (
         holds="One empty window that was accepted does not make others usual.",
         row=12,
         file=COMPLETENESS,
-        find=" for b in before[: 2 * NEIGHBOURS]) >= OFTEN:",
-        replace=" for b in before):",
+        find=" for b in before[: 2 * NEIGHBOURS]) >= OFTEN\n",
+        replace=" for b in before) >= 1\n",
         tests=(
             "ingestion/test_completeness.py::test_an_empty_window_becomes_usual_when_several_were_accepted",
         ),
+    ),
+    Guard(
+        name="empty-where-items-came",
+        holds="A window that is pulled again and is empty is compared with its last pull, whatever is near it.",
+        row=12,
+        file=COMPLETENESS,
+        find="    if not now.fetched and (again or 0) <= NOTICEABLE:\n",
+        replace="    if not now.fetched:\n",
+        tests=(
+            "ingestion/test_completeness.py::test_a_window_that_had_items_is_not_empty_because_others_are",
+        ),
+    ),
+    Guard(
+        name="announced-and-missing",
+        holds="Nobody accepts that more is missing of what is announced than was reported.",
+        row=12,
+        file=COMPLETENESS,
+        find="    if now.announced - have > seen.announced",
+        replace="    if False and now.announced - have > seen.announced",
+        tests=("ingestion/test_completeness.py::test_nobody_accepts_that_more_is_missing_than_was_reported",),
     ),
     Guard(
         name="the-same-window-again",

@@ -332,7 +332,7 @@ GUARDS = (
         holds="A late pull that has read records twice does not count as having read more than a later one.",
         row=44,
         file="catalog/loading/history.py",
-        find="    fetched = Outcome.of(counts.fetched, 0, counts.skipped, 0).fetched\n",
+        find="    fetched = items_that_came(counts.fetched, counts.skipped)\n",
         replace="    fetched = counts.fetched\n",
         tests=(f"{TEST}::test_what_a_pull_read_twice_is_no_second_record",),
     ),
@@ -616,7 +616,7 @@ GUARDS = (
         name="compared-with-the-pull-before",
         holds="A pull of a cleared run is compared with the one whose report it replaces, which stays fresh.",
         row=12,
-        file="catalog/database/migrations/versions/0029_loads_that_were_replaced.sql",
+        file="catalog/database/migrations/versions/0031_announced_by_earlier_loads.sql",
         find="  from earlier_load;",
         replace="  from earlier_load where false;",
         tests=(
@@ -661,12 +661,42 @@ GUARDS = (
         row=12,
         file="catalog/loading/history.py",
         find=(
-            "           and (dag_id, run_id, day_shift, manifest_token)\n"
-            "               is distinct from (%(dag_id)s, %(run_id)s, %(day_shift)s, %(token)s)\n"
-            "           and case"
+            "               and (dag_id, run_id, day_shift, manifest_token)\n"
+            "                   is distinct from (%(dag_id)s, %(run_id)s, %(day_shift)s, %(token)s)\n"
+            "               and case"
         ),
-        replace="           and case",
+        replace="               and case",
         tests=("loading/test_history.py::test_a_load_is_not_compared_with_itself",),
+    ),
+    Guard(
+        name="windows-not-loads",
+        holds="A window that was pulled several times is one of those that a window is compared with.",
+        row=12,
+        file="catalog/loading/history.py",
+        find="        select * from comparable where n = 1 or window_start is null\n",
+        replace="        select * from comparable\n",
+        tests=("loading/test_history.py::test_a_window_that_was_pulled_again_is_one_window",),
+    ),
+    Guard(
+        name="announced-to-an-earlier-load",
+        holds="What was announced to a pull is known after another load of its run has replaced its report.",
+        row=12,
+        file="catalog/loading/sql/keep_earlier.sql",
+        find="pull_began, moment, announced\n",
+        replace="pull_began, moment, null::bigint\n",
+        tests=(
+            "loading/test_history.py::test_what_is_kept_of_a_load_is_all_of_its_report",
+            "loading/test_history.py::test_what_was_announced_is_known_of_a_report_that_was_replaced",
+        ),
+    ),
+    Guard(
+        name="lacks-as-it-was-reported",
+        holds="A shortfall is accepted only if no more is missing of what is announced than was reported.",
+        row=12,
+        file="catalog/loading/load.py",
+        find="announced=self._manifest.announced, came=came)",
+        replace="announced=None, came=came)",
+        tests=("loading/test_history.py::test_more_that_is_announced_and_does_not_come_was_not_reported",),
     ),
     Guard(
         name="accepted-as-it-was-reported",

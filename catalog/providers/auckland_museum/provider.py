@@ -28,6 +28,7 @@ from catalog.provider_api import (
     RecordResult,
     RoundParams,
     Skip,
+    Uncovered,
     UnexpectedResponse,
     Window,
     dig,
@@ -104,7 +105,7 @@ class AucklandMuseum(Provider):
             queries.append(query(start, outside=True))
         return [{"query": asked} for asked in queries]
 
-    def uncovered(self, client: Client, window: Window | None, announced: int | None) -> str | None:
+    def uncovered(self, client: Client, window: Window | None, announced: int | None) -> Uncovered | None:
         """Compare the parts with everything; records that change during the pull may be in two of them."""
         whole = count(client, query(FIRST)) + count(client, query(FIRST, outside=True))
         return None if announced is None else parts_shortfall(announced, whole, "time")

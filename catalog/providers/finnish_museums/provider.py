@@ -21,6 +21,7 @@ from catalog.provider_api import (
     RoundParams,
     Skip,
     Slicing,
+    Uncovered,
     UnexpectedResponse,
     Window,
     describe,
@@ -79,7 +80,7 @@ class FinnishMuseums(Provider):
             found += [{"filter[]": filters(building, part)} for part in self.slicing.slices(window, count)]
         return found
 
-    def uncovered(self, client: Client, window: Window | None, announced: int | None) -> str | None:
+    def uncovered(self, client: Client, window: Window | None, announced: int | None) -> Uncovered | None:
         """Name institutions without any record; compare the hours of a busy window with the whole.
 
         Only institutions that have no record in the window are counted without it.
@@ -88,7 +89,9 @@ class FinnishMuseums(Provider):
         empty = [building for building, records in counts.items() if not records]
         gone = [building for building in empty if not self._count(client, filters(building), limit=1)]
         if gone:
-            return f"Finna has no images of {', '.join(gone)}: was an institution renamed? See BUILDINGS"
+            return Uncovered(
+                f"Finna has no images of {', '.join(gone)}: was an institution renamed? See BUILDINGS"
+            )
         if announced is None or max(counts.values()) < self.slicing.max_records:
             return None
         return parts_shortfall(announced, sum(counts.values()), "time", LATE)

@@ -22,6 +22,7 @@ from catalog.provider_api import (
     RecordResult,
     RoundParams,
     Skip,
+    Uncovered,
     UnexpectedResponse,
     Window,
     as_count,
@@ -86,7 +87,7 @@ class MuseumVictoria(Provider):
     def rounds(self, client: Client, window: Window | None) -> list[RoundParams]:
         return [{FILTER: license_} for license_ in LICENSES]
 
-    def uncovered(self, client: Client, window: Window | None, announced: int | None) -> str | None:
+    def uncovered(self, client: Client, window: Window | None, announced: int | None) -> Uncovered | None:
         """Compare the licenses with all records, and name the licenses under which records were missed.
 
         A record may have several licenses, or none: its media may be of other kinds, or lack the field. So a
@@ -98,13 +99,14 @@ class MuseumVictoria(Provider):
         whole, reserved = count(client), count(client, RESERVED)
         if whole is None or not reserved:  # many images are reserved; none means that the value is renamed
             return None
-        text = parts_shortfall(announced + reserved, whole, "license", NOT_IMAGES)
-        if text is None:
+        found = parts_shortfall(announced + reserved, whole, "license", NOT_IMAGES)
+        if found is None:
             return None
         if not (missed := missed_licenses(client, whole)):
-            log.info("%s, but a sample of them shows no free license that was missed.", text)
+            log.info("%s, but a sample of them shows no free license that was missed.", found.text)
             return None
-        return f"{text}; images under {', '.join(missed[:5])} are in none of them"
+        text = f"{found.text}; images under {', '.join(missed[:5])} are in none of them"
+        return Uncovered(text, found.items)
 
     def record(self, raw: Raw) -> RecordResult:
         item_id = raw.get("id")

@@ -21,6 +21,7 @@ from catalog.provider_api import (
     RecordResult,
     RoundParams,
     Skip,
+    Uncovered,
     Window,
     as_list,
     dig,
@@ -48,11 +49,13 @@ class Smithsonian(Provider):
     def rounds(self, client: Client, window: Window | None) -> list[RoundParams]:
         return [{"q": f"{WANTED} AND hash:{prefix}*"} for prefix in PREFIXES]
 
-    def uncovered(self, client: Client, window: Window | None, announced: int | None) -> str | None:
+    def uncovered(self, client: Client, window: Window | None, announced: int | None) -> Uncovered | None:
         # Their items are on all pages, so the next attempt has to start over.
         if new := new_unit_codes(client):
             codes = ", ".join(f"`{code}`" for code in new)
-            return f"items of new unit codes are skipped; add {codes} to SOURCES in smithsonian/units.py"
+            return Uncovered(
+                f"items of new unit codes are skipped; add {codes} to SOURCES in smithsonian/units.py"
+            )
         return None if announced is None else parts_shortfall(announced, count_of_all(client), "hash")
 
     def record(self, raw: Raw) -> RecordResult:

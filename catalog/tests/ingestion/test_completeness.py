@@ -173,6 +173,20 @@ def test_a_window_that_is_pulled_again_is_compared_with_its_last_pull():
     assert unusual(outcome(1), [same(2), same(40), *near], DAYS) == []
 
 
+def test_a_window_that_had_items_is_not_empty_because_others_are():
+    """Empty weekends say nothing about a Tuesday."""
+
+    def same(number, accepted=False):
+        return msgspec.structs.replace(outcome(number, accepted=accepted), same=True)
+
+    weekends = [outcome(0, accepted=True)] * 3 + [outcome(300)] * 6
+    (text,) = unusual(outcome(0), [same(400), *weekends], DAYS)
+    assert text.startswith("0 items came, 400 in the last pull of this window: 100% fewer")
+    assert unusual(outcome(0), [same(5), *weekends], DAYS) == []  # of few, five may be missing
+    assert unusual(outcome(0), [same(5), outcome(300)], DAYS) != []
+    assert unusual(outcome(0), [same(0, accepted=True), *[outcome(300)] * 6], DAYS) == []  # it was empty
+
+
 def test_nobody_accepts_what_was_not_reported():
     assert unseen(outcome(5), outcome(5)) == unseen(outcome(9), outcome(5)) == []
     assert unseen(outcome(1_000), outcome(1_009)) == []
@@ -182,6 +196,34 @@ def test_nobody_accepts_what_was_not_reported():
     ]
     assert "20 items could be kept, but 40 when" in unseen(outcome(50, kept=20), outcome(50, kept=40))[0]
     assert "nobody can have seen" in unseen(outcome(5), None)[0]
+
+
+def announced(number, **came):
+    """Return the outcome for images of a pull for which a number of items was announced."""
+    return msgspec.structs.replace(outcome(came["image"]), announced=number, came=came)
+
+
+def test_nobody_accepts_that_more_is_missing_than_was_reported():
+    """Also if as many came: an API may stop there, whatever else it has by now."""
+    seen = announced(8_100, image=8_000)
+    (text,) = unseen(announced(80_000, image=8_000), seen)
+    assert text.startswith("8,000 of 80,000 announced items came, but 8,000 of 8,100 when the shortfall")
+    assert unseen(announced(8_181, image=8_000), seen) == []
+    assert unseen(announced(8_182, image=8_000), seen) != []
+    assert unseen(announced(80_000, image=79_900), seen) == []
+    assert unseen(announced(None, image=8_000), seen) == []
+    assert unseen(announced(80_000, image=8_000), announced(None, image=8_000)) == []
+
+
+def test_what_is_announced_is_of_all_media_types():
+    seen = announced(9_000, image=8_000, audio=900)
+    assert unseen(announced(12_000, image=8_000, audio=3_900), seen) == []
+    assert (
+        "8,000 of 9,000 announced items came, but 8,900 of" in unseen(announced(9_000, image=8_000), seen)[0]
+    )
+    one = announced(9_000, image=8_000)  # the other one was not loaded
+    assert unseen(announced(9_000, image=8_000, audio=900), one) == []
+    assert unseen(announced(12_000, image=8_000, audio=900), one) != []
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,10 @@ BASE = "https://creativecommons.org/"
         ("https://creativecommons.org/licenses/by/4.0/legalcode.zh-hant.html", ("by", "4.0")),
         ("https://creativecommons.org/licenses/by/4.0/deed.es_419", ("by", "4.0")),
         ("https://creativecommons.org/publicdomain/zero/1.0/?ref=cc0", ("cc0", "1.0")),
+        ("https://creativecommons.org/publicdomain/mark/1.0/?title=Painting%20by%20X", ("pdm", "1.0")),
+        ("https://creativecommons.org/publicdomain/zero/1.0/?author=Sa+Ra&at=Raleigh,+NC#c", ("cc0", "1.0")),
+        ("https://creativecommons.org/licenses/by/4.0/?title=Raleigh%2C+NC", ("by", "4.0")),
+        ("https://creativecommons.org/licenses/by/4.0/?license=CC+BY+4.0+International", ("by", "4.0")),
     ],
 )
 def test_from_url(url, expected):
@@ -75,6 +79,11 @@ def test_from_url(url, expected):
         "https://creativecommons.org/licenses/by/4.0/?type=%6eC",
         "https://creativecommons.org/licenses/by/3.0/us?license=by-nc",
         "https://creativecommons.org/publicdomain/zero/1.0/#by",
+        "https://creativecommons.org/publicdomain/zero/1.0/?license=cc-by-nc-4.0",
+        "https://creativecommons.org/publicdomain/mark/1.0/?by-sa",
+        "https://creativecommons.org/licenses/by/4.0/?type=non-commercial",
+        "https://creativecommons.org/licenses/by/4.0/?title=x;license=CC+BY-NC+for+photos",
+        "https://creativecommons.org/licenses/by/4.0/?Attribution-NonCommercial+4.0+International",
     ],
 )
 def test_not_a_license(url):

@@ -22,7 +22,8 @@ from catalog.tests.ingestion.test_whole import Announced
     ],
 )
 def test_parts_are_compared_with_the_whole(parts, whole, found):
-    assert bool(parts_shortfall(parts, whole, "color")) is found
+    shortfall = parts_shortfall(parts, whole, "color")
+    assert (shortfall.items if shortfall else None) == (whole - parts if found else None)
 
 
 class Parts(Announced):
@@ -62,9 +63,11 @@ def test_a_part_that_is_on_no_list_is_missed(tmp_path):
         pulled = pull(tmp_path, made, checkpoint)
         with pytest.raises(NotWhole, match="the parts by part hold 4 items, the collection 6"):
             pulled.run()
+        assert pulled.parts.load().announced == 6
     assert asked == [4, 4]
     assert rows(pulled) == ["a1", "a2", "b1", "b2"]
-    assert pull(tmp_path, made, accept_shortfall=True).run().whole
+    accepted = pull(tmp_path, made, accept_shortfall=True).run()
+    assert (accepted.whole, accepted.announced) == (True, 6)
 
 
 def test_a_cleared_pull_reads_parts_that_were_missed(tmp_path):
@@ -81,7 +84,8 @@ def test_a_cleared_pull_reads_parts_that_were_missed(tmp_path):
 
 def test_parts_that_are_all_there(tmp_path):
     made, _ = parted(4)
-    assert pull(tmp_path, made).run().whole
+    manifest = pull(tmp_path, made).run()
+    assert (manifest.whole, manifest.announced) == (True, 4)
 
 
 def test_without_a_total_of_each_part_there_is_no_sum(tmp_path):

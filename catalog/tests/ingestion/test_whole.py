@@ -734,6 +734,30 @@ def test_a_person_accepts_that_details_are_away(tmp_path):
     assert manifest.shortfalls == ["the API did not answer for the details of 1 item(s), on 1 page(s)"]
 
 
+def test_items_without_details_that_have_moved_to_another_page(tmp_path):
+    """New items of a list move the others on, so the page says nothing about those that it had."""
+    checkpoint = MemoryCheckpoint()
+    before, since = ((["a", "b"], 3), (["c"], 3)), ((["x", "y"], 5), (["a", "b"], 5), (["c"], 5))
+    moved = "; moved to other pages, which only a new run reads: 1"
+    for pages, failing, said in ((before, {"b"}, ""), (since, (), moved), (since, (), moved)):
+        pulled = pull(tmp_path, detailed(Announced(*pages), failing), checkpoint)
+        with pytest.raises(DetailsAway):
+            pulled.run()
+        assert pulled.parts.load().shortfalls == [
+            f"the API did not answer for the details of 1 item(s), on 1 page(s){said}"
+        ]
+    pulled = pull(tmp_path, detailed(Announced((["b", "a"], 3)), ()), checkpoint)
+    assert pulled.run().whole
+    assert (sorted(rows(pulled)), pulled.parts.load().counts["image"].rejected) == (list("abcxy"), {})
+
+
+def test_items_without_details_that_come_in_another_form(tmp_path):
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(DetailsAway):
+        pull(tmp_path, detailed(Announced((["a", "b"], 2)), {"b"}), checkpoint).run()
+    assert pull(tmp_path, detailed(Announced((["a", "changed"], 2)), ()), checkpoint).run().whole
+
+
 def test_details_that_are_away_in_a_round_that_is_short(tmp_path):
     """The round is read again with its pages, each once, however often it stays short."""
     checkpoint = MemoryCheckpoint()

@@ -132,6 +132,7 @@ def test_what_is_kept_of_a_load_is_all_of_its_report(catalog):
         shortfalls=Jsonb(["few"]),
         window=day_window(date(2024, 2, 1)),
         pull_began=NOW - DAY,
+        announced=7,
     )
     catalog.execute(read_sql(KEEP_EARLIER), values)
     first, second = catalog.execute("select * from every_load").fetchall()
@@ -149,6 +150,17 @@ def test_windows_are_compared_with_the_nearest_ones(catalog):
     assert set(found) <= set(range(1036, 1067))
     far = day_window(date(2022, 1, 1))
     assert compared(catalog, (far.start, far.end)) == []
+
+
+def test_a_window_that_was_pulled_again_is_one_window(catalog):
+    """Its newest load counts, so that neither what is usual nor 30 windows are those of a few days."""
+    for back in range(40):
+        for again in range(4):
+            report(
+                catalog, 100 * back + again, window=day_window(date(2024, 2, 29) - DAY * back), age=4 - again
+            )
+    window = day_window(date(2024, 2, 29))
+    assert compared(catalog, (window.start, window.end)) == [100 * back + 3 for back in range(30)]
 
 
 def test_a_dated_provider_is_as_fresh_as_its_newest_window(catalog):
@@ -190,6 +202,7 @@ class Pulls:
         whole=True,
         complete=True,
         shortfalls=(),
+        announced=None,
         **expected,
     ):
         self.number += 1
@@ -210,6 +223,7 @@ class Pulls:
             whole=whole,
             accepted=accepted,
             shortfalls=[*shortfalls],
+            announced=announced,
         )
         with psycopg.connect(self.dsn) as connection:
             key = LoadKey("example_workflow", run_id)
@@ -261,6 +275,24 @@ def test_a_shortfall_is_accepted_as_it_was_reported(catalog, pulls):
     assert stored(catalog)[-1][:2] == (True, True)
     assert len(pulls(1, run_id="accepts", token="d", accepted=True).unusual) == 2
     assert pulls(3).unusual == []
+
+
+def test_more_that_is_announced_and_does_not_come_was_not_reported(catalog, pulls):
+    """As many came, but of far more: the API stops there."""
+    less, more = {"announced": 10, "shortfalls": ["8 of 10"]}, {"announced": 90, "shortfalls": ["8 of 90"]}
+    pulls(8, complete=False, **less)
+    (text,) = pulls(8, accepted=True, **more).unusual
+    assert text.startswith("8 of 90 announced items came, but 8 of 10 when the shortfall was reported")
+    assert stored(catalog)[-1] == (False, False, ["8 of 90", text])
+    assert pulls(8, accepted=True, **more).unusual == []
+    assert stored(catalog)[-1] == (True, True, ["8 of 90"])
+
+
+def test_what_was_announced_is_known_of_a_report_that_was_replaced(pulls):
+    pulls(8, run_id="r", token="a", complete=False, announced=10, shortfalls=["8 of 10"])
+    pulls(1, run_id="r", token="b", complete=False)
+    (text,) = pulls(8, accepted=True, announced=90, shortfalls=["8 of 90"]).unusual
+    assert "but 8 of 10 when" in text
 
 
 def test_of_a_first_pull_nothing_can_have_been_lost(catalog, pulls):
