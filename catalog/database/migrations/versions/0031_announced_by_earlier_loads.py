@@ -5,7 +5,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0031"
-down_revision = "0029"
+down_revision = "0030"
 # Existing table or view → the strongest lock on it, and for how long.
 LOCKS = {"earlier_load": "ACCESS EXCLUSIVE, an instant", "every_load": "ACCESS EXCLUSIVE, an instant"}
 
