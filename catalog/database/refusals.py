@@ -105,8 +105,7 @@ def judge(catalog: Connection, found: Mapping[str, Sequence[Finding]], acceptanc
 def _reported(catalog: Connection, scope: str, acceptance: Acceptance) -> dict[str, tuple[int, datetime]]:
     """Return what was reported of a kind of loss: subject → what was left, and when."""
     rows = catalog.execute(
-        "select subject, remains, refused_on from refusal"
-        " where scope = %s and run <> %s and refused_on < %s",
+        "select subject, remains, refused_on from refusal where scope = %s and run <> %s and refused_on < %s",
         [scope, acceptance.run, acceptance.began],
     )
     return {subject: (remains, refused_on) for subject, remains, refused_on in rows}

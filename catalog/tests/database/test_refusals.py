@@ -167,8 +167,5 @@ def test_nothing_is_accepted_that_nobody_can_have_read(refusals, attempts):
 def refusals(server):
     from catalog.tests.conftest import database
 
-    with (
-        database(server, "migrated") as address,
-        psycopg.connect(address, autocommit=True) as connection,
-    ):
+    with database(server, "migrated") as address, psycopg.connect(address, autocommit=True) as connection:
         yield connection
