@@ -17,9 +17,7 @@ def accepting_conf(key: str, value: Json = True) -> str:
     return accepting(get_current_context()["dag_run"].conf, key, value)
 
 
-def acceptance(
-    key: str = "accept_shrinkage", value: Json = True, *, given: bool | None = None
-) -> Acceptance:
+def acceptance(key: str = "accept_shrinkage", value: Json = True, *, given: bool | None = None) -> Acceptance:
     """Return whether the run of this task accepts what was reported; to be called when an attempt begins.
 
     Args:
@@ -48,10 +46,20 @@ class RunJudge:
 
     Args:
         follows: Kind of loss → another one of which it is the consequence; see `refusals.judge`.
+        key: See `acceptance`.
+        value: See `acceptance`.
+        given: See `acceptance`.
     """
 
-    def __init__(self, follows: Mapping[str, str] | None = None) -> None:
-        self._acceptance, self._follows = acceptance(), follows
+    def __init__(
+        self,
+        follows: Mapping[str, str] | None = None,
+        *,
+        key: str = "accept_shrinkage",
+        value: Json = True,
+        given: bool | None = None,
+    ) -> None:
+        self._acceptance, self._follows = acceptance(key, value, given=given), follows
 
     def __call__(self, found: Found) -> Judged:
         with catalog_connection(autocommit=True) as catalog:
