@@ -86,8 +86,8 @@ def _of_newer(run: LabelRun, state: State) -> Iterator[Finding]:
             f"{newer.url}, {_shown(newer.changed_on)}",
             min(state.staged, LOOKED_UP) - replaced,
             f"{run.url} was last changed on {_shown(newer.own_changed_on)}, but labels of {run.provider} "
-            f"were merged from {newer.url}, changed on {_shown(newer.changed_on)}; {replaced:,} images would get "
-            "other labels than they have",
+            f"were merged from {newer.url}, changed on {_shown(newer.changed_on)}; {replaced:,} images "
+            "would get other labels than they have",
         )
 
 

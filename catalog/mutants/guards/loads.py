@@ -763,11 +763,23 @@ GUARDS = (
         holds="A dump with a truncated file is refused with both numbers.",
         row=12,
         file="catalog/providers/inaturalist/dump.py",
-        find="    if problems and not accept:\n",
-        replace="    if False:\n",
+        find="    if judged.refused:\n        raise Fatal(\n",
+        replace="    if False:\n        raise Fatal(\n",
         tests=(
             "providers/test_inaturalist.py::TestShortfall::test_fewer_are_refused_with_both_numbers",
             "providers/test_inaturalist.py::test_a_dump_of_which_one_file_is_cut",
+        ),
+    ),
+    Guard(
+        name="dump-that-was-reported",
+        holds="What was reported of one dump is not accepted of another one.",
+        row=12,
+        file="catalog/providers/inaturalist/dump.py",
+        find='{f"inaturalist, dump {prepared}": found}',
+        replace='{"inaturalist": found}',
+        tests=(
+            "providers/test_inaturalist.py::TestShortfall"
+            "::test_what_was_reported_of_one_dump_is_not_accepted_of_another",
         ),
     ),
     Guard(
