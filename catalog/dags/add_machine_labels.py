@@ -45,7 +45,7 @@ from airflow.sdk import Param, task
 from upath import UPath
 
 from catalog.core.errors import Refused
-from catalog.dags.common.acceptance import RunJudge, accepted_by_run, accepting_conf
+from catalog.dags.common.acceptance import RunJudge, acceptance, accepted_by_run, accepting_conf
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import catalog_connection
@@ -168,7 +168,10 @@ def check_file(params: Params = GIVEN) -> int:
 @task(execution_timeout=timedelta(days=7))
 def stage_labels(params: Params = GIVEN) -> int:
     """Copy the labels into the table of the run, and return the number of images."""
-    shortfall, older = RunJudge(key="accept_shortfall"), RunJudge(key=ACCEPT_OLDER)
+    shortfall, older = (
+        RunJudge(asked=acceptance("accept_shortfall")),
+        RunJudge(asked=acceptance(ACCEPT_OLDER)),
+    )
     with _labels(params) as labels:
         labels.check_request(_version(params))
         state = stage(
@@ -189,7 +192,7 @@ def stage_labels(params: Params = GIVEN) -> int:
 @task(execution_timeout=MAX_DURATION, outlets=[CATALOG["image"]])
 def merge_labels(params: Params = GIVEN) -> dict[str, int]:
     """Merge the labels, and return the counts over all attempts. A dry run only counts."""
-    older = RunJudge(key=ACCEPT_OLDER)
+    older = RunJudge(asked=acceptance(ACCEPT_OLDER))
     with _labels(params) as labels:
         labels.check_request()
         if params["dry_run"]:

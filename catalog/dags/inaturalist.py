@@ -12,7 +12,7 @@ from upath import UPath
 
 from catalog.core.settings import CATALOGUE_OF_LIFE, INATURALIST_DUMP
 from catalog.dags.common import metrics
-from catalog.dags.common.acceptance import RunJudge
+from catalog.dags.common.acceptance import RunJudge, acceptance
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params
@@ -132,7 +132,7 @@ def name_taxa(token: str) -> int:
 @task(execution_timeout=TIMEOUT)
 def check_dump(token: str, params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[str]:
     """Return what the dump lacks if the conf accepts that; fail otherwise."""
-    judge = RunJudge(key="accept_shortfall")
+    judge = RunJudge(asked=acceptance("accept_shortfall"))
     with catalog_connection() as connection, stoppable(connection):
         shortfalls = dump.check(
             connection,

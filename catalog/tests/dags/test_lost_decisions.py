@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from catalog.core.errors import Fatal
 from catalog.data_refresh.refresh import begin, reach
 from catalog.data_refresh.tables.marks import create_marks, set_mark
+from catalog.database.refusals import Found, accept_all
 from catalog.moderation.remembered import remember
 from catalog.moderation.tables import KINDS
 from catalog.publishing import versions
@@ -178,18 +179,19 @@ def test_a_version_is_not_published(catalog, api, emptied, monkeypatch):
     publish_dataset._refuse_lost_decisions(settings, KINDS)
     version: Any = SimpleNamespace(settings=settings | MODERATED, begun_on=datetime.now(UTC))
     api.execute("delete from api_matureimage")
-    with pytest.raises(Fatal, match=f"{GONE}.* trigger publish_dataset again"):
+    with pytest.raises(Fatal, match=GONE):
         publish_dataset._refuse_lost_decisions(settings, KINDS)
     with pytest.raises(Fatal, match=GONE):
         publish_dataset._require_current(version, datetime.now(UTC))
-    publish_dataset._require_current(version, datetime.now(UTC), ())
-    accepted = {"accept_shrinkage": True, "accept_only": "audio"}
-    with pytest.raises(Fatal, match=GONE):
-        publish_dataset._require_current(version, datetime.now(UTC), publish_dataset._guarded(accepted))
-    publish_dataset._require_current(
-        version, datetime.now(UTC), publish_dataset._guarded(accepted | {"accept_only": "image"})
-    )
-    assert publish_dataset._guarded(accepted | {"accept_only": None}) == []
+    publish_dataset._require_current(version, datetime.now(UTC), accept_all)
+    found: list[Found] = []
+
+    def judge(given):
+        found.append(given)
+        return accept_all(given)
+
+    publish_dataset._refuse_lost_decisions(settings, KINDS, judge)
+    assert [*found[-1]] == ["dataset, image: decisions"]
     publish_dataset._refuse_lost_decisions({"decisions": {"image": 410}}, KINDS)  # of an earlier release
     publish_dataset._refuse_lost_decisions({}, KINDS)
 
