@@ -45,7 +45,7 @@ from airflow.sdk import Param, task
 from upath import UPath
 
 from catalog.core.errors import Refused
-from catalog.dags.common.acceptance import RunJudge, acceptance, accepted_by_run, accepting_conf
+from catalog.dags.common.acceptance import RunJudge, acceptance, accepted_lines, accepting_conf
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import catalog_connection
@@ -239,7 +239,7 @@ def report(params: Params = GIVEN) -> str:
         lines.append(f"  - {outcome.left:,} images stay as they are: their tags are not an array")
     if outcome.gone:
         lines.append(f"  - {outcome.gone:,} images were deleted meanwhile")
-    lines += [f"  - accepted: {escaped(text)}" for text in accepted_by_run()]
+    lines += accepted_lines()
     subject = "Machine labels, dry run" if dry else "Machine labels merged"
     return notify(subject, SENDER, text, lines=lines, completion=not dry)
 

@@ -16,7 +16,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.dags.common import metrics
-from catalog.dags.common.acceptance import RunJudge, acceptance, accepted_by_run
+from catalog.dags.common.acceptance import RunJudge, acceptance, accepted_lines
 from catalog.dags.common.assets import CATALOG, POPULARITY, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
@@ -196,7 +196,7 @@ def notify_slack(media_type: MediaType, providers: list[str] | None, ti: TaskIns
         shown = "none" if m.constant is None else f"{m.constant:g}"
         scored = f", {checked[m.provider]:,} records with a score" if m.provider in checked else ""
         lines.append(f"  - {escaped(m.provider)}: {state}; constant {shown}{scored}")
-    lines += [f"  - accepted: {escaped(text)}" for text in accepted_by_run()]
+    lines += accepted_lines()
     late = sum(m.is_due or m.provider not in determined for m in found)
     return notify_end(
         f"{media_type.capitalize()} popularity",

@@ -44,7 +44,7 @@ from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.queries import database_time
 from catalog.core.settings import API_DB, DATASET_INCLUDE_SENSITIVE, DATASET_TASKS, DATASET_VERSIONS
-from catalog.dags.common.acceptance import RunJudge, acceptance, accepted_by_run
+from catalog.dags.common.acceptance import RunJudge, acceptance, accepted_lines
 from catalog.dags.common.assets import CATALOG, DATASET, POPULARITY, note_written
 from catalog.dags.common.connections import api_connection, catalog_connection, is_configured
 from catalog.dags.common.context import GIVEN, DagRun, Params
@@ -60,7 +60,6 @@ from catalog.database.refusals import Found, Judge, Judged, refuse_all
 from catalog.moderation.decisions import all_decided
 from catalog.moderation.remembered import Remembered, refuse_lost, remember
 from catalog.moderation.tables import KINDS, Decision
-from catalog.notifications.message import escaped
 
 if TYPE_CHECKING:
     from catalog.publishing.versions import Version
@@ -327,7 +326,7 @@ def report(summary: dict[str, Any] | None, deleted: list[int] | None) -> str:
             f"  - no change set of its media type: {summary['lost']} of the version before is missing or "
             "altered"
         )
-    lines += [f"  - accepted: {escaped(text)}" for text in accepted_by_run()]
+    lines += accepted_lines()
     if deleted:
         lines.append(f"  - deleted: {', '.join(f'v{number}' for number in deleted)}")
     text = (

@@ -22,7 +22,7 @@ def test_an_old_version_is_not_announced_again(newest, said, monkeypatch):
 
     sent = []
     monkeypatch.setattr(module, "notify", lambda title, sender, text, **more: sent.append((title, text)))
-    monkeypatch.setattr(module, "accepted_by_run", list)
+    monkeypatch.setattr(module, "accepted_lines", list)
     module.report.function({**SUMMARY, "newest": newest}, [])
     assert said in sent[0][1]
     assert (sent[0][0] == "Dataset published") == (newest == 1)
