@@ -649,13 +649,10 @@ def test_a_file_that_is_older_than_another_one_than_was_reported(images, second,
         stage(older, UPath(path), older=judge_of(images, "older", accepts=False, key=key))
     stage(run(second, "accepted"), UPath(path), older=judge_of(images, "accepted", key=key))
     write_on(path, 20, "Owl", known)
-    newest = run(second, "newest")
-    stage(newest, UPath(path))
-    # It was begun after the older one, which `merge` would refuse in any case.
-    images.execute("update label_run set started_on = now() - interval '1 day' where run_id = 'newest'")
-    merge(newest)
+    merge_file(second, path, "newest")
+    write_on(path, 5, "Cat", known)
     with pytest.raises(Refused, match=r"changed on 2024-01-20 .* \(not reported before\)"):
-        merge(run(second, "accepted"), older=judge_of(images, "accepted", key=key))
+        stage(run(second, "again"), UPath(path), older=judge_of(images, "again", key=key))
 
 
 def test_the_file_that_was_merged_last_may_be_merged_again(images, second, path):

@@ -115,7 +115,7 @@ def test_removals_wait_until_the_same_records_are_checked_or_accepted(catalog):
     survey(catalog, "one accepted", [1], 3, accepted=True)
     assert waiting(catalog) == [("first", "5")]
     [left] = findings(held_back(catalog))
-    assert '"first_slice": 2, "last_slice": 2' in left.text
+    assert '"last_slice": 2, "first_slice": 2' in left.text
     catalog.execute("update link_survey set accepted_on = now() where run_id = 'first' and slice = 2")
     assert waiting(catalog) == []
 
