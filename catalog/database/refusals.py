@@ -6,7 +6,7 @@ as much of it.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -14,9 +14,11 @@ from psycopg.pq import TransactionStatus
 
 from catalog.core.loss_limits import tolerable
 from catalog.core.session import Connection
+from catalog.core.wording import join_first
 
 log = logging.getLogger(__name__)
 DAYS = 31  # for which a report can be accepted
+MOST = 20  # findings that a message names
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -33,23 +35,32 @@ class Finding(msgspec.Struct, frozen=True):
     text: str
 
 
+Found = Mapping[str, Sequence[Finding]]  # kind of loss, and of what, such as `image rows` → its findings
+
+
 class Acceptance(msgspec.Struct, frozen=True):
     """Whether a run accepts what was reported, and how one does.
 
     Attributes:
         given: The conf of the run accepts.
-        run: The run, and how often it was cleared. What it has reported itself counts only when somebody has
-            cleared it since; an attempt of a task that follows a killed one does not count.
+        dag_id: Its DAG.
+        run_id: Its id.
+        cleared: How often it was cleared. What it has reported itself counts only when somebody has cleared
+            it since: the next attempt after a killed one accepts nothing.
         began: When this attempt of the task began, by the clock of the catalog database.
-        dag_id: The DAG of the run.
         conf: The conf with which a run accepts, as JSON; see `accepting`.
     """
 
     given: bool
-    run: str
-    began: datetime
     dag_id: str
+    run_id: str
+    cleared: int
+    began: datetime
     conf: str
+
+    @property
+    def run(self) -> str:
+        return f"{self.dag_id} {self.run_id}"
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -58,15 +69,35 @@ class Judged(msgspec.Struct, frozen=True):
     Attributes:
         accepted: Texts of those that are accepted, for the report.
         refused: Texts of the others; if there are any, the caller must raise an error with them.
-        way_out: What to do if these are right, as sentences; "" if there are none.
+        way_out: What to do if these are right, in whole sentences; "" if there are none.
     """
 
     accepted: Sequence[str] = ()
     refused: Sequence[str] = ()
     way_out: str = ""
 
+    @property
+    def problems(self) -> str:
+        """What is refused, for a message; "" if nothing is."""
+        return join_first(self.refused, most=MOST, separator="; ")
 
-def judge(catalog: Connection, found: Mapping[str, Sequence[Finding]], acceptance: Acceptance) -> Judged:
+
+Judge = Callable[[Found], Judged]  # of one attempt of a task
+
+
+def refuse_all(found: Found) -> Judged:
+    """Judge that nothing is accepted, without a note."""
+    return Judged(refused=[finding.text for findings in found.values() for finding in findings])
+
+
+def accept_all(found: Found) -> Judged:
+    """Judge that everything is accepted, whether reported or not; for trials and tests."""
+    return Judged(accepted=[finding.text for findings in found.values() for finding in findings])
+
+
+def judge(
+    catalog: Connection, found: Found, acceptance: Acceptance, follows: Mapping[str, str] | None = None
+) -> Judged:
     """Judge what checks have found, each kind apart, and note what is refused.
 
     A kind is accepted if the run accepts, and each of its findings was reported before, with about as much
@@ -75,8 +106,10 @@ def judge(catalog: Connection, found: Mapping[str, Sequence[Finding]], acceptanc
     Args:
         catalog: Connection to the catalog database, in autocommit and outside of a transaction, so that what
             is noted stays when the work of the caller is rolled back.
-        found: Kind of loss, and of what, such as `image records` → its findings.
+        found: What was found, by kind.
         acceptance: Whether the run accepts what was reported.
+        follows: Kind → another one of which it is the consequence: what the run has accepted of that counts
+            as reported, too.
     """
     assert catalog.info.transaction_status == TransactionStatus.IDLE
     accepted: list[str] = []
@@ -85,29 +118,42 @@ def judge(catalog: Connection, found: Mapping[str, Sequence[Finding]], acceptanc
         catalog.execute("select pg_advisory_xact_lock(hashtext('refusal'))")
         catalog.execute("delete from refusal where refused_on < now() - make_interval(days => %s)", [DAYS])
         for scope, findings in found.items():
-            reported = _reported(catalog, scope, acceptance) if acceptance.given else {}
+            reported = _reported(catalog, scope, acceptance, (follows or {}).get(scope))
             news = {finding.subject: _news(finding, reported) for finding in findings}
-            if acceptance.given and not any(news.values()):
+            if not findings:
+                _forget(catalog, scope, acceptance)
+            elif acceptance.given and not any(news.values()):
                 accepted += [finding.text for finding in findings]
-                if findings:
-                    continue  # what was reported stays, for tasks that ask again
+                _note_accepted(catalog, scope, findings, acceptance)
             else:
-                refused += [
-                    f"{finding.text}{f' ({news[finding.subject]})' if acceptance.given else ''}"
-                    for finding in findings
-                ]
-            _note(catalog, scope, findings, acceptance)
+                unseen = news if acceptance.given else {}
+                refused += [_with_news(finding.text, unseen.get(finding.subject, "")) for finding in findings]
+                _note_refused(catalog, scope, findings, acceptance)
     for text in accepted:
         log.warning("accepted, as it was reported before: %s", text)
     return Judged(accepted, refused, _way_out(acceptance) if refused else "")
 
 
-def _reported(catalog: Connection, scope: str, acceptance: Acceptance) -> dict[str, tuple[int, datetime]]:
+def accepted_by(catalog: Connection, dag_id: str, run_id: str) -> list[str]:
+    """Return what a run has accepted, in sentences, for its report."""
+    query = "select says from refusal where accepted_by = %s order by scope, subject"
+    return [says for (says,) in catalog.execute(query, [f"{dag_id} {run_id}"])]
+
+
+def _reported(
+    catalog: Connection, scope: str, acceptance: Acceptance, followed: str | None
+) -> dict[str, tuple[int, datetime]]:
     """Return what was reported of a kind of loss: subject → what was left, and when."""
     rows = catalog.execute(
-        "select subject, remains, refused_on from refusal"
-        " where scope = %s and run <> %s and refused_on < %s",
-        [scope, acceptance.run, acceptance.began],
+        """
+        select subject, remains, refused_on from refusal
+         where not healed
+           and (scope = %(scope)s and refused_on < %(began)s
+                and not (dag_id = %(dag_id)s and run_id = %(run_id)s and cleared >= %(cleared)s)
+                or scope = %(followed)s and accepted_by = %(run)s)
+         order by remains desc
+        """,
+        {**msgspec.structs.asdict(acceptance), "run": acceptance.run, "scope": scope, "followed": followed},
     )
     return {subject: (remains, refused_on) for subject, remains, refused_on in rows}
 
@@ -122,13 +168,39 @@ def _news(finding: Finding, reported: Mapping[str, tuple[int, datetime]]) -> str
     return ""
 
 
-def _note(catalog: Connection, scope: str, findings: Sequence[Finding], acceptance: Acceptance) -> None:
+def _with_news(text: str, news: str) -> str:
+    return f"{text} ({news})" if news else text
+
+
+def _forget(catalog: Connection, scope: str, acceptance: Acceptance) -> None:
+    """Delete the reports of a kind; what the run has accepted is kept for its report, and covers nothing."""
+    catalog.execute(
+        "delete from refusal where scope = %s and accepted_by is distinct from %s", [scope, acceptance.run]
+    )
+    catalog.execute("update refusal set healed = true where scope = %s", [scope])
+
+
+def _note_accepted(
+    catalog: Connection, scope: str, findings: Sequence[Finding], acceptance: Acceptance
+) -> None:
+    """Note what is accepted. What was left when it was reported stays, for tasks that ask again."""
+    for finding in findings:
+        catalog.execute(
+            "update refusal set accepted_by = %s, says = %s where scope = %s and subject = %s",
+            [acceptance.run, finding.text, scope, finding.subject],
+        )
+
+
+def _note_refused(
+    catalog: Connection, scope: str, findings: Sequence[Finding], acceptance: Acceptance
+) -> None:
     """Note what is refused, in place of what was reported before."""
     catalog.execute("delete from refusal where scope = %s", [scope])
     for finding in findings:
         catalog.execute(
-            "insert into refusal (scope, subject, remains, says, run) values (%s, %s, %s, %s, %s)",
-            [scope, finding.subject, finding.remains, finding.text, acceptance.run],
+            "insert into refusal (scope, subject, remains, says, dag_id, run_id, cleared)"
+            " values (%(scope)s, %(subject)s, %(remains)s, %(text)s, %(dag_id)s, %(run_id)s, %(cleared)s)",
+            {**msgspec.structs.asdict(acceptance), **msgspec.structs.asdict(finding), "scope": scope},
         )
 
 

@@ -1,6 +1,6 @@
 """What the run of a task accepts of what checks refuse; see `catalog.database.refusals`."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from airflow.sdk import get_current_context
 
@@ -8,7 +8,8 @@ from catalog.core.accepting import accepting
 from catalog.core.jsontypes import Json
 from catalog.core.queries import database_time
 from catalog.dags.common.connections import catalog_connection
-from catalog.database.refusals import Acceptance
+from catalog.database import refusals
+from catalog.database.refusals import Acceptance, Found, Judged
 
 
 def accepting_conf(key: str, value: Json = True) -> str:
@@ -16,7 +17,9 @@ def accepting_conf(key: str, value: Json = True) -> str:
     return accepting(get_current_context()["dag_run"].conf, key, value)
 
 
-def acceptance(key: str = "accept_shrinkage", value: Json = True, given: Any = None) -> Acceptance:
+def acceptance(
+    key: str = "accept_shrinkage", value: Json = True, *, given: bool | None = None
+) -> Acceptance:
     """Return whether the run of this task accepts what was reported; to be called when an attempt begins.
 
     Args:
@@ -29,9 +32,34 @@ def acceptance(key: str = "accept_shrinkage", value: Json = True, given: Any = N
     with catalog_connection(autocommit=True) as catalog:
         began = database_time(catalog)
     return Acceptance(
-        given=bool(context["params"].get(key) if given is None else given),
-        run=f"{run.dag_id} {run.run_id} {run.clear_number}",
-        began=began,
+        given=bool(context["params"].get(key)) if given is None else given,
         dag_id=run.dag_id,
+        run_id=run.run_id,
+        cleared=run.clear_number,
+        began=began,
         conf=accepting_conf(key, value),
     )
+
+
+class RunJudge:
+    """Judges findings for an attempt of a task; to be made when it begins.
+
+    What it notes stays when the work of the task is rolled back: each time, it connects anew.
+
+    Args:
+        follows: Kind of loss → another one of which it is the consequence; see `refusals.judge`.
+    """
+
+    def __init__(self, follows: Mapping[str, str] | None = None) -> None:
+        self._acceptance, self._follows = acceptance(), follows
+
+    def __call__(self, found: Found) -> Judged:
+        with catalog_connection(autocommit=True) as catalog:
+            return refusals.judge(catalog, found, self._acceptance, self._follows)
+
+
+def accepted_by_run() -> list[str]:
+    """Return what the run of this task has accepted, for its report."""
+    run = get_current_context()["dag_run"]
+    with catalog_connection(autocommit=True) as catalog:
+        return refusals.accepted_by(catalog, run.dag_id, run.run_id)

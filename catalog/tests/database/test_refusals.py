@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 from catalog.core.accepting import accepting
 from catalog.core.loss_limits import tolerable
 from catalog.core.queries import database_time, value
-from catalog.database.refusals import DAYS, Acceptance, Finding, Judged, judge
+from catalog.database.refusals import DAYS, Acceptance, Finding, Judged, accepted_by, judge
 
 pytestmark = pytest.mark.database
 RECORDS, HIDDEN = "image records", "image hidden"
 
 
 def asks(catalog, run="b 0", *, accepts=True, began=None):
+    """Return what a run accepts, by its id and how often it was cleared."""
+    run_id, _, cleared = run.partition(" ")
     conf = accepting({"index_only": True}, "accept_shrinkage")
-    return Acceptance(accepts, run, began or database_time(catalog), "image_data_refresh", conf)
+    began = began or database_time(catalog)
+    return Acceptance(accepts, "image_data_refresh", run_id, int(cleared), began, conf)
 
 
 def lost(remains, subject="flickr"):
@@ -36,10 +39,12 @@ def test_what_was_reported_is_accepted(catalog):
     conf = '{"index_only": true, "accept_shrinkage": true}'
     assert said.refused == ["flickr: 61,200 records"]
     assert f"trigger image_data_refresh with the conf {conf}" in said.way_out
-    accepted = Judged(["flickr: 61,000 records"])
+    accepted = Judged(["flickr: 61,000 records"], [])
     assert judge(catalog, {RECORDS: [lost(61_000)]}, asks(catalog)) == accepted
     # Later tasks of the run, and cleared ones, ask again.
     assert judge(catalog, {RECORDS: [lost(61_000)]}, asks(catalog)) == accepted
+    assert accepted_by(catalog, "image_data_refresh", "b") == ["flickr: 61,000 records"]
+    assert accepted_by(catalog, "image_data_refresh", "a") == []
 
 
 def test_what_was_not_reported_is_refused_until_the_task_is_cleared(catalog):
@@ -79,8 +84,34 @@ def test_each_kind_is_judged_apart(catalog):
 
 def test_what_has_healed_covers_no_new_loss(catalog):
     report(catalog, lost(61_200))
-    assert judge(catalog, {RECORDS: []}, asks(catalog, "c 0", accepts=False)) == Judged()
+    assert judge(catalog, {RECORDS: []}, asks(catalog, "c 0", accepts=False)) == Judged([], [])
     assert judge(catalog, {RECORDS: [lost(61_200)]}, asks(catalog)).refused
+
+
+def test_the_report_of_a_run_names_what_it_has_accepted_although_nothing_is_lost_any_more(catalog):
+    """Once the new tables are live, the same check finds nothing."""
+    report(catalog, lost(61_200))
+    judge(catalog, {RECORDS: [lost(61_200)]}, asks(catalog))
+    judge(catalog, {RECORDS: []}, asks(catalog))
+    assert accepted_by(catalog, "image_data_refresh", "b") == ["flickr: 61,200 records"]
+    assert judge(catalog, {RECORDS: [lost(61_200)]}, asks(catalog, "b 0")).refused
+    judge(catalog, {RECORDS: [lost(61_200)]}, asks(catalog, "b 1"))
+    judge(catalog, {RECORDS: []}, asks(catalog, "b 1"))
+    judge(catalog, {RECORDS: []}, asks(catalog, "c 0"))
+    assert accepted_by(catalog, "image_data_refresh", "b") == []
+
+
+def test_what_follows_from_an_accepted_loss_is_no_news_to_the_run(catalog):
+    """Documents follow the rows of a refresh; those of another run do not."""
+    report(catalog, lost(61_200))
+    follows = {"image documents": RECORDS}
+    found = {"image documents": [lost(61_150)]}
+    assert judge(catalog, found, asks(catalog), follows).refused
+    judge(catalog, {RECORDS: [lost(61_200)]}, asks(catalog))
+    assert not judge(catalog, found, asks(catalog), follows).refused
+    assert judge(catalog, {"image documents": [lost(50_000)]}, asks(catalog), follows).refused
+    assert judge(catalog, {"image documents": [lost(61_150, "met")]}, asks(catalog), follows).refused
+    assert judge(catalog, found, asks(catalog, "c 0"), follows).refused
 
 
 def test_a_report_is_forgotten_after_a_month(catalog):

@@ -13,8 +13,10 @@ COMMENTS = {
     "column refusal.scope": "the kind of loss, and of what; other kinds are reported and accepted apart",
     "column refusal.subject": "what has lost something, such as a source",
     "column refusal.remains": "what is left of it; if far less is left later, that was not reported",
-    "column refusal.run": "the run that was refused, and how often it had been cleared by then: before the "
-    "next time, it accepts nothing that it has reported itself",
+    "column refusal.cleared": "how often the run had been cleared when it was refused: before the next time, "
+    "it accepts nothing that it has reported itself",
+    "column refusal.accepted_by": "the run that has accepted it, for its report",
+    "column refusal.healed": "nothing was found since, so it covers nothing; kept for the report of the run",
 }
 
 
@@ -25,8 +27,12 @@ def upgrade() -> None:
             subject text not null,
             remains bigint not null,
             says text not null,
-            run text not null,
+            dag_id text not null,
+            run_id text not null,
+            cleared integer not null,
             refused_on timestamptz not null default clock_timestamp(),
+            accepted_by text,
+            healed boolean not null default false,
             primary key (scope, subject)
         )
     """)
