@@ -217,7 +217,7 @@ def _gone_decisions(plan: Plan) -> list[str]:
     """Return sentences about decisions of moderators that are gone since a refresh began, which goes on."""
     with api_connection(autocommit=True) as api:
         gone = lost(api, plan.media_type, plan.remembered or {}, newest=False)
-    return [f"since the refresh began: {text}; the next one is refused without them" for text in gone]
+    return [f"since the refresh began: {one.text}; the next one is refused without them" for one in gone]
 
 
 def _report_incremental(

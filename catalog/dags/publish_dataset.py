@@ -32,6 +32,7 @@ is written, readers find the version before.
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -53,6 +54,7 @@ from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify
 from catalog.data_refresh.search.sensitive import digest_of
+from catalog.database.refusals import refuse_all
 from catalog.moderation.decisions import all_decided
 from catalog.moderation.remembered import Remembered, refuse_lost, remember
 from catalog.moderation.tables import KINDS, Decision
@@ -101,6 +103,12 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
     return list(range(1, max(1, min(value_of(DATASET_TASKS), len(planned))) + 1))
 
 
+_REFUSE_DECISIONS = partial(
+    refuse_all,
+    way_out='If this is right, trigger publish_dataset again, with "accept_shrinkage": true in its conf.',
+)
+
+
 def _guarded(params: Mapping[str, Any]) -> Sequence[MediaType]:
     """Return the media types of which a run accepts no losses. Raises Refused if its conf is half of one."""
     only = params["accept_only"]
@@ -135,7 +143,7 @@ def _refuse_lost_decisions(
     with api_connection(autocommit=True) as api:
         for media_type, before in _decisions(settings, kinds).items():
             if media_type in media_types:
-                refuse_lost(api, media_type, before, "publish_dataset", newest=newest)
+                refuse_lost(api, media_type, before, _REFUSE_DECISIONS, newest=newest)
 
 
 def _decisions(

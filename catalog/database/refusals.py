@@ -85,9 +85,10 @@ class Judged(msgspec.Struct, frozen=True):
 Judge = Callable[[Found], Judged]  # of one attempt of a task
 
 
-def refuse_all(found: Found) -> Judged:
+def refuse_all(found: Found, way_out: str = "") -> Judged:
     """Judge that nothing is accepted, without a note."""
-    return Judged(refused=[finding.text for findings in found.values() for finding in findings])
+    refused = [finding.text for findings in found.values() for finding in findings]
+    return Judged(refused=refused, way_out=way_out)
 
 
 def accept_all(found: Found) -> Judged:

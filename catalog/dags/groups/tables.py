@@ -30,6 +30,7 @@ from catalog.dags.groups.indexing import MAX_DURATION, indexes, require_complete
 from catalog.dags.groups.refreshes import (
     begin_refresh,
     current_refresh,
+    judge_decisions,
     note_found,
     reach,
     refuse_lost_decisions,
@@ -52,7 +53,6 @@ from catalog.data_refresh.tables.ranges import sessions
 from catalog.data_refresh.tables.shape import check_shape
 from catalog.data_refresh.tables.shrinkage import refuse_shrinkage, shrinkage
 from catalog.database.estimates import analyzed_rows
-from catalog.moderation.remembered import refuse_lost
 
 log = logging.getLogger(__name__)
 SESSION = "session {{ task.op_kwargs.session }}"
@@ -74,9 +74,8 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
             api_connection(autocommit=True) as api,
             stoppable(catalog, api),
         ):
-            if not params["accept_shrinkage"]:
-                before = last_decisions(catalog, media_type, API_DB)
-                refuse_lost(api, media_type, before, f"{media_type}_data_refresh")
+            before = last_decisions(catalog, media_type, API_DB)
+            judge_decisions(api, media_type, API_DB, before, newest=True)
             if params["index_only"]:
                 return index_plan(api, engine, media_type, number, policy, terms)
             return choose(

@@ -92,7 +92,7 @@ GUARDS = (
         holds="A version is not published when decisions are gone since it was begun.",
         row=58,
         file="catalog/dags/publish_dataset.py",
-        find="""            refuse_lost(api, media_type, before, "publish_dataset", newest=newest)\n""",
+        find="""            refuse_lost(api, media_type, before, _REFUSE_DECISIONS, newest=newest)\n""",
         replace="            continue\n",
         tests=(f"{LOST}::test_a_version_is_not_published",),
     ),
