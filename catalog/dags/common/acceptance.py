@@ -10,6 +10,7 @@ from catalog.core.queries import database_time
 from catalog.dags.common.connections import catalog_connection
 from catalog.database import refusals
 from catalog.database.refusals import Acceptance, Found, Judged
+from catalog.notifications.message import escaped
 
 
 def accepting_conf(key: str, value: Json = True) -> str:
@@ -58,8 +59,9 @@ class RunJudge:
             return refusals.judge(catalog, found, self._acceptance, self._follows)
 
 
-def accepted_by_run() -> list[str]:
-    """Return what the run of this task has accepted, for its report."""
+def accepted_lines() -> list[str]:
+    """Return what the run of this task has accepted, as lines of its report."""
     run = get_current_context()["dag_run"]
     with catalog_connection(autocommit=True) as catalog:
-        return refusals.accepted_by(catalog, run.dag_id, run.run_id)
+        texts = refusals.accepted_by(catalog, run.dag_id, run.run_id)
+    return [f"  - accepted, as it was reported before: {escaped(text)}" for text in texts]
