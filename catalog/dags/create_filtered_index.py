@@ -55,11 +55,11 @@ complete, that belongs to tables that are not live, or to which another program 
 documents have been counted, the alias `{media_type}-filtered` is moved, and the index behind it is deleted.
 
 The terms come from the HTTP connection `sensitive_terms` or the Variable `SENSITIVE_TERMS_URL`. An empty list
-is refused, and so is another one that hides far fewer documents than are hidden now, unless
-`accept_shrinkage`, which accepts what an earlier run has reported. So is the run if many decisions of moderators are gone since the last data refresh. Signs
-within a term only separate words: `c++` also hides `c`. While a data refresh of {media_type} runs, this DAG
-fails at once, because the refresh deletes the index to copy from; also while another DAG creates an index or
-moves an alias.
+is refused, and so is another one that hides far fewer documents than are hidden now. So is the run if many
+decisions of moderators are gone since the last data refresh. `accept_shrinkage` accepts what an earlier run
+has reported. Signs within a term only separate words: `c++` also hides `c`. While a data refresh of
+{media_type} runs, this DAG fails at once, because the refresh deletes the index to copy from; also while
+another DAG creates an index or moves an alias.
 """
 
 

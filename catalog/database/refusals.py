@@ -25,7 +25,7 @@ class Finding(msgspec.Struct, frozen=True):
     """Something of which too much is lost.
 
     Attributes:
-        subject: What has lost it, such as a source; a kind of loss has one finding for each.
+        subject: What has lost it, such as a source.
         remains: What is left; less of it is worse.
         text: Both numbers, in words, without a full stop.
     """
@@ -199,8 +199,13 @@ def _note_refused(
     catalog.execute("delete from refusal where scope = %s", [scope])
     for finding in findings:
         catalog.execute(
-            "insert into refusal (scope, subject, remains, says, dag_id, run_id, cleared)"
-            " values (%(scope)s, %(subject)s, %(remains)s, %(text)s, %(dag_id)s, %(run_id)s, %(cleared)s)",
+            """
+            insert into refusal (scope, subject, remains, says, dag_id, run_id, cleared)
+            values (%(scope)s, %(subject)s, %(remains)s, %(text)s, %(dag_id)s, %(run_id)s, %(cleared)s)
+            on conflict (scope, subject) do update
+               set remains = least(refusal.remains, excluded.remains),
+                   says = concat_ws('; ', refusal.says, excluded.says)
+            """,
             {**msgspec.structs.asdict(acceptance), **msgspec.structs.asdict(finding), "scope": scope},
         )
 

@@ -103,7 +103,7 @@ GUARDS = (
         file="catalog/core/accepting.py",
         find="{**(conf or {}), key: value}",
         replace="{key: value}",
-        tests=(f"{TEST}::test_the_conf_that_accepts_is_that_of_the_run_without_secrets",),
+        tests=("test_accepting.py::test_it_is_that_of_the_refused_run_without_secrets",),
     ),
     Guard(
         name="conf-without-secrets",
@@ -112,6 +112,6 @@ GUARDS = (
         file="catalog/core/accepting.py",
         find="    return without_secrets(json.dumps({**(conf or {}), key: value}, ensure_ascii=False))\n",
         replace="    return json.dumps({**(conf or {}), key: value}, ensure_ascii=False)\n",
-        tests=(f"{TEST}::test_the_conf_that_accepts_is_that_of_the_run_without_secrets",),
+        tests=("test_accepting.py::test_it_is_that_of_the_refused_run_without_secrets",),
     ),
 )

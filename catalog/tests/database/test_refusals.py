@@ -1,6 +1,5 @@
 """A run accepts only what was reported, whatever is found, cleared and triggered in between."""
 
-import json
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -73,6 +72,13 @@ def test_a_report_covers_nothing_else(catalog, scope, subject):
     assert judge(catalog, {scope: [lost(61_200, subject)]}, asks(catalog)).refused
 
 
+def test_two_findings_about_one_subject_are_one_report(catalog):
+    """Such as a list with two keys that refer to one table."""
+    found = [Finding("imagelist", 5, "by one key"), Finding("imagelist", 9, "by another key")]
+    report(catalog, *found)
+    assert not judge(catalog, {RECORDS: found}, asks(catalog)).refused
+
+
 def test_each_kind_is_judged_apart(catalog):
     report(catalog, lost(61_200))
     said = judge(catalog, {RECORDS: [lost(61_200)], HIDDEN: [lost(3, "hidden")]}, asks(catalog))
@@ -133,12 +139,6 @@ def test_a_note_stays_when_the_work_is_rolled_back(catalog, dsn):
     report(catalog, lost(61_200))
     with psycopg.connect(dsn) as other:
         assert value(other, "select count(*) from refusal") == 1
-
-
-def test_the_conf_that_accepts_is_that_of_the_run_without_secrets():
-    conf = json.loads(accepting({"provider": "clarifai", "api_key": "k3y-0123456789abcdef"}, "accept_older"))
-    assert conf == {"provider": "clarifai", "api_key": "***", "accept_older": True}
-    assert accepting(None, "accept_lost", ["flickr"]) == '{"accept_lost": ["flickr"]}'
 
 
 class Told(NamedTuple):
