@@ -70,8 +70,8 @@ has made, or to go back to the index before. The first task refuses an index
   their title, description or tags (the report says it if the API does not search the alias);
 
 and any index, if many decisions of moderators are gone since the last data refresh. The conf
-`accept_shrinkage` accepts what an earlier run has reported of that, and of fewer documents, but no search that
-fails. Nothing has been changed then.
+`accept_shrinkage` accepts what an earlier run has reported of that, and of fewer documents, but no search
+that fails. Nothing has been changed then.
 
 Before the alias is moved, the index gets its replicas, and all decisions that moderators have ever made are
 applied to it. The alias is moved in one atomic step; nothing else is. With `delete_old_index`, the index

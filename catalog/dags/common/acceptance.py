@@ -18,9 +18,7 @@ def accepting_conf(key: str, value: Json = True) -> str:
     return accepting(get_current_context()["dag_run"].conf, key, value)
 
 
-def acceptance(
-    key: str = "accept_shrinkage", value: Json = True, *, given: bool | None = None
-) -> Acceptance:
+def acceptance(key: str = "accept_shrinkage", value: Json = True, *, given: bool | None = None) -> Acceptance:
     """Return whether the run of this task accepts what was reported; to be called when an attempt begins.
 
     Args:
@@ -36,7 +34,7 @@ def acceptance(
         given=bool(context["params"].get(key)) if given is None else given,
         dag_id=run.dag_id,
         run_id=run.run_id,
-        cleared=run.clear_number,
+        cleared=run.clear_number or 0,
         began=began,
         conf=accepting_conf(key, value),
     )

@@ -246,10 +246,7 @@ def create_filtered_index() -> dict[str, int]:
     ).run()
     state.clear()
     own.refuse_shrinkage(
-        plan.filtered,
-        judge=judge,
-        left_out={"sensitive": hidden},
-        why=partial(removed_by_checks, refresh),
+        plan.filtered, judge=judge, left_out={"sensitive": hidden}, why=partial(removed_by_checks, refresh)
     )
     note_index(refresh, plan.filtered, uuid, documents, writes=writes)
     return {"documents": documents, "hidden": hidden}

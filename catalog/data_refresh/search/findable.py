@@ -126,8 +126,8 @@ def unfindable(engine: Indexes, alias: str, index: str) -> list[Finding]:
         if loss_limits.lost_too_many(len(right), len(found & right), loss_limits.SOURCE):
             before = f", which {live} finds" if known else ""
             numbers = f"{len(found & right)} of {len(right)} documents"
-            text = f"{index} finds {numbers} by words of their {field}{before}"
-            findings.append(Finding(field, len(found & right), text))
+            said = f"{index} finds {numbers} by words of their {field}{before}"
+            findings.append(Finding(field, len(found & right), said))
     return findings
 
 

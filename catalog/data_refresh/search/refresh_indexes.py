@@ -160,9 +160,7 @@ class RefreshIndexes:
         lacks, lacking = (_lost(*counts) for counts in ((had, has), (before, now)))
         of_main = {one.subject for one in shrunken_alias(plan.media_type, had, has, loss_limits.TOTAL)}
         return [
-            one
-            for one in findings
-            if one.subject not in of_main or lacking[one.subject] > lacks[one.subject]
+            one for one in findings if one.subject not in of_main or lacking[one.subject] > lacks[one.subject]
         ]
 
     def open(self, replicas: int) -> None:

@@ -46,10 +46,13 @@ def shrinkage(api: Connection, tables: Iterable[str]) -> dict[str, list[Finding]
         The findings, by kind of loss: of rows, and of what refers to them.
     """
     settle(api)
-    findings = {}
+    findings: dict[str, list[Finding]] = {}
     for table in tables:
         if relation_exists(api, temp_name(table)):
-            findings |= {rows_of(table): _by_source(api, table), references_to(table): _by_reference(api, table)}
+            findings |= {
+                rows_of(table): _by_source(api, table),
+                references_to(table): _by_reference(api, table),
+            }
     return findings
 
 

@@ -67,7 +67,9 @@ GUARDS = (
         file=REFUSALS,
         find='    catalog.execute("update refusal set healed = true where scope = %s", [scope])\n',
         replace="",
-        tests=(f"{TEST}::test_the_report_of_a_run_names_what_it_has_accepted_although_nothing_is_lost_any_more",),
+        tests=(
+            f"{TEST}::test_the_report_of_a_run_names_what_it_has_accepted_although_nothing_is_lost_any_more",
+        ),
     ),
     Guard(
         name="old-reports-are-forgotten",

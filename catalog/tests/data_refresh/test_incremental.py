@@ -468,7 +468,7 @@ def test_the_refusal_says_why_records_are_missing(image, monkeypatch):
     with pytest.raises(
         Fatal,
         match=r"are live; image: \d+ records are deleted; image: 90 records are marked as removed from their "
-        r"source.*\. Because of this\. If that is right",
+        r"source.*\. Because of this\. The old tables are live",
     ):
         image.incremental(accept=False, why=lambda: "Because of this.")
 

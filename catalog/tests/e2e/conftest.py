@@ -74,7 +74,7 @@ class Bench:
         return run_id, self.api.wait(dag_id, run_id, timeout)
 
     def accept(self, dag_id: str, conf: JsonObject, timeout: float = 400) -> tuple[str, str]:
-        """Trigger a DAG that accepts what is lost, and clear what reports a loss, until it has accepted it."""
+        """Trigger a DAG that accepts losses, and clear each task that reports one, until all are accepted."""
         run_id, state = self.run(dag_id, {**conf, "accept_shrinkage": True}, timeout)
         while state == "failed":
             failed = [task for task in self.api.tasks(dag_id, run_id) if task["state"] == "failed"]
