@@ -456,8 +456,8 @@ GUARDS = (
         holds="A filtered index without what the main index has lost, too, needs no acceptance of its own.",
         row=58,
         file="catalog/data_refresh/search/refresh_indexes.py",
-        find="            if one.subject not in of_main or lacking[one.subject] > lacks[one.subject]\n",
-        replace="",
+        find=" if one.subject not in of_main or lacking[one.subject] > lacks[one.subject]\n",
+        replace="\n",
         tests=(f"{TEST_REMOVALS}::test_a_filtered_index_lacks_what_the_main_index_lacks",),
     ),
     Guard(
