@@ -1,8 +1,8 @@
 """What checks have refused: a run accepts only what was reported before.
 
-Whoever triggers a run that accepts a loss has read about one. By the time that its tasks work, far more may be
-gone, or something else that nobody has read about. So what a check refuses is noted, and an acceptance covers
-as much of it.
+Whoever triggers a run that accepts a loss has read about one. By the time that its tasks work, far more may
+be gone, or something else that nobody has read about. So what a check refuses is noted, and an acceptance
+covers as much of it.
 """
 
 import logging
@@ -25,7 +25,7 @@ class Finding(msgspec.Struct, frozen=True):
     """Something of which too much is lost.
 
     Attributes:
-        subject: What has lost it, such as a source; a kind of loss has one finding for each.
+        subject: What has lost it, such as a source.
         remains: What is left; less of it is worse.
         text: Both numbers, in words, without a full stop.
     """
@@ -165,7 +165,7 @@ def _news(finding: Finding, reported: Mapping[str, tuple[int, datetime]]) -> str
         return "not reported before"
     then, refused_on = reported[finding.subject]
     if finding.remains < then - tolerable(then):
-        return f"but {then:,} when it was reported on {refused_on:%Y-%m-%d}"
+        return f"{then:,} when it was reported on {refused_on:%Y-%m-%d}"
     return ""
 
 
@@ -199,8 +199,13 @@ def _note_refused(
     catalog.execute("delete from refusal where scope = %s", [scope])
     for finding in findings:
         catalog.execute(
-            "insert into refusal (scope, subject, remains, says, dag_id, run_id, cleared)"
-            " values (%(scope)s, %(subject)s, %(remains)s, %(text)s, %(dag_id)s, %(run_id)s, %(cleared)s)",
+            """
+            insert into refusal (scope, subject, remains, says, dag_id, run_id, cleared)
+            values (%(scope)s, %(subject)s, %(remains)s, %(text)s, %(dag_id)s, %(run_id)s, %(cleared)s)
+            on conflict (scope, subject) do update
+               set remains = least(refusal.remains, excluded.remains),
+                   says = concat_ws('; ', refusal.says, excluded.says)
+            """,
             {**msgspec.structs.asdict(acceptance), **msgspec.structs.asdict(finding), "scope": scope},
         )
 
@@ -208,8 +213,8 @@ def _note_refused(
 def _way_out(acceptance: Acceptance) -> str:
     if acceptance.given:
         return (
-            "Nobody can have accepted what was not reported. If it is right, clear this task: it then accepts "
-            "what is reported now, and no more."
+            "Nobody can have accepted what was not reported. If it is right, clear this task: it then "
+            "accepts what is reported now, and no more."
         )
     return (
         f"If this is right, trigger {acceptance.dag_id} with the conf {acceptance.conf}: it accepts what is "

@@ -34,7 +34,7 @@ def acceptance(key: str = "accept_shrinkage", value: Json = True, *, given: bool
         given=bool(context["params"].get(key)) if given is None else given,
         dag_id=run.dag_id,
         run_id=run.run_id,
-        cleared=run.clear_number,
+        cleared=run.clear_number or 0,
         began=began,
         conf=accepting_conf(key, value),
     )

@@ -19,6 +19,7 @@ from catalog.core.settings import (
     DATA_REFRESH_LIMIT,
     DATA_REFRESH_MOST_CHANGED,
 )
+from catalog.dags.common.acceptance import RunJudge
 from catalog.dags.common.assets import API, note_written
 from catalog.dags.common.connections import api_connection, catalog_connection
 from catalog.dags.common.context import GIVEN, Params
@@ -124,6 +125,7 @@ def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> 
                 ) from None
             refresh = _continue_full(media_type, refresh, str(error))
     counts, should_stop, limit = [], sigterm_flag(), limit_of(DATA_REFRESH_LIMIT)
+    judge = RunJudge()
     with (
         catalog_connection(autocommit=True) as catalog,
         api_connection(autocommit=True) as api,
@@ -147,8 +149,8 @@ def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> 
             ).run()
             counts.append(msgspec.to_builtins(copied))
             log.info("%s", copied)
-        if copied.done and not params["accept_shrinkage"]:
-            refuse_shrinkage(shrinkage(api, TABLES[media_type]))
+        if copied.done:
+            refuse_shrinkage(shrinkage(api, TABLES[media_type]), judge)
     return counts
 
 
@@ -218,8 +220,8 @@ def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, i
     if params["index_only"]:
         raise AirflowSkipException("index_only: the live tables stay.")
     if refresh.plan.mode == "incremental":
-        return _apply(media_type, refresh, accepted=params["accept_shrinkage"])
-    return _exchange(media_type, refresh, accepted=params["accept_shrinkage"])
+        return _apply(media_type, refresh)
+    return _exchange(media_type, refresh)
 
 
 def _ask_for_decisions(refresh: Refresh, api: Connection) -> None:
@@ -229,8 +231,9 @@ def _ask_for_decisions(refresh: Refresh, api: Connection) -> None:
         refuse_lost_decisions(refresh, api)
 
 
-def _apply(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dict[str, Any]:
+def _apply(media_type: MediaType, refresh: Refresh) -> dict[str, Any]:
     """Change the live tables, and return the numbers of changes by table."""
+    judge = RunJudge()
     if refresh.stage == "working":  # before the live tables change, whose documents need the list
         unchanged_terms(refresh.plan.terms)
     with (
@@ -247,7 +250,7 @@ def _apply(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dict[s
             refresh.number,
             own,
             expected=refresh.plan.shapes,
-            accept_shrinkage=accepted,
+            judge=judge,
             why=partial(removed_by_checks, refresh),
         )
     reach(refresh, "tables")
@@ -261,8 +264,9 @@ def _apply(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dict[s
     return msgspec.to_builtins(applied)  # type: ignore[no-any-return]
 
 
-def _exchange(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dict[str, int]:
+def _exchange(media_type: MediaType, refresh: Refresh) -> dict[str, int]:
     """Exchange the tables, and return the numbers of deleted orphans by foreign key."""
+    judge = RunJudge()
     with api_connection(autocommit=True) as api, hint("The old tables are still live."):
         require_complete(refresh)
         with holding_turn(), stoppable(api):
@@ -272,7 +276,7 @@ def _exchange(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dic
                 TABLES[media_type],
                 refresh.identity,
                 expected=refresh.plan.shapes,
-                accept_shrinkage=accepted,
+                judge=judge,
                 number=refresh.number,
             )
         reach(refresh, "tables")

@@ -341,9 +341,9 @@ GUARDS = (
         name="a-short-list-may-lose-some",
         holds="A few records that a short list has lost meanwhile do not give up all others.",
         row=44,
-        file="catalog/ingestion/completeness.py",
-        find="max(size * DRIFT, NOTICEABLE)",
-        replace="size * DRIFT",
+        file="catalog/core/loss_limits.py",
+        find="max(size * AGAIN, FEW_AGAIN)",
+        replace="size * AGAIN",
         tests=(f"{TEST}::test_what_a_pull_read_twice_is_no_second_record",),
     ),
     Guard(
