@@ -47,10 +47,11 @@ class RunJudge:
 
     Args:
         follows: Kind of loss → another one of which it is the consequence; see `refusals.judge`.
+        asked: What the run accepts; by default, what its conf accepts with `accept_shrinkage`.
     """
 
-    def __init__(self, follows: Mapping[str, str] | None = None) -> None:
-        self._acceptance, self._follows = acceptance(), follows
+    def __init__(self, follows: Mapping[str, str] | None = None, *, asked: Acceptance | None = None) -> None:
+        self._acceptance, self._follows = asked or acceptance(), follows
 
     def __call__(self, found: Found) -> Judged:
         with catalog_connection(autocommit=True) as catalog:
