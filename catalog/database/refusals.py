@@ -165,7 +165,7 @@ def _news(finding: Finding, reported: Mapping[str, tuple[int, datetime]]) -> str
         return "not reported before"
     then, refused_on = reported[finding.subject]
     if finding.remains < then - tolerable(then):
-        return f"{then:,} when it was reported on {refused_on:%Y-%m-%d}"
+        return f"but {then:,} when it was reported on {refused_on:%Y-%m-%d}"
     return ""
 
 

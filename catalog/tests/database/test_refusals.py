@@ -60,7 +60,7 @@ def test_more_than_was_reported_is_refused(catalog):
     report(catalog, lost(61_200))
     said = judge(catalog, {RECORDS: [lost(60_000)]}, asks(catalog))
     today = f"{database_time(catalog):%Y-%m-%d}"
-    assert said.refused == [f"flickr: 60,000 records (61,200 when it was reported on {today})"]
+    assert said.refused == [f"flickr: 60,000 records (but 61,200 when it was reported on {today})"]
     assert not judge(catalog, {RECORDS: [lost(60_000)]}, asks(catalog, "b 1")).refused
 
 
