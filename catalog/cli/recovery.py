@@ -55,7 +55,7 @@ def restored_command(
         ),
     ] = None,
     conf: Annotated[
-        str, typer.Option(help='JSON for the conf of each run, such as {"accept_shortfall": true}.')
+        str, typer.Option(help='JSON for the conf of each run, such as {"skip_ingestion_errors": true}.')
     ] = "{}",
 ) -> None:
     """Print what brings back the data that a restored catalog lacks, before Airflow's components start again.
@@ -198,7 +198,7 @@ def _conf(text: str) -> dict[str, Any]:
     except ValueError:
         conf = None
     if not isinstance(conf, dict):
-        raise Refused('--conf should be a JSON object such as {"accept_shortfall": true}.')
+        raise Refused('--conf should be a JSON object such as {"skip_ingestion_errors": true}.')
     return conf
 
 

@@ -15,6 +15,8 @@ REJECTS = 0.01  # share of records that may be rejected
 FEW_REJECTS = 10  # rejected records that are always accepted
 ORPHANS = 0.01  # share of the entries of lists that may refer to missing media
 FEW_ORPHANS = 10  # such entries from which their share counts
+AGAIN = 0.01  # by which the same may be smaller when it is counted again
+FEW_AGAIN = 5  # by which it may be, of few
 
 
 def lost_too_many(before: int, now: int, share: float) -> bool:
@@ -49,6 +51,15 @@ def lost_decisions(before: int, now: int) -> bool:
         now: How many are found.
     """
     return lost_too_many(before, now, TOTAL)
+
+
+def tolerable(size: int) -> float:
+    """Return by how much the same may be smaller when it is counted again: of few, by five or half.
+
+    Args:
+        size: Number of items or records that there were.
+    """
+    return min(max(size * AGAIN, FEW_AGAIN), size / 2)
 
 
 def allowed_rejects(records: int) -> int:

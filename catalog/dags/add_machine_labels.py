@@ -19,7 +19,8 @@ an image, the last one.
    go. Of more than 100,000 images, only those with the lowest identifiers are looked up for this.
    `accept_shortfall` accepts all that. It also fails if a newer file of the provider was merged, by the time
    of the last change that the storage has of each file, and images would get other labels than they have;
-   `accept_older` accepts it. The file that was merged last may be merged again.
+   `accept_older` accepts it. The file that was merged last may be merged again. Only what a run has reported
+   of the same file is accepted.
 3. `merge_labels` updates the images whose labels differ, in batches, beside ingestion. The labels replace
    those of the same provider; tags of others stay as they are, in their order. An image that the file does
    not name, or whose line cannot be used, keeps its labels. Tags that are not an array stay, and are counted.
@@ -44,6 +45,7 @@ from airflow.sdk import Param, task
 from upath import UPath
 
 from catalog.core.errors import Refused
+from catalog.dags.common.acceptance import RunJudge, acceptance, accepted_lines, accepting_conf
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import catalog_connection
@@ -66,6 +68,7 @@ from catalog.notifications.message import escaped
 log = logging.getLogger(__name__)
 SENDER = "Machine Labels"
 MAX_DURATION = timedelta(days=30)
+ACCEPT_OLDER = "accept_older"
 
 
 def _form() -> dict[str, Param]:
@@ -105,14 +108,15 @@ def _form() -> dict[str, Param]:
             type="boolean",
             title="Accept a shortfall",
             description_md="Merge what can be used, even if many lines cannot or the last one is cut, many "
-            "images are not in the catalog, or many labels would go. For a file that is right all the same.",
+            "images are not in the catalog, or many labels would go. For a file that is right all the same. "
+            "Less than a run has reported of it is not accepted.",
         ),
         "accept_older": Param(
             False,
             type="boolean",
             title="Accept older labels",
             description_md="Merge a file that is older than the one from which labels of its images come, to "
-            "go back to it on purpose.",
+            "go back to it on purpose. Only for a file of which a run has reported that.",
         ),
         "batch_size": batch_size_param(),
         "dry_run": dry_run_param("Only count the images that would change, and show a few."),
@@ -151,7 +155,12 @@ def check_file(params: Params = GIVEN) -> int:
             labels.check_request(_version(params))
             log.info(ENDED)
             return state.size
-        check_provider(labels.connection, labels.provider, accept_new=params["new_service"])
+        check_provider(
+            labels.connection,
+            labels.provider,
+            accept_new=params["new_service"],
+            accept=accepting_conf("new_service"),
+        )
         check_least(labels.least_confidence)
     return check(_path(params)).size
 
@@ -159,13 +168,17 @@ def check_file(params: Params = GIVEN) -> int:
 @task(execution_timeout=timedelta(days=7))
 def stage_labels(params: Params = GIVEN) -> int:
     """Copy the labels into the table of the run, and return the number of images."""
+    shortfall, older = (
+        RunJudge(asked=acceptance("accept_shortfall")),
+        RunJudge(asked=acceptance(ACCEPT_OLDER)),
+    )
     with _labels(params) as labels:
         labels.check_request(_version(params))
         state = stage(
             labels,
             _path(params),
-            accept_shortfall=params["accept_shortfall"],
-            accept_older=params["accept_older"],
+            shortfall=shortfall,
+            older=older,
             progress=Meter("bytes"),
             should_stop=sigterm_flag(),
         )
@@ -179,12 +192,13 @@ def stage_labels(params: Params = GIVEN) -> int:
 @task(execution_timeout=MAX_DURATION, outlets=[CATALOG["image"]])
 def merge_labels(params: Params = GIVEN) -> dict[str, int]:
     """Merge the labels, and return the counts over all attempts. A dry run only counts."""
+    older = RunJudge(asked=acceptance(ACCEPT_OLDER))
     with _labels(params) as labels:
         labels.check_request()
         if params["dry_run"]:
             outcome = _dry_run(labels)
         else:
-            outcome = run_merge(labels, accept_older=params["accept_older"], batch_size=params["batch_size"])
+            outcome = run_merge(labels, older=older, batch_size=params["batch_size"])
             if outcome.changed:
                 note_written(CATALOG["image"], provider=params["provider"], updated=outcome.changed)
     found: dict[str, int] = msgspec.to_builtins(outcome)
@@ -225,6 +239,7 @@ def report(params: Params = GIVEN) -> str:
         lines.append(f"  - {outcome.left:,} images stay as they are: their tags are not an array")
     if outcome.gone:
         lines.append(f"  - {outcome.gone:,} images were deleted meanwhile")
+    lines += accepted_lines()
     subject = "Machine labels, dry run" if dry else "Machine labels merged"
     return notify(subject, SENDER, text, lines=lines, completion=not dry)
 

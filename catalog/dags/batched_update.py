@@ -32,6 +32,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
+from catalog.dags.common.acceptance import accepting_conf
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import catalog_connection
@@ -106,7 +107,7 @@ def _none_found(connection: Connection, params: Params, outcome: str) -> Refused
     if params["resume_update"] and progress.is_done_by_another(update.table, update.condition):
         log.info("The last run of this query id has changed all rows of this condition; none is left.")
         return None
-    advice = 'If that is right, trigger it with {"accept_no_rows": true}.'
+    advice = f"If that is right, trigger it with {accepting_conf('accept_no_rows')}."
     return no_record(params["table_name"], outcome, advice=advice)
 
 

@@ -30,7 +30,8 @@ least 10, none is, and the provider's task `judge` fails (of slices, the `report
 for long enough counts, whichever run has found it, and what was removed before. So does what the sample
 tells: of a large provider, each run removes only few. The estimate is made, and records come back all the
 same. A run with the `provider` and `accept_removals` removes those that it finds to be gone; what was
-removed until then, and the share of files that was gone by its sample, count no more.
+removed until then, and the share of files that was gone by its sample, count no more. More than an earlier
+run has reported is not accepted.
 
 With `slices`, every record of one `provider` is checked: the records are divided into this number of slices,
 and the run checks those from `first_slice` to `last_slice`.
@@ -172,7 +173,8 @@ def _form() -> dict[str, Param]:
             type="boolean",
             title="Accept many removals",
             description_md="Remove the records of the provider, which must be given, that are gone, even if "
-            "they are far more than usual. For files that are really gone.",
+            "they are far more than usual. For files that are really gone. More than an earlier run has "
+            "reported is not accepted.",
         ),
     }
 
@@ -220,7 +222,7 @@ NAME = (
 
 
 @task(execution_timeout=MAX_DURATION, map_index_template=NAME)
-def check(survey: dict[str, Any], params: Params = GIVEN) -> None:
+def check(survey: dict[str, Any], params: Params = GIVEN, dag_run: DagRun = GIVEN) -> None:
     """Plan the links of a survey, unless an earlier attempt has, and check those that are not checked."""
     one = msgspec.convert(survey, Survey)
     connect, name = SharedConnection(partial(catalog_connection, autocommit=True)), f"{one.run_id}, {one}"
@@ -228,7 +230,14 @@ def check(survey: dict[str, Any], params: Params = GIVEN) -> None:
         now = database_clock(connection)
         pauses = Pauses(PauseTable(connect, name), name, now)
         with stoppable(connection):
-            plan(connection, one, now=now(), size=sample_size(params["margin"] / 100), again=params["again"])
+            plan(
+                connection,
+                one,
+                now=now(),
+                size=sample_size(params["margin"] / 100),
+                again=params["again"],
+                conf=dag_run.conf,
+            )
         checker = _checker(connect, pauses)
         check_links(
             connection,
@@ -246,7 +255,7 @@ def check(survey: dict[str, Any], params: Params = GIVEN) -> None:
 
 
 @task(execution_timeout=timedelta(hours=6), map_index_template=NAME, outlets=[*CATALOG.values()])
-def judge(survey: dict[str, Any], params: Params = GIVEN) -> None:
+def judge(survey: dict[str, Any], params: Params = GIVEN, dag_run: DagRun = GIVEN) -> None:
     """Judge what a survey has found, and remove records or bring them back.
 
     Fails, after everything else, if far more records than usual would be removed; then none is. Of slices,
@@ -271,8 +280,10 @@ def judge(survey: dict[str, Any], params: Params = GIVEN) -> None:
         )
     for finding in concluded.left.findings:
         log.warning("%s: %s", one, finding)
+    for finding in concluded.left.accepted:
+        log.warning("%s: %s; the conf accepts that, as it was reported.", one, finding)
     if params["mark"] and not one.slices:
-        refuse_losses(one, concluded.left)
+        refuse_losses(one, concluded.left, dag_run.conf or {})
 
 
 @task_group
@@ -299,7 +310,7 @@ def report(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> str:
     )
     text = notify_end("Links checked", SENDER, summary, lines=[*map(sentence, found)])
     if params["mark"]:
-        refuse_slices(found, params)
+        refuse_slices(found, dag_run.conf or {})
     return text
 
 

@@ -15,6 +15,7 @@ from airflow.sdk import Param, chain, task
 from catalog.core.errors import Fatal, Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.settings import API_DB, SEARCH
+from catalog.dags.common.acceptance import accepted_lines
 from catalog.dags.common.assets import FILTERED, INDEX
 from catalog.dags.common.connections import api_connection
 from catalog.dags.common.context import GIVEN, Params
@@ -54,11 +55,11 @@ complete, that belongs to tables that are not live, or to which another program 
 documents have been counted, the alias `{media_type}-filtered` is moved, and the index behind it is deleted.
 
 The terms come from the HTTP connection `sensitive_terms` or the Variable `SENSITIVE_TERMS_URL`. An empty list
-is refused, and so is another one that hides far fewer documents than are hidden now, unless
-`accept_shrinkage`. So is the run if many decisions of moderators are gone since the last data refresh. Signs
-within a term only separate words: `c++` also hides `c`. While a data refresh of {media_type} runs, this DAG
-fails at once, because the refresh deletes the index to copy from; also while another DAG creates an index or
-moves an alias.
+is refused, and so is another one that hides far fewer documents than are hidden now. So is the run if many
+decisions of moderators are gone since the last data refresh. `accept_shrinkage` accepts what an earlier run
+has reported. Signs within a term only separate words: `c++` also hides `c`. While a data refresh of
+{media_type} runs, this DAG fails at once, because the refresh deletes the index to copy from; also while
+another DAG creates an index or moves an alias.
 """
 
 
@@ -151,6 +152,7 @@ def promote_filtered_index(media_type: MediaType, filtered: dict[str, int]) -> s
         f"{alias} replaced",
         "Filtered index",
         f"`{alias}` is `{index}` now: {filtered['documents']:,} documents, {filtered['hidden']:,} hidden.",
+        lines=accepted_lines(),
         completion=True,
     )
 
@@ -176,7 +178,8 @@ def filtered_dag(media_type: MediaType) -> None:
                 type="boolean",
                 title="Accept far fewer documents",
                 description_md="Promote even if far fewer documents than are live would be shown, found by "
-                "their words, or hidden, or if many decisions of moderators are gone; otherwise it fails.",
+                "their words, or hidden, or if many decisions of moderators are gone; otherwise it fails. "
+                "Less than was reported is not accepted.",
             ),
         },
         example={"destination_index_suffix": "with-new-terms"},

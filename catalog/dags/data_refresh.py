@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.dags.common import metrics
+from catalog.dags.common.acceptance import accepted_lines
 from catalog.dags.common.assets import API, CATALOG, FILTERED, INDEX, POPULARITY
 from catalog.dags.common.connections import api_connection, catalog_connection
 from catalog.dags.common.context import GIVEN, Params, TaskInstance
@@ -200,7 +201,7 @@ def report_record_counts(
     else:
         report = _report_full(refresh.plan, copies, promoted, checked, filtered)
     gone = [f"  - {text}" for text in _gone_decisions(refresh.plan)]
-    lines = [escaped(line) for line in (*gone, *report.lines)]
+    lines = [*accepted_lines(), *(escaped(line) for line in (*gone, *report.lines))]
     if refresh.plan.mixed:
         lines.append("  - another release has begun this refresh, so the next one is a full one")
     return notify(
@@ -217,7 +218,7 @@ def _gone_decisions(plan: Plan) -> list[str]:
     """Return sentences about decisions of moderators that are gone since a refresh began, which goes on."""
     with api_connection(autocommit=True) as api:
         gone = lost(api, plan.media_type, plan.remembered or {}, newest=False)
-    return [f"since the refresh began: {text}; the next one is refused without them" for text in gone]
+    return [f"since the refresh began: {one.text}; the next one is refused without them" for one in gone]
 
 
 def _report_incremental(
@@ -282,7 +283,8 @@ def _form() -> dict[str, Param]:
             type="boolean",
             title="Accept far fewer records",
             description_md="Promote even if far fewer records than before would be live, found by their "
-            "words, or hidden as sensitive, or if many decisions of moderators are gone.",
+            "words, or hidden as sensitive, or if many decisions of moderators are gone. Less than was "
+            "reported is not accepted.",
         ),
     }
 

@@ -12,6 +12,7 @@ from upath import UPath
 
 from catalog.core.settings import CATALOGUE_OF_LIFE, INATURALIST_DUMP
 from catalog.dags.common import metrics
+from catalog.dags.common.acceptance import RunJudge, acceptance
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params
@@ -56,7 +57,8 @@ def _form() -> dict[str, Param]:
             title="Accept as whole",
             description_md="Load the dump, and count it as whole, although it has fewer photos than the last "
             "whole one, more of them lack an observation, taxon or observer, or they would lose their names. "
-            "For when the check of the dump has failed, and you have found that this is right.",
+            "For when the check of the dump has failed, and you have found that this is right. Less than it "
+            "has reported, and another dump, are not accepted.",
         ),
         "replay": Param(
             None,
@@ -130,6 +132,7 @@ def name_taxa(token: str) -> int:
 @task(execution_timeout=TIMEOUT)
 def check_dump(token: str, params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[str]:
     """Return what the dump lacks if the conf accepts that; fail otherwise."""
+    judge = RunJudge(asked=acceptance("accept_shortfall"))
     with catalog_connection() as connection, stoppable(connection):
         shortfalls = dump.check(
             connection,
@@ -137,7 +140,7 @@ def check_dump(token: str, params: Params = GIVEN, dag_run: DagRun = GIVEN) -> l
             token,
             (dag_run.dag_id, dag_run.run_id),
             replayed=bool(params.get("replay")),
-            accept=bool(params.get("accept_shortfall")),
+            judge=judge,
         )
     for text in shortfalls:
         log.warning("ACCEPTED SHORTFALL: %s", text)

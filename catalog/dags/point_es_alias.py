@@ -1,7 +1,6 @@
 """Points an alias of a search engine at another index that is already there."""
 
 import logging
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES
+from catalog.dags.common.acceptance import RunJudge, accepted_lines
 from catalog.dags.common.assets import FILTERED, INDEX
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import catalog_connection, database_connection
@@ -39,6 +39,8 @@ from catalog.dags.operators.turns import refuse_conflicts
 from catalog.data_refresh.refresh import Plan
 from catalog.data_refresh.refresh_history import last_behind
 from catalog.data_refresh.search.identity import is_filtered
+from catalog.data_refresh.search.kinds import kind_of
+from catalog.database.refusals import Finding
 from catalog.moderation.decisions import EVER
 
 log = logging.getLogger(__name__)
@@ -68,7 +70,8 @@ has made, or to go back to the index before. The first task refuses an index
   their title, description or tags (the report says it if the API does not search the alias);
 
 and any index, if many decisions of moderators are gone since the last data refresh. The conf
-`accept_shrinkage` accepts that, and fewer documents, but no search that fails. Nothing has been changed then.
+`accept_shrinkage` accepts what an earlier run has reported of that, and of fewer documents, but no search
+that fails. Nothing has been changed then.
 
 Before the alias is moved, the index gets its replicas, and all decisions that moderators have ever made are
 applied to it. The alias is moved in one atomic step; nothing else is. With `delete_old_index`, the index
@@ -86,34 +89,38 @@ THEN = {
 }
 
 
-def _check(where: Environment, alias: str, index: str, params: Mapping[str, Any]) -> list[str]:
+def _check(where: Environment, alias: str, index: str) -> list[str]:
     """Refuse an index that the alias should not point at, whatever it points at now; return warnings."""
-    from catalog.data_refresh.search.findable import refuse_unfindable
+    from catalog.data_refresh.search.findable import is_searched, search_findings
     from catalog.data_refresh.search.pointing import losses, media_type_of, require_hidden, require_target
-    from catalog.data_refresh.tables.shrinkage import shrunken_index
 
-    engine = indexes(where.search)
+    engine, judge = indexes(where.search), RunJudge()
     target = require_target(engine, alias, index)
     if is_complete(target.uuid) is False:
         raise Refused(f"index: {index} was never complete, or belongs to tables that are not live.")
     refuse_outdated(where, media_type_of(alias), index, target.uuid, field="index")
     notes = refuse_rewritten(where, media_type_of(alias), target, field="index")
-    if changed := recounted(where, media_type_of(alias), index, target.uuid):
-        if changed.missing < 0:
-            raise Refused(f"index: {changed.text}: another program wrote to it. Choose or make another one.")
-        if not params["accept_shrinkage"]:
-            raise Refused(
-                f"index: {changed.text}. Choose or make another one; or trigger a new run with "
-                '{"accept_shrinkage": true}.'
-            )
+    changed = recounted(where, media_type_of(alias), index, target.uuid)
+    if changed and changed.missing < 0:
+        raise Refused(f"index: {changed.text}: another program wrote to it. Choose or make another one.")
     if is_filtered(alias):
         with catalog_connection(autocommit=True) as catalog:
             was_live = last_behind(catalog, alias, where.search) == target.uuid
         notes += require_hidden(engine, index, sensitive_terms(), was_live=was_live)
-    if (found := losses(engine, alias, index)) and not params["accept_shrinkage"]:
-        raise Refused(shrunken_index(found))
     refuse_foreign_alias(where, alias)
-    notes += refuse_unfindable(engine, alias, index, accepted=params["accept_shrinkage"])
+    not_found = search_findings(engine, alias, index)
+    if not is_searched(alias):
+        notes += [finding.text for finding in not_found]
+    counted = [Finding("all", changed.found, changed.text)] if changed else []
+    judged = judge(
+        {
+            kind_of("counted documents", alias, where.search, index): counted,
+            **losses(engine, alias, index, where.search),
+            kind_of("found documents", alias, where.search, index): not_found if is_searched(alias) else [],
+        }
+    )
+    if judged.refused:
+        raise Refused(f"index: {judged.problems}. Choose or make another one. {judged.way_out}")
     for note in notes:
         log.warning("%s", note)
     return notes
@@ -131,7 +138,7 @@ def check_target(environment: str, params: Params = GIVEN) -> None:
         live = engine.resolve_alias(alias)
         if live != index:
             with hint("Nothing was changed."):
-                _check(where, alias, index, params)
+                _check(where, alias, index)
         return Plan(
             mode="alias",
             media_type=media_type,
@@ -158,7 +165,7 @@ def check_target(environment: str, params: Params = GIVEN) -> None:
 
 
 @task(execution_timeout=timedelta(hours=12))
-def point_alias(environment: str, params: Params = GIVEN) -> str:
+def point_alias(environment: str) -> str:
     """Apply decisions of moderators, and move the alias."""
     refresh = current_refresh("working", "promoted")
     with hint("The alias is where it was."):
@@ -166,7 +173,7 @@ def point_alias(environment: str, params: Params = GIVEN) -> str:
             [(alias, index)] = refresh.plan.aliases.items()
             # Index and alias may have changed since the first task has checked them. What the report says of
             # them is kept: once the alias is moved, they are not compared any more.
-            notes = _check(ENVIRONMENTS[environment], alias, index, params)
+            notes = _check(ENVIRONMENTS[environment], alias, index)
             refresh = replan(refresh, msgspec.structs.replace(refresh.plan, notes=notes))
             open_for_search(refresh)
         make_live(refresh)
@@ -177,7 +184,7 @@ def point_alias(environment: str, params: Params = GIVEN) -> str:
         "Search alias",
         f"`{alias}` is `{index}` now: {refresh.counted(index):,} documents. It was "
         f"`{refresh.plan.live[alias] or 'no index'}`: {before:,}.",
-        lines=[f"  - {note}" for note in refresh.plan.notes],
+        lines=[*accepted_lines(), *(f"  - {note}" for note in refresh.plan.notes)],
         completion=True,
     )
 
@@ -219,7 +226,8 @@ def alias_dag(environment: Environment) -> None:
                 title="Accept far fewer documents",
                 description_md="Move the alias even if far fewer documents than before would be there, "
                 "found by their words, or hidden as sensitive, if the index has lost some since it was "
-                "counted, or if many decisions of moderators are gone.",
+                "counted, or if many decisions of moderators are gone. Less than was reported is not "
+                "accepted.",
             ),
         },
         example={"alias": "image-filtered", "index": "image-with-new-terms-filtered"},

@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.dags.common import metrics
+from catalog.dags.common.acceptance import RunJudge, acceptance, accepted_lines
 from catalog.dags.common.assets import CATALOG, POPULARITY, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
@@ -51,7 +52,8 @@ Calculates the popularity scores of {media_type} records, once a month.
    the search index does not distinguish such scores. If more than half of the records that had a metric
    above 0, and at least 5, have lost it, as when an API hides its numbers, constant and scores stay, and the
    provider's task fails. Some 1,000 of them are remembered for that, so that small losses add up.
-   The conf `accept_lost` names providers for which that is right; `force` stores each constant.
+   The conf `accept_lost` names providers for which that is right, as an earlier run has reported it;
+   `force` stores each constant.
 3. For each provider whose constant has changed since its rows were scored, a run of
    [`batched_update`](#batched_update) updates the rows whose score differs, two providers at a time. A failed
    run does not stop the others. Other providers are skipped, unless the conf says `force`. If a provider has
@@ -99,15 +101,12 @@ def _declared(providers: list[str] | None) -> list[str]:
 
 def refresh_constant(media_type: MediaType, provider: str, params: Params = GIVEN) -> str:
     """Determine the provider's value and constant and store them; return the provider."""
+    accepted = params["accept_lost"]
+    asked = acceptance("accept_lost", sorted({*accepted, provider}), given=provider in accepted)
     timeout = METRIC_TIMEOUT[media_type].total_seconds()
     with catalog_connection(autocommit=True) as connection, stoppable(connection):
         found = popularity.refresh_constant(
-            connection,
-            media_type,
-            provider,
-            timeout,
-            exact=params["force"],
-            accept_lost=provider in params["accept_lost"],
+            connection, media_type, provider, timeout, exact=params["force"], judge=RunJudge(asked=asked)
         )
     log.info(
         "%s: value %s, constant %s; all rows are scored with %s",
@@ -197,6 +196,7 @@ def notify_slack(media_type: MediaType, providers: list[str] | None, ti: TaskIns
         shown = "none" if m.constant is None else f"{m.constant:g}"
         scored = f", {checked[m.provider]:,} records with a score" if m.provider in checked else ""
         lines.append(f"  - {escaped(m.provider)}: {state}; constant {shown}{scored}")
+    lines += accepted_lines()
     late = sum(m.is_due or m.provider not in determined for m in found)
     return notify_end(
         f"{media_type.capitalize()} popularity",
@@ -230,7 +230,8 @@ def refresh_dag(media_type: MediaType) -> None:
                 uniqueItems=True,
                 title="Lost metrics",
                 description_md="Names of providers in the catalog, one on each line, for which it is right "
-                "that more than half of the records have lost their metric.",
+                "that more than half of the records have lost their metric. Only as an earlier run has "
+                "reported it.",
             ),
         },
         example={"force": True},

@@ -17,7 +17,8 @@ that the Variable `DATASET_STORAGE` names:
    files is read back. A version without records, with far fewer than the one before, or without many of its
    records, is refused. So is one of which this is not known, because a file of the version before is
    missing or altered, one whose list of sensitive terms is another one and finds far fewer records, and one
-   where `latest.json` is gone, or names a version of another catalog.
+   where `latest.json` is gone, or names a version of another catalog. `accept_shrinkage` accepts what an
+   earlier run has reported of this, each kind of loss apart.
 5. All but the newest `DATASET_VERSIONS` versions are deleted, except those of another catalog.
 
 Records are left out if they were deleted from the catalog or by moderators, if their source has removed them,
@@ -35,13 +36,15 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from airflow.sdk import Param, chain, task
+from airflow.sdk import Param, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from catalog.core.accepting import accepting
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.queries import database_time
 from catalog.core.settings import API_DB, DATASET_INCLUDE_SENSITIVE, DATASET_TASKS, DATASET_VERSIONS
+from catalog.dags.common.acceptance import RunJudge, acceptance, accepted_lines
 from catalog.dags.common.assets import CATALOG, DATASET, POPULARITY, note_written
 from catalog.dags.common.connections import api_connection, catalog_connection, is_configured
 from catalog.dags.common.context import GIVEN, DagRun, Params
@@ -53,6 +56,7 @@ from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import notify
 from catalog.data_refresh.search.sensitive import digest_of
+from catalog.database.refusals import Found, Judge, Judged, refuse_all
 from catalog.moderation.decisions import all_decided
 from catalog.moderation.remembered import Remembered, refuse_lost, remember
 from catalog.moderation.tables import KINDS, Decision
@@ -74,7 +78,7 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
     """
     from catalog.publishing import new_version, part_states, parts, versions
 
-    guarded, first_time, root = _guarded(params), FirstTime(), dataset_storage()
+    judge, first_time, root = _judge(params), FirstTime(), dataset_storage()
     settings: dict[str, Any] = {
         "include_sensitive": value_of(DATASET_INCLUDE_SENSITIVE),
         versions.MODERATED: is_configured(API_DB),
@@ -84,7 +88,7 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
     with catalog_connection(autocommit=True) as catalog, stoppable(catalog), first_time as first:
         if settings[versions.MODERATED]:
             known = versions.newest_settings(catalog, root)
-            _refuse_lost_decisions(known, _kinds(settings), media_types=guarded)
+            _refuse_lost_decisions(known, _kinds(settings), judge)
             settings[versions.DECISIONS] = _remembered()
         version = new_version.begin(
             catalog,
@@ -101,14 +105,40 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
     return list(range(1, max(1, min(value_of(DATASET_TASKS), len(planned))) + 1))
 
 
-def _guarded(params: Mapping[str, Any]) -> Sequence[MediaType]:
-    """Return the media types of which a run accepts no losses. Raises Refused if its conf is half of one."""
+def _judge(params: Mapping[str, Any]) -> Judge:
+    """Return what a run accepts, to be made when an attempt begins.
+
+    With `accept_only`, it accepts losses of this media type only; which kinds are those, the name tells.
+
+    Raises:
+        Refused: The conf is half of one.
+    """
+    from catalog.publishing import losses
+
     only = params["accept_only"]
-    if not params["accept_shrinkage"]:
-        if only:
-            raise Refused("accept_only: it says of what accept_shrinkage accepts losses; set that as well.")
-        return MEDIA_TYPES
-    return [media_type for media_type in MEDIA_TYPES if only and media_type != only]
+    if only and not params["accept_shrinkage"]:
+        raise Refused("accept_only: it says of what accept_shrinkage accepts losses; set that as well.")
+    asked = acceptance()
+    accepts = RunJudge(asked=asked)
+    if not only:
+        return accepts
+    # Each kind is accepted apart in any case, so a run that is to accept these, too, needs no such field.
+    conf = {**(get_current_context()["dag_run"].conf or {}), "accept_only": None}
+    refuses = RunJudge(
+        asked=msgspec.structs.replace(asked, given=False, conf=accepting(conf, "accept_shrinkage"))
+    )
+
+    def judge(found: Found) -> Judged:
+        ours = {kind: one for kind, one in found.items() if kind.startswith(losses.kind("", only))}
+        theirs = {kind: one for kind, one in found.items() if kind not in ours}
+        first, second = accepts(ours), refuses(theirs)
+        return Judged(
+            [*first.accepted, *second.accepted],
+            [*first.refused, *second.refused],
+            " ".join(filter(None, (first.way_out, second.way_out))),
+        )
+
+    return judge
 
 
 def _remembered() -> Any:
@@ -118,24 +148,22 @@ def _remembered() -> Any:
 
 
 def _refuse_lost_decisions(
-    settings: Mapping[str, Any],
-    kinds: Sequence[Decision],
-    *,
-    newest: bool = True,
-    media_types: Sequence[MediaType] = MEDIA_TYPES,
+    settings: Mapping[str, Any], kinds: Sequence[Decision], judge: Judge = refuse_all, *, newest: bool = True
 ) -> None:
     """Refuse to publish without many of the decisions that were made before a version. Raises Fatal.
 
     Args:
         settings: Settings of that version.
         kinds: The kinds of decisions that apply.
+        judge: As of `refuse_lost`.
         newest: As of `refuse_lost`.
-        media_types: Media types of which decisions are compared.
     """
+    from catalog.publishing import losses
+
     with api_connection(autocommit=True) as api:
         for media_type, before in _decisions(settings, kinds).items():
-            if media_type in media_types:
-                refuse_lost(api, media_type, before, "publish_dataset", newest=newest)
+            kind = losses.kind("decisions", media_type)
+            refuse_lost(api, media_type, before, judge, kind, newest=newest)
 
 
 def _decisions(
@@ -202,15 +230,13 @@ def compare_versions(dag_run: DagRun = GIVEN) -> dict[str, Any] | None:
     return msgspec.to_builtins(found) if found else None
 
 
-def _require_current(
-    version: "Version", now: datetime, media_types: Sequence[MediaType] = MEDIA_TYPES
-) -> None:
+def _require_current(version: "Version", now: datetime, judge: Judge = refuse_all) -> None:
     """Refuse a version whose parts were written by another list of terms, or long before decisions.
 
     Args:
         version: The version.
         now: The time by the clock of the catalog database, which has dated the version.
-        media_types: Media types of which not many decisions may be gone since it was begun.
+        judge: Says whether it is accepted that many decisions are gone since it was begun.
     """
     from catalog.publishing import versions
 
@@ -218,7 +244,7 @@ def _require_current(
         unchanged_terms(version.settings[versions.TERMS])
     if not version.settings.get(versions.MODERATED):
         return
-    _refuse_lost_decisions(version.settings, _kinds(version.settings), newest=False, media_types=media_types)
+    _refuse_lost_decisions(version.settings, _kinds(version.settings), judge, newest=False)
     if now - version.begun_on <= RECENT:
         return
     if _decided_since(version):
@@ -250,20 +276,13 @@ def publish_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> dict[str
     """Make the version the newest one, and return its numbers."""
     from catalog.publishing import release, run_version, versions
 
-    root = dataset_storage()
+    judge, root = _judge(params), dataset_storage()
     with catalog_connection(autocommit=True) as catalog:
         version = run_version.working(catalog, root, dag_run.run_id)
         versions.require_sensitive(version, value_of(DATASET_INCLUDE_SENSITIVE))
         if version.stage != "published":
-            _require_current(version, database_time(catalog), _guarded(params))
-        summary = release.publish(
-            catalog,
-            root,
-            version,
-            accept_shrinkage=params["accept_shrinkage"],
-            accept_only=params["accept_only"],
-            successor=params["successor"],
-        )
+            _require_current(version, database_time(catalog), judge)
+        summary = release.publish(catalog, root, version, judge=judge, successor=params["successor"])
     if summary["newest"] == summary["version"]:
         note_written(DATASET, version=summary["version"], **summary["rows"])
     return summary
@@ -307,6 +326,7 @@ def report(summary: dict[str, Any] | None, deleted: list[int] | None) -> str:
             f"  - no change set of its media type: {summary['lost']} of the version before is missing or "
             "altered"
         )
+    lines += accepted_lines()
     if deleted:
         lines.append(f"  - deleted: {', '.join(f'v{number}' for number in deleted)}")
     text = (
@@ -329,7 +349,8 @@ with catalog_dag(
             description_md="Publish even if far fewer records than in the version before are left, or "
             "contain a sensitive term, if files of that version are lost, so that this is not known, if "
             "many decisions of moderators are gone, or if `latest.json`, which "
-            "names it, was deleted.",
+            "names it, was deleted. Each of these only if an earlier run has reported it, and no less than "
+            "was left then.",
         ),
         "accept_only": Param(
             None,

@@ -18,6 +18,7 @@ from airflow.sdk import Param, chain, task
 
 from catalog.core.media import MEDIA_TYPES
 from catalog.core.settings import STAGING_DB, STAGING_SEARCH
+from catalog.dags.common.acceptance import accepted_lines
 from catalog.dags.common.conf import END
 from catalog.dags.common.connections import database_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params
@@ -94,6 +95,7 @@ def point_alias(checked: dict[str, Any]) -> str:
         f"{alias} replaced",
         "Full staging index",
         f"`{alias}` is `{index}` now: {checked['documents']:,} documents.",
+        lines=accepted_lines(),
         completion=True,
     )
 
@@ -123,7 +125,8 @@ with catalog_dag(
             type="boolean",
             title="Accept what searches do not find",
             description_md="Move the alias even if the API's search finds far fewer documents than it "
-            "should, or if many decisions of moderators are gone; otherwise it fails.",
+            "should, or if many decisions of moderators are gone; otherwise it fails. Less than was "
+            "reported is not accepted.",
         ),
     },
     example={"media_type": "image", "delete_old_index": True},

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from catalog.core.loss_limits import tolerable
 from catalog.ingestion.reasons import LEFT_ALONE, OWN_SKIPS, READ_TWICE
 
 SHOWN = 20  # shortfalls that a manifest and a report keep
@@ -311,11 +312,6 @@ def unseen(now: Outcome, seen: Outcome | None) -> list[str]:
         text = f"{have:,} of {now.announced:,} announced items came, but {had:,} of {seen.announced:,}"
         return [f"{text} when the shortfall was reported ({seen.when})"]
     return []
-
-
-def tolerable(size: int) -> float:
-    """Return by how many items the same may be smaller when it is loaded again: of few, five or half."""
-    return min(max(size * DRIFT, NOTICEABLE), size / 2)
 
 
 def _too_many(now: Outcome, before: Sequence[Outcome], expected: Expectations) -> list[str]:

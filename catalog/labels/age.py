@@ -4,7 +4,7 @@ Such a file has about as many labels for the same images, so nothing but its age
 when a file was last changed; a run remembers that of its file, by the clock of the storage.
 """
 
-import logging
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +14,10 @@ from psycopg import sql
 from catalog.core.dates import utc
 from catalog.core.errors import Refused
 from catalog.core.sql_files import read_sql
-from catalog.labels.run import LabelRun
+from catalog.database.refusals import Finding, Judge
+from catalog.labels.run import LabelRun, State
 from catalog.labels.shortfall import LOOKED_UP
 
-log = logging.getLogger(__name__)
 _REPLACED = read_sql(Path(__file__).parent / "sql" / "replaced.sql")
 # A file that was merged last may be merged again, such as with another least confidence.
 _NEWER = """
@@ -55,34 +55,40 @@ class Newer(NamedTuple):
     own_changed_on: datetime
 
 
-def refuse_older(run: LabelRun, *, accepted: bool) -> None:
+def refuse_older(run: LabelRun, state: State, judge: Judge) -> None:
     """Refuse a file that would put older labels in the place of newer ones.
 
     Nothing is known of the file of a run that an earlier release has made.
 
     Args:
         run: The run, whose lines are staged. One that has begun to merge is not refused any more.
-        accepted: Only log it.
+        state: Its file.
+        judge: Says whether it is accepted; what was reported of one newer file is not accepted of another.
 
     Raises:
-        Refused: A newer file of the provider was merged, and images would get other labels than they have. Of
-            many images, only `LOOKED_UP` are looked up.
+        Refused: A newer file of the provider was merged, and images would get other labels than they have,
+            and that is not accepted. Of many images, only `LOOKED_UP` are looked up.
     """
-    row = run.connection.execute(_NEWER, [run.run_id]).fetchone()
-    if row is None or not (replaced := _replaced(run)):
-        return
-    newer = Newer(*row)
-    text = (
-        f"{run.url} was last changed on {_shown(newer.own_changed_on)}, but labels of {run.provider} were "
-        f"merged from {newer.url}, changed on {_shown(newer.changed_on)}; {replaced:,} images would get "
-        "other labels than they have"
-    )
-    if not accepted:
+    judged = judge({state.kind("older"): [*_of_newer(run, state)]})
+    if judged.refused:
         raise Refused(
-            f"file: {text}. Nothing was merged, and labels of earlier runs stay. Give the newer file, or, if "
-            'the older labels are right, trigger a run with the conf {"accept_older": true}.'
+            f"file: {judged.problems}. Nothing was merged, and labels of earlier runs stay. Give the newer "
+            f"file, unless the older labels are right. {judged.way_out}".rstrip()
         )
-    log.warning("%s; the conf accepts that.", text)
+
+
+def _of_newer(run: LabelRun, state: State) -> Iterator[Finding]:
+    """Yield the newest file that is newer, if labels of it would be replaced."""
+    row = run.connection.execute(_NEWER, [run.run_id]).fetchone()
+    if row and (replaced := _replaced(run)):
+        newer = Newer(*row)
+        yield Finding(
+            f"{newer.url}, {_shown(newer.changed_on)}",
+            min(state.staged, LOOKED_UP) - replaced,
+            f"{run.url} was last changed on {_shown(newer.own_changed_on)}, but labels of {run.provider} "
+            f"were merged from {newer.url}, changed on {_shown(newer.changed_on)}; {replaced:,} images "
+            "would get other labels than they have",
+        )
 
 
 def _shown(moment: datetime) -> str:

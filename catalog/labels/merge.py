@@ -17,6 +17,7 @@ from catalog.core.sql_files import read_sql
 from catalog.database.batch_job import BatchOptions
 from catalog.database.batched_update import BatchedUpdate, Preview
 from catalog.database.batched_update import preview as preview_update
+from catalog.database.refusals import Judge, refuse_all
 from catalog.database.statements import Update
 from catalog.labels.age import refuse_older
 from catalog.labels.run import QUERY_ID, LabelRun, Outcome, State
@@ -65,12 +66,12 @@ def preview(run: LabelRun, should_stop: Callable[[], bool] = lambda: False) -> t
     return outcome, found
 
 
-def merge(run: LabelRun, *, accept_older: bool = False, **options: Unpack[BatchOptions]) -> Outcome:
+def merge(run: LabelRun, *, older: Judge = refuse_all, **options: Unpack[BatchOptions]) -> Outcome:
     """Merge the labels, or resume that.
 
     Args:
         run: The run.
-        accept_older: Put older labels in the place of newer ones; see `refuse_older`.
+        older: Says whether it is accepted that older labels take the place of newer ones.
         options: See `StripedUpdate`.
 
     Returns:
@@ -92,7 +93,7 @@ def merge(run: LabelRun, *, accept_older: bool = False, **options: Unpack[BatchO
     should_stop = options.get("should_stop", lambda: False)
     with interruptible(run.connection, should_stop):
         run.require_labels(state)
-        refuse_older(run, accepted=accept_older)
+        refuse_older(run, state, older)
         progress = progress or job.select()
     # Before the first batch: from then on, no older run may merge, even if this one is never resumed.
     run.connection.execute(

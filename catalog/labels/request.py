@@ -8,7 +8,9 @@ from catalog.ingestion.registry import provider_classes
 USUAL = "rekognition"
 
 
-def check_provider(connection: Connection, provider: str, *, accept_new: bool = False) -> None:
+def check_provider(
+    connection: Connection, provider: str, *, accept_new: bool = False, accept: str = '{"new_service": true}'
+) -> None:
     """Refuse a provider of media, whose own tags would be replaced, and a service that is not known.
 
     Args:
@@ -16,6 +18,7 @@ def check_provider(connection: Connection, provider: str, *, accept_new: bool = 
         provider: The service that made the labels.
         accept_new: It may be one of which no labels were merged before. A mistyped name looks like one: its
             labels would be added to those that they are to replace.
+        accept: The conf of a run that does the same and accepts it.
     """
     names = {name for cls in provider_classes() for name in (cls.name, *cls.catalog_names.values())}
     stored = "select exists (select from image where provider = %s)"
@@ -32,7 +35,7 @@ def check_provider(connection: Connection, provider: str, *, accept_new: bool = 
     if provider not in known and not accept_new:
         raise Refused(
             f"provider: no labels of {provider} were merged before, but of {', '.join(known)}; correct it. "
-            'For the first labels of a service, trigger a run with the conf {"new_service": true}.'
+            f"For the first labels of a service, trigger a run with the conf {accept}."
         )
 
 

@@ -65,6 +65,11 @@ class State(msgspec.Struct, frozen=True):
     def result(self) -> Outcome | None:
         return msgspec.convert(self.outcome, Outcome | None)
 
+    def kind(self, what: str) -> str:
+        """Return a kind of loss by this file, for `refusals.judge`: nobody has seen that of another file."""
+        read = f"{self.provider} from {self.least_confidence:g}"
+        return f"{what}, labels of {read} in {self.version} ({self.size} bytes)"
+
 
 def staging_table(run_id: str) -> str:
     """Return the name of the table with the labels of a run."""

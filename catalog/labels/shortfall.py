@@ -1,5 +1,7 @@
 """What a file lacks, or would take from images: too much of either is merged only if somebody accepts it.
 
+Only what was reported of the same file can be accepted: by then, another one may be at its address.
+
 A file of the wrong images, of another service, of an older run, or one whose end is missing, looks like any
 other, line by line. Only the numbers tell.
 """
@@ -16,8 +18,9 @@ from catalog.core.errors import Refused
 from catalog.core.loss_limits import lost_too_many
 from catalog.core.sql_files import read_sql
 from catalog.core.wording import join_first
+from catalog.database.refusals import Finding, Judge
 from catalog.ingestion.completeness import NOTICEABLE, USUAL_REJECTS
-from catalog.labels.run import LabelRun
+from catalog.labels.run import LabelRun, State
 from catalog.labels.unmerged import UnmergedLines
 
 log = logging.getLogger(__name__)
@@ -40,29 +43,30 @@ class Counts(msgspec.Struct, frozen=True):
     after: int
 
 
-def refuse_shortfall(run: LabelRun, unmerged: UnmergedLines, *, accepted: bool) -> None:
+def refuse_shortfall(run: LabelRun, state: State, unmerged: UnmergedLines, judge: Judge) -> None:
     """Refuse a file of which much cannot be used, or that would take many labels away.
 
     Args:
         run: The run, whose lines are staged.
+        state: Its file.
         unmerged: What of the file is not staged.
-        accepted: Only log the numbers.
+        judge: Says whether that is accepted.
 
     Raises:
         Refused: The file ends within its last line, or more than a fifth of its lines cannot be used, of its
-            images are not in the catalog, or of the labels that these images have would go. Of many images,
-            only `LOOKED_UP` are looked up, and none if the lines are refused.
+            images are not in the catalog, or of the labels that these images have would go, and that is not
+            accepted. Of many images, only `LOOKED_UP` are looked up, and none if the lines are refused.
     """
-    _refuse(_of_lines(run, unmerged), accepted=accepted)
-    _refuse(_of_images(run), accepted=accepted)
+    _refuse(state.kind("lines"), _of_lines(run, unmerged), judge)
+    _refuse(state.kind("images"), _of_images(run), judge)
 
 
-def _refuse(found: Iterator[str], *, accepted: bool) -> None:
-    problems = list(found)
-    if problems and not accepted:
+def _refuse(kind: str, found: Iterator[Finding], judge: Judge) -> None:
+    judged = judge({kind: [*found]})
+    if judged.refused:
         raise Refused(
-            f"file: {'; '.join(problems)}. Nothing was merged, and labels of earlier runs stay. Have it "
-            'written again, or, if it is right, trigger a run with the conf {"accept_shortfall": true}.'
+            f"file: {judged.problems}. Nothing was merged, and labels of earlier runs stay. Have it written "
+            f"again if it is wrong. {judged.way_out}".rstrip()
         )
 
 
@@ -83,21 +87,24 @@ def counts_of(run: LabelRun, most: int | None = None) -> Counts:
         return found
 
 
-def _of_lines(run: LabelRun, unmerged: UnmergedLines) -> Iterator[str]:
+def _of_lines(run: LabelRun, unmerged: UnmergedLines) -> Iterator[Finding]:
     """Yield what is wrong with the lines, as in a pull, or with the last one."""
     if unmerged.unusable >= NOTICEABLE and unmerged.unusable > USUAL_REJECTS * unmerged.read:
         examples = join_first(
             [f"{reason}: {shown[0]}" for reason, shown in unmerged.examples.items() if shown], most=5
         )
-        yield (
+        yield Finding(
+            "usable",
+            unmerged.read - unmerged.unusable,
             f"{unmerged.unusable:,} of {unmerged.read:,} lines of {run.url} cannot be used "
-            f"({unmerged.unusable / unmerged.read:.0%}), {USUAL} ({examples})"
+            f"({unmerged.unusable / unmerged.read:.0%}), {USUAL} ({examples})",
         )
     if unmerged.cut:
-        yield f"{run.url} ends within its last line, so more may be missing ({unmerged.cut})"
+        text = f"{run.url} ends within its last line, so more may be missing ({unmerged.cut})"
+        yield Finding("end", unmerged.read, text)
 
 
-def _of_images(run: LabelRun) -> Iterator[str]:
+def _of_images(run: LabelRun) -> Iterator[Finding]:
     """Yield what is wrong with the images of the lines, and with their labels."""
     staged, counts = run.count("select count(*) from {table}"), counts_of(run, LOOKED_UP)
     images = min(staged, LOOKED_UP)
@@ -113,13 +120,17 @@ def _of_images(run: LabelRun) -> Iterator[str]:
             " join audio on identifier = image_uuid",
             most=sql.Literal(LOOKED_UP),
         )
-        yield (
+        yield Finding(
+            "known",
+            counts.known,
             f"{unknown:,} of {images:,} images of {file} are not in the catalog ({unknown / images:.0%}), "
             + USUAL
-            + (f"; {audio:,} of them are audio files" if audio else "")
+            + (f"; {audio:,} of them are audio files" if audio else ""),
         )
     if lost_too_many(counts.before, counts.after, USUAL_REJECTS):
-        yield (
+        yield Finding(
+            "labels",
+            counts.after,
             f"the images of {file} have {counts.before:,} labels of {run.provider}, and would have "
-            f"{counts.after:,} ({1 - counts.after / counts.before:.0%} fewer), {USUAL}"
+            f"{counts.after:,} ({1 - counts.after / counts.before:.0%} fewer), {USUAL}",
         )

@@ -13,6 +13,7 @@ from upath import UPath
 from catalog.core.errors import Interrupted, Refused
 from catalog.core.queries import relation_exists
 from catalog.core.session import interruptible
+from catalog.database.refusals import Judge, refuse_all
 from catalog.labels.age import refuse_older
 from catalog.labels.file import FileVersion, version_of
 from catalog.labels.lines import ALL_LOW, BLOCK, LOW, NONE_FOUND, NOT_JSON, BadLine, blocks, labels_of
@@ -28,8 +29,8 @@ def stage(
     run: LabelRun,
     path: UPath,
     *,
-    accept_shortfall: bool = False,
-    accept_older: bool = False,
+    shortfall: Judge = refuse_all,
+    older: Judge = refuse_all,
     block: int = BLOCK,
     progress: Callable[[int, int], object] = lambda _done, _total: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -39,8 +40,8 @@ def stage(
     Args:
         run: The run.
         path: The file.
-        accept_shortfall: Go on whatever the file lacks, or takes from images; see `refuse_shortfall`.
-        accept_older: Go on although the file is older than one that was merged; see `refuse_older`.
+        shortfall: Says whether it is accepted that the file lacks much, or takes it from images.
+        older: Says whether it is accepted that the file is older than one that was merged.
         block: Bytes to read at once.
         progress: Called after each block with the bytes that are staged, and the size of the file.
         should_stop: Called after each block, and during long statements; True ends the work there.
@@ -77,9 +78,10 @@ def stage(
         _check_same(run, state, version_of(path))
     with interruptible(run.connection, should_stop):
         _keep_last(run, unmerged)
-        refuse_shortfall(run, unmerged, accepted=accept_shortfall)
-        refuse_older(run, accepted=accept_older)
-    return run.known()
+        state = run.known()
+        refuse_shortfall(run, state, unmerged, shortfall)
+        refuse_older(run, state, older)
+    return state
 
 
 def _begin(run: LabelRun, file: FileVersion) -> State:

@@ -37,7 +37,7 @@ def conclude(
         mark: Whether records are removed and brought back.
         most_removed: Share of a provider's records that may be removed within a year; if more would be, none
             is, but records are brought back. See `losses`.
-        accept: Remove them all the same; needs `mark`.
+        accept: Remove them all the same, if about as many were reported before; needs `mark`.
 
     Raises:
         Fatal: Links are not planned or checked yet, or their checks are no longer kept.
@@ -56,11 +56,11 @@ def conclude(
             note_checks(connection, survey, locked)
         looked_at = end_overruled(connection, survey, locked) if mark else []
         found = gone(connection, survey, locked)
-        left = losses(connection, survey, concluded, len(found), now=locked, most=most_removed)
-        if left.findings and accept:
+        left = losses(connection, survey, concluded, len(found), now=locked, most=most_removed, accept=accept)
+        if left.accepted:
             note_accepted(connection, survey, locked)  # a run that is killed then, and goes on, has accepted
-        if mark and (accept or not left.findings):
-            removed, left = remove(connection, survey, found, now), Losses()
+        if mark and not left.findings:
+            removed, left = remove(connection, survey, found, now), Losses(accepted=left.accepted)
             concluded = msgspec.structs.replace(concluded, removed=removed)
         if mark:
             back = bring_back(connection, survey, answering(connection, survey, looked_at, locked), now)

@@ -31,12 +31,14 @@ class Losses(msgspec.Struct, frozen=True):
     Attributes:
         gone: Its records that are gone for long enough.
         due: The same of the provider, by the checks of any run; not counted if `gone` is 0.
-        findings: What of it is beyond the usual, one sentence with the numbers each.
+        findings: What of it is beyond the usual, and is not accepted; one sentence with the numbers each.
+        accepted: What of it is beyond the usual, and is accepted.
     """
 
     gone: int = 0
     due: int = 0
     findings: list[str] = []
+    accepted: list[str] = []
 
 
 class Concluded(msgspec.Struct, frozen=True):

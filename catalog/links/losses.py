@@ -4,16 +4,16 @@ Files that were moved, a path that a CDN has lost, and a host that answers 404 t
 by one, like files that are gone. Only the numbers tell.
 """
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import sql
 
+from catalog.core.accepting import accepting
 from catalog.core.errors import Fatal, Refused
-from catalog.core.loss_limits import FEW, SOME, lost_too_many
+from catalog.core.loss_limits import FEW, SOME, lost_too_many, tolerable
 from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.links.judging import Concluded, Losses
@@ -22,6 +22,8 @@ from catalog.links.removal import count_gone
 from catalog.links.report import Line
 
 WITHIN = timedelta(weeks=52)  # in which removals add up
+ACCEPT = "accept_removals"  # in the conf of a run
+REPORTED = timedelta(days=31)  # for which what a survey has reported can be accepted
 
 
 def check_accepted(*, accept: bool, provider: str | None, mark: bool) -> None:
@@ -33,7 +35,14 @@ def check_accepted(*, accept: bool, provider: str | None, mark: bool) -> None:
 
 
 def losses(
-    connection: Connection, survey: Survey, found: Concluded, gone: int, *, now: datetime, most: float
+    connection: Connection,
+    survey: Survey,
+    found: Concluded,
+    gone: int,
+    *,
+    now: datetime,
+    most: float,
+    accept: bool = False,
 ) -> Losses:
     """Return what a survey would remove, and what of it is beyond the usual.
 
@@ -44,24 +53,91 @@ def losses(
         gone: Number of its records that would be removed.
         now: The time.
         most: Share of a provider's records that may be removed within a year.
+        accept: More than that is accepted, if about as much was reported before.
     """
     if not gone:
         return Losses()
     due = count_gone(connection, survey, now)
+    of_sample = [*_of_sample(connection, survey, found, now, most)]
     findings = [
         *_of_provider(connection, survey, due, now, most),
         *_of_slice(survey, found, gone, most),
-        *_of_sample(connection, survey, found, now, most),
+        *of_sample,
     ]
+    if accept and findings:
+        reported = _reported(connection, survey, now)
+        unseen = [*_unseen(survey, found, gone, due, reported, sampled=bool(of_sample))]
+        return Losses(gone, due, [*findings, *unseen]) if unseen else Losses(gone, due, accepted=findings)
     return Losses(gone, due, findings)
 
 
-def refuse_losses(survey: Survey, found: Losses) -> None:
-    """Raise Fatal if there are findings."""
-    if not found.findings:
+class _Reported(NamedTuple):
+    """What a survey of the same records has reported, and has not removed."""
+
+    gone: int  # records that it would have removed
+    due: int  # those of the provider
+    high: float | None  # upper end of its estimate; None if it made none
+    when: datetime
+
+
+def _reported(connection: Connection, survey: Survey, now: datetime) -> _Reported | None:
+    """Return what was last reported before the run was triggered, or by itself before its task was cleared.
+
+    What somebody has accepted since is not reported any more.
+    """
+    query = sql.SQL("""
+        with own as (select * from link_survey where {of_survey})
+        select s.left_gone, coalesce(s.left_due, s.left_gone), s.high, s.concluded_on
+          from link_survey s join own using (provider, media_type, slices, slice)
+         where s.too_many and s.concluded_on <= %(now)s
+           and (s.run_id = own.run_id
+                or s.concluded_on between own.planned_on - %(reported)s and own.planned_on)
+           and not exists (
+               select from link_survey a
+                where a.provider = s.provider and a.media_type = s.media_type
+                  and a.slices = s.slices and a.slice = s.slice
+                  and a.run_id <> own.run_id and a.accepted_on between s.concluded_on and %(now)s)
+         order by s.planned_on desc limit 1
+    """).format(**survey.names)
+    row = connection.execute(query, {**survey.key, "now": now, "reported": REPORTED}).fetchone()
+    return _Reported(*row) if row else None
+
+
+def _unseen(
+    survey: Survey, found: Concluded, gone: int, due: int, reported: _Reported | None, *, sampled: bool
+) -> Iterator[str]:
+    """Yield what is beyond that which was reported, and which nobody can have accepted.
+
+    A task that accepts a slice removes the records of the slice only. The files that a sample finds to be
+    gone vary by chance, within the interval of its estimate.
+    """
+    if reported is None:
+        yield "no check has reported this before, so nobody can have accepted it"
         return
-    conf = accepting(survey.provider, found.due)
-    raise Fatal(f"{survey}: {'; '.join(found.findings)}. {_advice(conf)}")
+    when = f"when that was reported ({reported.when:%Y-%m-%d})"
+    now, then = (gone, reported.gone) if survey.slices else (due, reported.due)
+    if now > then + tolerable(then):
+        yield f"{now:,} records would be removed, but {then:,} {when}"
+    low, high = found.estimate.low if found.estimate else 0.0, reported.high or 0.0
+    if sampled and low > high:
+        yield f"at least {low:.1%} of the files are gone, but at most {high:.1%} {when}"
+
+
+def refuse_losses(survey: Survey, found: Losses, conf: Mapping[str, Any]) -> None:
+    """Raise Fatal if there are findings.
+
+    Args:
+        survey: The survey, which is judged.
+        found: What it would remove.
+        conf: The conf of the run, as it was given.
+    """
+    if found.findings:
+        way_out = (
+            "clear this task, which accepts what it has reported"
+            if conf.get(ACCEPT)
+            else _trigger(accepting_removals(conf, survey.provider, found.due))
+        )
+        raise Fatal(f"{survey}: {'; '.join(found.findings)}. {_advice(way_out)}")
 
 
 def refuse_slices(found: Iterable[Line], conf: Mapping[str, Any]) -> None:
@@ -69,41 +145,47 @@ def refuse_slices(found: Iterable[Line], conf: Mapping[str, Any]) -> None:
 
     Args:
         found: What the run has found.
-        conf: The conf of the run.
+        conf: The conf of the run, as it was given.
     """
     refused = [line for line in found if line.slices and line.too_many]
     if refused:
-        chosen = accepting(conf["provider"], 0, conf["slices"], conf["first_slice"], conf["last_slice"])
+        provider = refused[0].provider
         numbers = "; ".join(f"{line.media_type}: {line.left:,}" for line in refused)
+        what, way_out = "than usual", _trigger(accepting_removals(conf, provider))
+        if conf.get(ACCEPT):
+            what = "than usual, and than were reported before,"
+            way_out = "clear the tasks `judge` and `report`, which accept what they have reported"
         raise Fatal(
-            f"{conf['provider']}: far more records of slices than usual would be removed because their files "
-            f"are gone ({numbers}). {_advice(chosen)}"
+            f"{provider}: far more records of slices {what} would be removed because their files are gone "
+            f"({numbers}). {_advice(way_out)}"
         )
 
 
-def accepting(provider: str, due: int, slices: int = 0, first: int = 1, last: int | None = None) -> str:
-    """Return the conf of a run that accepts removals, as JSON.
+def accepting_removals(conf: Mapping[str, Any], provider: str, due: int = 0) -> str:
+    """Return the conf of a run that finds the same and accepts it, as JSON.
+
+    Another `failing` or `margin` would find something else.
 
     Args:
+        conf: The conf of the run that has found it, as it was given.
         provider: Name of the provider in the catalog.
-        due: Records that would be removed.
-        slices: Slices of the run that has found them; 0 if it was a sample.
-        first: Its first slice.
-        last: Its last one; None for the last of all.
+        due: Records that a run of samples would remove.
     """
-    conf: dict[str, Any] = {"provider": provider}
-    if slices:
-        conf |= {"slices": slices, "first_slice": first} | ({} if last is None else {"last_slice": last})
-    elif due >= AGAIN:  # as many would not all be checked by the run that accepts them
-        conf["again"] = MOST_AGAIN
-    return json.dumps({**conf, "accept_removals": True}, ensure_ascii=False)
+    chosen = {key: given for key, given in conf.items() if key != "mark"} | {"provider": provider}
+    if not conf.get("slices") and due >= AGAIN:  # as many would not all be checked by that run
+        chosen["again"] = MOST_AGAIN
+    return accepting(chosen, ACCEPT)
 
 
-def _advice(conf: str) -> str:
+def _trigger(conf: str) -> str:
+    return f"trigger a run with the conf {conf}"
+
+
+def _advice(way_out: str) -> str:
     return (
         "Nothing is removed. Look at some of these files. If they are there, correct the URLs of those that "
         "were moved, or ask the operators of the host why it says 404 to this program. If they are gone, "
-        f"trigger a run with the conf {conf}."
+        f"{way_out}."
     )
 
 
@@ -114,11 +196,12 @@ def note_accepted(connection: Connection, survey: Survey, now: datetime) -> None
 
 
 def note_left(connection: Connection, survey: Survey, left: Losses) -> None:
-    """Note how many records a survey would remove and has not, for the report."""
+    """Note how many records a survey would remove and has not: that is reported, and can be accepted."""
     statement = sql.SQL(
-        "update link_survey set left_gone = %(gone)s, too_many = %(too_many)s where {of_survey}"
+        "update link_survey set left_gone = %(gone)s, left_due = %(due)s, too_many = %(too_many)s"
+        " where {of_survey}"
     )
-    values = {**survey.key, "gone": left.gone, "too_many": bool(left.findings)}
+    values = {**survey.key, "gone": left.gone, "due": left.due, "too_many": bool(left.findings)}
     connection.execute(statement.format(**survey.names), values)
 
 

@@ -8,13 +8,14 @@ adopted catalog may have, are never drawn.)
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
@@ -156,7 +157,15 @@ def rename_earlier_run(connection: Connection, run_id: str) -> None:
             )
 
 
-def plan(connection: Connection, survey: Survey, *, now: datetime, size: int, again: int) -> bool:
+def plan(
+    connection: Connection,
+    survey: Survey,
+    *,
+    now: datetime,
+    size: int,
+    again: int,
+    conf: Mapping[str, Any] | None = None,
+) -> bool:
     """Store which links a survey checks, unless an earlier attempt has.
 
     Args:
@@ -165,6 +174,7 @@ def plan(connection: Connection, survey: Survey, *, now: datetime, size: int, ag
         now: The time.
         size: Records of a sample; a slice has all of its records.
         again: Records that were gone before, and as many removed ones, to check besides a sample.
+        conf: The conf of the run, to build that of a run which accepts what this one finds.
 
     Returns:
         False if it was planned before.
@@ -175,11 +185,11 @@ def plan(connection: Connection, survey: Survey, *, now: datetime, size: int, ag
     with connection.transaction():
         made = connection.execute(
             """
-            insert into link_survey (run_id, media_type, provider, slice, slices, planned_on)
-            values (%(run_id)s, %(media)s, %(provider)s, %(slice)s, %(slices)s, %(now)s)
+            insert into link_survey (run_id, media_type, provider, slice, slices, planned_on, conf)
+            values (%(run_id)s, %(media)s, %(provider)s, %(slice)s, %(slices)s, %(now)s, %(conf)s)
             on conflict do nothing
             """,
-            {**survey.key, "slices": survey.slices, "now": now},
+            {**survey.key, "slices": survey.slices, "now": now, "conf": Jsonb(dict(conf or {}))},
         ).rowcount
         if not made:
             return False

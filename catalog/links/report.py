@@ -27,6 +27,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
         removed: Records that were removed.
         left: Records that would be removed, and were not.
         too_many: Whether that is because they are too many.
+        accepted: Whether removals beyond the usual were accepted.
         back: Records that were brought back.
         still: Records that were removed before, were checked again, and stay removed.
         reasons: Why outcomes are unclear → number of links.
@@ -45,6 +46,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     removed: int
     left: int
     too_many: bool
+    accepted: bool
     back: int
     still: int
     reasons: dict[str, int]
@@ -64,6 +66,7 @@ def lines(connection: Connection, run_id: str) -> list[Line]:
                coalesce(sum(s.unclear), 0) as unclear, coalesce(sum(s.resized), 0) as resized,
                max(s.share) as share, max(s.low) as low, max(s.high) as high,
                coalesce(sum(s.left_gone), 0) as left, coalesce(bool_or(s.too_many), false) as too_many,
+               count(s.accepted_on) > 0 as accepted,
                (select count(*) from link_removal r where r.run_id = %(run_id)s
                    and r.provider = s.provider and r.media_type = s.media_type) as removed,
                (select count(*) from link_removal r where r.ended_by = %(run_id)s
@@ -106,7 +109,8 @@ def sentence(line: Line) -> str:
         share, low, high = (f"{100 * value:.1f}" for value in line.estimate)
         text = f"{share} % gone (95 %: {low} to {high}); {text}"
     left = f"would be removed{', which is more than usual' if line.too_many else ''}"
-    more = [(line.resized, "of another size"), (line.removed, "removed"), (line.left, left)]
+    removed = f"removed{', more than usual, which was accepted' if line.accepted else ''}"
+    more = [(line.resized, "of another size"), (line.removed, removed), (line.left, left)]
     more.append((line.back, "back"))
     more.append((line.still, "removed before and still gone"))
     text += "".join(f"; {number:,} {what}" for number, what in more if number)

@@ -13,10 +13,11 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from catalog.core.dates import AHEAD, utc
+from catalog.core.loss_limits import tolerable
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.core.sql_files import read_sql
-from catalog.ingestion.completeness import Outcome, tolerable
+from catalog.ingestion.completeness import Outcome
 from catalog.ingestion.parts import Counts, Manifest
 from catalog.ingestion.reasons import READ_TWICE
 from catalog.loading.report import LoadKey

@@ -23,6 +23,7 @@ from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.queries import value
 from catalog.core.session import Connection
+from catalog.database.refusals import Finding, Judge, refuse_all
 from catalog.moderation.decisions import PLAUSIBLE
 from catalog.moderation.tables import KINDS, Decision, moderated_name
 
@@ -80,7 +81,13 @@ def remember(api: Connection, media_type: MediaType) -> dict[Decision, Remembere
 
 
 def refuse_lost(
-    api: Connection, media_type: MediaType, before: Decisions, dag_id: str, *, newest: bool = True
+    api: Connection,
+    media_type: MediaType,
+    before: Decisions,
+    judge: Judge = refuse_all,
+    scope: str = "decisions",
+    *,
+    newest: bool = True,
 ) -> None:
     """Refuse to work without many of the decisions that were made before.
 
@@ -88,22 +95,26 @@ def refuse_lost(
         api: Connection to the API database.
         media_type: Media type of the records.
         before: What is remembered of them; empty if nothing is.
-        dag_id: The DAG of which a run accepts that they are gone.
+        judge: Says whether it is accepted that they are gone.
+        scope: Of what these decisions are; see `refusals.judge`.
         newest: See `lost`.
 
     Raises:
-        Fatal: Many are gone.
+        Fatal: Many are gone, and that is not accepted.
     """
-    if findings := lost(api, media_type, before, newest=newest):
+    findings = lost(api, media_type, before, newest=newest)
+    if not findings and not newest:
+        return  # what was reported of the newest ones is not looked at
+    judged = judge({scope: findings})
+    if judged.refused:
         raise Fatal(
-            f"{'; '.join(findings)}: what moderators have deleted or marked as mature would be shown again. "
-            f"Restore the table; if its records were taken back on purpose, trigger {dag_id} again, with "
-            '"accept_shrinkage": true in its conf.'
+            f"{judged.problems}: what moderators have deleted or marked as mature would be shown again. "
+            f"Restore the table, unless its records were taken back on purpose. {judged.way_out}".rstrip()
         )
 
 
-def lost(api: Connection, media_type: MediaType, before: Decisions, *, newest: bool) -> list[str]:
-    """Return what tables of decisions lack, one sentence for each that lacks many.
+def lost(api: Connection, media_type: MediaType, before: Decisions, *, newest: bool) -> list[Finding]:
+    """Return what tables of decisions lack, one finding for each that lacks many.
 
     Args:
         api: Connection to the API database.
@@ -113,11 +124,11 @@ def lost(api: Connection, media_type: MediaType, before: Decisions, *, newest: b
     """
     if not newest:
         before = {kind: msgspec.structs.replace(known, newest=[]) for kind, known in before.items()}
-    return [text for kind, known in before.items() if (text := _lost(api, kind, media_type, known))]
+    return [found for kind, known in before.items() if (found := _lost(api, kind, media_type, known))]
 
 
-def _lost(api: Connection, kind: Decision, media_type: MediaType, before: Remembered) -> str:
-    """Describe what a table lacks in one sentence; return "" if it lacks little."""
+def _lost(api: Connection, kind: Decision, media_type: MediaType, before: Remembered) -> Finding | None:
+    """Describe what a table lacks; return None if it lacks little."""
     table, name = _table(kind, media_type), f"the API's table api_{kind}{media_type}"
     number = value(api, sql.SQL("select count(*) from {}").format(table))
     found = sql.SQL(" union ").join(
@@ -130,18 +141,22 @@ def _lost(api: Connection, kind: Decision, media_type: MediaType, before: Rememb
     sampled = value(api, query, {"keys": before.sample})
     if loss_limits.lost_decisions(len(before.sample), sampled):
         missing = len(before.sample) - sampled
-        return (
+        return Finding(
+            kind,
+            sampled,
             f"{name} has {number:,} records, it had {before.number:,}, and lacks {missing} of "
-            f"{len(before.sample)} sampled ones"
+            f"{len(before.sample)} sampled ones",
         )
     newest = value(api, query, {"keys": before.newest})
     missing = len(before.newest) - newest
     if missing >= loss_limits.FEW:
-        return (
+        return Finding(
+            f"newest {kind}",
+            newest,
             f"{name} lacks {missing} of the {len(before.newest)} newest records that it had, as an older "
-            "backup does"
+            "backup does",
         )
-    return ""
+    return None
 
 
 def _table(kind: Decision, media_type: MediaType) -> sql.Identifier:

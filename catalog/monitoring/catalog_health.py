@@ -9,7 +9,7 @@ from catalog.core.session import Connection
 from catalog.core.wording import join_first
 from catalog.ingestion.registry import broken_providers, dag_id_of, provider_classes
 from catalog.ingestion.windows import Window
-from catalog.links.losses import accepting
+from catalog.links.losses import accepting_removals
 from catalog.monitoring import dataset, gaps, links, loads
 from catalog.monitoring.dataset import Published
 from catalog.monitoring.finding import Finding, Runbook
@@ -84,7 +84,7 @@ def not_whole(incomplete: Mapping[Source, Sequence[Load]]) -> list[Finding]:
 def held_back(found: Iterable[HeldBack]) -> Iterator[Finding]:
     """Yield the removals that wait for a person's decision, with the conf that decides it."""
     for one in found:
-        accepted = accepting(one.provider, one.records, one.slices, one.first, one.last)
+        accepted = accepting_removals(one.conf, one.provider, one.records)
         text = (
             f"{one.records:,} records whose files are gone are not removed, because they are more than usual"
             f"; if the files are really gone, trigger check_links with {accepted}"

@@ -284,7 +284,7 @@ def _of_searches(
         if alias.index is None or alias.problem or alias.media_type not in promoted:
             continue
         try:
-            texts = unfindable(indexes, alias.name, alias.index)
+            texts = [found.text for found in unfindable(indexes, alias.name, alias.index)]
         except NotFoundError:  # a refresh has just exchanged the index
             texts = []
         except Fatal as error:

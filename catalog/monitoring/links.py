@@ -38,45 +38,42 @@ class HeldBack(msgspec.Struct, frozen=True):
         provider: Name of the provider in the catalog.
         media_type: Media type.
         run_id: Run of `check_links` that has found them.
-        slices: Slices into which it has divided the records of the provider; 0 for a sample.
-        first: The first of its slices.
-        last: The last one.
+        conf: The conf of a run that checks them again.
         records: Their number.
     """
 
     provider: str
     media_type: str
     run_id: str
-    slices: int
-    first: int
-    last: int
+    conf: dict[str, Any]
     records: int
 
 
 def held_back(connection: Connection) -> list[HeldBack]:
-    """Return what the newest sample, and the newest check of slices, of each provider have not removed.
+    """Return what the newest sample, and the newest check of each slice, of each provider have not removed.
 
-    Checks are looked at for a month: only another check of the same slices tells that the files are there.
+    Checks are looked at for a month: only another check of the same slices tells that the files are there, or
+    accepts that they are gone. The slices of a run that wait are one decision.
     """
     found = rows(
         connection,
         """
-        select provider, media_type, run_id, slices, first, last, records
-          from (select distinct on (provider, media_type, slice > 0) provider, media_type, run_id, slices,
-                       planned_on,
-                       sum(left_gone) over of_run as records, bool_or(too_many) over of_run as too_many
+        select provider, media_type, run_id, sum(left_gone) as records,
+               coalesce(conf, '{}')
+               || case when slices = 0 then '{}' else jsonb_build_object(
+                      'slices', slices, 'first_slice', min(slice), 'last_slice', max(slice)) end as conf
+          from (select distinct on (provider, media_type, slices, slice) *
                   from link_survey
                  where concluded_on is not null and planned_on between now() - interval '31 days' and now()
-                window of_run as (partition by provider, media_type, run_id)
-                 order by provider, media_type, slice > 0, planned_on desc) newest
-          join (select run_id, provider, media_type, min(slice) as first, max(slice) as last
-                  from link_survey group by 1, 2, 3) of_run using (run_id, provider, media_type)
-         where too_many and records > 0
+                 order by provider, media_type, slices, slice, planned_on desc) newest
+         where too_many and left_gone > 0
            and not exists (select from link_survey accepted
                             where accepted.provider = newest.provider
                               and accepted.media_type = newest.media_type
+                              and accepted.slices = newest.slices and accepted.slice = newest.slice
                               and accepted.accepted_on > newest.planned_on)
-         order by provider, media_type, slices
+         group by provider, media_type, run_id, slices, conf
+         order by provider, media_type, slices, min(slice)
         """,
         {},
     )

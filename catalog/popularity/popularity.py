@@ -5,7 +5,7 @@ p * value at the percentile. New records are scored when they are loaded; a refr
 whose score differs under the current constant. The SQL function `popularity_score` holds the formula.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
@@ -19,6 +19,7 @@ from catalog.core.queries import value
 from catalog.core.session import Connection, limit_statements
 from catalog.core.sql_files import read_sql
 from catalog.database.names import query_id
+from catalog.database.refusals import Finding, Judge, refuse_all
 from catalog.ingestion.completeness import NOTICEABLE
 from catalog.ingestion.registry import provider_classes
 from catalog.loading.load import lock_provider
@@ -144,7 +145,7 @@ def refresh_constant(
     timeout: float,
     *,
     exact: bool = False,
-    accept_lost: bool = False,
+    judge: Judge = refuse_all,
 ) -> Metric:
     """Determine and store the value at the percentile and the constant; both stay if there is no value.
 
@@ -160,14 +161,15 @@ def refresh_constant(
         provider: Name of the provider in the catalog.
         timeout: Maximum seconds for each statement, and to wait for a running load.
         exact: Store the constant even if it changes by less than PRECISION.
-        accept_lost: Store it even if records have lost their metric.
+        judge: Says whether it is accepted that records have lost their metric; they are remembered no more
+            then.
 
     Returns:
         The stored metric.
 
     Raises:
         Fatal: More than MAX_LOST of the remembered records that are still in the catalog, and not just a few,
-            have lost their metric.
+            have lost their metric, and that is not accepted.
     """
     before = metric_of(connection, media_type, provider)
     declared = configured(media_type).get(provider, before.metric)
@@ -180,16 +182,19 @@ def refresh_constant(
             _sql("select {percentile}(%s, %s, %s)", media_type),
             [provider, before.metric, before.percentile],
         )
-    known = None if accept_lost or is_another else _remembered(connection, before, media_type, timeout)
+    known = None if is_another else _remembered(connection, before, media_type, timeout)
     now = _with_metric(connection, before, media_type, timeout, known.lost if known else [])
-    if not accept_lost and (lost := _lost(before, now, known)):
+    judged = judge({f"popularity of {media_type}, {provider}": [*_lost(before, now, known)]})
+    if judged.refused:
         raise Fatal(
-            f"{provider}: {lost}; does its API still send them? Constant and scores stay. Correct the "
-            f"mapping and pull again. If it is right, trigger {media_type}_popularity_refresh with the conf "
-            f'{{"accept_lost": ["{provider}"]}}.'
+            f"{provider}: {judged.problems}; does its API still send them? Constant and scores stay. Correct "
+            f"the mapping and pull again. {judged.way_out}".rstrip()
         )
+    if judged.accepted:
+        lost = {*known.lost} if known else set()
+        now = now._replace(sample=[one for one in now.sample if one not in lost])
     if at_percentile is None:
-        if accept_lost and not is_another:
+        if judged.accepted:
             connection.execute(
                 _sql("update {metrics} set (records, sample) = (%s, %s) where provider = %s", media_type),
                 [now.records, now.sample, provider],
@@ -252,8 +257,8 @@ def _remembered(
     return _Remembered(*row) if row else None
 
 
-def _lost(before: Metric, now: _Counted, known: _Remembered | None) -> str | None:
-    """Describe how many records have lost their metric, if they are too many.
+def _lost(before: Metric, now: _Counted, known: _Remembered | None) -> Iterator[Finding]:
+    """Yield how many records have lost their metric, if they are too many.
 
     Totals do not tell: records are deleted, and others get a metric. So those that had one are asked. If they
     are deleted, it tells that others had one, too, and that none has one now. A few records are no finding.
@@ -268,12 +273,14 @@ def _lost(before: Metric, now: _Counted, known: _Remembered | None) -> str | Non
     elif len(known.there) >= NOTICEABLE:
         there, lost = len(known.there), len(known.lost)
         if lost < NOTICEABLE or lost <= MAX_LOST * there:
-            return None
-        return f"of {there:,} sampled records that had {before.metric} above 0, {lost:,} have lost it"
+            return
+        text = f"of {there:,} sampled records that had {before.metric} above 0, {lost:,} have lost it"
+        yield Finding(before.metric, there - lost, text)
+        return
     else:
         had_some = (before.records or 0) - known.number >= NOTICEABLE
-    is_lost = had_some and not now.records and now.number >= NOTICEABLE
-    return f"no record has {before.metric} above 0 any more" if is_lost else None
+    if had_some and not now.records and now.number >= NOTICEABLE:
+        yield Finding(before.metric, 0, f"no record has {before.metric} above 0 any more")
 
 
 def _with_metric(

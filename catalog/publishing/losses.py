@@ -1,13 +1,24 @@
-"""What a new version lacks, or shows although it was left out, compared with the version before."""
+"""What a new version lacks, or shows although it was left out, compared with the version before.
+
+Each kind of loss is found, reported and accepted apart: who accepts that records are gone has seen nothing of
+a list of terms that finds none.
+"""
 
 from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from catalog.core import loss_limits
+from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
+from catalog.database.refusals import Finding
 from catalog.publishing import part_counts, versions
 from catalog.publishing.manifest import Manifest
+
+
+def kind(what: str, media_type: str = "all") -> str:
+    """Return the name of a kind of loss, for `refusals.judge`."""
+    return f"dataset, {media_type}: {what}"
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -54,59 +65,68 @@ class Comparison(msgspec.Struct, frozen=True):
             terms = part_counts.Terms(before.version, before.with_term, before.settings.get(versions.TERMS))
         return cls(before, left_out or None, now, decided, terms)
 
-    def losses(self, accepted: str | None = None) -> list[str]:
-        """Return what is beyond the usual, one sentence with both numbers per finding.
+    def found(self) -> dict[str, list[Finding]]:
+        """Return what is beyond the usual, by kind; kinds of which nothing is are empty."""
+        found = {
+            kind("unknown terms"): [*self._unknown_terms()],
+            kind("moderators"): [*self._without_moderators()],
+        }
+        for media_type in sorted(MEDIA_TYPES):
+            found[kind("records", media_type)] = [*self._of_records(media_type)]
+            found[kind("terms", media_type)] = [*self._shown_again(media_type)]
+        return found
 
-        Args:
-            accepted: Media type whose losses are accepted.
-        """
-        return [
-            *self._unknown_terms(),
-            *self._without_moderators(),
-            *(text for media_type, text in self._of_each() if media_type != accepted),
-        ]
+    @property
+    def _list(self) -> str:
+        """The list of terms of the new version: what was reported of one is not accepted of another."""
+        return str(self.now.settings.get(versions.TERMS, ""))
 
-    def _of_each(self) -> Iterator[tuple[str, str]]:
-        """Yield findings about one media type, and which one that is."""
-        yield from self._of_media_types()
-        yield from self._shown_again()
-        yield from self._of_providers()
-
-    def _unknown_terms(self) -> Iterator[str]:
+    def _unknown_terms(self) -> Iterator[Finding]:
         """Yield a finding if nothing tells whether the list of sensitive terms is the right one."""
         if self.left_out is not None or not self._may_reveal():
             return
         numbers = ", ".join(f"{number:,} {media_type}" for media_type, number in self.now.left_out.items())
-        yield (
+        yield Finding(
+            self._list,
+            sum(self.now.left_out.values()),
             f"version {self.before.version} does not say how many sensitive records it has left out, so that "
-            f"the list of terms may be a wrong one; this version has left out {numbers} records"
+            f"the list of terms may be a wrong one; this version has left out {numbers} records",
         )
 
-    def _of_media_types(self) -> Iterator[tuple[str, str]]:
-        """Yield the media types that have lost many records, also if as many others came."""
-        for media_type, rows in sorted(self.before.rows.items()):
-            now = self.now.rows.get(media_type, 0)
-            gone = self._gone(media_type)
-            if loss_limits.lost_too_many(rows, now, loss_limits.TOTAL):
-                yield media_type, f"{media_type}: {now:,} records, {rows:,} are published"
-            elif rows < loss_limits.SOURCE_SIZE:
-                continue
-            elif gone is None:
-                yield (
-                    media_type,
-                    (
-                        f"{media_type}: it is not known how many of {rows:,} published records are gone, "
-                        f"because {self._lost} of version {self.before.version} is missing or altered"
-                    ),
-                )
-            elif loss_limits.lost_too_many(rows, rows - gone, loss_limits.TOTAL):
-                yield (
-                    media_type,
-                    (
-                        f"{media_type}: {gone:,} of {rows:,} published records are gone, and others came; "
-                        "another catalog may publish to this folder"
-                    ),
-                )
+    def _of_records(self, media_type: str) -> Iterator[Finding]:
+        """Yield what is gone of the records of a media type, as a whole and by provider."""
+        yield from self._of_media_type(media_type)
+        before, now = (
+            {one.provider: one.rows for one in version.providers if one.media_type == media_type}
+            for version in (self.before, self.now)
+        )
+        for provider in loss_limits.shrunken_sources(before, now):
+            rows, name = now.get(provider, 0), provider or "no provider"
+            text = f"{media_type}: {rows:,} records of {name}, {before[provider]:,} are published"
+            yield Finding(f"of {name}", rows, text)
+
+    def _of_media_type(self, media_type: str) -> Iterator[Finding]:
+        """Yield whether a media type has lost many records, also if as many others came."""
+        rows, now = self.before.rows.get(media_type, 0), self.now.rows.get(media_type, 0)
+        gone = self._gone(media_type)
+        if loss_limits.lost_too_many(rows, now, loss_limits.TOTAL):
+            yield Finding("all", now, f"{media_type}: {now:,} records, {rows:,} are published")
+        elif rows < loss_limits.SOURCE_SIZE:
+            return
+        elif gone is None:
+            yield Finding(
+                "unknown",
+                now,
+                f"{media_type}: it is not known how many of {rows:,} published records are gone, "
+                f"because {self._lost} of version {self.before.version} is missing or altered",
+            )
+        elif loss_limits.lost_too_many(rows, rows - gone, loss_limits.TOTAL):
+            yield Finding(
+                "kept",
+                rows - gone,
+                f"{media_type}: {gone:,} of {rows:,} published records are gone, and others came; "
+                "another catalog may publish to this folder",
+            )
 
     @property
     def _lost(self) -> str:
@@ -122,20 +142,21 @@ class Comparison(msgspec.Struct, frozen=True):
             return removed
         return removed - max(0, self.now.left_out.get(media_type, 0) - self.left_out[media_type])
 
-    def _without_moderators(self) -> Iterator[str]:
+    def _without_moderators(self) -> Iterator[Finding]:
         """Yield a finding if decisions of moderators counted before, and do not now."""
         if self.before.settings.get(versions.MODERATED) and not self.now.settings.get(versions.MODERATED):
-            yield (
-                "what moderators have deleted is not left out, as it was before: there is no connection to "
-                "the API's database"
-            )
+            text = "what moderators have deleted is not left out, as it was before: there is no connection to"
+            yield Finding("connection", 0, f"{text} the API's database")
 
-    def _shown_again(self) -> Iterator[tuple[str, str]]:
-        """Yield the media types of which another list of terms finds far fewer records."""
-        for media_type in sorted(self.now.left_out):
-            found = self._fewer_with_term(media_type) or self._fewer_left_out(media_type)
-            if found:
-                yield media_type, f"{media_type}: {found}, so the list of terms may be a wrong one"
+    def _shown_again(self, media_type: str) -> Iterator[Finding]:
+        """Yield whether another list of terms finds far fewer records."""
+        if media_type not in self.now.left_out:
+            return
+        text = self._fewer_with_term(media_type) or self._fewer_left_out(media_type)
+        if text:
+            found = self.now.with_term.get(media_type, self.now.left_out[media_type])
+            text = f"{media_type}: {text}, so the list of terms may be a wrong one"
+            yield Finding(self._list, found, text)
 
     def _fewer_with_term(self, media_type: str) -> str:
         """Compare what two lists of terms have found.
@@ -189,21 +210,6 @@ class Comparison(msgspec.Struct, frozen=True):
             return False
         before, now = (version.settings.get(versions.TERMS) for version in (self.before, self.now))
         return before is None or before != now
-
-    def _of_providers(self) -> Iterator[tuple[str, str]]:
-        """Yield the providers that have lost most of their records."""
-        before, now = (
-            {(one.media_type, one.provider): one.rows for one in version.providers}
-            for version in (self.before, self.now)
-        )
-        for media_type, provider in loss_limits.shrunken_sources(before, now):
-            yield (
-                media_type,
-                (
-                    f"{media_type}: {now.get((media_type, provider), 0):,} records of "
-                    f"{provider or 'no provider'}, {before[media_type, provider]:,} are published"
-                ),
-            )
 
 
 def _includes_sensitive(version: Manifest) -> bool:

@@ -1,6 +1,5 @@
 """The last steps of a version: compare it with the one before, and make it the newest one."""
 
-import json
 import logging
 from collections.abc import Mapping
 from hashlib import sha256
@@ -12,11 +11,11 @@ from upath import UPath
 
 from catalog.core.dates import utc
 from catalog.core.errors import Fatal, Retry
-from catalog.core.media import MEDIA_TYPES, MediaType
 from catalog.core.queries import database_time, value
 from catalog.core.session import Connection
 from catalog.core.settings import CATALOG_DB
 from catalog.core.wording import join_first
+from catalog.database.refusals import Finding, Judge, refuse_all
 from catalog.publishing import (
     changes,
     manifest,
@@ -30,7 +29,7 @@ from catalog.publishing import (
 from catalog.publishing.card import card
 from catalog.publishing.croissant import croissant
 from catalog.publishing.files import File
-from catalog.publishing.losses import Comparison
+from catalog.publishing.losses import Comparison, kind
 from catalog.publishing.manifest import Changes, Manifest
 from catalog.publishing.paths import CARD, CROISSANT, MANIFEST, POINTER, version_folder
 from catalog.publishing.storage import (
@@ -47,6 +46,7 @@ from catalog.publishing.storage import (
 from catalog.publishing.versions import Version
 
 log = logging.getLogger(__name__)
+_POINTER_GONE = kind("pointer")
 _DOCUMENTS = {CROISSANT: croissant, CARD: card}
 
 
@@ -63,8 +63,8 @@ def newest(root: UPath) -> Manifest | None:
     if published is None or published.token != pointer.token:
         raise Fatal(
             f"{root / POINTER} names version {pointer.version}, whose manifest is missing or is another one. "
-            "Restore the folder. If you cannot, delete the pointer, and trigger a run with the conf "
-            '{"accept_shrinkage": true}; its version is compared with none.'
+            "Restore the folder. If you cannot, delete the pointer, and trigger a new run: its version is "
+            "compared with none, and it says how to accept that."
         )
     return published
 
@@ -103,8 +103,7 @@ def publish(
     root: UPath,
     version: Version,
     *,
-    accept_shrinkage: bool = False,
-    accept_only: MediaType | None = None,
+    judge: Judge = refuse_all,
     successor: bool = False,
 ) -> dict[str, Any]:
     """Make a complete version the newest one.
@@ -115,8 +114,8 @@ def publish(
         connection: Connection to the catalog, in autocommit.
         root: The folder of all versions.
         version: The version, as `working` returned it.
-        accept_shrinkage: Publish it although far more records than usual are gone, or the pointer is.
-        accept_only: The only media type of which that is accepted; by default, it is of all.
+        judge: Says whether it is accepted that far more records than usual are gone, or the pointer is; it
+            notes what it refuses, so it needs a connection of its own.
         successor: Publish it although another catalog has published the version before.
 
     Returns:
@@ -124,8 +123,9 @@ def publish(
         the version is published already.
 
     Raises:
-        Fatal: There are no records, or far fewer than before, or the versions before are missing, or another
-            catalog's; or files of the version, which is published already, are missing.
+        Fatal: There are no records, or far fewer than before, or the versions before are missing, and that is
+            not accepted; or these are another catalog's; or files of the version, which is published already,
+            are missing.
         Retry: Parts or files are missing, or are of different states. Parts with such a file count as not
             written from then on.
     """
@@ -143,7 +143,7 @@ def publish(
         wrong = _wrong_files(root / version_folder(held.number), files, compared)
         if not wrong:
             ownership.require_own(connection, root, successor=successor)
-            return _write_release(connection, root, held, files, compared, accept_shrinkage, accept_only)
+            return _write_release(connection, root, held, files, compared, judge)
     raise _forgotten(connection, root, version, wrong)
 
 
@@ -165,8 +165,7 @@ def _write_release(
     version: Version,
     files: list[File],
     compared: Changes | None,
-    accept_shrinkage: bool,
-    accept_only: MediaType | None,
+    judge: Judge,
 ) -> dict[str, Any]:
     """Write what describes a version, then the pointer; the version's row is locked."""
     before = newest(root)
@@ -180,12 +179,10 @@ def _write_release(
             f"the catalog has no records to publish: is {CATALOG_DB} the right database? The "
             "version before is still the newest."
         )
-    if not accept_shrinkage or accept_only:
-        if before is None:
-            _require_first(connection, root)
-        else:
-            accepted = accept_only if accept_shrinkage else None
-            _refuse_losses(Comparison.of(connection, before, made, version), accepted)
+    if before is None:
+        _require_first(connection, root, judge)
+    else:
+        _refuse_losses(Comparison.of(connection, before, made, version), judge)
     folder = root / version_folder(version.number)
     _delete_unlisted(folder, made)
     checksum = _store_documents(folder, contents)
@@ -218,34 +215,29 @@ def _store_documents(folder: UPath, contents: Mapping[str, bytes]) -> str:
     return stored[MANIFEST].sha256
 
 
-def _refuse_losses(compared: Comparison, accepted: MediaType | None) -> None:
-    """Raise Fatal if a version lacks too much.
-
-    Args:
-        compared: The version, and the one before.
-        accepted: Media type whose losses are accepted.
-    """
-    if not (losses := compared.losses(accepted)):
-        return
-    conf: dict[str, Any] = {"accept_shrinkage": True}
-    only = None if accepted else next((m for m in MEDIA_TYPES if not compared.losses(m)), None)
-    if only:  # all are about it, so the other media types stay guarded
-        conf["accept_only"] = only
-    raise Fatal(
-        f"the new version is suspicious: {join_first(losses, most=20, separator='; ')}. If it is right, "
-        f"trigger a run with the conf {json.dumps(conf)}. The version before is still the newest."
-    )
+def _refuse_losses(compared: Comparison, judge: Judge) -> None:
+    """Raise Fatal if a version lacks too much, and that is not accepted."""
+    judged = judge({_POINTER_GONE: [], **compared.found()})
+    if judged.refused:
+        raise Fatal(
+            f"the new version is suspicious: {judged.problems}. The version before is still the newest. "
+            f"{judged.way_out}".rstrip()
+        )
 
 
-def _require_first(connection: Connection, root: UPath) -> None:
+def _require_first(connection: Connection, root: UPath, judge: Judge) -> None:
     """Raise Fatal if versions were published in a folder that has no pointer: it may not be mounted."""
     query = "select max(number) from dataset_version where stage = 'published' and {}"
     published = value(connection, sql.SQL(query).format(versions.written_to(root)))
-    if published:
+    text = (
+        f"{root / POINTER} is gone, although version {published} was published there, so this version was "
+        "compared with none"
+    )
+    judged = judge({_POINTER_GONE: [Finding(f"{root}", 0, text)] if published else []})
+    if judged.refused:
         raise Fatal(
-            f"{root / POINTER} is gone, although version {published} was published there, so this version "
-            "was compared with none. Restore the storage, and clear compare_versions with its downstream "
-            'tasks. If you have deleted the pointer, trigger a run with the conf {"accept_shrinkage": true}.'
+            f"{judged.problems}. Restore the storage, and clear compare_versions with its downstream tasks, "
+            f"unless you have deleted the pointer. {judged.way_out}".rstrip()
         )
 
 

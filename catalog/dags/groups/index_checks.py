@@ -107,7 +107,7 @@ def require_whole(
         raise Refused(
             f"{field}: {changed.text}. Copy from another one, or run a data refresh, which replaces it. "
             "If documents may be missing and no alias points at it, first point one at it: "
-            f"point_{where.name}_es_alias with accept_shrinkage counts it again."
+            f"point_{where.name}_es_alias says what is missing, and counts it again with accept_shrinkage."
         )
     return identity, warnings
 

@@ -24,6 +24,7 @@ from catalog.core.settings import (
     SEARCH,
     TAG_POLICY,
 )
+from catalog.dags.common.acceptance import RunJudge
 from catalog.dags.common.assets import FILTERED, INDEX, note_written
 from catalog.dags.common.connections import catalog_connection, database_connection, search_connection
 from catalog.dags.common.context import GIVEN, Params
@@ -46,8 +47,10 @@ from catalog.data_refresh.refresh_history import promoted
 from catalog.data_refresh.report import Checked
 from catalog.data_refresh.search.attempts import Attempt
 from catalog.data_refresh.search.identity import filtered_name
+from catalog.data_refresh.search.kinds import kind_of
 from catalog.data_refresh.search.mapping import SHARDS
 from catalog.data_refresh.search.tag_policy import TagPolicy, policy_from
+from catalog.data_refresh.tables.shrinkage import rows_of
 from catalog.moderation.decisions import EVER
 
 if TYPE_CHECKING:
@@ -161,9 +164,7 @@ def index_range(part: dict[str, int]) -> dict[str, Any]:
 
 
 @task(execution_timeout=timedelta(hours=6))
-def check_index(
-    parts: list[dict[str, int]], done: Iterable[dict[str, Any]], params: Params = GIVEN
-) -> dict[str, Any]:
+def check_index(parts: list[dict[str, int]], done: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Check that each range has as many documents as rows.
 
     Returns:
@@ -174,6 +175,8 @@ def check_index(
 
     refresh = current_refresh("working")
     plan, own = refresh.plan, indexes_of(refresh)
+    # Documents follow the rows of the same refresh.
+    judge = RunJudge({kind_of("documents", plan.media_type, plan.search): rows_of(plan.media_type)})
     uuid, ranges = refresh.made(plan.index).uuid, [IdRange(**part) for part in parts]
     indexed = [msgspec.convert(result, Indexed) for result in done]
     rejected = [sum(result.rejected.values()) for result in indexed]
@@ -195,7 +198,7 @@ def check_index(
         checked = Checked.of(documents, indexed)
         own.refuse_shrinkage(
             plan.index,
-            accepted=bool(params.get("accept_shrinkage")),
+            judge=judge,
             left_out={"removed from their source": checked.removed, "rejected": sum(rejected)},
             why=partial(removed_by_checks, refresh),
         )
@@ -219,7 +222,7 @@ def create_filtered_index() -> dict[str, int]:
     from catalog.data_refresh.search.filtered import FilteredIndex
 
     context = get_current_context()
-    refresh = current_refresh("working")
+    refresh, judge = current_refresh("working"), RunJudge()
     plan, own = refresh.plan, indexes_of(refresh)
     state = TaskStateCheckpoint(context, "filtered")
 
@@ -242,12 +245,8 @@ def create_filtered_index() -> dict[str, int]:
         ),
     ).run()
     state.clear()
-    accepted = bool(context["params"].get("accept_shrinkage"))
     own.refuse_shrinkage(
-        plan.filtered,
-        accepted=accepted,
-        left_out={"sensitive": hidden},
-        why=partial(removed_by_checks, refresh),
+        plan.filtered, judge=judge, left_out={"sensitive": hidden}, why=partial(removed_by_checks, refresh)
     )
     note_index(refresh, plan.filtered, uuid, documents, writes=writes)
     return {"documents": documents, "hidden": hidden}
@@ -309,12 +308,7 @@ def require_complete(refresh: Refresh) -> None:
     """
     with database_connection(refresh.plan.api, autocommit=True) as api, stoppable(api):
         indexes_of(refresh).require_complete(api)
-    _require_findable(refresh)
-
-
-def _require_findable(refresh: Refresh) -> None:
-    accepted = bool(get_current_context()["params"].get("accept_shrinkage"))
-    indexes_of(refresh).require_findable(accepted=accepted)
+    indexes_of(refresh).require_findable(RunJudge())
 
 
 def make_live(refresh: Refresh) -> None:
@@ -330,7 +324,7 @@ def make_live(refresh: Refresh) -> None:
                 if refresh.stage == "working":  # otherwise its tables are live, and indexes must follow
                     refuse_lost_decisions(refresh, api)
                     if refresh.plan.mode != "alias":  # its tasks have asked for warnings, too
-                        _require_findable(refresh)
+                        own.require_findable(RunJudge())
                 own.point_aliases(api)
             if refresh.plan.since == EVER:
                 # Old decisions, too, have been applied just now. Without a new count, the documents that they

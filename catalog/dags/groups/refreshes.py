@@ -3,17 +3,17 @@
 import logging
 from collections.abc import Callable
 
-from airflow.sdk import get_current_context
-
 from catalog.core.errors import Refused
+from catalog.core.media import MediaType
 from catalog.core.session import Connection
+from catalog.dags.common.acceptance import RunJudge
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.operators.turns import current_turn
 from catalog.data_refresh import refresh as refreshes
 from catalog.data_refresh import refresh_history, removals
 from catalog.data_refresh.basis import record
 from catalog.data_refresh.refresh import Counted, CreatedIndex, Plan, Refresh, Stage
-from catalog.moderation.remembered import refuse_lost
+from catalog.moderation.remembered import Decisions, refuse_lost
 
 log = logging.getLogger(__name__)
 REMEDY: dict[Stage, str] = {
@@ -58,6 +58,22 @@ def current_refresh(*stages: Stage) -> Refresh:
     return current
 
 
+def judge_decisions(
+    api: Connection, media_type: MediaType, where: str, before: Decisions, *, newest: bool
+) -> None:
+    """Refuse to go on without many decisions of moderators, unless the run accepts what was reported.
+
+    Args:
+        api: Connection to the API database.
+        media_type: Media type of the records.
+        where: Airflow connection of that database.
+        before: What is remembered of them.
+        newest: See `refuse_lost`.
+    """
+    scope = f"{media_type} decisions, {where}"
+    refuse_lost(api, media_type, before, RunJudge(), scope, newest=newest)
+
+
 def refuse_lost_decisions(refresh: Refresh, api: Connection, *, begins: bool = False) -> None:
     """Refuse to show rows or documents without many of the decisions that moderators had made before.
 
@@ -70,14 +86,12 @@ def refuse_lost_decisions(refresh: Refresh, api: Connection, *, begins: bool = F
 
     Raises:
         Fatal: Many are gone since it began; or since the last data refresh, if it has not noted them itself.
-            Its conf does not accept that.
+            The run does not accept that, or nobody has reported it before.
     """
-    if get_current_context()["params"].get("accept_shrinkage"):
-        return
     plan = refresh.plan
     with catalog_connection(autocommit=True) as catalog:
         before = plan.remembered or refresh_history.last_decisions(catalog, plan.media_type, plan.api)
-    refuse_lost(api, plan.media_type, before, refresh.dag_id, newest=begins)
+    judge_decisions(api, plan.media_type, plan.api, before, newest=begins)
 
 
 def is_complete(uuid: str) -> bool | None:

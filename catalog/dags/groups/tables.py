@@ -19,6 +19,7 @@ from catalog.core.settings import (
     DATA_REFRESH_LIMIT,
     DATA_REFRESH_MOST_CHANGED,
 )
+from catalog.dags.common.acceptance import RunJudge
 from catalog.dags.common.assets import API, note_written
 from catalog.dags.common.connections import api_connection, catalog_connection
 from catalog.dags.common.context import GIVEN, Params
@@ -30,6 +31,7 @@ from catalog.dags.groups.indexing import MAX_DURATION, indexes, require_complete
 from catalog.dags.groups.refreshes import (
     begin_refresh,
     current_refresh,
+    judge_decisions,
     note_found,
     reach,
     refuse_lost_decisions,
@@ -52,7 +54,6 @@ from catalog.data_refresh.tables.ranges import sessions
 from catalog.data_refresh.tables.shape import check_shape
 from catalog.data_refresh.tables.shrinkage import refuse_shrinkage, shrinkage
 from catalog.database.estimates import analyzed_rows
-from catalog.moderation.remembered import refuse_lost
 
 log = logging.getLogger(__name__)
 SESSION = "session {{ task.op_kwargs.session }}"
@@ -74,9 +75,8 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
             api_connection(autocommit=True) as api,
             stoppable(catalog, api),
         ):
-            if not params["accept_shrinkage"]:
-                before = last_decisions(catalog, media_type, API_DB)
-                refuse_lost(api, media_type, before, f"{media_type}_data_refresh")
+            before = last_decisions(catalog, media_type, API_DB)
+            judge_decisions(api, media_type, API_DB, before, newest=True)
             if params["index_only"]:
                 return index_plan(api, engine, media_type, number, policy, terms)
             return choose(
@@ -125,6 +125,7 @@ def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> 
                 ) from None
             refresh = _continue_full(media_type, refresh, str(error))
     counts, should_stop, limit = [], sigterm_flag(), limit_of(DATA_REFRESH_LIMIT)
+    judge = RunJudge()
     with (
         catalog_connection(autocommit=True) as catalog,
         api_connection(autocommit=True) as api,
@@ -148,8 +149,8 @@ def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> 
             ).run()
             counts.append(msgspec.to_builtins(copied))
             log.info("%s", copied)
-        if copied.done and not params["accept_shrinkage"]:
-            refuse_shrinkage(shrinkage(api, TABLES[media_type]))
+        if copied.done:
+            refuse_shrinkage(shrinkage(api, TABLES[media_type]), judge)
     return counts
 
 
@@ -219,8 +220,8 @@ def promote_tables(media_type: MediaType, params: Params = GIVEN) -> dict[str, i
     if params["index_only"]:
         raise AirflowSkipException("index_only: the live tables stay.")
     if refresh.plan.mode == "incremental":
-        return _apply(media_type, refresh, accepted=params["accept_shrinkage"])
-    return _exchange(media_type, refresh, accepted=params["accept_shrinkage"])
+        return _apply(media_type, refresh)
+    return _exchange(media_type, refresh)
 
 
 def _ask_for_decisions(refresh: Refresh, api: Connection) -> None:
@@ -230,8 +231,9 @@ def _ask_for_decisions(refresh: Refresh, api: Connection) -> None:
         refuse_lost_decisions(refresh, api)
 
 
-def _apply(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dict[str, Any]:
+def _apply(media_type: MediaType, refresh: Refresh) -> dict[str, Any]:
     """Change the live tables, and return the numbers of changes by table."""
+    judge = RunJudge()
     if refresh.stage == "working":  # before the live tables change, whose documents need the list
         unchanged_terms(refresh.plan.terms)
     with (
@@ -248,7 +250,7 @@ def _apply(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dict[s
             refresh.number,
             own,
             expected=refresh.plan.shapes,
-            accept_shrinkage=accepted,
+            judge=judge,
             why=partial(removed_by_checks, refresh),
         )
     reach(refresh, "tables")
@@ -262,8 +264,9 @@ def _apply(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dict[s
     return msgspec.to_builtins(applied)  # type: ignore[no-any-return]
 
 
-def _exchange(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dict[str, int]:
+def _exchange(media_type: MediaType, refresh: Refresh) -> dict[str, int]:
     """Exchange the tables, and return the numbers of deleted orphans by foreign key."""
+    judge = RunJudge()
     with api_connection(autocommit=True) as api, hint("The old tables are still live."):
         require_complete(refresh)
         with holding_turn(), stoppable(api):
@@ -273,7 +276,7 @@ def _exchange(media_type: MediaType, refresh: Refresh, *, accepted: bool) -> dic
                 TABLES[media_type],
                 refresh.identity,
                 expected=refresh.plan.shapes,
-                accept_shrinkage=accepted,
+                judge=judge,
                 number=refresh.number,
             )
         reach(refresh, "tables")

@@ -4,7 +4,7 @@ A mapping, an analyzer or a template may be wrong in ways that no count of docum
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from elasticsearch import NotFoundError
@@ -12,11 +12,12 @@ from elasticsearch import NotFoundError
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Refused
 from catalog.core.media import MEDIA_TYPES
-from catalog.core.wording import join_first
 from catalog.data_refresh.search.client import complete_answer
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.kinds import kind_of
 from catalog.data_refresh.search.queries import WITHOUT_MATURE, words_query
+from catalog.database.refusals import Finding, Judge
 
 _PLACES = 5  # in an index, from which documents are taken
 _OF_EACH = 4  # documents
@@ -38,7 +39,10 @@ _TEXTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-def refuse_unfindable(engine: Indexes, alias: str, index: str, *, accepted: bool) -> list[str]:
+ADVICE = "Look at the mapping and the analyzers, and at index templates."
+
+
+def search_findings(engine: Indexes, alias: str, index: str) -> list[Finding]:
     """Look for documents of an index as the API does, by words of their own texts.
 
     What is behind the alias now is asked the same: only what it finds has to be found.
@@ -47,30 +51,58 @@ def refuse_unfindable(engine: Indexes, alias: str, index: str, *, accepted: bool
         engine: Operations on indexes.
         alias: The alias that is to be pointed at the index.
         index: Name of the index.
-        accepted: Accept that far fewer documents are found.
 
     Returns:
-        What far fewer documents are found by, if that is accepted, or the API does not search this alias.
+        What far fewer documents are found by than should be.
 
     Raises:
-        Refused: There is no such index, the engine refuses the API's search, or it finds far fewer documents
-            than it should.
+        Refused: There is no such index, or the engine refuses the API's search.
         Retry: The engine does not answer.
     """
     try:
         engine.refresh(index)
-        findings = unfindable(engine, alias, index)
+        return unfindable(engine, alias, index)
     except (Fatal, NotFoundError) as error:
         raise Refused(f"the API's search cannot be asked of {index}: {error}") from None
-    if findings and not accepted and alias in {n for m in MEDIA_TYPES for n in (m, filtered_name(m))}:
-        raise Refused(
-            f"{join_first(findings, separator='; ')}. Look at the mapping and the analyzers of {index}, and "
-            'at index templates; if this is wanted, trigger the DAG with {"accept_shrinkage": true}.'
-        )
-    return findings
 
 
-def unfindable(engine: Indexes, alias: str, index: str) -> list[str]:
+def is_searched(alias: str) -> bool:
+    """Return whether the API searches an alias: otherwise, what is not found matters to those who made it."""
+    return alias in {name for media_type in MEDIA_TYPES for name in (media_type, filtered_name(media_type))}
+
+
+def refuse_unfindable(
+    engine: Indexes, targets: Mapping[str, str], judge: Judge, search: str
+) -> Sequence[str]:
+    """Refuse indexes in which the API's search finds far fewer documents than it should.
+
+    Args:
+        engine: Operations on indexes.
+        targets: Alias → index at which it is to point.
+        judge: Says whether it is accepted that far fewer are found.
+        search: Airflow connection of the search engine.
+
+    Returns:
+        What far fewer documents are found by, if that is accepted, or the API does not search the alias.
+
+    Raises:
+        Refused: See `search_findings`; or far fewer are found, and that is not accepted.
+    """
+    found = {alias: search_findings(engine, alias, index) for alias, index in targets.items()}
+    notes = [one.text for alias, findings in found.items() if not is_searched(alias) for one in findings]
+    judged = judge(
+        {
+            kind_of("found documents", alias, search): findings
+            for alias, findings in found.items()
+            if is_searched(alias)
+        }
+    )
+    if judged.refused:
+        raise Refused(f"{judged.problems}. {ADVICE} {judged.way_out}".rstrip())
+    return [*notes, *judged.accepted]
+
+
+def unfindable(engine: Indexes, alias: str, index: str) -> list[Finding]:
     """Return by words of which texts far fewer documents of an index are found than should be.
 
     Args:
@@ -83,7 +115,8 @@ def unfindable(engine: Indexes, alias: str, index: str) -> list[str]:
         Fatal: The engine refuses the API's search of the index.
         Retry: The engine does not answer.
     """
-    documents, live, findings = _sample(engine, index), engine.resolve_alias(alias), []
+    documents, live = _sample(engine, index), engine.resolve_alias(alias)
+    findings = []
     for field, text in _TEXTS.items():
         words = {key: " ".join(_WORD.findall(text(document))[:_WORDS]) for key, document in documents.items()}
         wanted = {key: some for key, some in words.items() if some}
@@ -93,7 +126,8 @@ def unfindable(engine: Indexes, alias: str, index: str) -> list[str]:
         if loss_limits.lost_too_many(len(right), len(found & right), loss_limits.SOURCE):
             before = f", which {live} finds" if known else ""
             numbers = f"{len(found & right)} of {len(right)} documents"
-            findings.append(f"{index} finds {numbers} by words of their {field}{before}")
+            said = f"{index} finds {numbers} by words of their {field}{before}"
+            findings.append(Finding(field, len(found & right), said))
     return findings
 
 

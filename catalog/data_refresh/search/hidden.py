@@ -3,9 +3,10 @@
 from catalog.core import loss_limits
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.mapping import TERMS
+from catalog.database.refusals import Finding
 
 
-def revealed(engine: Indexes, alias: str, live: str, before: int, index: str, now: int) -> list[str]:
+def revealed(engine: Indexes, alias: str, live: str, before: int, index: str, now: int) -> list[Finding]:
     """Return a finding if a filtered index was made with another list of terms and hides far fewer documents.
 
     By the same list, fewer are hidden because their texts have changed, or because they are gone.
@@ -25,4 +26,4 @@ def revealed(engine: Indexes, alias: str, live: str, before: int, index: str, no
         return []
     numbers = f"{now:,} instead of {before:,} that are hidden now, so the list of terms may be a wrong one"
     unknown = "" if terms else f", as {live} does not tell by which list it was made"
-    return [f"documents that {alias} hides as sensitive: {numbers}{unknown}"]
+    return [Finding("hidden", now, f"documents that {alias} hides as sensitive: {numbers}{unknown}")]

@@ -12,10 +12,12 @@ from catalog.data_refresh.search.client import ask
 from catalog.data_refresh.search.hidden import revealed
 from catalog.data_refresh.search.identity import FILTERED_SUFFIX, IndexIdentity, is_filtered, is_private
 from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.kinds import kind_of
 from catalog.data_refresh.search.mapping import TERMS
 from catalog.data_refresh.search.preflight import alias_problems, index_problems
 from catalog.data_refresh.search.sensitive import digest_of, sensitive_groups
 from catalog.data_refresh.tables.shrinkage import FILTERED, shrunken_alias
+from catalog.database.refusals import Finding
 
 
 def media_type_of(alias: str) -> MediaType:
@@ -117,20 +119,26 @@ def require_hidden(engine: Indexes, index: str, terms: Sequence[str], *, was_liv
     return [f"{said}. It is accepted, because the alias pointed at it before; {until}."]
 
 
-def losses(engine: Indexes, alias: str, index: str) -> list[str]:
+def losses(engine: Indexes, alias: str, index: str, search: str) -> dict[str, list[Finding]]:
     """Return findings if an index has far fewer documents, or hides far fewer, than the one behind an alias.
 
     Args:
         engine: Operations on indexes.
         alias: Name of the alias; one that does not exist yet had nothing to lose.
         index: Name of the index.
+        search: Airflow connection of the search engine.
+
+    Returns:
+        The findings, by kind of loss.
     """
     before, now = engine.sources(alias), engine.sources(index)
+    documents = kind_of("documents", alias, search, index)
     if not is_filtered(alias):
-        return shrunken_alias(alias, before, now, loss_limits.TOTAL)
+        return {documents: shrunken_alias(alias, before, now, loss_limits.TOTAL)}
     everything = sum(engine.sources(alias.removesuffix(FILTERED_SUFFIX)).values())
     hidden, hidden_then = (everything - sum(shown.values()) for shown in (before, now))
-    found = shrunken_alias(alias, before, now, FILTERED)
+    found = {documents: shrunken_alias(alias, before, now, FILTERED)}
     if before:
-        found += revealed(engine, alias, alias, hidden, index, hidden_then)
+        shown = revealed(engine, alias, alias, hidden, index, hidden_then)
+        found[kind_of("hidden documents", alias, search, index)] = shown
     return found

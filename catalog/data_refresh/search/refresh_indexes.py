@@ -4,7 +4,7 @@ Each method can be called again at any later time: it works on the same indexes,
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -13,7 +13,6 @@ from catalog.core import loss_limits
 from catalog.core.errors import Refused
 from catalog.core.queries import value
 from catalog.core.session import Connection
-from catalog.core.wording import join_first
 from catalog.data_refresh.refresh import Refresh
 from catalog.data_refresh.search.customizing import customized
 from catalog.data_refresh.search.findable import refuse_unfindable
@@ -21,12 +20,14 @@ from catalog.data_refresh.search.hidden import revealed
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.index_writes import Contents, contents_of
 from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.kinds import kind_of
 from catalog.data_refresh.search.mapping import SHARDS, TERMS, index_body, index_meta
 from catalog.data_refresh.search.moderation import follow
 from catalog.data_refresh.search.readiness import finalize
 from catalog.data_refresh.search.recount import Recount, recount
 from catalog.data_refresh.search.tag_policy import policy_from
-from catalog.data_refresh.tables.shrinkage import FILTERED, shrunken_alias, shrunken_index
+from catalog.data_refresh.tables.shrinkage import FILTERED, shrunken_alias, subject_of
+from catalog.database.refusals import Finding, Judge
 from catalog.moderation.decisions import number_deleted
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 REPLICA_TIMEOUT = 6 * 3600.0  # seconds
+
+
+def _lost(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    """Return how many documents are missing, by subject of a finding: of all, and of each source."""
+    lost = {subject_of(source): number - now.get(source, 0) for source, number in before.items()}
+    return {subject_of(None): sum(before.values()) - sum(now.values()), **lost}
 
 
 class RefreshIndexes:
@@ -95,7 +102,7 @@ class RefreshIndexes:
         self,
         name: str,
         *,
-        accepted: bool,
+        judge: Judge,
         left_out: Mapping[str, int] | None = None,
         why: Callable[[], str] = str,
     ) -> None:
@@ -106,32 +113,55 @@ class RefreshIndexes:
 
         Args:
             name: Name of the new index.
-            accepted: Accept far fewer documents, or far fewer hidden ones.
+            judge: Says whether far fewer documents, or far fewer hidden ones, are accepted.
             left_out: Why records have no document → their number.
             why: Returns a sentence about why records may be missing, for the refusal.
 
         Raises:
-            Refused: There are far fewer, and that is not accepted.
+            Refused: There are far fewer, and that is not accepted. The message says what is not.
         """
         plan = self._plan
         alias = next(alias for alias, index in plan.aliases.items() if index == name)
         limit = FILTERED if name == plan.filtered else loss_limits.TOTAL
         before, now = plan.documents.get(alias, {}), self.engine.sources(name)
-        problems = shrunken_alias(alias, before, now, limit)
+        found = {kind_of("documents", alias, plan.search): shrunken_alias(alias, before, now, limit)}
+        if name == plan.filtered:
+            found = {kind: self._unexplained(findings, before, now) for kind, findings in found.items()}
         if name == plan.filtered and before:
             # An earlier release may have recorded the plan, without the documents of the main index.
             everything = plan.documents.get(plan.media_type) or self.engine.sources(plan.media_type)
             hidden = sum(everything.values()) - sum(before.values())
             hidden_now = self.engine.count(plan.index) - sum(now.values())
-            problems += revealed(self.engine, alias, plan.live.get(alias) or alias, hidden, name, hidden_now)
-        if problems:
-            if not accepted:
-                counted = ", ".join(
-                    f"{number:,} {what}" for what, number in (left_out or {}).items() if number
-                )
-                named = counted and f"Records without a document: {counted}."
-                raise Refused(" ".join(filter(None, (shrunken_index(problems), named, why()))))
-            log.warning("%s; accepted by the conf.", join_first(problems, separator="; "))
+            found[kind_of("hidden documents", alias, plan.search)] = revealed(
+                self.engine, alias, plan.live.get(alias) or alias, hidden, name, hidden_now
+            )
+        judged = judge(found)
+        if judged.refused:
+            counted = ", ".join(f"{number:,} {what}" for what, number in (left_out or {}).items() if number)
+            named = counted and f"Records without a document: {counted}."
+            raise Refused(" ".join(filter(None, (f"{judged.problems}.", named, why(), judged.way_out))))
+
+    def _unexplained(
+        self, findings: Sequence[Finding], before: Mapping[str, int], now: Mapping[str, int]
+    ) -> list[Finding]:
+        """Return what the filtered index lacks beyond what the main index of this refresh lacks, too.
+
+        That is accepted by now: otherwise, the main index would have been refused.
+
+        Args:
+            findings: What it has lost.
+            before: Documents by source behind its alias.
+            now: Its documents by source.
+        """
+        plan = self._plan
+        if not findings or not plan.table:  # it is copied from an index that is there
+            return list(findings)
+        had, has = plan.documents.get(plan.media_type, {}), self.engine.sources(plan.index)
+        lacks, lacking = (_lost(*counts) for counts in ((had, has), (before, now)))
+        of_main = {one.subject for one in shrunken_alias(plan.media_type, had, has, loss_limits.TOTAL)}
+        return [
+            one for one in findings if one.subject not in of_main or lacking[one.subject] > lacks[one.subject]
+        ]
 
     def open(self, replicas: int) -> None:
         """Create the replicas, before the indexes are searched."""
@@ -159,19 +189,18 @@ class RefreshIndexes:
                     "written to it. Clear open_indexes and all tasks after it."
                 )
 
-    def require_findable(self, *, accepted: bool) -> None:
+    def require_findable(self, judge: Judge) -> None:
         """Check that the API's search finds documents of indexes that are not live yet.
 
         Args:
-            accepted: Accept that far fewer are found.
+            judge: Says whether it is accepted that far fewer are found.
 
         Raises:
             Refused: The engine refuses the search, or finds far fewer than it should.
         """
-        for alias, name in self._plan.aliases.items():
-            if self.engine.resolve_alias(alias) != name:
-                for finding in refuse_unfindable(self.engine, alias, name, accepted=accepted):
-                    log.warning("%s; accepted by the conf.", finding)
+        wanted = {a: name for a, name in self._plan.aliases.items() if self.engine.resolve_alias(a) != name}
+        for text in refuse_unfindable(self.engine, wanted, judge, self._plan.search):
+            log.warning("%s", text)
 
     def count_updated(self, api: Connection, updated: "Updated") -> dict[str, Contents]:
         """Count the documents of the live indexes after an incremental refresh, and return them by index.

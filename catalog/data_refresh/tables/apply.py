@@ -27,12 +27,15 @@ from catalog.data_refresh.tables.locks import lock_live_tables, retry_while_held
 from catalog.data_refresh.tables.marks import create_marks, mark, set_mark
 from catalog.data_refresh.tables.shape import Facts, Shape, check_shape, shape
 from catalog.data_refresh.tables.shrinkage import (
+    references_to,
     refuse_shrinkage,
+    rows_of,
     shown,
     shrunken_sources,
     source_of,
     too_many_orphans,
 )
+from catalog.database.refusals import Finding, Judge, refuse_all
 from catalog.moderation.tables import moderated_name
 
 _SHORTEST = 40  # characters that a temporary value of a unique column may have
@@ -81,7 +84,7 @@ def apply_changes(
     own: Mapping[str, Sequence[str]],
     *,
     expected: Mapping[str, Shape],
-    accept_shrinkage: bool = False,
+    judge: Judge = refuse_all,
     why: Callable[[], str] = str,
 ) -> dict[str, Applied]:
     """Make the live tables equal to the catalog, where their records have changed.
@@ -94,7 +97,7 @@ def apply_changes(
         number: Number of the refresh.
         own: Columns that only the API has, by table.
         expected: Definition of each table when the refresh began.
-        accept_shrinkage: Apply the changes even if suspiciously many rows would be deleted.
+        judge: Says whether it is accepted that suspiciously many rows would be deleted.
         why: Returns a sentence about why records may be missing, for the refusal.
 
     Raises:
@@ -115,7 +118,7 @@ def apply_changes(
             check_shape(api, tables, expected, locked=True)
             if all((found := mark(api, table)) and found.number == number for table in tables):
                 return _applied_before(api, tables)
-            return _apply(api, tables, number, own, accept_shrinkage, why)
+            return _apply(api, tables, number, own, judge, why)
 
     return retry_while_held(apply_once, ", ".join(tables), refusal=_refusal, state="Nothing was changed.")
 
@@ -134,7 +137,7 @@ def _apply(
     tables: Sequence[str],
     number: int,
     own: Mapping[str, Sequence[str]],
-    accept_shrinkage: bool,
+    judge: Judge,
     why: Callable[[], str],
 ) -> dict[str, Applied]:
     for table in tables:  # of a copy that a crash has emptied, all changed rows would be deleted
@@ -143,8 +146,9 @@ def _apply(
     changed = {table: _Table(api, table, own[table]) for table in tables}
     for changes in changed.values():
         changes.find_deleted()
-    if not accept_shrinkage:
-        refuse_shrinkage([problem for changes in changed.values() for problem in changes.shrinkage()], why)
+    # Only what is found: changes alone do not tell that what was reported before is not lost any more.
+    shrunken = {rows_of(table): changes.shrinkage() for table, changes in changed.items()}
+    refuse_shrinkage({kind: found for kind, found in shrunken.items() if found}, judge, why)
     for table, changes in changed.items():
         if table not in KEYS:  # a deleted row must not keep the unique values of a new one
             changes.delete()
@@ -153,8 +157,8 @@ def _apply(
     for table, changes in changed.items():
         if table in KEYS:  # audio files that refer to a deleted set have been updated
             changes.delete()
-    if not accept_shrinkage:
-        refuse_shrinkage([problem for changes in changed.values() for problem in changes.orphaned])
+    orphaned = {references_to(table): changes.orphaned for table, changes in changed.items()}
+    refuse_shrinkage({kind: found for kind, found in orphaned.items() if found}, judge)
     for table in tables:
         set_mark(api, table, number, progress.began(api, table))
         progress.note_result(api, table, changed[table].applied)
@@ -191,7 +195,7 @@ class _Table:
     def __init__(self, api: Connection, table: str, own: Sequence[str]) -> None:
         self._api, self._table = api, table
         self.applied = Applied()
-        self.orphaned: list[str] = []  # findings about references to deleted rows
+        self.orphaned: list[Finding] = []  # findings about references to deleted rows
         self._shape = shape(api, table)
         self._key = key_of(table)
         columns = [
@@ -246,7 +250,7 @@ class _Table:
         narrow = sorted({*self._key, *(name for columns in self._unique for name in columns)})
         self._do("analyze {temp} ({narrow})", narrow=names(narrow))
 
-    def shrinkage(self) -> list[str]:
+    def shrinkage(self) -> list[Finding]:
         """Find records that the changes would remove beyond the usual; see `shrinkage.shrinkage`.
 
         A record that gets another source, or that is marked as removed from its source, is lost like a
@@ -277,10 +281,10 @@ class _Table:
             """
             [numbers] = self._api.execute(sql.SQL(counted).format(**self._parts, **parts)).fetchall()
             reasons = zip(("deleted", "marked as removed from their source"), numbers, strict=True)
+            said = [f"{self._table}: {number:,} records are {what}" for what, number in reasons if number]
             # Not at the end: of many sources, not all are named.
-            findings[1:1] = [
-                f"{self._table}: {number:,} records are {what}" for what, number in reasons if number
-            ]
+            text = "; ".join([findings[0].text, *said])
+            findings[0] = msgspec.structs.replace(findings[0], text=text)
         return findings
 
     def release_unique_values(self) -> None:

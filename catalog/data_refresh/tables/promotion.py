@@ -20,6 +20,7 @@ from catalog.data_refresh.tables.marks import create_marks, mark, set_mark
 from catalog.data_refresh.tables.shape import Shape, check_shape, shape
 from catalog.data_refresh.tables.shrinkage import refuse_shrinkage, shrinkage
 from catalog.database.locks import set_lock_timeout, wait_without_deadlock
+from catalog.database.refusals import Judge, refuse_all
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def promote(
     *,
     number: int,
     expected: Mapping[str, Shape] | None = None,
-    accept_shrinkage: bool = False,
+    judge: Judge = refuse_all,
     pause: Callable[[float], None] = time.sleep,
 ) -> Promoted:
     """Exchange all tables of a media type in one transaction.
@@ -57,7 +58,7 @@ def promote(
         run_id: Identity of the refresh that copied the new tables.
         number: Number of the refresh, with which the tables are marked.
         expected: Definition of each table when the refresh began; by default, when the copy began.
-        accept_shrinkage: Exchange even if the new tables lack suspiciously many live records.
+        judge: Says whether it is accepted that the new tables lack suspiciously many live records.
         pause: Called with the seconds to wait before the next attempt.
 
     Raises:
@@ -75,8 +76,7 @@ def promote(
         return msgspec.convert(progress.result(api, tables[0]) or {}, Promoted)
     shapes = {table: (expected or {}).get(table, state.shape) for table, state in began.items()}
     check_shape(api, wanted, shapes)
-    if not accept_shrinkage:
-        refuse_shrinkage(shrinkage(api, wanted))
+    refuse_shrinkage(shrinkage(api, wanted), judge)
     # Most of the work is done before the exchange, because a reader with a snapshot from before the exchange
     # still sees the rows that the exchange itself deletes.
     promoted = Promoted(carried={table: catch_up(api, table) for table in wanted})

@@ -12,16 +12,30 @@ from catalog.core import loss_limits
 from catalog.core.errors import Fatal
 from catalog.core.queries import relation_exists, value
 from catalog.core.session import Connection, settle
-from catalog.core.wording import join_first
 from catalog.data_refresh.tables.columns import equal_columns, names, temp_name
 from catalog.data_refresh.tables.shape import Shape, shape
+from catalog.database.refusals import Finding, Found, Judge
 
 NO_SOURCE = "no source"  # how records without one are called
 FILTERED = 0.5  # share of a filtered index that may be missing: a longer list of terms hides more
-REMEDY = 'If that is right, trigger a run with the conf {"accept_shrinkage": true}. The old tables are live.'
 
 
-def shrinkage(api: Connection, tables: Iterable[str]) -> list[str]:
+def rows_of(table: str) -> str:
+    """Return how a loss of rows is called where it is noted."""
+    return f"{table} rows"
+
+
+def references_to(table: str) -> str:
+    """Return how a loss of what refers to these rows is called where it is noted."""
+    return f"references to {table} rows"
+
+
+def subject_of(source: str | None) -> str:
+    """Return what a finding about rows or documents is about: a source, or everything."""
+    return "all" if source is None else f"source {source!r}"
+
+
+def shrinkage(api: Connection, tables: Iterable[str]) -> dict[str, list[Finding]]:
     """Find records that a refresh would remove beyond the usual. Reads each table once.
 
     Args:
@@ -29,32 +43,38 @@ def shrinkage(api: Connection, tables: Iterable[str]) -> list[str]:
         tables: Names of live tables whose copies are complete. A table without a copy is skipped.
 
     Returns:
-        One sentence with both numbers per finding.
+        The findings, by kind of loss: of rows, and of what refers to them.
     """
     settle(api)
-    findings = []
+    findings: dict[str, list[Finding]] = {}
     for table in tables:
         if relation_exists(api, temp_name(table)):
-            findings += _by_source(api, table) + _by_reference(api, table)
+            findings |= {
+                rows_of(table): _by_source(api, table),
+                references_to(table): _by_reference(api, table),
+            }
     return findings
 
 
-def refuse_shrinkage(findings: list[str], why: Callable[[], str] = str) -> None:
-    """Raise Fatal if there are findings.
+def refuse_shrinkage(found: Found, judge: Judge, why: Callable[[], str] = str) -> None:
+    """Raise Fatal if there are findings that are not accepted.
 
     Args:
-        findings: What would be lost.
-        why: Called then; returns a sentence about why records may be missing, or "".
+        found: What would be lost.
+        judge: Says what of it is accepted.
+        why: Called if something is not; returns a sentence about why records may be missing, or "".
     """
-    if findings:
-        lost = f"suspiciously many records would be lost: {join_first(findings, most=20, separator='; ')}."
-        raise Fatal(" ".join(filter(None, (lost, why(), REMEDY))))
+    judged = judge(found)
+    if judged.refused:
+        lost = f"suspiciously many records would be lost: {judged.problems}."
+        raise Fatal(" ".join(filter(None, (lost, why(), judged.way_out, "The old tables are live."))))
 
 
-def too_many_orphans(name: str, orphans: int, rows: int) -> list[str]:
+def too_many_orphans(name: str, orphans: int, rows: int) -> list[Finding]:
     """Return a finding if too many rows of a table would refer to missing media."""
     if loss_limits.orphaned_too_many(orphans, rows):
-        return [f"{orphans:,} of {rows:,} rows of {name} refer to missing media"]
+        text = f"{orphans:,} of {rows:,} rows of {name} refer to missing media"
+        return [Finding(name, rows - orphans, text)]
     return []
 
 
@@ -76,7 +96,7 @@ def source_of(definition: Shape, alias: str) -> sql.Composable:
     return sql.SQL("coalesce({}::text, '')").format(sql.Identifier(alias, name)) if name else sql.SQL("''")
 
 
-def _by_source(api: Connection, table: str) -> list[str]:
+def _by_source(api: Connection, table: str) -> list[Finding]:
     definition = shape(api, table)
     before, _ = _counts(api, table, definition)
     remaining, new = _counts(api, table, definition, temp_name(table))
@@ -89,7 +109,7 @@ def _by_source(api: Connection, table: str) -> list[str]:
     ]
 
 
-def _finding(table: str, remaining: int, before: int, new: int = 0, *, source: str | None = None) -> str:
+def _finding(table: str, remaining: int, before: int, new: int = 0, *, source: str | None = None) -> Finding:
     """Say how many rows a table would lose.
 
     Args:
@@ -101,12 +121,13 @@ def _finding(table: str, remaining: int, before: int, new: int = 0, *, source: s
     """
     of_source = "" if source is None else f" of {source or NO_SOURCE}"
     others = f", and {new:,} others are new" if new else ""
-    return f"{table}: {remaining:,} rows{of_source}, {before:,} are live{others}"
+    text = f"{table}: {remaining:,} rows{of_source}, {before:,} are live{others}"
+    return Finding(subject_of(source), remaining, text)
 
 
 def shrunken_sources(
     api: Connection, table: str, definition: Shape, changed: Iterable[tuple[str, int, int]]
-) -> list[str]:
+) -> list[Finding]:
     """Return findings about a live table whose rows are changed in place.
 
     Rows are counted only as far as necessary, so the cost follows what is lost.
@@ -171,8 +192,8 @@ def _counts(
     return {name: known for name, known, _ in rows}, {name: new for name, _, new in rows}
 
 
-def _by_reference(api: Connection, table: str) -> list[str]:
-    findings: list[str] = []
+def _by_reference(api: Connection, table: str) -> list[Finding]:
+    findings: list[Finding] = []
     for key in shape(api, table).get("reference", {}).values():
         query = sql.SQL("""
             select count(*), count(*) filter (where not exists (select from {temp} t where {same}))
@@ -188,7 +209,9 @@ def _by_reference(api: Connection, table: str) -> list[str]:
     return findings
 
 
-def shrunken_alias(alias: str, before: Mapping[str, int], now: Mapping[str, int], most: float) -> list[str]:
+def shrunken_alias(
+    alias: str, before: Mapping[str, int], now: Mapping[str, int], most: float
+) -> list[Finding]:
     """Return findings if another index behind an alias has suspiciously few documents, of all or of a source.
 
     Args:
@@ -197,21 +220,16 @@ def shrunken_alias(alias: str, before: Mapping[str, int], now: Mapping[str, int]
         now: Documents by source of the other index.
         most: Share of all documents that may be missing.
     """
-    findings, total, remaining = [], sum(before.values()), sum(now.values())
+    findings: list[Finding] = []
+    total, remaining = sum(before.values()), sum(now.values())
     if loss_limits.lost_too_many(total, remaining, most):
-        findings.append(
+        text = (
             f"documents of {alias}: {remaining:,} instead of {total:,} that are live, "
             f"{1 - remaining / total:.0%} fewer, where at most {most:.0%} is usual"
         )
-    return findings + [
-        f"documents of {name or NO_SOURCE}: {now.get(name, 0):,} instead of {before[name]:,} that are live"
-        for name in sorted(loss_limits.shrunken_sources(before, now))
-    ]
-
-
-def shrunken_index(findings: Iterable[str]) -> str:
-    """Return the refusal of an index, from the findings about its alias."""
-    return (
-        f"{join_first(findings, separator='; ')}. If that is right, trigger a new run with "
-        '{"accept_shrinkage": true}.'
-    )
+        findings.append(Finding(subject_of(None), remaining, text))
+    for name in sorted(loss_limits.shrunken_sources(before, now)):
+        have, had = now.get(name, 0), before[name]
+        text = f"documents of {name or NO_SOURCE}: {have:,} instead of {had:,} that are live"
+        findings.append(Finding(subject_of(name), have, text))
+    return findings

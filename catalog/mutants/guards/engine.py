@@ -349,11 +349,11 @@ GUARDS = (
     ),
     Guard(
         name="the-conf-accepts-lost-decisions",
-        holds="What the form of a run offers to accept is accepted at its end, too.",
+        holds="What the form of a run offers to accept is accepted at its end, too, once it was reported.",
         row=58,
-        file="catalog/dags/groups/refreshes.py",
-        find="""    if get_current_context()["params"].get("accept_shrinkage"):\n""",
-        replace="    if False:\n",
+        file="catalog/dags/common/acceptance.py",
+        find="""        given=bool(context["params"].get(key)) if given is None else given,\n""",
+        replace="        given=False,\n",
         tests=("dags/test_lost_decisions.py::test_the_conf_of_a_run_accepts_them",),
     ),
     Guard(
@@ -613,8 +613,8 @@ GUARDS = (
         holds="An alias of the API is not moved to an index whose documents its search does not find.",
         row=26,
         file="catalog/data_refresh/search/findable.py",
-        find="    if findings and not accepted and alias in",
-        replace="    if False and alias in",
+        find="    if judged.refused:\n",
+        replace="    if False:\n",
         tests=("data_refresh/test_findable.py::test_an_index_in_which_no_search_works",),
     ),
     Guard(

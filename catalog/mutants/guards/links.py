@@ -4,6 +4,7 @@ from catalog.mutants.guard import Guard
 
 WEB, CONCLUDE, OTHERS = "links/test_web.py", "links/test_conclude.py", "links/test_others.py"
 PROOF, LOSSES = "links/test_proof.py", "links/test_losses.py"
+WAIT = "monitoring/test_links.py::test_removals_wait_until_the_same_records_are_checked_or_accepted"
 
 GUARDS = (
     Guard(
@@ -13,7 +14,61 @@ GUARDS = (
         file="catalog/monitoring/links.py",
         find="accepted.accepted_on > newest.planned_on",
         replace="false",
-        tests=("links/test_losses.py::test_a_slice_tells_what_all_slices_would_lose",),
+        tests=(WAIT,),
+    ),
+    Guard(
+        name="removals-wait-slice-by-slice",
+        holds="A check of other slices does not end the finding about those that wait.",
+        row=36,
+        file="catalog/monitoring/links.py",
+        find="select distinct on (provider, media_type, slices, slice) *",
+        replace="select distinct on (provider, media_type, slices) *",
+        tests=(WAIT,),
+    ),
+    Guard(
+        name="links-more-than-was-reported",
+        holds="More removals than an earlier check of the same records has reported are not accepted.",
+        row=36,
+        file="catalog/links/losses.py",
+        find="    if now > then + tolerable(then):\n",
+        replace="    if False:\n",
+        tests=(f"{LOSSES}::test_more_than_was_reported_is_not_accepted",),
+    ),
+    Guard(
+        name="links-what-nobody-reported",
+        holds="Removals that no check has reported are not accepted.",
+        row=36,
+        file="catalog/links/losses.py",
+        find='        yield "no check has reported this before, so nobody can have accepted it"\n',
+        replace="",
+        tests=(f"{LOSSES}::test_what_nobody_has_reported_is_not_accepted",),
+    ),
+    Guard(
+        name="links-accepted-once",
+        holds="A report of removals that were accepted does not let later ones be accepted.",
+        row=36,
+        file="catalog/links/losses.py",
+        find="                  and a.run_id <> own.run_id and a.accepted_on between s.concluded_on and %(now)s)\n",
+        replace="                  and false)\n",
+        tests=(f"{LOSSES}::test_more_than_was_reported_is_not_accepted",),
+    ),
+    Guard(
+        name="links-a-larger-share-than-was-reported",
+        holds="A sample of which far more files are gone than were reported is not accepted.",
+        row=36,
+        file="catalog/links/losses.py",
+        find="    if sampled and low > high:\n",
+        replace="    if False:\n",
+        tests=(f"{LOSSES}::test_no_larger_share_of_a_sample_is_accepted_than_was_reported",),
+    ),
+    Guard(
+        name="links-accepted-as-they-were-found",
+        holds="The conf that accepts removals is that of the run that has found them.",
+        row=36,
+        file="catalog/links/losses.py",
+        find='    chosen = {key: given for key, given in conf.items() if key != "mark"} | {"provider": provider}\n',
+        replace='    chosen: dict[str, Any] = {"provider": provider}\n',
+        tests=(f"{LOSSES}::test_the_run_that_accepts_many_has_the_conf_of_the_one_that_has_found_them",),
     ),
     Guard(
         name="slices-that-lose-far-more",
@@ -29,7 +84,7 @@ GUARDS = (
         holds="Far more records of a provider than usual are not removed until somebody accepts it.",
         row=36,
         file="catalog/links/conclude.py",
-        find="if mark and (accept or not left.findings):",
+        find="if mark and not left.findings:",
         replace="if mark:",
         tests=(f"{LOSSES}::test_an_unusual_share_of_a_provider_is_not_removed",),
     ),

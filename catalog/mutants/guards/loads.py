@@ -10,6 +10,7 @@ LOAD, COPY, LINES, SQL = (
 )
 TEST = "loading/test_load.py"
 REFUSALS = "loading/test_refusals.py"
+DUMP = "providers/test_inaturalist.py::TestShortfall"
 HOLD = "providers/test_inaturalist.py::TestWhatTheTablesHold"
 
 GUARDS = (
@@ -340,9 +341,9 @@ GUARDS = (
         name="a-short-list-may-lose-some",
         holds="A few records that a short list has lost meanwhile do not give up all others.",
         row=44,
-        file="catalog/ingestion/completeness.py",
-        find="max(size * DRIFT, NOTICEABLE)",
-        replace="size * DRIFT",
+        file="catalog/core/loss_limits.py",
+        find="max(size * AGAIN, FEW_AGAIN)",
+        replace="size * AGAIN",
         tests=(f"{TEST}::test_what_a_pull_read_twice_is_no_second_record",),
     ),
     Guard(
@@ -793,12 +794,21 @@ GUARDS = (
         holds="A dump with a truncated file is refused with both numbers.",
         row=12,
         file="catalog/providers/inaturalist/dump.py",
-        find="    if problems and not accept:\n",
-        replace="    if False:\n",
+        find="        raise Fatal(text.rstrip())\n",
+        replace="        pass\n",
         tests=(
             "providers/test_inaturalist.py::TestShortfall::test_fewer_are_refused_with_both_numbers",
             "providers/test_inaturalist.py::test_a_dump_of_which_one_file_is_cut",
         ),
+    ),
+    Guard(
+        name="dump-that-was-reported",
+        holds="What was reported of one dump is not accepted of another one.",
+        row=12,
+        file="catalog/providers/inaturalist/dump.py",
+        find='{f"inaturalist, dump {prepared}": found}',
+        replace='{"inaturalist": found}',
+        tests=(f"{DUMP}::test_what_was_reported_of_one_dump_is_not_accepted_of_another",),
     ),
     Guard(
         name="dump-as-usual",

@@ -13,7 +13,7 @@ COPY, EXCHANGE, PROMOTION, PROGRESS, SHAPE, CATCH_UP = (
 TEST, TEST_SESSIONS = "data_refresh/test_copy.py", "data_refresh/test_sessions.py"
 TEST_WRITES = "data_refresh/test_index_writes.py"
 TEST_INCREMENTAL, TEST_BASIS = "data_refresh/test_incremental.py", "data_refresh/test_basis.py"
-TEST_LOSSES = "data_refresh/test_losses.py"
+TEST_LOSSES, TEST_REMOVALS = "data_refresh/test_losses.py", "data_refresh/test_removals.py"
 
 GUARDS = (
     Guard(
@@ -197,8 +197,8 @@ GUARDS = (
         holds="A new index without a source that the live one has is not promoted, however small the source is.",
         row=12,
         file="catalog/data_refresh/search/refresh_indexes.py",
-        find="        problems = shrunken_alias(alias, before, now, limit)\n",
-        replace="        problems = []\n",
+        find="""plan.search): shrunken_alias(alias, before, now, limit)}\n""",
+        replace="""plan.search): []}\n""",
         tests=("data_refresh/test_removals.py::test_an_index_without_a_small_source_is_refused",),
     ),
     Guard(
@@ -465,9 +465,27 @@ GUARDS = (
         holds="Changes that would remove much are not applied until somebody accepts them.",
         row=49,
         file="catalog/data_refresh/tables/apply.py",
-        find="        refuse_shrinkage([problem for changes in changed.values() for problem in changes.shrinkage()], why)\n",
-        replace="        pass\n",
+        find="    refuse_shrinkage({kind: found for kind, found in shrunken.items() if found}, judge, why)\n",
+        replace="",
         tests=(f"{TEST_INCREMENTAL}::test_a_refresh_that_would_remove_much_is_refused",),
+    ),
+    Guard(
+        name="what-follows-from-the-main-index",
+        holds="A filtered index without what the main index has lost, too, needs no acceptance of its own.",
+        row=58,
+        file="catalog/data_refresh/search/refresh_indexes.py",
+        find=" if one.subject not in of_main or lacking[one.subject] > lacks[one.subject]\n",
+        replace="\n",
+        tests=(f"{TEST_REMOVALS}::test_a_filtered_index_lacks_what_the_main_index_lacks",),
+    ),
+    Guard(
+        name="more-than-the-main-index-has-lost",
+        holds="A filtered index that has lost more than the main index is refused.",
+        row=58,
+        file="catalog/data_refresh/search/refresh_indexes.py",
+        find=" or lacking[one.subject] > lacks[one.subject]\n",
+        replace="\n",
+        tests=(f"{TEST_REMOVALS}::test_a_filtered_index_lacks_what_the_main_index_lacks",),
     ),
     Guard(
         name="changes-that-shrink-say-why",

@@ -20,8 +20,8 @@ from catalog.core.dates import utc
 from catalog.core.errors import Fatal
 from catalog.core.session import Connection
 from catalog.core.sql_files import read_sql
+from catalog.database.refusals import Finding, Judge, refuse_all
 from catalog.ingestion.completeness import NOTICEABLE, Outcome, unusual
-from catalog.ingestion.shortfalls import accepting
 from catalog.loading.history import PULLS
 from catalog.provider_api import PDM, License, license_from_pair
 from catalog.providers.inaturalist.dump_files import token
@@ -74,9 +74,11 @@ def check(
     run: tuple[str, str],
     *,
     replayed: bool = False,
-    accept: bool = False,
+    judge: Judge = refuse_all,
 ) -> list[str]:
     """Check whether the dump is whole, after its files were loaded and taxa were named.
+
+    What was reported of one dump is not accepted of another: that may lack more, and nobody has seen it.
 
     Args:
         connection: Connection to the catalog database.
@@ -84,10 +86,11 @@ def check(
         prepared: Token of the dump that the run has prepared.
         run: Ids of DAG and run.
         replayed: The dump is a recording; it is compared with recordings instead of real dumps.
-        accept: Accept a shortfall.
+        judge: Says whether a shortfall is accepted; it notes what it refuses, so it needs a connection of
+            its own.
 
     Returns:
-        Descriptions of what is missing; empty for a whole dump.
+        Descriptions of what is missing, and is accepted; empty for a whole dump.
 
     Raises:
         Fatal: Something is missing and not accepted, the files changed while they were read, or the tables
@@ -100,18 +103,22 @@ def check(
         photos, unreadable = _photos(connection)
         sample = _sample(connection, photos)
         before = _whole_loads(connection, prepared, run, replayed)
-        problems = unusual(_outcome(sample, photos, unreadable), before, INaturalist.expectations())
+        outcome = _outcome(sample, photos, unreadable)
+        problems, found = unusual(outcome, before, INaturalist.expectations()), []
         if not before and (text := _unusable(sample)):
             problems.append(text)
-        if text := _nameless(sample):
-            problems.append(text)
-            if not accept:
-                forget_names(connection)
-        note_checked(connection, accept or not problems)
-    if problems and not accept:
-        raise Fatal(
-            f"the dump is NOT WHOLE, and nothing of it was loaded: {'; '.join(problems)}. {accepting()}"
-        )
+        if problems:
+            found.append(Finding("photos", outcome.kept, "; ".join(problems)))
+        if nameless := _nameless(sample):
+            problems.append(nameless)
+            found.append(Finding("names", sample.named - sample.nameless, nameless))
+        judged = judge({f"inaturalist, dump {prepared}": found})
+        if nameless and judged.refused:
+            forget_names(connection)
+        note_checked(connection, not judged.refused)
+    if judged.refused:
+        text = f"the dump is NOT WHOLE, and nothing of it was loaded: {judged.problems}. {judged.way_out}"
+        raise Fatal(text.rstrip())
     return problems
 
 

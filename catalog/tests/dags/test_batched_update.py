@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from catalog.core.accepting import accepting
 from catalog.core.errors import Refused
 from catalog.database.batched_update import BatchedUpdate
 from catalog.database.statements import parse_update
@@ -40,6 +41,7 @@ class Runs:
         for place in (module, batched):
             monkeypatch.setattr(place, "FirstTime", lambda: nullcontext(False))
             monkeypatch.setattr(place, "run_name", lambda: self._name)
+        monkeypatch.setattr(module, "accepting_conf", lambda key: accepting({"query_id": "titles"}, key))
         monkeypatch.setattr(module, "notify", lambda *texts, **more: "")
         monkeypatch.setattr(module, "note_written", lambda *about, **more: None)
         monkeypatch.setattr(
@@ -78,7 +80,8 @@ def test_a_condition_that_no_record_matches_is_refused(runs):
     for _ in range(2):
         with pytest.raises(Refused, match=NOTHING + "was updated. Names of providers are as in"):
             runs.run("a", **mistyped)
-    with pytest.raises(Refused, match=NOTHING + "would be updated"):
+    conf = r'\{"query_id": "titles", "accept_no_rows": true\}\.$'
+    with pytest.raises(Refused, match=NOTHING + "would be updated.* trigger it with " + conf):
         runs.run("dry", **mistyped, dry_run=True)
     with pytest.raises(Refused, match=NOTHING):  # there is no earlier run
         runs.run("resumed", **mistyped, resume_update=True)

@@ -54,7 +54,7 @@ def test_a_task_that_would_remove_far_more_than_usual_fails(catalog, dsn, dagbag
     survey = msgspec.to_builtins(checks.survey("2"))
 
     def judge(**given):
-        module.judge.function(survey, form(dagbag, **given))
+        module.judge.function(survey, form(dagbag, **given), SimpleNamespace(conf=given))
         return len(checks.marked())
 
     assert judge(mark=False) == 0

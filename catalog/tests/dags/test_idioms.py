@@ -64,6 +64,19 @@ def test_each_dag_that_makes_indexes_live_has_the_field_that_refusals_advise(dag
     assert [dag.dag_id for dag in live if "accept_shrinkage" not in dag.params] == []
 
 
+def test_forms_say_that_only_what_was_reported_is_accepted(dagbag):
+    """Otherwise, people take a run that fails once more for one that has not understood them."""
+    forms = {
+        f"{dag.dag_id}.{key}": dag.params.get_param(key).schema["description_md"]
+        for dag in dagbag.dags.values()
+        for key in dag.params
+        # What matches no record cannot match fewer, and the other only limits what is accepted.
+        if key.startswith("accept_") and key not in ("accept_no_rows", "accept_only")
+    }
+    assert len(forms) > 10
+    assert [name for name, text in forms.items() if "reported" not in text] == []
+
+
 def test_every_mapped_task_has_a_name_that_is_no_number(tasks):
     mapped = [task for task in tasks if task.is_mapped or task.get_closest_mapped_task_group()]
     assert len(mapped) > 20

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from catalog.core.errors import Fatal
 from catalog.data_refresh.refresh import begin, reach
 from catalog.data_refresh.tables.marks import create_marks, set_mark
+from catalog.database.refusals import Found, accept_all
 from catalog.moderation.remembered import remember
 from catalog.moderation.tables import KINDS
 from catalog.publishing import versions
@@ -37,12 +38,21 @@ def emptied(api, api_dsn, dsn, monkeypatch):
 
 @pytest.fixture
 def conf(monkeypatch):
-    """The conf of the run."""
-    from catalog.dags.groups import indexing, refreshes
+    """The conf of the run, which is a new one for each `accept_shrinkage`."""
+    from catalog.dags.common import acceptance
 
-    given = {"index_only": False, "accept_shrinkage": False}
-    for module in (indexing, refreshes):
-        monkeypatch.setattr(module, "get_current_context", lambda: {"params": given})
+    given: dict[str, Any] = {"index_only": False, "accept_shrinkage": False}
+
+    def context():
+        run = SimpleNamespace(
+            dag_id="create_filtered_image_index",
+            run_id=f"run {given['accept_shrinkage']}",
+            conf={"destination_index_suffix": "new"},
+            clear_number=0,
+        )
+        return {"params": given, "dag_run": run}
+
+    monkeypatch.setattr(acceptance, "get_current_context", context)
     return given
 
 
@@ -83,7 +93,7 @@ def aliases(api_dsn, monkeypatch):
 
     moved: list[str] = []
     own = SimpleNamespace(
-        point_aliases=lambda api: moved.append("image"), require_findable=lambda *, accepted: None
+        point_aliases=lambda api: moved.append("image"), require_findable=lambda judge: None
     )
     monkeypatch.setattr(indexing, "indexes_of", lambda refresh: own)
     monkeypatch.setattr(indexing, "holding_turn", nullcontext)
@@ -139,16 +149,19 @@ def test_indexes_follow_tables_that_are_live(catalog, emptied, conf, aliases):
 
 @pytest.mark.parametrize("own", [True, False], ids=["of this run", "of the last refresh"])
 def test_the_conf_of_a_run_accepts_them(catalog, api, emptied, conf, own):
-    """Whatever the run makes live: its message names the field of its own form."""
+    """Whatever the run makes live, if it was reported: the message names its own conf."""
     from catalog.dags.groups.refreshes import refuse_lost_decisions
 
     reach(catalog, begin(catalog, turn(catalog, "last"), plan(remembered=emptied)), "promoted")
     refresh = begin(catalog, turn(catalog), plan(remembered=emptied if own else None))
-    refresh = msgspec.structs.replace(refresh, dag_id="create_filtered_image_index")
-    with pytest.raises(Fatal, match=rf"{GONE}.* trigger create_filtered_image_index again, with"):
+    wanted = r'trigger create_filtered_image_index .*"destination_index_suffix": "new", "accept_shrinkage"'
+    with pytest.raises(Fatal, match=rf"{GONE}.* {wanted}: true\}}"):
         refuse_lost_decisions(refresh, api)
     conf["accept_shrinkage"] = True
     refuse_lost_decisions(refresh, api)
+    catalog.execute("truncate refusal")
+    with pytest.raises(Fatal, match=rf"{GONE}.*\(not reported before\)"):
+        refuse_lost_decisions(refresh, api)
 
 
 def test_runs_that_are_to_replace_an_index_are_refused_before_their_work(catalog, emptied, conf, monkeypatch):
@@ -178,18 +191,19 @@ def test_a_version_is_not_published(catalog, api, emptied, monkeypatch):
     publish_dataset._refuse_lost_decisions(settings, KINDS)
     version: Any = SimpleNamespace(settings=settings | MODERATED, begun_on=datetime.now(UTC))
     api.execute("delete from api_matureimage")
-    with pytest.raises(Fatal, match=f"{GONE}.* trigger publish_dataset again"):
+    with pytest.raises(Fatal, match=GONE):
         publish_dataset._refuse_lost_decisions(settings, KINDS)
     with pytest.raises(Fatal, match=GONE):
         publish_dataset._require_current(version, datetime.now(UTC))
-    publish_dataset._require_current(version, datetime.now(UTC), ())
-    accepted = {"accept_shrinkage": True, "accept_only": "audio"}
-    with pytest.raises(Fatal, match=GONE):
-        publish_dataset._require_current(version, datetime.now(UTC), publish_dataset._guarded(accepted))
-    publish_dataset._require_current(
-        version, datetime.now(UTC), publish_dataset._guarded(accepted | {"accept_only": "image"})
-    )
-    assert publish_dataset._guarded(accepted | {"accept_only": None}) == []
+    publish_dataset._require_current(version, datetime.now(UTC), accept_all)
+    found: list[Found] = []
+
+    def judge(given):
+        found.append(given)
+        return accept_all(given)
+
+    publish_dataset._refuse_lost_decisions(settings, KINDS, judge)
+    assert [*found[-1]] == ["dataset, image: decisions"]
     publish_dataset._refuse_lost_decisions({"decisions": {"image": 410}}, KINDS)  # of an earlier release
     publish_dataset._refuse_lost_decisions({}, KINDS)
 

@@ -35,11 +35,12 @@ def test_a_warning_is_reported_although_the_task_is_killed_after_the_alias_has_m
 
     monkeypatch.setattr(module, "current_refresh", lambda *stages: read(catalog, mine))
     monkeypatch.setattr(module, "_check", check)
+    monkeypatch.setattr(module, "accepted_lines", lambda: ["accepted"])
     monkeypatch.setattr(module, "open_for_search", lambda refresh: None)
     monkeypatch.setattr(module, "make_live", move)
     monkeypatch.setattr(module, "notify", lambda *texts, lines, **more: said.append(lines))
     with pytest.raises(ConnectionError):
-        module.point_alias.function("staging", {})
-    module.point_alias.function("staging", {})
-    assert said == [["  - the API does not search image-full"]]
+        module.point_alias.function("staging")
+    module.point_alias.function("staging")
+    assert said == [["accepted", "  - the API does not search image-full"]]
     assert checks == ["checked"]

@@ -9,6 +9,7 @@ from catalog.data_refresh.tables.catch_up import catch_up
 from catalog.data_refresh.tables.copy import TableCopy
 from catalog.data_refresh.tables.index_building import build_indexes
 from catalog.database import sample_data
+from catalog.database.refusals import accept_all
 
 pytestmark = pytest.mark.database
 SHARED = (
@@ -31,7 +32,7 @@ def refresh(catalog, api, *tables, run="run", **options):
         copied[table] = TableCopy(catalog, api, table, run, **options).run()
         build_indexes(api, table)
         catch_up(api, table)
-    promoted = promotion.promote(api, tables, run, number=1, accept_shrinkage=True)
+    promoted = promotion.promote(api, tables, run, number=1, judge=accept_all)
     promotion.drop_leftovers(api, tables)
     return copied, promoted
 

@@ -9,9 +9,11 @@ from catalog.data_refresh.search.documents import document
 from catalog.data_refresh.search.findable import _sample, refuse_unfindable
 from catalog.data_refresh.search.mapping import index_body, index_meta
 from catalog.data_refresh.search.tag_policy import DEFAULT, TagFilter
+from catalog.database.refusals import accept_all, refuse_all
 from catalog.tests.data_refresh.test_documents import BASE
 
 pytestmark = pytest.mark.enable_socket
+SEARCH = "elasticsearch_http_production"
 NAMES = ("violin", "trumpet", "harpsichord", "clarinet", "theorbo")
 
 
@@ -57,13 +59,13 @@ def test_an_index_in_which_no_search_works(search, kind, live):
         said += "" if "400" in said else ", which image-a finds"
     described(search, "image-b", {"properties": properties})
     with pytest.raises(Refused, match=said):
-        refuse_unfindable(search, "image", "image-b", accepted=False)
+        refuse_unfindable(search, {"image": "image-b"}, refuse_all, SEARCH)
     if "400" in said:
         with pytest.raises(Refused, match=said):  # nobody wants that
-            refuse_unfindable(search, "image", "image-b", accepted=True)
+            refuse_unfindable(search, {"image": "image-b"}, accept_all, SEARCH)
         return
-    for alias, accepted in (("image", True), ("image-try", False)):
-        [finding] = refuse_unfindable(search, alias, "image-b", accepted=accepted)
+    for alias, judge in (("image", accept_all), ("image-try", refuse_all)):
+        [finding] = refuse_unfindable(search, {alias: "image-b"}, judge, SEARCH)
         assert finding.removesuffix(", which image-a finds") == said.removesuffix(", which image-a finds")
 
 
@@ -71,7 +73,7 @@ def test_an_alias_is_moved_away_from_one_in_which_no_search_works(search):
     described(search, "image-a", {"properties": {"title": MUTE}})
     search.swap_aliases({"image": "image-a"})
     described(search, "image-b")
-    assert refuse_unfindable(search, "image", "image-b", accepted=False) == []
+    assert refuse_unfindable(search, {"image": "image-b"}, refuse_all, SEARCH) == []
 
 
 @pytest.mark.parametrize(
@@ -89,10 +91,10 @@ def test_an_alias_is_moved_away_from_one_in_which_no_search_works(search):
 )
 def test_an_index_that_is_right(search, changes):
     described(search, "image-b", **changes)
-    assert refuse_unfindable(search, "image", "image-b", accepted=False) == []
+    assert refuse_unfindable(search, {"image": "image-b"}, refuse_all, SEARCH) == []
     search.swap_aliases({"image": "image-b"})
     described(search, "image-c", {"properties": {"title": {"similarity": "BM25"}}}, **changes)
-    assert refuse_unfindable(search, "image", "image-c", accepted=False) == []
+    assert refuse_unfindable(search, {"image": "image-c"}, refuse_all, SEARCH) == []
 
 
 def test_documents_of_all_places_are_looked_for(search):
@@ -103,9 +105,9 @@ def test_documents_of_all_places_are_looked_for(search):
 
 def test_an_index_that_is_gone(search):
     with pytest.raises(Refused, match="cannot be asked of image-gone"):
-        refuse_unfindable(search, "image", "image-gone", accepted=False)
+        refuse_unfindable(search, {"image": "image-gone"}, refuse_all, SEARCH)
 
 
 def test_an_index_without_documents(search):
     described(search, "image-b", number=0)
-    assert refuse_unfindable(search, "image", "image-b", accepted=False) == []
+    assert refuse_unfindable(search, {"image": "image-b"}, refuse_all, SEARCH) == []

@@ -20,6 +20,7 @@ from catalog.data_refresh.tables.copy import TABLES, TableCopy
 from catalog.data_refresh.tables.index_building import build_indexes
 from catalog.data_refresh.tables.shape import shape
 from catalog.database import sample_data
+from catalog.database.refusals import accept_all, refuse_all
 from catalog.database.row_versions import horizon
 from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair  # noqa: F401 - fixtures
 from catalog.tests.data_refresh.test_oversized import LONG
@@ -45,7 +46,7 @@ class Refreshes:
         for table in self.tables:
             TableCopy(self.catalog, self.api, table, str(self.number)).run()
             build_indexes(self.api, table)
-        promotion.promote(self.api, self.tables, str(self.number), number=self.number, accept_shrinkage=True)
+        promotion.promote(self.api, self.tables, str(self.number), number=self.number, judge=accept_all)
         promotion.drop_leftovers(self.api, self.tables)
         self.horizon = began
 
@@ -70,8 +71,9 @@ class Refreshes:
 
     def apply(self, own, accept=True, why=str):
         shapes = {table: shape(self.api, table) for table in self.tables}
+        judge = accept_all if accept else refuse_all
         applied = apply_changes(
-            self.api, self.tables, self.number, own, expected=shapes, accept_shrinkage=accept, why=why
+            self.api, self.tables, self.number, own, expected=shapes, judge=judge, why=why
         )
         assert {table: shape(self.api, table) for table in self.tables} == shapes
         # An attempt that was ended before it could report the numbers leaves them to the next one.
@@ -467,7 +469,7 @@ def test_the_refusal_says_why_records_are_missing(image, monkeypatch):
     with pytest.raises(
         Fatal,
         match=r"are live; image: \d+ records are deleted; image: 90 records are marked as removed from their "
-        r"source.*\. Because of this\. If that is right",
+        r"source.*\. Because of this\. The old tables are live",
     ):
         image.incremental(accept=False, why=lambda: "Because of this.")
 

@@ -23,6 +23,7 @@ from catalog.data_refresh.search.recount import recount
 from catalog.data_refresh.search.refresh_indexes import RefreshIndexes
 from catalog.data_refresh.search.sensitive import digest_of
 from catalog.data_refresh.tables.shrinkage import shrunken_alias
+from catalog.database.refusals import refuse_all
 from catalog.moderation.decisions import EVER
 from catalog.moderation.remembered import Remembered
 from catalog.tests.data_refresh.indexes import make
@@ -30,6 +31,11 @@ from catalog.tests.data_refresh.test_filtered import titled
 from catalog.tests.data_refresh.test_refresh import plan, turn
 
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
+
+
+def lost(search, alias, index):
+    """Return what an index lacks, in words."""
+    return [one.text for kind in losses(search, alias, index, "engine").values() for one in kind]
 
 
 @pytest.mark.parametrize(
@@ -101,11 +107,11 @@ def test_far_fewer_documents(search):
     titled(search, [f"t{n}" for n in range(20)])
     search.swap_aliases({"image": "image-a"})
     titled(search, [f"t{n}" for n in range(10)], "image-b")
-    [finding] = losses(search, "image", "image-b")
+    [finding] = lost(search, "image", "image-b")
     assert finding.startswith("documents of image: 10 instead of 20 that are live")
     titled(search, [f"t{n}" for n in range(11)], "image-b")
-    assert losses(search, "image", "image-b") == []
-    assert losses(search, "image-new", "image-b") == []
+    assert lost(search, "image", "image-b") == []
+    assert lost(search, "image-new", "image-b") == []
 
 
 def test_an_index_made_with_another_list_of_terms(search):
@@ -139,10 +145,10 @@ def test_an_index_that_hides_far_less(search):
     for name, number in {"image-a": 40, "image-a-filtered": 20, "image-b-filtered": 40}.items():
         titled(search, [f"t{n}" for n in range(number)], name)
     search.swap_aliases({"image": "image-a", "image-filtered": "image-a-filtered"})
-    [finding] = losses(search, "image-filtered", "image-b-filtered")
+    [finding] = lost(search, "image-filtered", "image-b-filtered")
     assert finding.startswith("documents that image-filtered hides as sensitive: 0 instead of 20")
     titled(search, [f"t{n}" for n in range(39)], "image-b-filtered")  # so few may have other texts now
-    assert losses(search, "image-filtered", "image-b-filtered") == []
+    assert lost(search, "image-filtered", "image-b-filtered") == []
 
 
 @pytest.mark.parametrize("terms", ["the same", "other ones", ""])
@@ -162,13 +168,13 @@ def test_an_index_that_hides_far_less_by_the_same_list(catalog, search, terms):
     )
     own = RefreshIndexes(begin(catalog, turn(catalog), planned), search)
     if terms == "the same":
-        own.refuse_shrinkage("image-b-filtered", accepted=False)
-        assert losses(search, "image-filtered", "image-b-filtered") == []
+        own.refuse_shrinkage("image-b-filtered", judge=refuse_all)
+        assert lost(search, "image-filtered", "image-b-filtered") == []
     else:
         said = "hides as sensitive: 0 instead of 20 that are hidden now"
         with pytest.raises(Refused, match=said):
-            own.refuse_shrinkage("image-b-filtered", accepted=False)
-        [finding] = losses(search, "image-filtered", "image-b-filtered")
+            own.refuse_shrinkage("image-b-filtered", judge=refuse_all)
+        [finding] = lost(search, "image-filtered", "image-b-filtered")
         assert said in finding
 
 
@@ -325,7 +331,8 @@ def test_a_source_that_is_lost_in_a_large_index():
     before = {"flickr": 100_000, "met": loss_limits.SOURCE_SIZE, "small": loss_limits.SOURCE_SIZE - 1}
     assert shrunken_alias("image", before, before, 0.1) == []
     [finding] = shrunken_alias("image", before, {**before, "met": 5, "small": 0}, 0.1)
-    assert finding.startswith("documents of met: 5 instead of 1,000 that are live")
+    assert (finding.subject, finding.remains) == ("source 'met'", 5)
+    assert finding.text.startswith("documents of met: 5 instead of 1,000 that are live")
 
 
 def test_media_types():

@@ -13,6 +13,7 @@ from catalog.data_refresh.tables.catch_up import leave_out_deleted
 from catalog.data_refresh.tables.copy import TableCopy
 from catalog.data_refresh.tables.index_building import build_indexes
 from catalog.database import sample_data, schema
+from catalog.database.refusals import accept_all
 from catalog.local.postgres import Postgres
 
 pytestmark = pytest.mark.database
@@ -130,7 +131,7 @@ def test_a_crash_of_the_server_that_empties_the_new_tables(world_readable, monke
             assert api.execute("select count(*) from image").fetchone() == (0,)
             lost = "the copy of image holds 0 of 200 rows that were .*a crash of the server has emptied it"
             with pytest.raises(Fatal, match=f"{lost}.; clear copy_tables and all tasks after it"):
-                promotion.promote(api, ["image"], "run", number=1, accept_shrinkage=True)
+                promotion.promote(api, ["image"], "run", number=1, judge=accept_all)
             monkeypatch.setattr(ranges, "PAGES", 10)
             with pytest.raises(Interrupted):  # what was copied is copied again
                 TableCopy(catalog, api, "image", "run", should_stop=lambda: True).run()
@@ -154,5 +155,5 @@ def test_rows_that_moderators_have_deleted_are_not_lost(filled):
     api.execute("insert into api_deletedimage select now(), now(), identifier from temp_import_image limit 5")
     leave_out_deleted(api, "image")
     left = api.execute("select count(*) from temp_import_image").fetchone()
-    promotion.promote(api, ["image"], "run", number=1, accept_shrinkage=True)
+    promotion.promote(api, ["image"], "run", number=1, judge=accept_all)
     assert api.execute("select count(*) from image").fetchone() == left

@@ -9,6 +9,7 @@ from catalog.core.errors import Refused
 from catalog.data_refresh.refresh import begin, reach
 from catalog.data_refresh.removals import MAX_NAMED, removed_by_checks
 from catalog.data_refresh.search.refresh_indexes import RefreshIndexes
+from catalog.database.refusals import accept_all, refuse_all
 from catalog.tests.data_refresh.test_refresh import plan, turn
 
 pytestmark = pytest.mark.database
@@ -73,15 +74,15 @@ def test_a_smaller_index_is_refused_with_what_was_left_out(catalog):
     left_out = {"removed from their source": 1300, "rejected": 0}
     remove(catalog, "met", 300)
     match = (
-        r"^documents of image: 700 instead of 1,000 that are live, .*\}\. "
+        r"^documents of image: 700 instead of 1,000 that are live, .* is usual\. "
         r"Records without a document: 1,300 removed from their source\. "
         r"Since the last refresh, check_links has removed 300 records"
     )
     with pytest.raises(Refused, match=match):
         own.refuse_shrinkage(
-            "image-a", accepted=False, left_out=left_out, why=lambda: removed_by_checks(catalog, now)
+            "image-a", judge=refuse_all, left_out=left_out, why=lambda: removed_by_checks(catalog, now)
         )
-    own.refuse_shrinkage("image-a", accepted=True)
+    own.refuse_shrinkage("image-a", judge=accept_all)
 
 
 def test_a_filtered_index_that_hides_far_less_is_refused(catalog):
@@ -96,23 +97,48 @@ def test_a_filtered_index_that_hides_far_less_is_refused(catalog):
     match += r", so the list of terms may be a wrong one"
     unknown = ", as image-filtered does not tell by which list it was made"
     with pytest.raises(Refused, match=match + unknown):  # an earlier release has made the live one
-        own.refuse_shrinkage("image-a-filtered", accepted=False)
+        own.refuse_shrinkage("image-a-filtered", judge=refuse_all)
     engine.meta = lambda name: {"sensitive_terms_digest": name}
     with pytest.raises(Refused, match=match) as refused:
-        own.refuse_shrinkage("image-a-filtered", accepted=False)
+        own.refuse_shrinkage("image-a-filtered", judge=refuse_all)
     assert unknown not in str(refused.value)
-    own.refuse_shrinkage("image-a-filtered", accepted=True)
+    own.refuse_shrinkage("image-a-filtered", judge=accept_all)
     shown["image-a-filtered"] = 960
-    own.refuse_shrinkage("image-a-filtered", accepted=False)
-
-
-MET_IS_GONE = r"^documents of met: 0 instead of 2,000 that are live\. If that is right"
+    own.refuse_shrinkage("image-a-filtered", judge=refuse_all)
 
 
 def test_an_index_without_a_small_source_is_refused(catalog):
     documents = {"image": {"flickr": 100_000, "met": 2000}}
     now = refresh(catalog, "now", documents=documents, aliases={"image": "image-a"})
     own = RefreshIndexes(now, Mock(sources=lambda _: {"flickr": 100_000}))
-    match = r"^documents of met: 0 instead of 2,000 that are live\. If that is right"
+    match = r"^documents of met: 0 instead of 2,000 that are live\.$"
     with pytest.raises(Refused, match=match):
-        own.refuse_shrinkage("image-a", accepted=False)
+        own.refuse_shrinkage("image-a", judge=refuse_all)
+
+
+def test_a_filtered_index_lacks_what_the_main_index_lacks(catalog):
+    """That was accepted when the main index was checked; what it lacks besides was not."""
+    documents = {"image": {"flickr": 10_000, "met": 2000}, "image-filtered": {"flickr": 9000, "met": 1900}}
+    now = refresh(
+        catalog,
+        "now",
+        documents=documents,
+        table="temp_import_image",
+        index="image-a",
+        filtered="image-a-filtered",
+        aliases={"image": "image-a", "image-filtered": "image-a-filtered"},
+    )
+    shown = {"image-a": {"flickr": 10_000}, "image-a-filtered": {"flickr": 9000}}
+    engine = Mock(sources=shown.get, count=lambda name: sum(shown[name].values()), meta=lambda _: {})
+    own = RefreshIndexes(now, engine)
+    with pytest.raises(Refused, match=r"documents of image: 10,000 .*; documents of met: 0 instead of 2,000"):
+        own.refuse_shrinkage("image-a", judge=refuse_all)
+    own.refuse_shrinkage("image-a-filtered", judge=refuse_all)
+    shown["image-a"]["met"] = 900
+    with pytest.raises(Refused, match=r"^documents of met: 0 instead of 1,900"):
+        own.refuse_shrinkage("image-a-filtered", judge=refuse_all)
+    # A filtered index that is made from an index that is there follows nothing.
+    alone = refresh(catalog, "alone", **msgspec.structs.asdict(now.plan) | {"table": ""})
+    shown["image-a"].pop("met")
+    with pytest.raises(Refused, match=r"^documents of met: 0 instead of 1,900"):
+        RefreshIndexes(alone, engine).refuse_shrinkage("image-a-filtered", judge=refuse_all)

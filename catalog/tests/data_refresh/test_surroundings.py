@@ -14,6 +14,7 @@ from catalog.data_refresh.tables.copy import TableCopy
 from catalog.data_refresh.tables.index_building import build_indexes
 from catalog.data_refresh.tables.preflight import preflight_tables
 from catalog.data_refresh.tables.shape import shape
+from catalog.database.refusals import accept_all
 from catalog.moderation.decisions import decided
 from catalog.tests.data_refresh.test_exchange import api_dsn, filled, pair, refresh
 
@@ -249,7 +250,7 @@ def test_records_whose_foreign_key_names_nothing_are_left_out(filled):
             cursor.executemany("update image set title = %s where identifier = %s", [(b, a) for a, b in kept])
     assert copied.rejected == {"foreign key titled of the API names nothing in known": 1}
     build_indexes(api, "image")
-    promotion.promote(api, ["image"], "run", number=1, accept_shrinkage=True)
+    promotion.promote(api, ["image"], "run", number=1, judge=accept_all)
     assert api.execute(query).fetchall() == [(second, 6)]
     assert api.execute("select count(*) from image").fetchone() == (copied.rows,)
 
@@ -428,7 +429,7 @@ def test_one_set_that_the_table_refuses_is_left_out(filled, statement, said):
         assert api.execute(query).fetchone() == (0,)
         for table in ("audioset", "audio"):
             build_indexes(api, table)
-        promotion.promote(api, ["audioset", "audio"], "run", number=1, accept_shrinkage=True)
+        promotion.promote(api, ["audioset", "audio"], "run", number=1, judge=accept_all)
     finally:
         for identifier, value in kept:
             catalog.execute(

@@ -50,12 +50,7 @@ def media(bench):
         api.execute("alter table image enable row level security")
         api.execute("create policy everybody on image using (true)")
     for media_type in ("image", "audio"):
-        assert (
-            bench.run(f"{media_type}_data_refresh", {"accept_shrinkage": True, "mode": "full"}, timeout=400)[
-                1
-            ]
-            == "success"
-        )
+        assert bench.accept(f"{media_type}_data_refresh", {"mode": "full"})[1] == "success"
     yield
     with bench.catalog() as connection:
         for media_type in ("image", "audio"):

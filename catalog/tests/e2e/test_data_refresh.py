@@ -297,7 +297,7 @@ def test_a_refresh_becomes_full_when_too_much_has_changed(bench, refreshed):
     assert refusal in bench.api.log("image_data_refresh", run_id, "copy_tables", map_index=0)
     assert published(bench) == refreshed
     # Most of the titles that were sensitive are new.
-    run_id, state = bench.run("image_data_refresh", {**FULL, "accept_shrinkage": True}, timeout=400)
+    run_id, state = bench.accept("image_data_refresh", FULL)
     assert state == "success", states(bench, "image_data_refresh", run_id)
     whole(bench)
 

@@ -66,11 +66,11 @@ def just(bench, monkeypatch):
 @pytest.fixture(scope="module")  # two tests that follow each other
 def searchable(bench):
     """What the DAGs of the demo load and publish; other tests may have published more, which is given up."""
-    for dag_id, conf in (
-        ("wordpress_workflow", demo.conf_for("wordpress", live=False)),
-        ("image_data_refresh", {"mode": "full", "accept_shrinkage": True}),
+    for dag_id, run, conf in (
+        ("wordpress_workflow", bench.run, demo.conf_for("wordpress", live=False)),
+        ("image_data_refresh", bench.accept, {"mode": "full"}),
     ):
-        run_id, state = bench.run(dag_id, conf, timeout=400)
+        run_id, state = run(dag_id, conf, timeout=400)
         assert state == "success", bench.tasks(dag_id, run_id)
 
 

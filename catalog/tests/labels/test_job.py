@@ -15,8 +15,11 @@ import pytest
 from psycopg import sql
 from upath import UPath
 
+from catalog.core.accepting import accepting
 from catalog.core.errors import Fatal, Interrupted, Refused
+from catalog.core.queries import database_time
 from catalog.database.batched_update import BatchedUpdate
+from catalog.database.refusals import Acceptance, accept_all, judge, refuse_all
 from catalog.labels.file import version_of
 from catalog.labels.lines import BAD_CONFIDENCE, NONE_FOUND, NOT_JSON, SMALL
 from catalog.labels.merge import _Merge, merge, preview
@@ -80,7 +83,8 @@ def run(connection, name="run", provider="rekognition", least=0.0):
 def merge_file(connection, path, name="run", *, accept=False, **options):
     """Stage and merge a file; return the state and the outcome."""
     labels = run(connection, name)
-    return stage(labels, UPath(path), accept_shortfall=accept), merge(labels, **options)
+    shortfall = accept_all if accept else refuse_all
+    return stage(labels, UPath(path), shortfall=shortfall), merge(labels, **options)
 
 
 def write(path, *lines):
@@ -197,7 +201,7 @@ def test_bad_lines_and_lines_without_labels_change_nothing(images, second, path)
 
 
 ERROR = b'{"image_uuid": "%s", "response": {"Error": "ThrottlingException"}}'
-LACKS = r"Nothing was merged, .* stay\. .* \{\"accept_shortfall\": true\}\.$"
+LACKS = r"Nothing was merged, .* stay\. Have it written again if it is wrong\.$"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +224,7 @@ def test_a_file_of_which_many_lines_cannot_be_used_is_refused(images, second, pa
             with pytest.raises(Refused, match=said):
                 stage(labels, UPath(path), block=700)
         assert all(tags_of(images, key) == [OWN, DOG] for key in known)
-    stage(labels, UPath(path), accept_shortfall=refused)
+    stage(labels, UPath(path), shortfall=accept_all if refused else refuse_all)
     assert merge(labels).changed == good
     assert tags_of(images, known[good]) == [OWN, DOG]
 
@@ -498,7 +502,7 @@ def test_a_task_that_is_cleared_too_early_names_the_one_before(second, path):
     with pytest.raises(Refused, match="clear the task that stages the labels"):
         merge(run(second))
     write(path, line(("Dog", 97.3)))
-    stage(run(second), UPath(path), accept_shortfall=True)
+    stage(run(second), UPath(path), shortfall=accept_all)
     with pytest.raises(Refused, match="clear the task that merges them"):
         run(second).ended()
 
@@ -577,7 +581,7 @@ def write_on(path, day, name, known):
 OLDER = (
     r"^file: file was last changed on 2024-01-05 12:00:00 UTC, but labels of rekognition were merged from "
     r"file, changed on 2024-01-09 12:00:00 UTC; {} images would get other labels than they have\. Nothing "
-    r'was merged, .* with the conf {{"accept_older": true}}\.$'
+    r"was merged, .* Give the newer file, unless the older labels are right\.$"
 )
 
 
@@ -592,13 +596,63 @@ def test_an_older_file_replaces_newer_labels_only_if_somebody_accepts_it(images,
         with pytest.raises(Refused, match=OLDER.format(20)):
             stage(older, UPath(path))
     assert "Dog" in {tag["name"] for tag in tags_of(images, known[0])}
-    stage(older, UPath(path), accept_older=True)
-    assert merge(older, accept_older=True).changed == 20
+    stage(older, UPath(path), older=accept_all)
+    assert merge(older, older=accept_all).changed == 20
     write_on(path, 7, "Fox", known)  # the newest file counts, even after that
     with pytest.raises(Refused, match=r"last changed on 2024-01-07 .* from file, changed on 2024-01-09"):
         merge_file(second, path, "between")
     write_on(path, 10, "Owl", known)
     assert merge_file(second, path, "newest")[1].changed == 20
+
+
+def judge_of(connection, name, *, accepts=True, cleared=0, key="accept_shortfall"):
+    """Judge for a run of the DAG, whose conf names a provider."""
+    conf = accepting({"file": "file", "provider": "clarifai"}, key)
+    asked = Acceptance(accepts, "add_machine_labels", name, cleared, database_time(connection), conf)
+    return lambda found: judge(connection, found, asked)
+
+
+def test_only_what_was_reported_of_the_same_file_is_accepted(images, second, path):
+    """By a run with the conf of the one that has reported it: labels of another provider are other ones."""
+    lines = [line(("Dog", 97.3), key=key) for key in keys(images)[:70]]
+    unknown = [line(("Dog", 97.3), key=uuid.uuid4()) for _ in range(40)]
+    write(path, *lines, *unknown[:30])
+    conf = re.escape('{"file": "file", "provider": "clarifai", "accept_shortfall": true}')
+    with pytest.raises(Refused, match=rf"trigger add_machine_labels with the conf {conf}"):
+        stage(run(second), UPath(path), shortfall=judge_of(images, "run", accepts=False))
+    stage(run(second, "accepted"), UPath(path), shortfall=judge_of(images, "accepted"))
+    with pytest.raises(Refused, match=r"30 of 100 .* \(not reported before\)"):
+        stage(run(second, "least", least=80), UPath(path), shortfall=judge_of(images, "least"))
+    write(path, *lines, *unknown)
+    with pytest.raises(Refused, match=r"40 of 110 .* \(not reported before\).* clear this task"):
+        stage(run(second, "other"), UPath(path), shortfall=judge_of(images, "other"))
+    stage(run(second, "other"), UPath(path), shortfall=judge_of(images, "other", cleared=1))
+
+
+def test_what_was_reported_of_the_lines_is_not_accepted_of_the_images(images, second, path):
+    known = [line(("Dog", 97.3), key=key) for key in keys(images)[:9]]
+    unknown = [line(("Dog", 97.3), key=uuid.uuid4()) for _ in range(11)]
+    write(path, *known, *unknown, *[b"{"] * 10)
+    with pytest.raises(Refused, match="10 of 30 lines of file cannot be used"):
+        stage(run(second), UPath(path), shortfall=judge_of(images, "run", accepts=False))
+    with pytest.raises(Refused, match=r"^file: 11 of 20 images .* \(not reported before\)"):
+        stage(run(second, "accepted"), UPath(path), shortfall=judge_of(images, "accepted"))
+
+
+def test_a_file_that_is_older_than_another_one_than_was_reported(images, second, path):
+    known, key = keys(images)[:20], "accept_older"
+    write_on(path, 9, "Dog", known)
+    merge_file(second, path, "first")
+    write_on(path, 5, "Cat", known)
+    older = run(second, "older")
+    with pytest.raises(Refused, match='"accept_older": true'):
+        stage(older, UPath(path), older=judge_of(images, "older", accepts=False, key=key))
+    stage(run(second, "accepted"), UPath(path), older=judge_of(images, "accepted", key=key))
+    write_on(path, 20, "Owl", known)
+    merge_file(second, path, "newest")
+    write_on(path, 5, "Cat", known)
+    with pytest.raises(Refused, match=r"changed on 2024-01-20 .* \(not reported before\)"):
+        stage(run(second, "again"), UPath(path), older=judge_of(images, "again", key=key))
 
 
 def test_the_file_that_was_merged_last_may_be_merged_again(images, second, path):
@@ -610,10 +664,10 @@ def test_the_file_that_was_merged_last_may_be_merged_again(images, second, path)
     write(path, *(line(("Cat", 90), ("Pet", 40), key=key) for key in known))
     changed_on(path, 5)
     older = run(second, "older")
-    stage(older, UPath(path), accept_older=True)
-    merge(older, accept_older=True)
+    stage(older, UPath(path), older=accept_all)
+    merge(older, older=accept_all)
     sure = run(second, "sure", least=80)
-    stage(sure, UPath(path), accept_shortfall=True)  # half of the labels go
+    stage(sure, UPath(path), shortfall=accept_all)  # half of the labels go
     assert merge(sure).changed == 20
 
 
@@ -640,7 +694,7 @@ def test_an_older_file_that_was_staged_before_the_newer_one_was_merged(images, s
     with pytest.raises(Refused, match=OLDER.format(20)):
         merge(older)
     with pytest.raises(Interrupted):
-        merge(older, accept_older=True, batch_size=5, should_stop=lambda: True)
+        merge(older, older=accept_all, batch_size=5, should_stop=lambda: True)
     assert merge(older).changed == 20  # it has begun, so it is resumed
 
 

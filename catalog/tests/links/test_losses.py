@@ -12,7 +12,6 @@ from catalog.links.losses import check_accepted, refuse_losses, refuse_slices
 from catalog.links.plan import AGAIN, Survey, plan, rename_earlier_run
 from catalog.links.report import lines, sentence
 from catalog.loading.load import lock_provider
-from catalog.monitoring import catalog_health, links
 from catalog.tests.links.checks import HOST, Checks, day
 
 pytestmark = pytest.mark.database
@@ -44,7 +43,7 @@ def test_an_unusual_share_of_a_provider_is_not_removed(checks):
     match = rf"^{TOO_MANY} most 10% a year is usual\. Nothing is removed\..*"
     match += r' conf {"provider": "made_up", "accept_removals": true}\.$'
     with pytest.raises(Fatal, match=match):
-        refuse_losses(checks.survey("28.0"), found.left)
+        refuse_losses(checks.survey("28.0"), found.left, {})
     [line] = lines(checks.catalog, "28.0")
     assert sentence(line).endswith("; 11 would be removed, which is more than usual")
     # Another provider is not concerned.
@@ -52,9 +51,11 @@ def test_an_unusual_share_of_a_provider_is_not_removed(checks):
     # It may be concluded again, and is removed by a run that accepts it.
     assert checks.conclude("28.0", 28).left == found.left
     accepted = checks.found("accepted", 35, outcomes=gone(11), accept=True)
-    assert (accepted.removed, accepted.left) == (11, Losses())
+    assert (accepted.removed, accepted.left) == (11, Losses(accepted=found.left.findings))
     assert len(checks.marked()) == 12
-    assert sentence(lines(checks.catalog, "accepted")[0]).endswith("; 11 removed")
+    assert sentence(lines(checks.catalog, "accepted")[0]).endswith(
+        "; 11 removed, more than usual, which was accepted"
+    )
     assert checks.conclude("28.0", 36).left == Losses()
 
 
@@ -141,6 +142,39 @@ def test_a_run_that_accepts_the_usual_changes_nothing_for_later_ones(checks):
     assert gone_for_weeks(checks, 2, begin=40, first=60).removed == 0
 
 
+MORE = "20 records would be removed, but 11 when that was reported (2025-02-03)"
+NOBODY = "no check has reported this before, so nobody can have accepted it"
+
+
+def test_what_nobody_has_reported_is_not_accepted(checks):
+    """The run reports it itself, so its task can be cleared when somebody has read that."""
+    found = gone_for_weeks(checks, 11, accept=True)
+    assert (found.removed, found.left.gone, found.left.findings[1:]) == (0, 11, [NOBODY])
+    conf = {"provider": "made_up", "accept_removals": True}
+    with pytest.raises(Fatal, match=rf"{NOBODY}\. Nothing .* clear this task, which accepts what it has"):
+        refuse_losses(checks.survey("28.0"), found.left, conf)
+    assert checks.conclude("28.0", 29, accept=True).removed == 11
+
+
+def test_more_than_was_reported_is_not_accepted(checks):
+    """Unless that is reported, too; what was accepted is not reported any more."""
+    gone_for_weeks(checks, 11)
+    for when in (1, 15):
+        checks.found(f"more {when}", when, outcomes=gone(9, FIRST + 11), mark=False)
+    found = checks.found("accepted", 29, outcomes=gone(20), accept=True)
+    assert (found.removed, found.left.due, found.left.findings[1:]) == (0, 20, [MORE])
+    assert checks.found("reported", 30, outcomes=gone(20)).removed == 0
+    accepted = checks.found("seen", 31, outcomes=gone(20), accept=True)
+    assert (accepted.removed, len(accepted.left.accepted)) == (20, 1)
+    found = gone_for_weeks(checks, 15, begin=32, first=60, accept=True)
+    assert (found.removed, found.left.findings[1:]) == (0, [NOBODY])
+
+
+def test_what_was_reported_long_ago_is_not_accepted(checks):
+    gone_for_weeks(checks, 11)
+    assert checks.found("late", 60, outcomes=gone(11), accept=True).left.findings[1:] == [NOBODY]
+
+
 def test_an_acceptance_of_a_time_to_come_does_not_count(checks):
     gone_for_weeks(checks, 9)
     checks.catalog.execute("update link_survey set accepted_on = %s where run_id = '14.0'", [day(500)])
@@ -190,22 +224,19 @@ def test_a_slice_tells_what_all_slices_would_lose(catalog):
         f"{found.gone} records of the slice would be removed: {share:.1%} of {found.there + found.gone}, "
         "where at most 10% is usual"
     )
-    conf = {"provider": "made_up", "slices": 10, "first_slice": 1, "last_slice": None}
+    conf = {"slices": 10, "provider": "made_up", "failing": 90}
     advised = (
-        r'image: \d+\)\. .* {"provider": "made_up", "slices": 10, "first_slice": 1, "accept_removals": true}'
+        r'image: \d+\)\. .* {"slices": 10, "provider": "made_up", "failing": 90, "accept_removals": true}\.$'
     )
     with pytest.raises(Fatal, match=advised):
         refuse_slices(lines(catalog, "run"), conf)
-    catalog.execute("update link_survey set planned_on = now() - interval '1 hour'")
-    [waiting] = catalog_health.held_back(links.held_back(catalog))
-    chosen = '"slices": 10, "first_slice": 1, "last_slice": 2'
-    assert waiting.text.endswith(f'{{"provider": "made_up", {chosen}, "accept_removals": true}}')
-    assert (waiting.subject, waiting.run_id) == ("made_up (image)", "run")
-    catalog.execute("update link_survey set accepted_on = now()")
-    assert links.held_back(catalog) == []
-    catalog.execute("update link_survey set accepted_on = null, planned_on = now() - interval '32 days'")
-    assert links.held_back(catalog) == []
-    catalog.execute("update link_survey set planned_on = %s", [day(1)])
+    cleared = (
+        r"than usual, and than were reported before, would .* clear the tasks `judge` and `report`, which"
+    )
+    with pytest.raises(Fatal, match=cleared):
+        refuse_slices(lines(catalog, "run"), conf | {"accept_removals": True})
+    catalog.execute("update link_survey set planned_on = %s", [day(28)])
+    assert conclude(catalog, slices[1], now=lambda: day(29)).removed == 0
     accepted = [conclude(catalog, one, now=lambda: day(30), accept=True) for one in slices]
     assert [one.removed for one in accepted] == [one.gone for one in accepted]
     assert len(checks.marked()) == sum(one.gone for one in accepted) > 20
@@ -233,10 +264,25 @@ def test_a_sample_tells_what_a_large_provider_would_lose(catalog):
     assert sampled(checks, "accepted", 49, 3, accept=True).removed == 2
 
 
+@pytest.mark.parametrize(("share", "removed"), [(1, 2), (4, 2), (6, 0)])
+def test_no_larger_share_of_a_sample_is_accepted_than_was_reported(catalog, share, removed):
+    """Samples vary by chance."""
+    checks = Checks(catalog, rows=3000)
+    gone_for_weeks(checks, 2, mark=False)
+    assert sampled(checks, "many", 42, 3).left.gone == 2
+    found = sampled(checks, "accepted", 49, share, failing=0.9, accept=True)
+    assert found.removed == removed
+    if not removed:
+        assert found.left.findings[1:] == [
+            "at least 50.2% of the files are gone, but at most 39.6% when that was reported (2025-02-17)"
+        ]
+
+
 def test_the_share_of_a_sample_that_was_accepted_is_no_news(catalog):
     """The other files that were gone then are removed by and by."""
     checks = Checks(catalog, rows=3000)
     gone_for_weeks(checks, 2, mark=False)
+    assert sampled(checks, "reported", 34, 3).removed == 0
     assert sampled(checks, "accepted", 35, 3, accept=True).removed == 2
     gone_for_weeks(checks, 2, begin=36, first=50, mark=False)
     [finding] = sampled(checks, "twice", 70, 6, first=50, failing=0.9).left.findings
@@ -254,7 +300,19 @@ def test_the_share_of_a_sample_that_was_accepted_is_no_news(catalog):
 def test_the_run_that_accepts_many_checks_them_all(checks):
     found = Losses(gone=5, due=AGAIN, findings=["many"])
     with pytest.raises(Fatal, match=r'{"provider": "é", "again": 100000, "accept_removals": true}'):
-        refuse_losses(Survey("run", "image", "é"), found)
+        refuse_losses(Survey("run", "image", "é"), found, {})
+
+
+def test_the_run_that_accepts_many_has_the_conf_of_the_one_that_has_found_them():
+    """With the usual `failing`, the files of a host that fails a lot would be unclear, and stay."""
+    found = Losses(gone=5, due=5, findings=["many"])
+    advised = r'{"failing": 90, "margin": 1, "provider": "met", "accept_removals": true}'
+    with pytest.raises(Fatal, match=advised):
+        refuse_losses(
+            Survey("run", "image", "met"),
+            found,
+            {"failing": 90, "margin": 1, "mark": False, "provider": None},
+        )
 
 
 def test_to_judge_a_sample_counts_only_as_many_records_as_tell(catalog):

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
 from catalog.core.errors import Fatal, Interrupted, Refused
+from catalog.core.queries import database_time
 from catalog.database.batched_update import STRIPES, BatchedUpdate
 from catalog.database.names import digest, query_id
+from catalog.database.refusals import Acceptance, Found, accept_all, judge, refuse_all
 from catalog.database.selection_lock import QUERY_ID
 from catalog.database.statements import parse_update, verify
 from catalog.loading.load import lock_provider
@@ -83,9 +85,9 @@ def test_a_metric_that_most_records_have_lost_is_no_truth(catalog, now):
     with pytest.raises(Fatal, match=re.escape(message)):
         popularity.refresh_constant(catalog, "image", "flickr", 60)
     assert popularity.metric_of(catalog, "image", "flickr") == before
-    with pytest.raises(Fatal, match=r'{"accept_lost": \["flickr"\]}'):
+    with pytest.raises(Fatal, match=r"Correct the mapping and pull again\.$"):
         popularity.refresh_constant(catalog, "image", "flickr", 60, exact=True)
-    assert popularity.refresh_constant(catalog, "image", "flickr", 60, accept_lost=True).records == 49
+    assert popularity.refresh_constant(catalog, "image", "flickr", 60, judge=accept_all).records == 49
 
 
 def lose(connection, below):
@@ -104,9 +106,46 @@ def test_small_losses_add_up(catalog, step):
     lose(catalog, 51)
     with pytest.raises(Fatal, match="of 100 sampled records that had views above 0, 51 have lost it"):
         popularity.refresh_constant(catalog, "image", "flickr", 60)
-    popularity.refresh_constant(catalog, "image", "flickr", 60, accept_lost=True)
+    popularity.refresh_constant(catalog, "image", "flickr", 60, judge=accept_all)
     lose(catalog, 75)
     assert popularity.refresh_constant(catalog, "image", "flickr", 60).records == 25
+
+
+def test_no_more_than_was_reported_is_accepted(catalog, dsn):
+    """And of this provider, medium and metric only."""
+    found: list[Found] = []
+
+    def judge_of(run_id, *, accepts, cleared=0):
+        asked = Acceptance(accepts, "image_popularity_refresh", run_id, cleared, database_time(catalog), "{}")
+
+        def judging(given):
+            found.append(given)
+            return judge(catalog, given, asked)
+
+        return judging
+
+    popularity.update_metrics(catalog, "image")
+    store(catalog, "flickr", ["5"] * 200)
+    refresh(catalog)
+    lose(catalog, 110)
+    with pytest.raises(Fatal, match="of 200 sampled records that had views above 0, 110 have lost it"):
+        popularity.refresh_constant(catalog, "image", "flickr", 60, judge=judge_of("a", accepts=False))
+    [(kind, [one])] = found[0].items()
+    assert (kind, one.subject, one.remains) == ("popularity of image, flickr", "views", 90)
+    lose(catalog, 150)
+    more = r"150 have lost it \(but 90 when it was reported on .*clear this task"
+    with pytest.raises(Fatal, match=more):
+        popularity.refresh_constant(catalog, "image", "flickr", 60, judge=judge_of("b", accepts=True))
+    seen = judge_of("b", accepts=True, cleared=1)
+    assert popularity.refresh_constant(catalog, "image", "flickr", 60, judge=seen).records == 50
+    # A run that accepts and finds nothing changes nothing: small losses add up.
+    lose(catalog, 170)
+    for accepts in (True, False):
+        seen = judge_of(f"c {accepts}", accepts=accepts)
+        assert popularity.refresh_constant(catalog, "image", "flickr", 60, judge=seen).records == 30
+    lose(catalog, 176)
+    with pytest.raises(Fatal, match="of 50 sampled records that had views above 0, 26 have lost it"):
+        popularity.refresh_constant(catalog, "image", "flickr", 60)
 
 
 def test_records_that_get_their_metric_back_have_lost_nothing(catalog):
@@ -279,7 +318,7 @@ def test_a_metric_that_all_records_have_lost_is_no_truth(catalog, now, known):
     ):
         popularity.refresh_constant(catalog, "image", "flickr", 60)
     assert popularity.metric_of(catalog, "image", "flickr") == before
-    accepted = popularity.refresh_constant(catalog, "image", "flickr", 60, accept_lost=True)
+    accepted = popularity.refresh_constant(catalog, "image", "flickr", 60, judge=accept_all)
     assert accepted.value == (0 if now == "0" else before.value)
     assert accepted.records == 0
     assert popularity.refresh_constant(catalog, "image", "flickr", 60) == accepted  # for good
@@ -643,10 +682,10 @@ def test_another_metric_replaces_the_former_with_its_constant(catalog, monkeypat
     former, right = popularity.metric_of(catalog, "image", "flickr"), scores(catalog)
     faves = Jsonb({"faves": "50"})
     monkeypatch.setattr(popularity, "configured", lambda _: {"flickr": "faves"})
-    for accept_lost in (False, True):
+    for accepts in (refuse_all, accept_all):
         popularity.update_metrics(catalog, "image")
         assert popularity.metric_of(catalog, "image", "flickr") == former
-        popularity.refresh_constant(catalog, "image", "flickr", 60, accept_lost=accept_lost)
+        popularity.refresh_constant(catalog, "image", "flickr", 60, judge=accepts)
         assert popularity.metric_of(catalog, "image", "flickr") == former
         assert popularity.due(catalog, "image", ["flickr"]) == []
     catalog.execute("update image set meta_data = meta_data || %s where foreign_identifier = '0'", [faves])

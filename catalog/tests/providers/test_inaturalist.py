@@ -15,7 +15,9 @@ from psycopg.rows import dict_row
 from upath import UPath
 
 from catalog.core.errors import Fatal, Interrupted, Retry
-from catalog.database import schema
+from catalog.core.queries import database_time
+from catalog.database import refusals, schema
+from catalog.database.refusals import Acceptance, accept_all, refuse_all
 from catalog.ingestion.registry import FOLDER
 from catalog.local.postgres import Postgres
 from catalog.providers.inaturalist import dump, dump_files, photo_batches, taxa
@@ -136,7 +138,8 @@ def prepare(connection, root):
 def load(connection, root, size=4, run=RUN, replayed=False, accept=False, **more):
     """All steps of the DAG, in order."""
     token = prepare(connection, root)
-    shortfalls = dump.check(connection, root, token, run, replayed=replayed, accept=accept)
+    judge = accept_all if accept else refuse_all
+    shortfalls = dump.check(connection, root, token, run, replayed=replayed, judge=judge)
     photo_batches.load_batches(
         connection, token, run, size=size, replayed=replayed, shortfalls=shortfalls, **more
     )
@@ -452,7 +455,7 @@ class TestShortfall:
         load(connection, root, run=(RUN[0], "four"))  # what was accepted is the new measure
 
     def test_fewer_are_refused_with_both_numbers(self, connection, before, tmp_path):
-        message = r"NOT WHOLE.* 9 items came, 10 in the last whole pull \(20.*: 10% fewer, .*accept_shortfall"
+        message = r"NOT WHOLE.* 9 items came, 10 in the last whole pull \(20.*: 10% fewer, where at most 5% "
         with pytest.raises(Fatal, match=message):
             load(connection, self.dump_of(tmp_path, 9))
         assert len(reports(connection)) == 3
@@ -468,6 +471,30 @@ class TestShortfall:
         load(
             connection, write_dump(tmp_path / "later", PHOTOS[:4]), run=(RUN[0], "later")
         )  # this is usual now
+
+    def test_what_was_reported_of_one_dump_is_not_accepted_of_another(
+        self, connection, before, dsn, tmp_path
+    ):
+        """As when the next one is copied before the run that accepts."""
+
+        def check(root, run, *, accepts=True):
+            token = prepare(connection, root)
+            with psycopg.connect(dsn, autocommit=True) as own:
+                asked = Acceptance(accepts, RUN[0], run, 0, database_time(own), '{"accept_shortfall": true}')
+                return dump.check(
+                    connection,
+                    root,
+                    token,
+                    (RUN[0], run),
+                    judge=lambda found: refusals.judge(own, found, asked),
+                )
+
+        root = self.dump_of(tmp_path, 4)
+        with pytest.raises(Fatal, match=r"trigger inaturalist_workflow with the conf .*accept_shortfall"):
+            check(root, "refused", accepts=False)
+        assert len(check(root, "accepted")) == 1
+        with pytest.raises(Fatal, match=r"3 items came, .* \(not reported before\)\. .* clear this task"):
+            check(write_dump(tmp_path / "next", PHOTOS[:3]), "next")
 
     def test_a_whole_one_that_is_accepted_in_advance_lacks_nothing(self, connection, before, tmp_path):
         load(connection, write_dump(tmp_path / "now", [*PHOTOS, photo(306, 1)]), accept=True)
@@ -610,6 +637,22 @@ def test_names_that_are_cut_are_noticed_against_the_catalog(connection, tmp_path
     dump.finish(connection, dump_files.token(root), RUN, drop=True)
     load(connection, root, run=(RUN[0], "accepted"), accept=True)
     assert images(connection)[2]["title"] == "Hylidae"
+
+
+def test_names_that_photos_would_lose_are_reported_apart(connection, tmp_path):
+    root = write_dump(tmp_path / "dump", [photo(n, 1 + n % 2) for n in range(1, 101)])
+    dump.finish(connection, load(connection, root, run=(RUN[0], "before")), (RUN[0], "before"), drop=True)
+    write_names(root, b"T9\tx\tDE\t\n")
+    token, reported = prepare(connection, root), list[refusals.Found]()
+
+    def judge(found):
+        reported.append(found)
+        return accept_all(found)
+
+    dump.check(connection, root, token, RUN, judge=judge)
+    [found] = reported
+    assert [*found] == [f"inaturalist, dump {token}"]
+    assert [(one.subject, one.remains) for one in found[f"inaturalist, dump {token}"]] == [("names", 0)]
 
 
 def test_a_sample_tells_how_many_are_usable(connection, tmp_path, monkeypatch):
@@ -778,7 +821,7 @@ class TestWhatTheTablesHold:
     def test_a_check_that_the_dump_passes_no_longer(self, connection, root, monkeypatch):
         token = prepare(connection, root)
         monkeypatch.setattr(dump, "_unusable", lambda _: "something is missing")
-        assert dump.check(connection, root, token, RUN, accept=True) == ["something is missing"]
+        assert dump.check(connection, root, token, RUN, judge=accept_all) == ["something is missing"]
         with pytest.raises(Interrupted):
             photo_batches.load_batches(connection, token, RUN, size=4, should_stop=lambda: True)
         with pytest.raises(Fatal, match="NOT WHOLE"):
@@ -811,7 +854,7 @@ class TestWhatTheTablesHold:
             dump.finish(connection, token, (RUN[0], "another run"), drop=True)
         other_root = write_dump(tmp_path / "other", PHOTOS[:5])
         other = prepare(connection, other_root)
-        dump.check(connection, other_root, other, (RUN[0], "another run"), accept=True)
+        dump.check(connection, other_root, other, (RUN[0], "another run"), judge=accept_all)
         dump.finish(connection, token, RUN, drop=True)  # cleared, and the tables are another run's
         photo_batches.load_batches(connection, other, (RUN[0], "another run"))
         assert len(reports(connection)) == 4

@@ -7,6 +7,7 @@ import unicodedata
 from contextlib import closing
 from typing import Any
 
+import msgspec
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from catalog.data_refresh.search.documents import says_mature
 from catalog.data_refresh.search.normal_form import normal_form
 from catalog.data_refresh.search.sensitive import parse_terms
 from catalog.database import sample_data
+from catalog.database.refusals import Found, accept_all, refuse_all
 from catalog.database.row_versions import THIS_TRANSACTION
 from catalog.publishing import arrow_session, part_writer, versions
 from catalog.publishing.columns import TYPES, columns
@@ -414,7 +416,7 @@ def test_decisions_of_moderators_that_apply_no_longer_are_noticed(catalog, publi
     publisher.compare("three")
     with pytest.raises(Fatal, match="what moderators have deleted is not left out, as it was before"):
         publisher.publish("three")
-    publisher.publish("three", accept_shrinkage=True)
+    publisher.publish("three", judge=accept_all)
 
 
 @pytest.mark.database
@@ -434,7 +436,7 @@ def test_a_list_of_terms_that_finds_far_fewer_records_is_refused(catalog, publis
     with pytest.raises(Fatal, match=r"image: 0 records contain a sensitive term, 40 in the version before"):
         publisher.publish("two")
     assert publisher.pointer() == 1
-    publisher.publish("two", accept_shrinkage=True)
+    publisher.publish("two", judge=accept_all)
     publisher.settings = {"include_sensitive": True}
     assert publisher.run("three") == 3
 
@@ -488,6 +490,16 @@ def test_a_list_of_terms_is_compared_with_the_last_one_that_was_counted(catalog,
     assert publisher.manifest()["with_term"]["image"] == 0
 
 
+def accepting_kinds(*kinds):
+    """Judge for a run that accepts only these, as the others were not reported."""
+
+    def judge(found):
+        refused = refuse_all({kind: one for kind, one in found.items() if kind not in kinds})
+        return msgspec.structs.replace(refused, accepted=["what was reported"])
+
+    return judge
+
+
 @pytest.mark.database
 def test_losses_of_one_media_type_are_accepted_without_those_of_the_other(catalog, publisher):
     sample_data.fill(catalog, "catalog", 120)
@@ -504,15 +516,64 @@ def test_losses_of_one_media_type_are_accepted_without_those_of_the_other(catalo
         publisher.compare(run)
         publisher.publish(run, **options)
 
-    conf = r'\{"accept_shrinkage": true, "accept_only": "audio"\}'
-    said = rf"suspicious: audio: 0 records, 8 are published\. .* the conf {conf}\."
-    with pytest.raises(Fatal, match=said):
+    with pytest.raises(Fatal, match=r"suspicious: audio: 0 records, 8 are published\. The version before"):
         publish("three")
-    publish("four", accept_shrinkage=True, accept_only="audio")
+    publish("four", judge=accepting_kinds("dataset, audio: records"))
     catalog.execute("delete from image where identifier in (select identifier from image limit 60)")
-    with pytest.raises(Fatal, match=r'suspicious: image: .* conf \{"accept_shrinkage": true\}\.'):
-        publish("five", accept_shrinkage=True, accept_only="audio")
-    publish("five", accept_shrinkage=True, accept_only="image")
+    with pytest.raises(Fatal, match="suspicious: image: "):
+        publish("five", judge=accepting_kinds("dataset, audio: records"))
+    publish("five", judge=accepting_kinds("dataset, image: records"))
+
+
+@pytest.mark.database
+def test_losses_of_another_kind_are_not_accepted(catalog, publisher):
+    """Who accepts that records are gone has seen nothing of a missing disk, of terms or of moderators."""
+    fill(catalog, 40)
+    catalog.execute("update image set title = 'so bad' where provider = 'smk'")
+
+    def publish(run, term, **options):
+        publisher.begin(run)
+        publisher.write(run, sensitive=Sensitive([term], normal_form))
+        publisher.compare(run)
+        publisher.publish(run, **options)
+
+    records = accepting_kinds("dataset, image: records", "dataset, audio: records")
+    publisher.settings = {"include_sensitive": False, versions.MODERATED: True}
+    publish("one", "bad")
+    catalog.execute("delete from image where foreign_identifier similar to '%(1|2|3|4)'")
+    publisher.settings |= {versions.MODERATED: False}
+    with pytest.raises(Fatal, match="suspicious: what moderators have deleted is not left out") as refused:
+        publish("two", "service unavailable", judge=records)
+    assert "are published" not in str(refused.value)
+    assert "records contain a sensitive term" in str(refused.value)
+    (publisher.root / "latest.json").unlink()
+    with pytest.raises(Fatal, match="is gone, although version 1 was published there"):
+        publish("three", "service unavailable", judge=records)
+
+
+@pytest.mark.database
+def test_what_was_reported_of_one_list_of_terms_is_not_accepted_of_another(catalog, publisher):
+    fill(catalog, 40)
+    catalog.execute("update image set title = 'so bad' where provider = 'smk'")
+    reported: list[Found] = []
+
+    def judge(found):
+        reported.append(found)
+        return refuse_all(found)
+
+    def publish(run, digest, judge):
+        publisher.settings = {"include_sensitive": False, versions.TERMS: digest}
+        publisher.begin(run)
+        publisher.write(run, sensitive=Sensitive(["bad" if run == "one" else "unavailable"], normal_form))
+        publisher.compare(run)
+        publisher.publish(run, judge=judge)
+
+    publish("one", "of a list", refuse_all)
+    for digest in ("of another", "of a third one"):
+        with pytest.raises(Fatal, match="0 records contain a sensitive term"):
+            publish(digest, digest, judge)
+    subjects = [(one.subject, one.remains) for found in reported for one in found["dataset, image: terms"]]
+    assert subjects == [("of another", 0), ("of a third one", 0)]
 
 
 @pytest.mark.database
@@ -633,7 +694,7 @@ def test_a_manifest_of_an_earlier_release_does_not_say_that_nothing_was_hidden(c
     )
     with pytest.raises(Fatal, match=said):
         publisher.publish("two", successor=True)
-    publisher.publish("two", successor=True, accept_shrinkage=True)
+    publisher.publish("two", successor=True, judge=accept_all)
 
 
 @pytest.mark.database

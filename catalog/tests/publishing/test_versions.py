@@ -17,6 +17,7 @@ from psycopg import sql
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.core.files import write_atomically
 from catalog.core.licenses import PATH_BY_PAIR
+from catalog.database.refusals import accept_all, refuse_all
 from catalog.publishing import (
     changes,
     manifest,
@@ -630,7 +631,7 @@ def test_a_pointer_that_is_gone(catalog, publisher):
     publisher.compare("two")
     assert publisher.publish("two")["before"] == {"audio": 0, "image": 20}
     path.unlink()
-    assert publisher.run("three", accept_shrinkage=True) == 3
+    assert publisher.run("three", judge=accept_all) == 3
     checked(publisher, catalog)
 
 
@@ -648,7 +649,7 @@ def test_an_empty_catalog_is_not_published(catalog, publisher):
     publisher.write("three")
     publisher.compare("three")
     with pytest.raises(Fatal, match="no records to publish"):
-        publisher.publish("three", accept_shrinkage=True)
+        publisher.publish("three", judge=accept_all)
     assert publisher.pointer() == 2
 
 
@@ -679,7 +680,7 @@ def test_a_loss_is_refused_and_accepted(catalog, publisher, loss, message):
         assert publisher.pointer() == 1
         checkpoint = publisher.files()
         assert "v2/manifest.json" not in checkpoint
-    publisher.publish("two", accept_shrinkage=bool(message))
+    publisher.publish("two", judge=accept_all if message else refuse_all)
     assert publisher.pointer() == 2
     checked(publisher, catalog)
 
@@ -840,7 +841,7 @@ def test_what_a_lost_file_hides_is_refused(catalog, publisher, media_type, found
     with pytest.raises(Fatal, match="; ".join(f"{text} records are gone.*" for text in found)) as error:
         publisher.publish("two")
     assert str(error.value).count("published records") == len(found)
-    publisher.publish("two", accept_shrinkage=True)
+    publisher.publish("two", judge=accept_all)
     checked(publisher, catalog)
 
 

@@ -46,7 +46,7 @@ def test_a_message_that_refuses():
     [
         ("Either go on with it (resume_update), or give it up", "resume_update"),
         (
-            'trigger a run with the conf {"accept_shrinkage": true}. The old tables are live.',
+            'trigger image_data_refresh with the conf {"accept_shrinkage": true}: it accepts',
             "accept_shrinkage",
         ),
         ("Trigger a new run.", None),

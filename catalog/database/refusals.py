@@ -1,0 +1,222 @@
+"""What checks have refused: a run accepts only what was reported before.
+
+Whoever triggers a run that accepts a loss has read about one. By the time that its tasks work, far more may
+be gone, or something else that nobody has read about. So what a check refuses is noted, and an acceptance
+covers as much of it.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+from psycopg.pq import TransactionStatus
+
+from catalog.core.loss_limits import tolerable
+from catalog.core.session import Connection
+from catalog.core.wording import join_first
+
+log = logging.getLogger(__name__)
+DAYS = 31  # for which a report can be accepted
+MOST = 20  # findings that a message names
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something of which too much is lost.
+
+    Attributes:
+        subject: What has lost it, such as a source.
+        remains: What is left; less of it is worse.
+        text: Both numbers, in words, without a full stop.
+    """
+
+    subject: str
+    remains: int
+    text: str
+
+
+Found = Mapping[str, Sequence[Finding]]  # kind of loss, and of what, such as `image rows` → its findings
+
+
+class Acceptance(msgspec.Struct, frozen=True):
+    """Whether a run accepts what was reported, and how one does.
+
+    Attributes:
+        given: The conf of the run accepts.
+        dag_id: Its DAG.
+        run_id: Its id.
+        cleared: How often it was cleared. What it has reported itself counts only when somebody has cleared
+            it since: the next attempt after a killed one accepts nothing.
+        began: When this attempt of the task began, by the clock of the catalog database.
+        conf: The conf with which a run accepts, as JSON; see `accepting`.
+    """
+
+    given: bool
+    dag_id: str
+    run_id: str
+    cleared: int
+    began: datetime
+    conf: str
+
+    @property
+    def run(self) -> str:
+        return f"{self.dag_id} {self.run_id}"
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """What becomes of findings.
+
+    Attributes:
+        accepted: Texts of those that are accepted, for the report.
+        refused: Texts of the others; if there are any, the caller must raise an error with them.
+        way_out: What to do if these are right, in whole sentences; "" if there are none.
+    """
+
+    accepted: Sequence[str] = ()
+    refused: Sequence[str] = ()
+    way_out: str = ""
+
+    @property
+    def problems(self) -> str:
+        """What is refused, for a message; "" if nothing is."""
+        return join_first(self.refused, most=MOST, separator="; ")
+
+
+Judge = Callable[[Found], Judged]  # of one attempt of a task
+
+
+def refuse_all(found: Found, way_out: str = "") -> Judged:
+    """Judge that nothing is accepted, without a note."""
+    refused = [finding.text for findings in found.values() for finding in findings]
+    return Judged(refused=refused, way_out=way_out)
+
+
+def accept_all(found: Found) -> Judged:
+    """Judge that everything is accepted, whether reported or not; for trials and tests."""
+    return Judged(accepted=[finding.text for findings in found.values() for finding in findings])
+
+
+def judge(
+    catalog: Connection, found: Found, acceptance: Acceptance, follows: Mapping[str, str] | None = None
+) -> Judged:
+    """Judge what checks have found, each kind apart, and note what is refused.
+
+    A kind is accepted if the run accepts, and each of its findings was reported before, with about as much
+    left. If nothing is found of a kind, earlier reports of it are deleted: they do not cover a new loss.
+
+    Args:
+        catalog: Connection to the catalog database, in autocommit and outside of a transaction, so that what
+            is noted stays when the work of the caller is rolled back.
+        found: What was found, by kind.
+        acceptance: Whether the run accepts what was reported.
+        follows: Kind → another one of which it is the consequence: what the run has accepted of that counts
+            as reported, too.
+    """
+    assert catalog.info.transaction_status == TransactionStatus.IDLE
+    accepted: list[str] = []
+    refused: list[str] = []
+    with catalog.transaction():
+        catalog.execute("select pg_advisory_xact_lock(hashtext('refusal'))")
+        catalog.execute("delete from refusal where refused_on < now() - make_interval(days => %s)", [DAYS])
+        for scope, findings in found.items():
+            reported = _reported(catalog, scope, acceptance, (follows or {}).get(scope))
+            news = {finding.subject: _news(finding, reported) for finding in findings}
+            if not findings:
+                _forget(catalog, scope, acceptance)
+            elif acceptance.given and not any(news.values()):
+                accepted += [finding.text for finding in findings]
+                _note_accepted(catalog, scope, findings, acceptance)
+            else:
+                unseen = news if acceptance.given else {}
+                refused += [_with_news(finding.text, unseen.get(finding.subject, "")) for finding in findings]
+                _note_refused(catalog, scope, findings, acceptance)
+    for text in accepted:
+        log.warning("accepted, as it was reported before: %s", text)
+    return Judged(accepted, refused, _way_out(acceptance) if refused else "")
+
+
+def accepted_by(catalog: Connection, dag_id: str, run_id: str) -> list[str]:
+    """Return what a run has accepted, in sentences, for its report."""
+    query = "select says from refusal where accepted_by = %s order by scope, subject"
+    return [says for (says,) in catalog.execute(query, [f"{dag_id} {run_id}"])]
+
+
+def _reported(
+    catalog: Connection, scope: str, acceptance: Acceptance, followed: str | None
+) -> dict[str, tuple[int, datetime]]:
+    """Return what was reported of a kind of loss: subject → what was left, and when."""
+    rows = catalog.execute(
+        """
+        select subject, remains, refused_on from refusal
+         where not healed
+           and (scope = %(scope)s and refused_on < %(began)s
+                and not (dag_id = %(dag_id)s and run_id = %(run_id)s and cleared >= %(cleared)s)
+                or scope = %(followed)s and accepted_by = %(run)s)
+         order by remains desc
+        """,
+        {**msgspec.structs.asdict(acceptance), "run": acceptance.run, "scope": scope, "followed": followed},
+    )
+    return {subject: (remains, refused_on) for subject, remains, refused_on in rows}
+
+
+def _news(finding: Finding, reported: Mapping[str, tuple[int, datetime]]) -> str:
+    """Say what of a finding was not reported; "" if all of it was."""
+    if finding.subject not in reported:
+        return "not reported before"
+    then, refused_on = reported[finding.subject]
+    if finding.remains < then - tolerable(then):
+        return f"but {then:,} when it was reported on {refused_on:%Y-%m-%d}"
+    return ""
+
+
+def _with_news(text: str, news: str) -> str:
+    return f"{text} ({news})" if news else text
+
+
+def _forget(catalog: Connection, scope: str, acceptance: Acceptance) -> None:
+    """Delete the reports of a kind; what the run has accepted is kept for its report, and covers nothing."""
+    catalog.execute(
+        "delete from refusal where scope = %s and accepted_by is distinct from %s", [scope, acceptance.run]
+    )
+    catalog.execute("update refusal set healed = true where scope = %s", [scope])
+
+
+def _note_accepted(
+    catalog: Connection, scope: str, findings: Sequence[Finding], acceptance: Acceptance
+) -> None:
+    """Note what is accepted. What was left when it was reported stays, for tasks that ask again."""
+    for finding in findings:
+        catalog.execute(
+            "update refusal set accepted_by = %s, says = %s where scope = %s and subject = %s",
+            [acceptance.run, finding.text, scope, finding.subject],
+        )
+
+
+def _note_refused(
+    catalog: Connection, scope: str, findings: Sequence[Finding], acceptance: Acceptance
+) -> None:
+    """Note what is refused, in place of what was reported before."""
+    catalog.execute("delete from refusal where scope = %s", [scope])
+    for finding in findings:
+        catalog.execute(
+            """
+            insert into refusal (scope, subject, remains, says, dag_id, run_id, cleared)
+            values (%(scope)s, %(subject)s, %(remains)s, %(text)s, %(dag_id)s, %(run_id)s, %(cleared)s)
+            on conflict (scope, subject) do update
+               set remains = least(refusal.remains, excluded.remains),
+                   says = concat_ws('; ', refusal.says, excluded.says)
+            """,
+            {**msgspec.structs.asdict(acceptance), **msgspec.structs.asdict(finding), "scope": scope},
+        )
+
+
+def _way_out(acceptance: Acceptance) -> str:
+    if acceptance.given:
+        return (
+            "Nobody can have accepted what was not reported. If it is right, clear this task: it then "
+            "accepts what is reported now, and no more."
+        )
+    return (
+        f"If this is right, trigger {acceptance.dag_id} with the conf {acceptance.conf}: it accepts what is "
+        "reported here, and no more."
+    )
