@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0032"
-down_revision = "0030"
+down_revision = "0031"
 # Existing table or view → the strongest lock on it, and for how long.
 LOCKS = {"link_survey": "ACCESS EXCLUSIVE, an instant"}
 
