@@ -58,7 +58,7 @@ from catalog.dags.operators.slack import notify
 from catalog.data_refresh.search.sensitive import digest_of
 from catalog.database.refusals import Found, Judge, Judged, refuse_all
 from catalog.moderation.decisions import all_decided
-from catalog.moderation.remembered import Remembered, refuse_lost, remember
+from catalog.moderation.remembered import Remembered, judge_lost, lost, remember
 from catalog.moderation.tables import KINDS, Decision
 
 if TYPE_CHECKING:
@@ -155,15 +155,18 @@ def _refuse_lost_decisions(
     Args:
         settings: Settings of that version.
         kinds: The kinds of decisions that apply.
-        judge: As of `refuse_lost`.
-        newest: As of `refuse_lost`.
+        judge: Says whether it is accepted that they are gone.
+        newest: As of `lost`.
     """
     from catalog.publishing import losses
 
     with api_connection(autocommit=True) as api:
-        for media_type, before in _decisions(settings, kinds).items():
-            kind = losses.kind("decisions", media_type)
-            refuse_lost(api, media_type, before, judge, kind, newest=newest)
+        found = {
+            losses.kind("decisions", media_type): lost(api, media_type, before, newest=newest)
+            for media_type, before in _decisions(settings, kinds).items()
+        }
+    # Without the newest ones, what was reported of them is not looked at.
+    judge_lost({kind: findings for kind, findings in found.items() if findings or newest}, judge)
 
 
 def _decisions(

@@ -8,6 +8,7 @@ covers as much of it.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 from psycopg.pq import TransactionStatus
@@ -28,11 +29,14 @@ class Finding(msgspec.Struct, frozen=True):
         subject: What has lost it, such as a source.
         remains: What is left; less of it is worse.
         text: Both numbers, in words, without a full stop.
+        may_be_away: What is lost may only be away, such as a disk that is not mounted. So a run that is
+            cleared after a repair does not accept what it has reported itself.
     """
 
     subject: str
     remains: int
     text: str
+    may_be_away: bool = False
 
 
 Found = Mapping[str, Sequence[Finding]]  # kind of loss, and of what, such as `image rows` → its findings
@@ -46,7 +50,7 @@ class Acceptance(msgspec.Struct, frozen=True):
         dag_id: Its DAG.
         run_id: Its id.
         cleared: How often it was cleared. What it has reported itself counts only when somebody has cleared
-            it since: the next attempt after a killed one accepts nothing.
+            a task of it since: the next attempt after a killed one accepts nothing.
         began: When this attempt of the task began, by the clock of the catalog database.
         conf: The conf with which a run accepts, as JSON; see `accepting`.
     """
@@ -82,13 +86,20 @@ class Judged(msgspec.Struct, frozen=True):
         return join_first(self.refused, most=MOST, separator="; ")
 
 
+class _Report(NamedTuple):
+    """What was reported of a subject."""
+
+    remains: int
+    refused_on: datetime
+    own: bool  # by the run that is judged
+
+
 Judge = Callable[[Found], Judged]  # of one attempt of a task
 
 
-def refuse_all(found: Found, way_out: str = "") -> Judged:
+def refuse_all(found: Found) -> Judged:
     """Judge that nothing is accepted, without a note."""
-    refused = [finding.text for findings in found.values() for finding in findings]
-    return Judged(refused=refused, way_out=way_out)
+    return Judged(refused=[finding.text for findings in found.values() for finding in findings])
 
 
 def accept_all(found: Found) -> Judged:
@@ -115,24 +126,27 @@ def judge(
     assert catalog.info.transaction_status == TransactionStatus.IDLE
     accepted: list[str] = []
     refused: list[str] = []
+    away = False
     with catalog.transaction():
         catalog.execute("select pg_advisory_xact_lock(hashtext('refusal'))")
         catalog.execute("delete from refusal where refused_on < now() - make_interval(days => %s)", [DAYS])
         for scope, findings in found.items():
             reported = _reported(catalog, scope, acceptance, (follows or {}).get(scope))
-            news = {finding.subject: _news(finding, reported) for finding in findings}
+            news = [_news(finding, reported) if acceptance.given else "" for finding in findings]
             if not findings:
                 _forget(catalog, scope, acceptance)
-            elif acceptance.given and not any(news.values()):
+            elif acceptance.given and not any(news):
                 accepted += [finding.text for finding in findings]
                 _note_accepted(catalog, scope, findings, acceptance)
             else:
-                unseen = news if acceptance.given else {}
-                refused += [_with_news(finding.text, unseen.get(finding.subject, "")) for finding in findings]
+                away = away or any(finding.may_be_away for finding in findings)
+                refused += [_with_news(one.text, new) for one, new in zip(findings, news, strict=True)]
                 _note_refused(catalog, scope, findings, acceptance)
     for text in accepted:
         log.warning("accepted, as it was reported before: %s", text)
-    return Judged(accepted, refused, _way_out(acceptance) if refused else "")
+    for text in refused:  # the error names the first ones
+        log.warning("refused: %s", text)
+    return Judged(accepted, refused, _way_out(acceptance, away) if refused else "")
 
 
 def accepted_by(catalog: Connection, dag_id: str, run_id: str) -> list[str]:
@@ -143,11 +157,13 @@ def accepted_by(catalog: Connection, dag_id: str, run_id: str) -> list[str]:
 
 def _reported(
     catalog: Connection, scope: str, acceptance: Acceptance, followed: str | None
-) -> dict[str, tuple[int, datetime]]:
-    """Return what was reported of a kind of loss: subject → what was left, and when."""
+) -> dict[str, _Report]:
+    """Return what was reported of a kind of loss, by subject."""
     rows = catalog.execute(
         """
-        select subject, remains, refused_on from refusal
+        select subject, remains, refused_on,
+               dag_id = %(dag_id)s and run_id = %(run_id)s as own
+          from refusal
          where not healed
            and (scope = %(scope)s and refused_on < %(began)s
                 and not (dag_id = %(dag_id)s and run_id = %(run_id)s and cleared >= %(cleared)s)
@@ -156,16 +172,18 @@ def _reported(
         """,
         {**msgspec.structs.asdict(acceptance), "run": acceptance.run, "scope": scope, "followed": followed},
     )
-    return {subject: (remains, refused_on) for subject, remains, refused_on in rows}
+    return {subject: _Report(*report) for subject, *report in rows}
 
 
-def _news(finding: Finding, reported: Mapping[str, tuple[int, datetime]]) -> str:
+def _news(finding: Finding, reported: Mapping[str, _Report]) -> str:
     """Say what of a finding was not reported; "" if all of it was."""
-    if finding.subject not in reported:
+    report = reported.get(finding.subject)
+    if report is None:
         return "not reported before"
-    then, refused_on = reported[finding.subject]
-    if finding.remains < then - tolerable(then):
-        return f"but {then:,} when it was reported on {refused_on:%Y-%m-%d}"
+    if report.own and finding.may_be_away:
+        return "not reported by another run"
+    if finding.remains < report.remains - tolerable(report.remains):
+        return f"but {report.remains:,} when it was reported on {report.refused_on:%Y-%m-%d}"
     return ""
 
 
@@ -210,13 +228,14 @@ def _note_refused(
         )
 
 
-def _way_out(acceptance: Acceptance) -> str:
-    if acceptance.given:
+def _way_out(acceptance: Acceptance, away: bool) -> str:
+    if acceptance.given and not away:
         return (
-            "Nobody can have accepted what was not reported. If it is right, clear this task: it then "
+            "Nobody can have accepted what was not reported. If this loss is right, clear this task: it then "
             "accepts what is reported now, and no more."
         )
+    again = " again" if acceptance.given else ""
     return (
-        f"If this is right, trigger {acceptance.dag_id} with the conf {acceptance.conf}: it accepts what is "
-        "reported here, and no more."
+        f"If this loss is right, trigger {acceptance.dag_id}{again} with the conf {acceptance.conf}: it accepts what "
+        "is reported here, and no more."
     )

@@ -83,21 +83,25 @@ class _Reported(NamedTuple):
 def _reported(connection: Connection, survey: Survey, now: datetime) -> _Reported | None:
     """Return what was last reported before the run was triggered, or by itself before its task was cleared.
 
-    What somebody has accepted since is not reported any more.
+    What somebody has accepted since, or a later check has not found, is not reported any more.
     """
     query = sql.SQL("""
-        with own as (select * from link_survey where {of_survey})
+        with own as (select * from link_survey where {of_survey}),
+             newest as (
+                 select s.*
+                   from link_survey s join own using (provider, media_type, slices, slice)
+                  where s.concluded_on <= %(now)s
+                    and case when s.run_id = own.run_id then s.too_many
+                        else s.concluded_on between own.planned_on - %(reported)s and own.planned_on end
+                  order by s.planned_on desc limit 1)
         select s.left_gone, coalesce(s.left_due, s.left_gone), s.high, s.concluded_on
-          from link_survey s join own using (provider, media_type, slices, slice)
-         where s.too_many and s.concluded_on <= %(now)s
-           and (s.run_id = own.run_id
-                or s.concluded_on between own.planned_on - %(reported)s and own.planned_on)
+          from newest s, own
+         where s.too_many
            and not exists (
                select from link_survey a
                 where a.provider = s.provider and a.media_type = s.media_type
                   and a.slices = s.slices and a.slice = s.slice
                   and a.run_id <> own.run_id and a.accepted_on between s.concluded_on and %(now)s)
-         order by s.planned_on desc limit 1
     """).format(**survey.names)
     row = connection.execute(query, {**survey.key, "now": now, "reported": REPORTED}).fetchone()
     return _Reported(*row) if row else None

@@ -13,7 +13,8 @@ the newest ones meanwhile. From then on it finishes, so that tables and indexes 
 what is gone; the next run is refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
 
 import msgspec
 from psycopg import sql
@@ -23,7 +24,7 @@ from catalog.core.errors import Fatal
 from catalog.core.media import MediaType
 from catalog.core.queries import value
 from catalog.core.session import Connection
-from catalog.database.refusals import Finding, Judge, refuse_all
+from catalog.database.refusals import Finding, Found, Judge, refuse_all
 from catalog.moderation.decisions import PLAUSIBLE
 from catalog.moderation.tables import KINDS, Decision, moderated_name
 
@@ -105,7 +106,12 @@ def refuse_lost(
     findings = lost(api, media_type, before, newest=newest)
     if not findings and not newest:
         return  # what was reported of the newest ones is not looked at
-    judged = judge({scope: findings})
+    judge_lost({scope: findings}, judge)
+
+
+def judge_lost(found: Found, judge: Judge) -> None:
+    """Raise Fatal if lost decisions of some kinds are not accepted."""
+    judged = judge(found)
     if judged.refused:
         raise Fatal(
             f"{judged.problems}: what moderators have deleted or marked as mature would be shown again. "
@@ -142,21 +148,28 @@ def _lost(api: Connection, kind: Decision, media_type: MediaType, before: Rememb
     if loss_limits.lost_decisions(len(before.sample), sampled):
         missing = len(before.sample) - sampled
         return Finding(
-            kind,
+            f"{kind}, {_digest(before.sample)}",
             sampled,
             f"{name} has {number:,} records, it had {before.number:,}, and lacks {missing} of "
             f"{len(before.sample)} sampled ones",
+            may_be_away=True,
         )
     newest = value(api, query, {"keys": before.newest})
     missing = len(before.newest) - newest
     if missing >= loss_limits.FEW:
         return Finding(
-            f"newest {kind}",
+            f"newest {kind}, {_digest(before.newest)}",
             newest,
             f"{name} lacks {missing} of the {len(before.newest)} newest records that it had, as an older "
             "backup does",
+            may_be_away=True,
         )
     return None
+
+
+def _digest(keys: Sequence[str]) -> str:
+    """Identify a sample: what another one lacks was not reported."""
+    return sha256(" ".join(keys).encode()).hexdigest()[:16]
 
 
 def _table(kind: Decision, media_type: MediaType) -> sql.Identifier:

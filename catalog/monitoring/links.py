@@ -58,7 +58,8 @@ def held_back(connection: Connection) -> list[HeldBack]:
     found = rows(
         connection,
         """
-        select provider, media_type, run_id, sum(left_gone) as records,
+        select provider, media_type, run_id,
+               sum(case when slices = 0 then greatest(left_gone, left_due) else left_gone end) as records,
                coalesce(conf, '{}')
                || case when slices = 0 then '{}' else jsonb_build_object(
                       'slices', slices, 'first_slice', min(slice), 'last_slice', max(slice)) end as conf

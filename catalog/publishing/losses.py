@@ -146,7 +146,7 @@ class Comparison(msgspec.Struct, frozen=True):
         """Yield a finding if decisions of moderators counted before, and do not now."""
         if self.before.settings.get(versions.MODERATED) and not self.now.settings.get(versions.MODERATED):
             text = "what moderators have deleted is not left out, as it was before: there is no connection to"
-            yield Finding("connection", 0, f"{text} the API's database")
+            yield Finding("connection", 0, f"{text} the API's database", may_be_away=True)
 
     def _shown_again(self, media_type: str) -> Iterator[Finding]:
         """Yield whether another list of terms finds far fewer records."""

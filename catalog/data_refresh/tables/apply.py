@@ -146,9 +146,7 @@ def _apply(
     changed = {table: _Table(api, table, own[table]) for table in tables}
     for changes in changed.values():
         changes.find_deleted()
-    # Only what is found: changes alone do not tell that what was reported before is not lost any more.
-    shrunken = {rows_of(table): changes.shrinkage() for table, changes in changed.items()}
-    refuse_shrinkage({kind: found for kind, found in shrunken.items() if found}, judge, why)
+    refuse_shrinkage({rows_of(table): changes.shrinkage() for table, changes in changed.items()}, judge, why)
     for table, changes in changed.items():
         if table not in KEYS:  # a deleted row must not keep the unique values of a new one
             changes.delete()
@@ -157,6 +155,7 @@ def _apply(
     for table, changes in changed.items():
         if table in KEYS:  # audio files that refer to a deleted set have been updated
             changes.delete()
+    # Only what is found: references to other rows are not looked at, so earlier reports of them stay.
     orphaned = {references_to(table): changes.orphaned for table, changes in changed.items()}
     refuse_shrinkage({kind: found for kind, found in orphaned.items() if found}, judge)
     for table in tables:

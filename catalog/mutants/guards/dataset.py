@@ -121,8 +121,8 @@ GUARDS = (
         holds="A version is not published when decisions are gone since it was begun.",
         row=58,
         file="catalog/dags/publish_dataset.py",
-        find="            refuse_lost(api, media_type, before, judge, kind, newest=newest)\n",
-        replace="            continue\n",
+        find="judge_lost({kind: findings for kind, findings in found.items() if findings or newest}, judge)",
+        replace="judge_lost({}, judge)",
         tests=(f"{LOST}::test_a_version_is_not_published",),
     ),
     Guard(

@@ -60,24 +60,29 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
     """Show the page. A part that cannot be read is a finding."""
     page, airflow = Page(), Findings()
     by_dag: dict[str, Mapping[str, Any]] = {}
+    missing = True  # DAGs may be, because of files that Airflow cannot import
     scheduled = None
     failed: dict[Key, Finding] = {}
     with airflow.part("Airflow's database", errors.explained):
         schedules = airflow_state.schedules(session, readable)
         failed = failed_runs(session, list(schedules), page.now)
         airflow.findings += lost(session)
+        missing = bool(airflow_state.failed_imports(session))
         scheduled = [dag_id for dag_id, schedule in schedules.items() if not schedule.paused]
     with airflow.part(HELD_SCHEDULES.name, errors.explained):
         holds = _value_of(HELD_SCHEDULES, airflow.unread)
         by_dag[HELD_SCHEDULES.name] = holds
-        airflow.findings += held(session, {name: holds[name] for name in holds if name in readable | hidden})
+        known_holds = {name: holds[name] for name in holds if missing or name in readable | hidden}
+        airflow.findings += held(session, known_holds)
     with airflow.part(CONFIGURATION_OVERRIDES.name, errors.explained):
         overrides = _value_of(CONFIGURATION_OVERRIDES, airflow.unread)
         by_dag[CONFIGURATION_OVERRIDES.name] = overrides
     with airflow.part(TAG_POLICY.name, errors.explained):
         policy_from(_value_of(TAG_POLICY, airflow.unread))
     silenced = list(_silenced(airflow, by_dag))
-    airflow.findings += [*stale(silenced), *without_effect(by_dag, readable, hidden)]
+    airflow.findings += stale(silenced)
+    if not missing:
+        airflow.findings += without_effect(by_dag, readable, hidden)
     nodes = None
     with airflow.part(SEARCH_ENGINE_NODES.name, errors.explained):
         nodes = _value_of(SEARCH_ENGINE_NODES, airflow.unread).production

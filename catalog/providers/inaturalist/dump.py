@@ -111,7 +111,7 @@ def check(
             found.append(Finding("photos", outcome.kept, "; ".join(problems)))
         if nameless := _nameless(sample):
             problems.append(nameless)
-            found.append(Finding("names", sample.named - sample.nameless, nameless))
+            found.append(Finding("names", sample.named - sample.nameless, nameless, may_be_away=True))
         judged = judge({f"inaturalist, dump {prepared}": found})
         if nameless and judged.refused:
             forget_names(connection)

@@ -9,7 +9,7 @@ from catalog.core.errors import Refused
 from catalog.data_refresh.refresh import begin, reach
 from catalog.data_refresh.removals import MAX_NAMED, removed_by_checks
 from catalog.data_refresh.search.refresh_indexes import RefreshIndexes
-from catalog.database.refusals import accept_all, refuse_all
+from catalog.database.refusals import Found, Judged, accept_all, refuse_all
 from catalog.tests.data_refresh.test_refresh import plan, turn
 
 pytestmark = pytest.mark.database
@@ -102,6 +102,17 @@ def test_a_filtered_index_that_hides_far_less_is_refused(catalog):
     with pytest.raises(Refused, match=match) as refused:
         own.refuse_shrinkage("image-a-filtered", judge=refuse_all)
     assert unknown not in str(refused.value)
+    # What was reported of one list of terms is not accepted of another.
+    subjects = set()
+
+    def note(found: Found) -> Judged:
+        subjects.update(finding.subject for findings in found.values() for finding in findings)
+        return accept_all(found)
+
+    for terms in ("one", "another"):
+        engine.meta = lambda name, terms=terms: {"sensitive_terms_digest": f"{terms} of {name}"}
+        own.refuse_shrinkage("image-a-filtered", judge=note)
+    assert len(subjects) == 2
     own.refuse_shrinkage("image-a-filtered", judge=accept_all)
     shown["image-a-filtered"] = 960
     own.refuse_shrinkage("image-a-filtered", judge=refuse_all)

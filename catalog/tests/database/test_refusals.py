@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from catalog.core.accepting import accepting
 from catalog.core.loss_limits import tolerable
 from catalog.core.queries import database_time, value
-from catalog.database.refusals import DAYS, Acceptance, Finding, Judged, accepted_by, judge
+from catalog.database.refusals import DAYS, MOST, Acceptance, Finding, Judged, accepted_by, judge
 
 pytestmark = pytest.mark.database
 RECORDS, HIDDEN = "image records", "image hidden"
@@ -77,6 +77,34 @@ def test_two_findings_about_one_subject_are_one_report(catalog):
     found = [Finding("imagelist", 5, "by one key"), Finding("imagelist", 9, "by another key")]
     report(catalog, *found)
     assert not judge(catalog, {RECORDS: found}, asks(catalog)).refused
+
+
+def test_of_two_findings_about_one_subject_none_may_be_worse_than_reported(catalog):
+    report(catalog, Finding("imagelist", 500, "by one key"), Finding("imagelist", 900, "by another key"))
+    found = [Finding("imagelist", 300, "by one key"), Finding("imagelist", 900, "by another key")]
+    assert judge(catalog, {RECORDS: found}, asks(catalog)).refused
+
+
+def test_what_may_only_be_away_is_not_accepted_by_a_clear(catalog):
+    """Whoever clears the task after a repair that has failed has not accepted the loss; another run does."""
+    found = {RECORDS: [Finding("disk", 0, "the pointer is gone", may_be_away=True)]}
+    for cleared in range(3):
+        said = judge(catalog, found, asks(catalog, f"b {cleared}"))
+        assert said.refused
+        assert "trigger image_data_refresh again with the conf {" in said.way_out
+        assert "clear this task" not in said.way_out
+    assert judge(catalog, found, asks(catalog, "c 0")).accepted == ["the pointer is gone"]
+    assert not judge(catalog, found, asks(catalog, "c 0")).refused  # a later task asks again
+
+
+def test_all_that_is_reported_is_logged(catalog, caplog):
+    """The error names the first findings, and a run accepts all of them."""
+    lossy = [lost(1, f"source {number}") for number in range(MOST + 5)]
+    said = judge(catalog, {RECORDS: lossy}, asks(catalog, accepts=False))
+    assert said.problems.endswith("; and 5 more")
+    assert [line for line in caplog.messages if line.startswith("refused: source")] == [
+        f"refused: {one.text}" for one in lossy
+    ]
 
 
 def test_each_kind_is_judged_apart(catalog):

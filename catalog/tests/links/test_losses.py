@@ -264,6 +264,19 @@ def test_a_sample_tells_what_a_large_provider_would_lose(catalog):
     assert sampled(checks, "accepted", 49, 3, accept=True).removed == 2
 
 
+def test_what_a_later_check_does_not_find_is_not_reported_any_more(catalog):
+    """Else, as many other files might be removed, which nobody has seen."""
+    checks = Checks(catalog, rows=3000)
+    gone_for_weeks(checks, 2, mark=False)
+    assert sampled(checks, "many", 42, 3).left.findings
+    assert not sampled(checks, "few", 49, 1, mark=False).left.findings
+    found = sampled(checks, "accepting", 56, 3, accept=True)
+    assert (found.removed, found.left.findings[1:]) == (
+        0,
+        ["no check has reported this before, so nobody can have accepted it"],
+    )
+
+
 @pytest.mark.parametrize(("share", "removed"), [(1, 2), (4, 2), (6, 0)])
 def test_no_larger_share_of_a_sample_is_accepted_than_was_reported(catalog, share, removed):
     """Samples vary by chance."""
