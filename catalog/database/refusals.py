@@ -236,6 +236,6 @@ def _way_out(acceptance: Acceptance, away: bool) -> str:
         )
     again = " again" if acceptance.given else ""
     return (
-        f"If this loss is right, trigger {acceptance.dag_id}{again} with the conf {acceptance.conf}: it accepts what "
-        "is reported here, and no more."
+        f"If this loss is right, trigger {acceptance.dag_id}{again} with the conf {acceptance.conf}: it "
+        "accepts what is reported here, and no more."
     )

@@ -465,7 +465,7 @@ GUARDS = (
         holds="Changes that would remove much are not applied until somebody accepts them.",
         row=49,
         file="catalog/data_refresh/tables/apply.py",
-        find="    refuse_shrinkage({kind: found for kind, found in shrunken.items() if found}, judge, why)\n",
+        find="    refuse_shrinkage({rows_of(table): changes.shrinkage() for table, changes in changed.items()}, judge, why)\n",
         replace="",
         tests=(f"{TEST_INCREMENTAL}::test_a_refresh_that_would_remove_much_is_refused",),
     ),

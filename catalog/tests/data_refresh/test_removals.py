@@ -103,7 +103,7 @@ def test_a_filtered_index_that_hides_far_less_is_refused(catalog):
         own.refuse_shrinkage("image-a-filtered", judge=refuse_all)
     assert unknown not in str(refused.value)
     # What was reported of one list of terms is not accepted of another.
-    subjects = set()
+    subjects: set[str] = set()
 
     def note(found: Found) -> Judged:
         subjects.update(finding.subject for findings in found.values() for finding in findings)
