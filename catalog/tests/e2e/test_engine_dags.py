@@ -159,7 +159,8 @@ def test_an_index_that_has_lost_documents_since_it_was_counted(bench, full_index
     assert state == "failed"
     log = bench.api.log(POINT, run_id, "check_target")
     assert f"index: {lost}" in log
-    assert "Choose or make another one. If this loss is right, trigger point_staging_es_alias with the conf" in log
+    advice = "Choose or make another one. If this loss is right, trigger point_staging_es_alias with the conf"
+    assert advice in log
     conf = {"media_type": "image", "index_suffix": "lossy"}
     run_id, state = bench.run(CREATE, {**conf, "origin": first})
     assert state == "failed"
