@@ -120,7 +120,7 @@ def _check(where: Environment, alias: str, index: str) -> list[str]:
         }
     )
     if judged.refused:
-        raise Refused(f"index: {judged.problems}. Choose or make another one. {judged.way_out}")
+        raise Refused(judged.message(f"index: {judged.problems}.", "Choose or make another one."))
     for note in notes:
         log.warning("%s", note)
     return notes

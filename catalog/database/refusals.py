@@ -1,6 +1,6 @@
 """What checks have refused: a run accepts only what was reported before.
 
-Whoever triggers a run that accepts a loss has read about one. By the time that its tasks work, far more may
+A person who triggers a run that accepts a loss has read about one. By the time that its tasks work, far more may
 be gone, or something else that nobody has read about. So what a check refuses is noted, and an acceptance
 covers as much of it.
 """
@@ -84,6 +84,10 @@ class Judged(msgspec.Struct, frozen=True):
     def problems(self) -> str:
         """What is refused, for a message; "" if nothing is."""
         return join_first(self.refused, most=MOST, separator="; ")
+
+    def message(self, *sentences: str) -> str:
+        """Return sentences and the way out, as the message of an error; empty ones are left out."""
+        return " ".join(filter(None, (*sentences, self.way_out)))
 
 
 class _Report(NamedTuple):

@@ -72,8 +72,10 @@ def refuse_older(run: LabelRun, state: State, judge: Judge) -> None:
     judged = judge({state.kind("older"): [*_of_newer(run, state)]})
     if judged.refused:
         raise Refused(
-            f"file: {judged.problems}. Nothing was merged, and labels of earlier runs stay. Give the newer "
-            f"file, unless the older labels are right. {judged.way_out}".rstrip()
+            judged.message(
+                f"file: {judged.problems}. Nothing was merged, and labels of earlier runs stay.",
+                "Give the newer file, unless the older labels are right.",
+            )
         )
 
 

@@ -65,8 +65,10 @@ def _refuse(kind: str, found: Iterator[Finding], judge: Judge) -> None:
     judged = judge({kind: [*found]})
     if judged.refused:
         raise Refused(
-            f"file: {judged.problems}. Nothing was merged, and labels of earlier runs stay. Have it written "
-            f"again if it is wrong. {judged.way_out}".rstrip()
+            judged.message(
+                f"file: {judged.problems}. Nothing was merged, and labels of earlier runs stay.",
+                "Have it written again if it is wrong.",
+            )
         )
 
 

@@ -81,7 +81,7 @@ class _Reported(NamedTuple):
 
 
 def _reported(connection: Connection, survey: Survey, now: datetime) -> _Reported | None:
-    """Return what was last reported before the run was triggered, or by itself before its task was cleared.
+    """Return what was last reported before the run was triggered, or by the run before its task was cleared.
 
     What somebody has accepted since, or a later check has not found, is not reported any more.
     """

@@ -114,8 +114,10 @@ def judge_lost(found: Found, judge: Judge) -> None:
     judged = judge(found)
     if judged.refused:
         raise Fatal(
-            f"{judged.problems}: what moderators have deleted or marked as mature would be shown again. "
-            f"Restore the table, unless its records were taken back on purpose. {judged.way_out}".rstrip()
+            judged.message(
+                f"{judged.problems}: what moderators have deleted or marked as mature would be shown again.",
+                "Restore the table, unless its records were taken back on purpose.",
+            )
         )
 
 

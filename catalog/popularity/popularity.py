@@ -187,8 +187,10 @@ def refresh_constant(
     judged = judge({f"popularity of {media_type}, {provider}": [*_lost(before, now, known)]})
     if judged.refused:
         raise Fatal(
-            f"{provider}: {judged.problems}; does its API still send them? Constant and scores stay. Correct "
-            f"the mapping and pull again. {judged.way_out}".rstrip()
+            judged.message(
+                f"{provider}: {judged.problems}; does its API still send them?",
+                "Constant and scores stay. Correct the mapping and pull again.",
+            )
         )
     if judged.accepted:
         lost = {*known.lost} if known else set()

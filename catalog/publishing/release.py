@@ -219,10 +219,8 @@ def _refuse_losses(compared: Comparison, judge: Judge) -> None:
     """Raise Fatal if a version lacks too much, and that is not accepted."""
     judged = judge({_POINTER_GONE: [], **compared.found()})
     if judged.refused:
-        raise Fatal(
-            f"the new version is suspicious: {judged.problems}. The version before is still the newest. "
-            f"{judged.way_out}".rstrip()
-        )
+        suspicious = f"the new version is suspicious: {judged.problems}."
+        raise Fatal(judged.message(suspicious, "The version before is still the newest."))
 
 
 def _require_first(connection: Connection, root: UPath, judge: Judge) -> None:
@@ -236,8 +234,10 @@ def _require_first(connection: Connection, root: UPath, judge: Judge) -> None:
     judged = judge({_POINTER_GONE: [Finding(f"{root}", 0, text, may_be_away=True)] if published else []})
     if judged.refused:
         raise Fatal(
-            f"{judged.problems}. Restore the storage, and clear compare_versions with its downstream tasks, "
-            f"unless you have deleted the pointer. {judged.way_out}".rstrip()
+            judged.message(
+                f"{judged.problems}. Restore the storage, and clear compare_versions with its downstream "
+                "tasks, unless you have deleted the pointer."
+            )
         )
 
 

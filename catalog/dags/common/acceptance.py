@@ -43,7 +43,7 @@ def acceptance(key: str = "accept_shrinkage", value: Json = True, *, given: bool
 class RunJudge:
     """Judges findings for an attempt of a task; to be made when it begins.
 
-    What it notes stays when the work of the task is rolled back: each time, it connects anew.
+    What it notes stays when the work of the task is rolled back: it opens a new connection each time.
 
     Args:
         follows: Kind of loss → another one of which it is the consequence; see `refusals.judge`.

@@ -21,7 +21,7 @@ from catalog.data_refresh.search.attempts import ONLY, Attempt
 from catalog.data_refresh.search.bulk import BulkSender, Rejection, delete_action
 from catalog.data_refresh.search.document_rows import Chunk, DocumentRows
 from catalog.data_refresh.search.index_writes import MARKED, without
-from catalog.data_refresh.search.indexes import Indexes
+from catalog.data_refresh.search.indexes import Indexes, of_keys
 from catalog.data_refresh.search.indexing import SENDERS, send
 from catalog.data_refresh.search.sensitive import sensitive_groups
 from catalog.data_refresh.search.tag_policy import TagPolicy
@@ -211,7 +211,7 @@ def _reasons(rejections: Iterable[Iterable[Rejection]]) -> dict[str, str]:
 
 def _visible(engine: Indexes, index: str, keys: list[str]) -> int:
     """Return how many of these keys have a visible document."""
-    return engine.count(index, {"ids": {"values": keys}}) if keys else 0
+    return engine.count(index, of_keys(keys)) if keys else 0
 
 
 def count_documents(api: Connection, engine: Indexes, media_type: MediaType, index: str) -> int:

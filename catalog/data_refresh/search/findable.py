@@ -98,7 +98,7 @@ def refuse_unfindable(
         }
     )
     if judged.refused:
-        raise Refused(f"{judged.problems}. {ADVICE} {judged.way_out}".rstrip())
+        raise Refused(judged.message(f"{judged.problems}.", ADVICE))
     return [*notes, *judged.accepted]
 
 

@@ -272,10 +272,7 @@ class Indexes:
             but: A query for documents that are left out.
         """
         query = {
-            "bool": {
-                "filter": [{"ids": {"values": keys}}, *([only] if only else [])],
-                "must_not": [but] if but else [],
-            }
+            "bool": {"filter": [of_keys(keys), *([only] if only else [])], "must_not": [but] if but else []}
         }
         try:
             answer = self.ask(
@@ -301,7 +298,7 @@ class Indexes:
         answer = self.ask(
             self.client.search,
             index=name,
-            query={"ids": {"values": keys}},
+            query=of_keys(keys),
             size=len(keys),
             track_total_hits=False,
             **self.newest(name),
@@ -429,6 +426,11 @@ class Indexes:
             for i in indexes
             if (i.dag_id in wanted or is_stray(i)) and i.uuid not in kept and not public(i.aliases, i.name)
         )
+
+
+def of_keys(keys: list[str]) -> dict[str, Any]:
+    """Return a query for the documents of these keys."""
+    return {"ids": {"values": keys}}
 
 
 def _require_as_requested(name: str, writer: str, about: Mapping[str, Any], body: Mapping[str, Any]) -> None:

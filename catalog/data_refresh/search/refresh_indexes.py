@@ -124,9 +124,10 @@ class RefreshIndexes:
         alias = next(alias for alias, index in plan.aliases.items() if index == name)
         limit = FILTERED if name == plan.filtered else loss_limits.TOTAL
         before, now = plan.documents.get(alias, {}), self.engine.sources(name)
-        found = {kind_of("documents", alias, plan.search): shrunken_alias(alias, before, now, limit)}
+        lacking = shrunken_alias(alias, before, now, limit)
         if name == plan.filtered:
-            found = {kind: self._unexplained(findings, before, now) for kind, findings in found.items()}
+            lacking = self._unexplained(lacking, before, now)
+        found = {kind_of("documents", alias, plan.search): lacking}
         if name == plan.filtered and before:
             # An earlier release may have recorded the plan, without the documents of the main index.
             everything = plan.documents.get(plan.media_type) or self.engine.sources(plan.media_type)
@@ -139,7 +140,7 @@ class RefreshIndexes:
         if judged.refused:
             counted = ", ".join(f"{number:,} {what}" for what, number in (left_out or {}).items() if number)
             named = counted and f"Records without a document: {counted}."
-            raise Refused(" ".join(filter(None, (f"{judged.problems}.", named, why(), judged.way_out))))
+            raise Refused(judged.message(f"{judged.problems}.", named, why()))
 
     def _unexplained(
         self, findings: Sequence[Finding], before: Mapping[str, int], now: Mapping[str, int]

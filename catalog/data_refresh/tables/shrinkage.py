@@ -67,7 +67,7 @@ def refuse_shrinkage(found: Found, judge: Judge, why: Callable[[], str] = str) -
     judged = judge(found)
     if judged.refused:
         lost = f"suspiciously many records would be lost: {judged.problems}."
-        raise Fatal(" ".join(filter(None, (lost, why(), judged.way_out, "The old tables are live."))))
+        raise Fatal(f"{judged.message(lost, why())} The old tables are live.")
 
 
 def too_many_orphans(name: str, orphans: int, rows: int) -> list[Finding]:

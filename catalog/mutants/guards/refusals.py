@@ -118,7 +118,7 @@ GUARDS = (
     ),
     Guard(
         name="away-is-not-accepted-by-a-clear",
-        holds="What may only be away is not accepted by the run that has reported it, whoever clears it.",
+        holds="What may only be away is not accepted by the run that has reported it, although it is cleared.",
         row=58,
         file=REFUSALS,
         find="    if report.own and finding.may_be_away:\n",

@@ -66,8 +66,9 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
     with airflow.part("Airflow's database", errors.explained):
         schedules = airflow_state.schedules(session, readable)
         failed = failed_runs(session, list(schedules), page.now)
-        airflow.findings += lost(session)
-        missing = bool(airflow_state.failed_imports(session))
+        failed_imports = airflow_state.failed_imports(session)
+        airflow.findings += lost(session, failed_imports)
+        missing = bool(failed_imports)
         scheduled = [dag_id for dag_id, schedule in schedules.items() if not schedule.paused]
     with airflow.part(HELD_SCHEDULES.name, errors.explained):
         holds = _value_of(HELD_SCHEDULES, airflow.unread)
@@ -109,10 +110,15 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
     )
 
 
-def lost(session: Session) -> list[Finding]:
-    """Return the files and DAGs that Airflow cannot run."""
+def lost(session: Session, failed_imports: Iterable[str]) -> list[Finding]:
+    """Return the files and DAGs that Airflow cannot run.
+
+    Args:
+        session: Session of Airflow's database.
+        failed_imports: Paths of the files whose DAGs could not be imported.
+    """
     findings = []
-    for file in airflow_state.failed_imports(session):
+    for file in failed_imports:
         text = "Airflow cannot import its DAGs; the error is on Airflow's first page"
         if file.endswith(BROKEN):
             text = "Airflow cannot import a provider, whose DAG is missing; its first page has the error"

@@ -117,8 +117,8 @@ def check(
             forget_names(connection)
         note_checked(connection, not judged.refused)
     if judged.refused:
-        text = f"the dump is NOT WHOLE, and nothing of it was loaded: {judged.problems}. {judged.way_out}"
-        raise Fatal(text.rstrip())
+        text = f"the dump is NOT WHOLE, and nothing of it was loaded: {judged.problems}."
+        raise Fatal(judged.message(text))
     return problems
 
 

@@ -86,7 +86,7 @@ def test_of_two_findings_about_one_subject_none_may_be_worse_than_reported(catal
 
 
 def test_what_may_only_be_away_is_not_accepted_by_a_clear(catalog):
-    """Whoever clears the task after a repair that has failed has not accepted the loss; another run does."""
+    """A clear may follow a repair that has failed; another run accepts the loss."""
     found = {RECORDS: [Finding("disk", 0, "the pointer is gone", may_be_away=True)]}
     for cleared in range(3):
         said = judge(catalog, found, asks(catalog, f"b {cleared}"))
