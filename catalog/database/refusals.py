@@ -1,7 +1,7 @@
 """What checks have refused: a run accepts only what was reported before.
 
-A person who triggers a run that accepts a loss has read about one. By the time that its tasks work, far more may
-be gone, or something else that nobody has read about. So what a check refuses is noted, and an acceptance
+A person who triggers a run that accepts a loss has read about one. By the time that its tasks work, far more
+may be gone, or something else that nobody has read about. So what a check refuses is noted, and an acceptance
 covers as much of it.
 """
 

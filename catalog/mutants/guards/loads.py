@@ -794,7 +794,7 @@ GUARDS = (
         holds="A dump with a truncated file is refused with both numbers.",
         row=12,
         file="catalog/providers/inaturalist/dump.py",
-        find="        raise Fatal(text.rstrip())\n",
+        find="        raise Fatal(judged.message(text))\n",
         replace="        pass\n",
         tests=(
             "providers/test_inaturalist.py::TestShortfall::test_fewer_are_refused_with_both_numbers",

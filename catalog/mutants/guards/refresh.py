@@ -197,8 +197,8 @@ GUARDS = (
         holds="A new index without a source that the live one has is not promoted, however small the source is.",
         row=12,
         file="catalog/data_refresh/search/refresh_indexes.py",
-        find="""plan.search): shrunken_alias(alias, before, now, limit)}\n""",
-        replace="""plan.search): []}\n""",
+        find="        lacking = shrunken_alias(alias, before, now, limit)\n",
+        replace="        lacking: list[Finding] = []\n",
         tests=("data_refresh/test_removals.py::test_an_index_without_a_small_source_is_refused",),
     ),
     Guard(
