@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from elasticsearch import NotFoundError
 
-from catalog.core.errors import Fatal
+from catalog.core.errors import Fatal, Retry
 from catalog.core.media import MediaType
 from catalog.core.wording import join_first
 from catalog.data_refresh.search.bulk import BulkSender, index_action
@@ -165,7 +165,8 @@ def _search(engine: Indexes, name: str, terms: Sequence[str]) -> None:
 def _rehearse(engine: Indexes, name: str, body: dict[str, Any], terms: Sequence[str], replicas: int) -> None:
     engine.create(name, body)
     writer = engine.require(name).writer
-    _require_a_node(engine, name)
+    shards = body["settings"]["index"]["number_of_shards"]
+    _require_a_node(engine, name, shards)
     sent = BulkSender(engine, writer).send([index_action("preflight", _DOCUMENT)])
     for one in sent.rejections:
         raise Fatal(f"a document is rejected: {one.kind}: {one.reason}")
@@ -183,7 +184,7 @@ def _rehearse(engine: Indexes, name: str, body: dict[str, Any], terms: Sequence[
     made, filtered = [name], filtered_name(name)
     if terms:
         FilteredIndex(engine, name, filtered, terms, lambda: engine.create(filtered, body)).run()
-        _require_a_node(engine, filtered)  # it may be empty, so that no write has waited for one
+        _require_a_node(engine, filtered, shards)  # it may be empty, so that no write has waited for one
         ask(engine.client.delete_by_query, index=filtered, query=_NONE)  # long lists of terms need it
         made.append(filtered)
     for index in made:  # both exist at once, as in a refresh
@@ -205,17 +206,30 @@ def _allocation(engine: Indexes, replicas: int) -> list[str]:
     return []
 
 
-def _require_a_node(engine: Indexes, name: str) -> None:
-    """Raise Fatal if no node allocates a new index; its first document would wait for minutes."""
+def _require_a_node(engine: Indexes, name: str, shards: int) -> None:
+    """Check that a node starts each shard of a new index; its first document would wait for minutes.
+
+    The index's status is no answer: it is yellow before its primaries have started.
+
+    Raises:
+        Fatal: No node accepts a shard.
+        Retry: A node has accepted it, but has not started it yet.
+    """
     waiting = engine.client.options(ignore_status=408)
-    health = ask(waiting.cluster.health, index=name, wait_for_status="yellow", timeout=f"{NODE_TIMEOUT:.0f}s")
+    seconds = f"{NODE_TIMEOUT:.0f}s"
+    health = ask(waiting.cluster.health, index=name, wait_for_active_shards=str(shards), timeout=seconds)
     if not health["timed_out"]:
         return
-    found = ask(engine.client.cluster.allocation_explain, index=name, shard=0, primary=True)
-    nodes = found.get("node_allocation_decisions") or []
-    why = {decider["explanation"] for node in nodes for decider in node.get("deciders") or []}
-    reasons = "; ".join(sorted(why)) or found.get("allocate_explanation", "the engine gives no reason")
-    raise Fatal(f"no node allocates a shard: {reasons}")
+    for shard in range(shards):
+        found = ask(engine.client.cluster.allocation_explain, index=name, shard=shard, primary=True)
+        if found["current_state"] == "unassigned":
+            nodes = found.get("node_allocation_decisions") or []
+            why = {decider["explanation"] for node in nodes for decider in node.get("deciders") or []}
+            reasons = "; ".join(sorted(why)) or found.get(
+                "allocate_explanation", "the engine gives no reason"
+            )
+            raise Fatal(f"no node allocates a shard: {reasons}")
+    raise Retry(f"the engine has not started a new index within {seconds}; it may be busy.")
 
 
 def _idle(engine: Indexes, name: str, terms: Sequence[str]) -> list[str]:

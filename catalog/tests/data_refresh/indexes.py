@@ -14,10 +14,11 @@ from catalog.data_refresh.search.tag_policy import DEFAULT, TagPolicy
 def make(
     search: Indexes, name: str, media_type: MediaType = "image", policy: TagPolicy = DEFAULT, dag_id: str = ""
 ) -> str:
-    """Create an index, wait until a node has allocated it, and return its UUID."""
+    """Create an index, wait until it can be searched, and return its UUID."""
     meta = index_meta(media_type, dag_id or f"{media_type}_data_refresh", "run", policy)
     uuid = search.create(name, index_body(media_type, meta, shards=1))
-    search.client.cluster.health(index=name, wait_for_status="yellow", timeout="60s")
+    # A new index is yellow before its shard has started.
+    search.client.cluster.health(index=name, wait_for_active_shards="1", timeout="60s")
     return uuid
 
 

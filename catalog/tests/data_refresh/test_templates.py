@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from catalog.core.errors import Fatal
+from catalog.core.errors import Fatal, Retry
 from catalog.data_refresh.search.preflight import preflight_search
 from catalog.data_refresh.search.templates import WINDOW
 from catalog.moderation.decisions import BATCH
+from catalog.tests.data_refresh.engine_proxy import answer
 from catalog.tests.data_refresh.indexes import make
 
 pytestmark = pytest.mark.enable_socket
@@ -164,6 +165,27 @@ def test_an_index_that_no_node_accepts(search, monkeypatch):
         pytest.raises(Fatal, match=r"no node allocates a shard: .*box"),
     ):
         look(search)
+    assert names(search) == []
+
+
+def test_a_shard_that_no_node_accepts(search, monkeypatch):
+    """The explanation is that of the shard without a node, whichever it is."""
+    monkeypatch.setattr("catalog.data_refresh.search.preflight.NODE_TIMEOUT", 1.0)
+    with (
+        template(search, settings={"index.routing.allocation.total_shards_per_node": 1}),
+        pytest.raises(Fatal, match=r"no node allocates a shard: .*total_shards_per_node"),
+    ):
+        preflight_search(search, ["water"], "image", dag_id="d", shards=2)
+    assert names(search) == []
+
+
+def test_an_engine_that_starts_shards_late(search, faulty):
+    """It is busy, not broken: the task tries again."""
+    proxy, indexes = faulty
+    late = {"timed_out": True, "status": "yellow"}
+    proxy.at("_cluster/health/", lambda *_: answer(408, late))
+    with pytest.raises(Retry, match="has not started a new index within 10s"):
+        look(indexes)
     assert names(search) == []
 
 
