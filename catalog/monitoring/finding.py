@@ -24,6 +24,7 @@ Runbook = Literal[
     "lost-dag",
     "missed-days",
     "no-such-dag",
+    "no-such-setting",
     "not-whole",
     "partial",
     "quota",

@@ -375,6 +375,15 @@ GUARDS = (
         seconds=180,
     ),
     Guard(
+        name="misnamed-elsewhere",
+        holds="The name of a setting in another place is reported only while the setting is not set.",
+        row=55,
+        file="catalog/monitoring/misnamed.py",
+        find="name.upper() == given.name.upper() and (place, name) not in names:",
+        replace="name.upper() == given.name.upper():",
+        tests=("monitoring/test_misnamed.py::test_a_name_that_is_right_elsewhere_is_no_mistake",),
+    ),
+    Guard(
         name="dashboard-unknown",
         holds="A part of the dashboard that cannot be read is a finding.",
         row=55,

@@ -1,13 +1,17 @@
 """Runs and tasks from Airflow's metadata database, of the DAGs that a user may read."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
+from airflow.models.connection import Connection
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.errors import ParseImportError
+from airflow.models.pool import Pool
 from airflow.models.taskinstance import TaskInstance
+from airflow.models.variable import Variable
 from airflow.models.xcom import XComModel
 from airflow.utils.state import State
 from sqlalchemy import and_, case, func, or_, select, tuple_
@@ -15,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from catalog.core.airflow_names import WAITS_FOR, WATCHER
 from catalog.monitoring.failed_runs import FAILED
+from catalog.monitoring.misnamed import Given, Place
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -92,6 +97,14 @@ def stale_dags(session: Session) -> set[str]:
 def failed_imports(session: Session) -> list[str]:
     """Return the paths of the files whose DAGs could not be imported; the errors are not for every user."""
     return sorted(file or "unknown" for file in session.scalars(select(ParseImportError.filename)))
+
+
+def names_set(session: Session) -> Iterator[Given]:
+    """Yield the names of the Variables, connections and pools that Airflow has stored."""
+    stored: dict[Place, Any] = {"Variable": Variable.key, "connection": Connection.conn_id, "pool": Pool.pool}
+    for place, column in stored.items():
+        for name in session.scalars(select(column)):
+            yield Given(place, name, name)
 
 
 def schedules(session: Session, readable: Collection[str]) -> dict[str, Schedule]:

@@ -1,5 +1,7 @@
 """The first page: what needs a person now, and how the catalog grows."""
 
+import itertools
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -24,6 +26,7 @@ from catalog.data_refresh.search.tag_policy import policy_from
 from catalog.maintenance.silenced import STALE
 from catalog.monitoring.failed_runs import Key, failed_runs, merged
 from catalog.monitoring.finding import Finding, Findings, unknown
+from catalog.monitoring.misnamed import from_environment, misnamed
 from catalog.monitoring.summary import summarize
 from catalog.plugins.dashboard import airflow_state, connections, errors, variables
 from catalog.plugins.dashboard.access import HiddenDags, ReadableDags
@@ -68,6 +71,8 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
         failed = failed_runs(session, list(schedules), page.now)
         failed_imports = airflow_state.failed_imports(session)
         airflow.findings += lost(session, failed_imports)
+        names = itertools.chain(airflow_state.names_set(session), from_environment(os.environ))
+        airflow.findings += misnamed(names)
         missing = bool(failed_imports)
         scheduled = [dag_id for dag_id, schedule in schedules.items() if not schedule.paused]
     with airflow.part(HELD_SCHEDULES.name, errors.explained):

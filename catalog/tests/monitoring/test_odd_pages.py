@@ -132,10 +132,12 @@ def odd(server, engine, tmp_path_factory) -> Iterator[Odd]:
             variables = {
                 "HIDDEN_DAGS": hidden,
                 "AIRFLOW_VAR_HELD_SCHEDULES": HELD,
+                "AIRFLOW_CONN_SLACK_ALERT": "slack://x",
                 "AIRFLOW_VAR_CONFIGURATION_OVERRIDES": '{"wordpress_flow": [{"timeout": "1d:0h:0m:0s"}]}',
             }
             runs = [failed, ended, queued, replay, *narrowed, tried, smk, unlimited, cleared, newer, *waiting]
-            with website(folder, connections, dags, runs, variables) as site:
+            stored = ["ingestion_limit", "COLOUR"]
+            with website(folder, connections, dags, runs, variables, stored) as site:
                 yield Odd(site, catalog, search, keys)
         finally:
             search.client.indices.delete(index="image-*,audio-*", ignore_unavailable=True)
@@ -383,6 +385,15 @@ def test_a_setting_that_names_no_dag_is_a_finding(odd):
     assert f"HELD_SCHEDULES : its entry for flickr_workflw {nothing}; did you mean flickr_workflow" in shown
     assert f"CONFIGURATION_OVERRIDES : its entry for wordpress_flow {nothing}" in shown
     assert "flickr_workflw : its scheduled runs skip" not in shown
+
+
+def test_a_name_that_nothing_reads_is_a_finding(odd):
+    """Whether it is stored, or set by the environment."""
+    shown = odd.text("/")
+    nothing = "the catalog reads no {} of this name; did you mean {}?"
+    assert f"ingestion_limit : {nothing.format('Variable', 'INGESTION_LIMIT')}" in shown
+    assert f"AIRFLOW_CONN_SLACK_ALERT : {nothing.format('connection', 'slack_alerts')}" in shown
+    assert "COLOUR" not in shown
 
 
 def test_an_older_run_that_was_cleared_and_failed_again_is_a_finding(odd):

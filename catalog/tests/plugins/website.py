@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from airflow.models.dag import DagModel
 from airflow.models.dagbundle import DagBundleModel
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
+from airflow.models.variable import Variable
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import insert, select
@@ -36,6 +37,8 @@ given = json.load(sys.stdin)
 moment = lambda text: datetime.fromisoformat(text) if text else None
 with create_session() as session:
     session.merge(DagBundleModel(name="dags-folder"))
+    for name in given["variables"]:
+        session.add(Variable(name, "{}"))
     session.flush()
     for dag in given["dags"]:
         session.execute(insert(DagModel).values(
@@ -133,7 +136,10 @@ def run(
 
 
 def fill_metadata(
-    environment: Mapping[str, str], dags: list[dict[str, Any]], runs: list[dict[str, Any]]
+    environment: Mapping[str, str],
+    dags: list[dict[str, Any]],
+    runs: list[dict[str, Any]],
+    variables: Sequence[str] = (),
 ) -> None:
     """Create Airflow's database.
 
@@ -141,10 +147,11 @@ def fill_metadata(
         environment: Environment of Airflow, with the address of the database.
         dags: DAGs, from `dag`.
         runs: Runs, from `run`.
+        variables: Names of Variables that are stored.
     """
     subprocess.run(
         [sys.executable, "-c", PREPARE],
-        input=json.dumps({"dags": dags, "runs": runs}),
+        input=json.dumps({"dags": dags, "runs": runs, "variables": variables}),
         env=environment,
         text=True,
         check=True,
@@ -160,6 +167,7 @@ def website(
     dags: list[dict[str, Any]],
     runs: list[dict[str, Any]],
     more: Mapping[str, str] = MappingProxyType({}),
+    variables: Sequence[str] = (),
 ) -> Iterator[Site]:
     """Start the API server on a metadata database of its own.
 
@@ -169,6 +177,7 @@ def website(
         dags: DAGs, from `dag`.
         runs: Runs, from `run`.
         more: More environment variables.
+        variables: Names of Variables that are stored.
     """
     (folder / "passwords.json").write_text(json.dumps({USER: PASSWORD}))
     with socket.socket() as free:
@@ -191,7 +200,7 @@ def website(
         **{f"AIRFLOW_CONN_{name.upper()}": value for name, value in connections.items()},
         **more,
     }
-    fill_metadata(environment, dags, runs)
+    fill_metadata(environment, dags, runs, variables)
     command = [sys.executable, "-m", "airflow", "api-server", "--host", "127.0.0.1", "--port", str(port)]
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
