@@ -44,7 +44,9 @@ def fill_indexes(api: str, url: str) -> None:
     for name in (INDEX, FILTERED):
         search.create(name, index_body("image", META, 1))
     index(api, url, INDEX)
-    FilteredIndex(search, INDEX, FILTERED, TERMS, lambda: search.require(FILTERED).uuid).run()
+    search.refresh(INDEX)  # what is not visible is not copied
+    made = FilteredIndex(search, INDEX, FILTERED, TERMS, lambda: search.require(FILTERED).uuid).run()
+    assert made.documents > ROWS // 2, made
     for name in (INDEX, FILTERED):
         finalize(search, name, 0, 600)
 
