@@ -111,7 +111,7 @@ def _check(where: Environment, alias: str, index: str) -> list[str]:
     not_found = search_findings(engine, alias, index)
     if not is_searched(alias):
         notes += [finding.text for finding in not_found]
-    counted = [Finding("all", changed.found, changed.text)] if changed else []
+    counted = [Finding("all", changed.counted, changed.found, changed.text)] if changed else []
     judged = judge(
         {
             kind_of("counted documents", alias, where.search, index): counted,

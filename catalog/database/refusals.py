@@ -27,16 +27,23 @@ class Finding(msgspec.Struct, frozen=True):
 
     Attributes:
         subject: What has lost it, such as a source.
-        remains: What is left; less of it is worse.
+        before: How much there was.
+        remains: What is left. Less is worse, and so is as much of more: a file has what it has, while what it
+            replaces grows.
         text: Both numbers, in words, without a full stop.
         may_be_away: What is lost may only be away, such as a disk that is not mounted. So a run that is
             cleared after a repair does not accept what it has reported itself.
     """
 
     subject: str
+    before: int
     remains: int
     text: str
     may_be_away: bool = False
+
+    @property
+    def lost(self) -> int:
+        return max(self.before - self.remains, 0)
 
 
 Found = Mapping[str, Sequence[Finding]]  # kind of loss, and of what, such as `image rows` → its findings
@@ -94,6 +101,7 @@ class _Report(NamedTuple):
     """What was reported of a subject."""
 
     remains: int
+    lost: int | None  # None: an earlier release has not kept it
     refused_on: datetime
     own: bool  # by the run that is judged
 
@@ -117,7 +125,8 @@ def judge(
     """Judge what checks have found, each kind apart, and note what is refused.
 
     A kind is accepted if the run accepts, and each of its findings was reported before, with about as much
-    left. If nothing is found of a kind, earlier reports of it are deleted: they do not cover a new loss.
+    lost and left. If nothing is found of a kind, earlier reports of it are deleted: they do not cover a new
+    loss.
 
     Args:
         catalog: Connection to the catalog database, in autocommit and outside of a transaction, so that what
@@ -165,7 +174,7 @@ def _reported(
     """Return what was reported of a kind of loss, by subject."""
     rows = catalog.execute(
         """
-        select subject, remains, refused_on,
+        select subject, remains, lost, refused_on,
                dag_id = %(dag_id)s and run_id = %(run_id)s as own
           from refusal
          where not healed
@@ -182,12 +191,14 @@ def _reported(
 def _news(finding: Finding, reported: Mapping[str, _Report]) -> str:
     """Say what of a finding was not reported; "" if all of it was."""
     report = reported.get(finding.subject)
-    if report is None:
+    if report is None or report.lost is None:
         return "not reported before"
     if report.own and finding.may_be_away:
         return "not reported by another run"
     if finding.remains < report.remains - tolerable(report.remains):
         return f"but {report.remains:,} when it was reported on {report.refused_on:%Y-%m-%d}"
+    if finding.lost > report.lost + tolerable(report.lost):
+        return f"but {report.lost:,} fewer when it was reported on {report.refused_on:%Y-%m-%d}"
     return ""
 
 
@@ -222,13 +233,20 @@ def _note_refused(
     for finding in findings:
         catalog.execute(
             """
-            insert into refusal (scope, subject, remains, says, dag_id, run_id, cleared)
-            values (%(scope)s, %(subject)s, %(remains)s, %(text)s, %(dag_id)s, %(run_id)s, %(cleared)s)
+            insert into refusal (scope, subject, remains, lost, says, dag_id, run_id, cleared)
+            values (%(scope)s, %(subject)s, %(remains)s, %(lost)s, %(text)s,
+                    %(dag_id)s, %(run_id)s, %(cleared)s)
             on conflict (scope, subject) do update
                set remains = least(refusal.remains, excluded.remains),
+                   lost = greatest(refusal.lost, excluded.lost),
                    says = concat_ws('; ', refusal.says, excluded.says)
             """,
-            {**msgspec.structs.asdict(acceptance), **msgspec.structs.asdict(finding), "scope": scope},
+            {
+                **msgspec.structs.asdict(acceptance),
+                **msgspec.structs.asdict(finding),
+                "lost": finding.lost,
+                "scope": scope,
+            },
         )
 
 

@@ -83,10 +83,11 @@ def _of_newer(run: LabelRun, state: State) -> Iterator[Finding]:
     """Yield the newest file that is newer, if labels of it would be replaced."""
     row = run.connection.execute(_NEWER, [run.run_id]).fetchone()
     if row and (replaced := _replaced(run)):
-        newer = Newer(*row)
+        newer, images = Newer(*row), min(state.staged, LOOKED_UP)
         yield Finding(
             f"{newer.url}, {_shown(newer.changed_on)}",
-            min(state.staged, LOOKED_UP) - replaced,
+            images,
+            images - replaced,
             f"{run.url} was last changed on {_shown(newer.own_changed_on)}, but labels of {run.provider} "
             f"were merged from {newer.url}, changed on {_shown(newer.changed_on)}; {replaced:,} images "
             "would get other labels than they have",

@@ -97,13 +97,14 @@ def _of_lines(run: LabelRun, unmerged: UnmergedLines) -> Iterator[Finding]:
         )
         yield Finding(
             "usable",
+            unmerged.read,
             unmerged.read - unmerged.unusable,
             f"{unmerged.unusable:,} of {unmerged.read:,} lines of {run.url} cannot be used "
             f"({unmerged.unusable / unmerged.read:.0%}), {USUAL} ({examples})",
         )
     if unmerged.cut:
         text = f"{run.url} ends within its last line, so more may be missing ({unmerged.cut})"
-        yield Finding("end", unmerged.read, text)
+        yield Finding("end", unmerged.read, unmerged.read, text)
 
 
 def _of_images(run: LabelRun) -> Iterator[Finding]:
@@ -124,6 +125,7 @@ def _of_images(run: LabelRun) -> Iterator[Finding]:
         )
         yield Finding(
             "known",
+            images,
             counts.known,
             f"{unknown:,} of {images:,} images of {file} are not in the catalog ({unknown / images:.0%}), "
             + USUAL
@@ -132,6 +134,7 @@ def _of_images(run: LabelRun) -> Iterator[Finding]:
     if lost_too_many(counts.before, counts.after, USUAL_REJECTS):
         yield Finding(
             "labels",
+            counts.before,
             counts.after,
             f"the images of {file} have {counts.before:,} labels of {run.provider}, and would have "
             f"{counts.after:,} ({1 - counts.after / counts.before:.0%} fewer), {USUAL}",

@@ -151,6 +151,7 @@ def _lost(api: Connection, kind: Decision, media_type: MediaType, before: Rememb
         missing = len(before.sample) - sampled
         return Finding(
             f"{kind}, {_digest(before.sample)}",
+            len(before.sample),
             sampled,
             f"{name} has {number:,} records, it had {before.number:,}, and lacks {missing} of "
             f"{len(before.sample)} sampled ones",
@@ -161,6 +162,7 @@ def _lost(api: Connection, kind: Decision, media_type: MediaType, before: Rememb
     if missing >= loss_limits.FEW:
         return Finding(
             f"newest {kind}, {_digest(before.newest)}",
+            len(before.newest),
             newest,
             f"{name} lacks {missing} of the {len(before.newest)} newest records that it had, as an older "
             "backup does",

@@ -25,22 +25,24 @@ _TRIALS = (
 )
 _DRY_BY_DEFAULT = frozenset(("add_machine_labels", "batched_update", "clean_catalog"))
 # Keys with which a run does less than without. Of a dated provider, `date` is another day instead.
-_LESS = ("index_only", "date")
+_LESS = ("index_only", "date", "least_confidence")
+# Keys, and values, with which it does something that it does not do without.
+_MORE = {"delete_old_index": True, "force": True, "include_deleted": True, "mode": "full"}
 # Keys that name what a run is about, in DAGs whose runs are about different things.
 SUBJECTS: dict[str, tuple[str, ...]] = {
-    "add_machine_labels": ("file",),
+    "add_machine_labels": ("file", "provider"),
     "batched_update": ("query_id",),
     "check_links": ("provider", "slices", "first_slice", "last_slice"),
     "clean_catalog": ("tables", "rules"),
-    "create_filtered_audio_index": ("destination_index_suffix",),
-    "create_filtered_image_index": ("destination_index_suffix",),
-    "create_new_production_es_index": ("media_type",),
-    "create_new_staging_es_index": ("media_type",),
-    "create_proportional_by_source_staging_index": ("media_type",),
+    "create_filtered_audio_index": ("origin_index_suffix", "destination_index_suffix"),
+    "create_filtered_image_index": ("origin_index_suffix", "destination_index_suffix"),
+    "create_new_production_es_index": ("media_type", "index_suffix"),
+    "create_new_staging_es_index": ("media_type", "index_suffix"),
+    "create_proportional_by_source_staging_index": ("media_type", "index_suffix"),
     "delete_records": ("table_name", "select_query"),
     "point_production_es_alias": ("alias",),
     "point_staging_es_alias": ("alias",),
-    "recreate_full_staging_index": ("media_type",),
+    "recreate_full_staging_index": ("media_type", "target_alias_override"),
 }
 
 
@@ -51,16 +53,19 @@ class Asked(NamedTuple):
         subject: What it is about: a day, or objects; "" if it is about all of them.
         moment: Moment whose state it was to reach: the beginning of its day, else when it was due.
         less: It does only a part of what others do that have the same subject.
+        more: Keys of what it does besides.
     """
 
     subject: str
     moment: datetime
     less: bool = False
+    more: frozenset[str] = frozenset()
 
     def includes(self, other: "Asked") -> bool:
         """Return whether a success of this makes up for a failure of the other, if it ends later."""
         about = self.subject in ("", other.subject)
-        return about and self.moment >= other.moment and (other.less or not self.less)
+        enough = (other.less or not self.less) and other.more <= self.more
+        return about and enough and self.moment >= other.moment
 
 
 def dated_dags() -> frozenset[str]:
@@ -76,7 +81,7 @@ def _subject(dag_id: str, conf: Mapping[str, Any]) -> str:
     elif "slices" in given:
         given |= {"first_slice": None, "last_slice": None}
     names = ((key, _named(value)) for key, value in given.items() if value)
-    return "; ".join(f"{key}: {name}" for key, name in names if name != _ALL.get(key))
+    return "; ".join(f"{key}: {name}" for key, name in names if name != _DEFAULTS.get((dag_id, key)))
 
 
 def _named(value: Any) -> str:
@@ -86,13 +91,19 @@ def _named(value: Any) -> str:
     return " ".join(str(value).split())
 
 
-_ALL = {"tables": _named([*MEDIA_TYPES]), "rules": _named([*RULES])}
+_DEFAULTS = {
+    ("add_machine_labels", "provider"): "rekognition",
+    ("clean_catalog", "tables"): _named([*MEDIA_TYPES]),
+    ("clean_catalog", "rules"): _named([*RULES]),
+}
 
 
 def is_trial(dag_id: str, conf: Mapping[str, Any]) -> bool:
     """Return whether a run does not count, because it was limited, or changed nothing."""
     given = {"dry_run": dag_id in _DRY_BY_DEFAULT, **conf}
-    return any(given.get(key) for key in _TRIALS) or conf.get("mark") is False  # of check_links
+    if conf.get("mark") is False or str(conf.get("enableDelete")).lower() == "false":
+        return True  # of check_links, and of airflow_log_cleanup
+    return any(given.get(key) for key in _TRIALS)
 
 
 def asked(
@@ -112,15 +123,16 @@ def asked(
         interval: Its data interval, if it has one.
         dated: Whether the runs of the DAG cover days.
     """
+    more = frozenset(key for key, value in _MORE.items() if conf.get(key) == value)
     if not dated:
         subject = _subject(dag_id, conf)
         # A sample looks at a few records of each slice.
         is_sample = dag_id == "check_links" and not conf.get("slices")
-        return Asked(subject, run_after, is_sample or any(conf.get(key) for key in _LESS))
+        return Asked(subject, run_after, is_sample or any(conf.get(key) for key in _LESS), more)
     day = conf.get("date")
     try:
         window = run_window(run_after, date.fromisoformat(day) if day else None, interval)
     except (TypeError, ValueError):
-        return Asked(str(day), run_after)
+        return Asked(str(day), run_after, more=more)
     # Of a longer interval, a run covers the first day. One of a day to come was refused when it was due.
-    return Asked(f"{window.day}", min(window.start, run_after))
+    return Asked(f"{window.day}", min(window.start, run_after), more=more)

@@ -277,12 +277,13 @@ def _lost(before: Metric, now: _Counted, known: _Remembered | None) -> Iterator[
         if lost < NOTICEABLE or lost <= MAX_LOST * there:
             return
         text = f"of {there:,} sampled records that had {before.metric} above 0, {lost:,} have lost it"
-        yield Finding(before.metric, there - lost, text)
+        yield Finding(before.metric, there, there - lost, text)
         return
     else:
         had_some = (before.records or 0) - known.number >= NOTICEABLE
     if had_some and not now.records and now.number >= NOTICEABLE:
-        yield Finding(before.metric, 0, f"no record has {before.metric} above 0 any more")
+        text = f"no record has {before.metric} above 0 any more"
+        yield Finding(before.metric, before.records or 0, 0, text)
 
 
 def _with_metric(

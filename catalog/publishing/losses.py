@@ -85,10 +85,12 @@ class Comparison(msgspec.Struct, frozen=True):
         """Yield a finding if nothing tells whether the list of sensitive terms is the right one."""
         if self.left_out is not None or not self._may_reveal():
             return
+        left_out = sum(self.now.left_out.values())
         numbers = ", ".join(f"{number:,} {media_type}" for media_type, number in self.now.left_out.items())
         yield Finding(
             self._list,
-            sum(self.now.left_out.values()),
+            left_out,
+            left_out,
             f"version {self.before.version} does not say how many sensitive records it has left out, so that "
             f"the list of terms may be a wrong one; this version has left out {numbers} records",
         )
@@ -103,19 +105,20 @@ class Comparison(msgspec.Struct, frozen=True):
         for provider in loss_limits.shrunken_sources(before, now):
             rows, name = now.get(provider, 0), provider or "no provider"
             text = f"{media_type}: {rows:,} records of {name}, {before[provider]:,} are published"
-            yield Finding(f"of {name}", rows, text)
+            yield Finding(f"of {name}", before[provider], rows, text)
 
     def _of_media_type(self, media_type: str) -> Iterator[Finding]:
         """Yield whether a media type has lost many records, also if as many others came."""
         rows, now = self.before.rows.get(media_type, 0), self.now.rows.get(media_type, 0)
         gone = self._gone(media_type)
         if loss_limits.lost_too_many(rows, now, loss_limits.TOTAL):
-            yield Finding("all", now, f"{media_type}: {now:,} records, {rows:,} are published")
+            yield Finding("all", rows, now, f"{media_type}: {now:,} records, {rows:,} are published")
         elif rows < loss_limits.SOURCE_SIZE:
             return
         elif gone is None:
             yield Finding(
                 "unknown",
+                rows,
                 now,
                 f"{media_type}: it is not known how many of {rows:,} published records are gone, "
                 f"because {self._lost} of version {self.before.version} is missing or altered",
@@ -123,6 +126,7 @@ class Comparison(msgspec.Struct, frozen=True):
         elif loss_limits.lost_too_many(rows, rows - gone, loss_limits.TOTAL):
             yield Finding(
                 "kept",
+                rows,
                 rows - gone,
                 f"{media_type}: {gone:,} of {rows:,} published records are gone, and others came; "
                 "another catalog may publish to this folder",
@@ -146,7 +150,7 @@ class Comparison(msgspec.Struct, frozen=True):
         """Yield a finding if decisions of moderators counted before, and do not now."""
         if self.before.settings.get(versions.MODERATED) and not self.now.settings.get(versions.MODERATED):
             text = "what moderators have deleted is not left out, as it was before: there is no connection to"
-            yield Finding("connection", 0, f"{text} the API's database", may_be_away=True)
+            yield Finding("connection", 0, 0, f"{text} the API's database", may_be_away=True)
 
     def _shown_again(self, media_type: str) -> Iterator[Finding]:
         """Yield whether another list of terms finds far fewer records."""
@@ -154,9 +158,10 @@ class Comparison(msgspec.Struct, frozen=True):
             return
         text = self._fewer_with_term(media_type) or self._fewer_left_out(media_type)
         if text:
+            before = (self.terms.found if self.terms else self.left_out or {}).get(media_type, 0)
             found = self.now.with_term.get(media_type, self.now.left_out[media_type])
             text = f"{media_type}: {text}, so the list of terms may be a wrong one"
-            yield Finding(self._list, found, text)
+            yield Finding(self._list, before, found, text)
 
     def _fewer_with_term(self, media_type: str) -> str:
         """Compare what two lists of terms have found.

@@ -231,7 +231,7 @@ def _require_first(connection: Connection, root: UPath, judge: Judge) -> None:
         f"{root / POINTER} is gone, although version {published} was published there, so this version was "
         "compared with none"
     )
-    judged = judge({_POINTER_GONE: [Finding(f"{root}", 0, text, may_be_away=True)] if published else []})
+    judged = judge({_POINTER_GONE: [Finding(f"{root}", 0, 0, text, may_be_away=True)] if published else []})
     if judged.refused:
         raise Fatal(
             judged.message(

@@ -127,7 +127,7 @@ def unfindable(engine: Indexes, alias: str, index: str) -> list[Finding]:
             before = f", which {live} finds" if known else ""
             numbers = f"{len(found & right)} of {len(right)} documents"
             said = f"{index} finds {numbers} by words of their {field}{before}"
-            findings.append(Finding(field, len(found & right), said))
+            findings.append(Finding(field, len(right), len(found & right), said))
     return findings
 
 

@@ -27,4 +27,5 @@ def revealed(engine: Indexes, alias: str, live: str, before: int, index: str, no
     numbers = f"{now:,} instead of {before:,} that are hidden now, so the list of terms may be a wrong one"
     unknown = "" if terms else f", as {live} does not tell by which list it was made"
     # What was reported of one list is not accepted of another.
-    return [Finding(str(others), now, f"documents that {alias} hides as sensitive: {numbers}{unknown}")]
+    text = f"documents that {alias} hides as sensitive: {numbers}{unknown}"
+    return [Finding(str(others), before, now, text)]

@@ -74,7 +74,7 @@ def too_many_orphans(name: str, orphans: int, rows: int) -> list[Finding]:
     """Return a finding if too many rows of a table would refer to missing media."""
     if loss_limits.orphaned_too_many(orphans, rows):
         text = f"{orphans:,} of {rows:,} rows of {name} refer to missing media"
-        return [Finding(name, rows - orphans, text)]
+        return [Finding(name, rows, rows - orphans, text)]
     return []
 
 
@@ -122,7 +122,7 @@ def _finding(table: str, remaining: int, before: int, new: int = 0, *, source: s
     of_source = "" if source is None else f" of {source or NO_SOURCE}"
     others = f", and {new:,} others are new" if new else ""
     text = f"{table}: {remaining:,} rows{of_source}, {before:,} are live{others}"
-    return Finding(subject_of(source), remaining, text)
+    return Finding(subject_of(source), before, remaining, text)
 
 
 def shrunken_sources(
@@ -227,9 +227,9 @@ def shrunken_alias(
             f"documents of {alias}: {remaining:,} instead of {total:,} that are live, "
             f"{1 - remaining / total:.0%} fewer, where at most {most:.0%} is usual"
         )
-        findings.append(Finding(subject_of(None), remaining, text))
+        findings.append(Finding(subject_of(None), total, remaining, text))
     for name in sorted(loss_limits.shrunken_sources(before, now)):
         have, had = now.get(name, 0), before[name]
         text = f"documents of {name or NO_SOURCE}: {have:,} instead of {had:,} that are live"
-        findings.append(Finding(subject_of(name), have, text))
+        findings.append(Finding(subject_of(name), had, have, text))
     return findings

@@ -103,8 +103,8 @@ GUARDS = (
         holds="What was reported of one list of sensitive terms is not accepted of another one.",
         row=57,
         file=LOSSES,
-        find="            yield Finding(self._list, found, text)\n",
-        replace='            yield Finding("", found, text)\n',
+        find="            yield Finding(self._list, before, found, text)\n",
+        replace='            yield Finding("", before, found, text)\n',
         tests=(f"{EXPORT}::test_what_was_reported_of_one_list_of_terms_is_not_accepted_of_another",),
     ),
     Guard(

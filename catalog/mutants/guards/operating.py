@@ -541,8 +541,17 @@ GUARDS = (
         holds="A run of some slices makes up for no other slices.",
         row=55,
         file="catalog/monitoring/asked.py",
-        find='f"{key}: {name}" for key, name in names if name != _ALL.get(key)',
+        find='f"{key}: {name}" for key, name in names if name != _DEFAULTS.get((dag_id, key))',
         replace='name for key, name in names if key != "last_slice"',
+        tests=("monitoring/test_failed_runs.py::test_what_does_not_and_what_does_make_up_for_a_failure",),
+    ),
+    Guard(
+        name="less-is-no-remedy",
+        holds="A run that was asked for less makes up for none that was asked for more.",
+        row=55,
+        file="catalog/monitoring/asked.py",
+        find=" and other.more <= self.more\n",
+        replace="\n",
         tests=("monitoring/test_failed_runs.py::test_what_does_not_and_what_does_make_up_for_a_failure",),
     ),
     Guard(

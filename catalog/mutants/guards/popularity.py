@@ -20,8 +20,8 @@ GUARDS = (
         holds="Of records that have lost their metric, no more than was reported is accepted.",
         row=45,
         file=POPULARITY,
-        find="        yield Finding(before.metric, there - lost, text)\n",
-        replace="        yield Finding(before.metric, 0, text)\n",
+        find="        yield Finding(before.metric, there, there - lost, text)\n",
+        replace="        yield Finding(before.metric, there, 0, text)\n",
         tests=(f"{TEST}::test_no_more_than_was_reported_is_accepted",),
     ),
     Guard(

@@ -108,10 +108,12 @@ def check(
         if not before and (text := _unusable(sample)):
             problems.append(text)
         if problems:
-            found.append(Finding("photos", outcome.kept, "; ".join(problems)))
+            usual = max((one.kept for one in before), default=outcome.fetched)
+            found.append(Finding("photos", usual, outcome.kept, "; ".join(problems)))
         if nameless := _nameless(sample):
             problems.append(nameless)
-            found.append(Finding("names", sample.named - sample.nameless, nameless, may_be_away=True))
+            named = sample.named - sample.nameless
+            found.append(Finding("names", sample.named, named, nameless, may_be_away=True))
         judged = judge({f"inaturalist, dump {prepared}": found})
         if nameless and judged.refused:
             forget_names(connection)

@@ -26,7 +26,13 @@ def test_trials_by_default(registry):
 
 def test_every_key_is_one_of_a_form(registry):
     known = {key for spec in registry.values() for key in defaults(spec)}
-    assert set(asked._TRIALS) | set(asked._LESS) <= known
+    assert {*asked._TRIALS, *asked._LESS, *asked._MORE, "mark", "enableDelete"} <= known
+
+
+def test_defaults_are_those_of_the_forms(registry):
+    for (dag_id, key), value in asked._DEFAULTS.items():
+        shown = re.findall(r"[\w-]+", defaults(registry[dag_id])[key])
+        assert sorted(shown) == sorted(re.findall(r"[\w-]+", value)), (dag_id, key)
 
 
 def test_days_are_covered_by_the_dags_that_say_so(registry):

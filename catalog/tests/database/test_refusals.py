@@ -25,8 +25,8 @@ def asks(catalog, run="b 0", *, accepts=True, began=None):
     return Acceptance(accepts, "image_data_refresh", run_id, int(cleared), began, conf)
 
 
-def lost(remains, subject="flickr"):
-    return Finding(subject, remains, f"{subject}: {remains:,} records")
+def lost(remains, subject="flickr", before=100_000):
+    return Finding(subject, before, remains, f"{subject}: {remains:,} records")
 
 
 def report(catalog, *findings, run="a 0", scope=RECORDS):
@@ -64,6 +64,25 @@ def test_more_than_was_reported_is_refused(catalog):
     assert not judge(catalog, {RECORDS: [lost(60_000)]}, asks(catalog, "b 1")).refused
 
 
+def test_as_much_left_of_far_more_is_refused(catalog):
+    """A file of 50,000 labels still has them, while the images have got twice as many."""
+    report(catalog, lost(50_000))
+    assert not judge(catalog, {RECORDS: [lost(50_000, before=100_500)]}, asks(catalog, "c 0")).refused
+    said = judge(catalog, {RECORDS: [lost(50_000, before=200_000)]}, asks(catalog))
+    today = f"{database_time(catalog):%Y-%m-%d}"
+    assert said.refused == [f"flickr: 50,000 records (but 50,000 fewer when it was reported on {today})"]
+    assert not judge(catalog, {RECORDS: [lost(50_000, before=200_000)]}, asks(catalog, "b 1")).refused
+
+
+def test_what_an_earlier_release_has_reported_covers_nothing(catalog):
+    """It has not kept how much was lost."""
+    report(catalog, lost(50_000))
+    catalog.execute("update refusal set lost = null")
+    said = judge(catalog, {RECORDS: [lost(50_000)]}, asks(catalog))
+    assert said.refused == ["flickr: 50,000 records (not reported before)"]
+    assert not judge(catalog, {RECORDS: [lost(50_000)]}, asks(catalog, "b 1")).refused
+
+
 @pytest.mark.parametrize(
     ("scope", "subject"), [(HIDDEN, "flickr"), (RECORDS, "met")], ids=["kind", "subject"]
 )
@@ -74,20 +93,21 @@ def test_a_report_covers_nothing_else(catalog, scope, subject):
 
 def test_two_findings_about_one_subject_are_one_report(catalog):
     """Such as a list with two keys that refer to one table."""
-    found = [Finding("imagelist", 5, "by one key"), Finding("imagelist", 9, "by another key")]
+    found = [Finding("imagelist", 90, 5, "by one key"), Finding("imagelist", 50, 9, "by another key")]
     report(catalog, *found)
     assert not judge(catalog, {RECORDS: found}, asks(catalog)).refused
 
 
 def test_of_two_findings_about_one_subject_none_may_be_worse_than_reported(catalog):
-    report(catalog, Finding("imagelist", 500, "by one key"), Finding("imagelist", 900, "by another key"))
-    found = [Finding("imagelist", 300, "by one key"), Finding("imagelist", 900, "by another key")]
+    one, another = "by one key", "by another key"
+    report(catalog, Finding("imagelist", 999, 500, one), Finding("imagelist", 999, 900, another))
+    found = [Finding("imagelist", 999, 300, one), Finding("imagelist", 999, 900, another)]
     assert judge(catalog, {RECORDS: found}, asks(catalog)).refused
 
 
 def test_what_may_only_be_away_is_not_accepted_by_a_clear(catalog):
     """A clear may follow a repair that has failed; another run accepts the loss."""
-    found = {RECORDS: [Finding("disk", 0, "the pointer is gone", may_be_away=True)]}
+    found = {RECORDS: [Finding("disk", 0, 0, "the pointer is gone", may_be_away=True)]}
     for cleared in range(3):
         said = judge(catalog, found, asks(catalog, f"b {cleared}"))
         assert said.refused
@@ -178,9 +198,9 @@ class Told(NamedTuple):
 
 
 SIZES = st.sampled_from([0, 3, 100, 101, 5_000, 61_000, 61_200, 100_000])
-FOUND = st.dictionaries(
-    st.sampled_from([RECORDS, HIDDEN]), st.dictionaries(st.sampled_from(["flickr", "met"]), SIZES), min_size=1
-)
+SUBJECTS = st.sampled_from(["flickr", "met"])
+BOTH = st.tuples(SIZES, SIZES)  # before, and what is left
+FOUND = st.dictionaries(st.sampled_from([RECORDS, HIDDEN]), st.dictionaries(SUBJECTS, BOTH), min_size=1)
 ATTEMPTS = st.lists(
     st.tuples(st.sampled_from("abc"), st.booleans(), st.booleans(), FOUND), min_size=1, max_size=12
 )
@@ -196,7 +216,10 @@ def test_nothing_is_accepted_that_nobody_can_have_read(refusals, attempts):
         cleared[name] += clears
         run = f"{name} {cleared[name]}"
         found = {
-            scope: [Finding(subject, n, f"{scope}, {subject}: {n}") for subject, n in each.items()]
+            scope: [
+                Finding(subject, before, remains, f"{scope}, {subject}: {remains} of {before}")
+                for subject, (before, remains) in each.items()
+            ]
             for scope, each in sizes.items()
         }
         said = judge(refusals, found, asks(refusals, run, accepts=accepts))
@@ -212,6 +235,7 @@ def test_nothing_is_accepted_that_nobody_can_have_read(refusals, attempts):
                     and (t.scope, t.finding.subject) == (scope, finding.subject)
                     and t.run != run
                     and finding.remains >= t.finding.remains - tolerable(t.finding.remains)
+                    and finding.lost <= t.finding.lost + tolerable(t.finding.lost)
                     for t in told[since:]
                 )
             told += [Told(scope, run, finding) for finding in refused]

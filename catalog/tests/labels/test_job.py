@@ -629,6 +629,23 @@ def test_only_what_was_reported_of_the_same_file_is_accepted(images, second, pat
     stage(run(second, "other"), UPath(path), shortfall=judge_of(images, "other", cleared=1))
 
 
+def test_the_same_file_is_not_accepted_if_images_have_got_more_labels_since(images, second, path, tmp_path):
+    """It would take far more away than was reported, although it is the same file."""
+    known, labels = keys(images), [(name, 90) for name in ("Dog", "Cat", "Owl", "Fox", "Cow", "Pig")]
+
+    def written(file, number):
+        write(file, *(line(*labels[:number], key=key) for key in known))
+        return file
+
+    merge_file(second, written(tmp_path / "two", 2), "two")
+    few = written(tmp_path / "one", 1)
+    with pytest.raises(Refused, match=r"have 2,000 labels .* would have 1,000 "):
+        stage(run(second), UPath(few), shortfall=judge_of(images, "run", accepts=False))
+    merge_file(second, written(tmp_path / "six", 6), "six")
+    with pytest.raises(Refused, match=r"have 6,000 labels .* would have 1,000 .* \(but 1,000 fewer when"):
+        stage(run(second, "accepted"), UPath(few), shortfall=judge_of(images, "accepted"))
+
+
 def test_what_was_reported_of_the_lines_is_not_accepted_of_the_images(images, second, path):
     known = [line(("Dog", 97.3), key=key) for key in keys(images)[:9]]
     unknown = [line(("Dog", 97.3), key=uuid.uuid4()) for _ in range(11)]
