@@ -59,7 +59,7 @@ def conclude(
         left = losses(connection, survey, concluded, len(found), now=locked, most=most_removed, accept=accept)
         if left.accepted:
             note_accepted(connection, survey, locked)  # a run that is killed then, and goes on, has accepted
-        if mark and not left.findings:
+        if mark and found and not left.findings:
             removed, left = remove(connection, survey, found, now), Losses(accepted=left.accepted)
             concluded = msgspec.structs.replace(concluded, removed=removed)
         if mark:

@@ -33,12 +33,14 @@ class Losses(msgspec.Struct, frozen=True):
         due: The same of the provider, by the checks of any run; not counted if `gone` is 0.
         findings: What of it is beyond the usual, and is not accepted; one sentence with the numbers each.
         accepted: What of it is beyond the usual, and is accepted.
+        says_nothing: None of its records is, although others have found some to be: these wait as before.
     """
 
     gone: int = 0
     due: int = 0
     findings: list[str] = []
     accepted: list[str] = []
+    says_nothing: bool = False
 
 
 class Concluded(msgspec.Struct, frozen=True):

@@ -56,7 +56,9 @@ def losses(
         accept: More than that is accepted, if about as much was reported before.
     """
     if not gone:
-        return Losses()
+        # While a host fails, its files are neither gone nor there: what others have found still waits.
+        waits = count_gone(connection, survey, now, of_slice=bool(survey.slices)) > 0
+        return Losses(says_nothing=waits)
     due = count_gone(connection, survey, now)
     of_sample = [*_of_sample(connection, survey, found, now, most)]
     findings = [
@@ -91,6 +93,7 @@ def _reported(connection: Connection, survey: Survey, now: datetime) -> _Reporte
                  select s.*
                    from link_survey s join own using (provider, media_type, slices, slice)
                   where s.concluded_on <= %(now)s
+                    and s.too_many is not null
                     and case when s.run_id = own.run_id then s.too_many
                         else s.concluded_on between own.planned_on - %(reported)s and own.planned_on end
                   order by s.planned_on desc limit 1)
@@ -200,12 +203,16 @@ def note_accepted(connection: Connection, survey: Survey, now: datetime) -> None
 
 
 def note_left(connection: Connection, survey: Survey, left: Losses) -> None:
-    """Note how many records a survey would remove and has not: that is reported, and can be accepted."""
+    """Note how many records a survey would remove and has not: that is reported, and can be accepted.
+
+    Whether they are too many is left open by a survey that says nothing; the report before it stands.
+    """
     statement = sql.SQL(
         "update link_survey set left_gone = %(gone)s, left_due = %(due)s, too_many = %(too_many)s"
         " where {of_survey}"
     )
-    values = {**survey.key, "gone": left.gone, "due": left.due, "too_many": bool(left.findings)}
+    too_many = None if left.says_nothing else bool(left.findings)
+    values = {**survey.key, "gone": left.gone, "due": left.due, "too_many": too_many}
     connection.execute(statement.format(**survey.names), values)
 
 

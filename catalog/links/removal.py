@@ -40,10 +40,19 @@ def gone(connection: Connection, survey: Survey, now: datetime) -> list[dict[str
         return cursor.execute(query, {**survey.key, **_CONSTANTS, "now": now}).fetchall()
 
 
-def count_gone(connection: Connection, survey: Survey, now: datetime) -> int:
-    """Return the number of such records of the provider, whichever run has found them to be gone."""
+def count_gone(connection: Connection, survey: Survey, now: datetime, *, of_slice: bool = False) -> int:
+    """Return the number of such records of the provider, whichever run has found them to be gone.
+
+    Args:
+        connection: Connection to the catalog database.
+        survey: The survey, which is judged.
+        now: The time.
+        of_slice: Only those that the survey has checked, which are all records of its slice.
+    """
+    own = "identifier in (select identifier from link_check where {of_survey})"
+    among = sql.SQL(own if of_slice else "true").format(**survey.names)
     query = sql.SQL("select count(*) from ({}) gone").format(
-        _gone(survey, survey.statement("found_gone_by_any"))
+        _gone(survey, survey.statement("found_gone_by_any", among=among))
     )
     values = {**survey.key, **_CONSTANTS, "now": now, "since": now - SUSPECT_FOR}
     return int(value(connection, query, values))

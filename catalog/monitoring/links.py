@@ -65,7 +65,8 @@ def held_back(connection: Connection) -> list[HeldBack]:
                       'slices', slices, 'first_slice', min(slice), 'last_slice', max(slice)) end as conf
           from (select distinct on (provider, media_type, slices, slice) *
                   from link_survey
-                 where concluded_on is not null and planned_on between now() - interval '31 days' and now()
+                 where concluded_on is not null and too_many is not null
+                   and planned_on between now() - interval '31 days' and now()
                  order by provider, media_type, slices, slice, planned_on desc) newest
          where too_many and left_gone > 0
            and not exists (select from link_survey accepted

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from catalog.core.errors import Fatal, Refused
+from catalog.core.queries import database_time
 from catalog.links import removal
 from catalog.links.conclude import conclude
 from catalog.links.judging import Losses
@@ -12,6 +13,7 @@ from catalog.links.losses import check_accepted, refuse_losses, refuse_slices
 from catalog.links.plan import AGAIN, Survey, plan, rename_earlier_run
 from catalog.links.report import lines, sentence
 from catalog.loading.load import lock_provider
+from catalog.monitoring.links import held_back
 from catalog.tests.links.checks import HOST, Checks, day
 
 pytestmark = pytest.mark.database
@@ -275,6 +277,21 @@ def test_what_a_later_check_does_not_find_is_not_reported_any_more(catalog):
         0,
         ["no check has reported this before, so nobody can have accepted it"],
     )
+
+
+@pytest.mark.parametrize("outcome", ["unclear", None], ids=["host fails", "not among the checked ones"])
+def test_what_was_reported_waits_while_no_check_says_anything_of_it(checks, outcome):
+    """It can be accepted, and needs a person, until its files are found, or gone and removed."""
+    gone_for_weeks(checks, 11)
+    outcomes = {1: "there", 2: "there"} if outcome is None else dict.fromkeys(gone(11), outcome)
+    found = checks.found("nothing", 35, outcomes=outcomes)
+    assert (found.removed, found.left) == (0, Losses(says_nothing=True))
+    later = "update link_survey set planned_on = planned_on + %(by)s, concluded_on = concluded_on + %(by)s"
+    by = database_time(checks.catalog) - day(36)
+    checks.catalog.execute(later, {"by": by})
+    assert [one.records for one in held_back(checks.catalog)] == [11]
+    checks.catalog.execute(later, {"by": -by})
+    assert checks.found("accepted", 42, outcomes=gone(11), accept=True).removed == 11
 
 
 @pytest.mark.parametrize(("share", "removed"), [(1, 2), (4, 2), (6, 0)])
