@@ -195,20 +195,28 @@ def test_without_marking_the_numbers_are_shown(checks):
     assert (checks.marked(), checks.removals()) == (set(), [])
 
 
-def test_a_slice_tells_what_all_slices_would_lose(catalog):
-    """Otherwise those that are judged first would lose as much as all of them may."""
-    checks = Checks(catalog, rows=2000)
-    catalog.execute("analyze image")
-    slices = [Survey("run", "image", "made_up", number, 10) for number in (1, 2)]
+def checked_slices(catalog, run, when, gone="gone", there="there", numbers=(1, 2)):
+    """Let a run check slices, with these outcomes: of each seventh record, and of the others."""
+    slices = [Survey(run, "image", "made_up", number, 10) for number in numbers]
     for one in slices:
-        plan(catalog, one, now=day(28), size=0, again=0)
+        plan(catalog, one, now=day(when), size=0, again=0)
     catalog.execute(
         """
-        update link_check set checked_on = %s, host = %s,
-               outcome = case when number %% 7 = 0 then 'gone' else 'there' end
+        update link_check c set checked_on = %s, host = %s, outcome = case when seventh then %s else %s end
+          from (select number, right(foreign_identifier, -7)::integer %% 7 = 0 as seventh
+                  from link_check join image using (identifier)) s
+         where s.number = c.number and run_id = %s
         """,
-        [day(28), HOST],
+        [day(when), HOST, gone, there, run],
     )
+    return slices
+
+
+def slices_gone_before(catalog):
+    """Let each seventh record of two slices be gone for four weeks, before they are judged."""
+    checks = Checks(catalog, rows=2000)
+    catalog.execute("analyze image")
+    slices = checked_slices(catalog, "run", 28)
     catalog.execute(
         """
         insert into link_check (run_id, media_type, provider, slice, purpose, identifier, url, host,
@@ -218,6 +226,25 @@ def test_a_slice_tells_what_all_slices_would_lose(catalog):
           from link_check, unnest(array[2, 4]) weeks where outcome = 'gone'
         """
     )
+    return checks, slices
+
+
+def test_what_was_reported_of_a_slice_waits_while_no_check_says_anything_of_it(catalog):
+    """That others wait does not matter: a slice has all of its records."""
+    _, slices = slices_gone_before(catalog)
+    assert all(conclude(catalog, one, now=lambda: day(29)).left.findings for one in slices)
+    unclear = checked_slices(catalog, "unclear", 35, gone="unclear", there="unclear")
+    assert [conclude(catalog, one, now=lambda: day(36)).left.says_nothing for one in unclear] == [True, True]
+    [first] = checked_slices(catalog, "there", 42, gone="there", numbers=[1])
+    assert not conclude(catalog, first, now=lambda: day(43)).left.says_nothing
+    first, second = checked_slices(catalog, "accepting", 49)
+    assert conclude(catalog, second, now=lambda: day(50), accept=True).removed
+    assert not conclude(catalog, first, now=lambda: day(50), accept=True).removed
+
+
+def test_a_slice_tells_what_all_slices_would_lose(catalog):
+    """Otherwise those that are judged first would lose as much as all of them may."""
+    checks, slices = slices_gone_before(catalog)
     found = conclude(catalog, slices[0], now=lambda: day(29))
     share = found.gone / (found.there + found.gone)
     assert (found.removed, found.left.gone, found.left.due) == (0, found.gone, found.gone)
