@@ -83,6 +83,9 @@ def incremental(catalog: str, api: str, url: str, run: str, began: str) -> None:
         ).run()
         steps.append(time.perf_counter())
         promotion.drop_leftovers(target, ["image"])
+        rows = target.execute("select count(*) from image where not removed_from_source").fetchone()
+        assert rows == (search.count(INDEX),), rows
+        assert search.count(FILTERED) > ROWS // 2
         found, applied, documents = (b - a for a, b in pairwise(steps))
         print(
             f"    find and copy {found:.1f} s, apply {applied:.1f} s, "

@@ -322,7 +322,7 @@ with catalog_dag(
     params=_form(),
     example={"provider": "stocksnap", "margin": 5},
     media_types=MEDIA_TYPES,
-    max_active_tasks=4,
+    max_active_tasks=2,  # they wait for hosts for hours, while others need the executor
     dagrun_timeout=MAX_DURATION + timedelta(days=1),
 ):
     surveyed: Any = survey_links.expand(survey=choose())
