@@ -145,7 +145,10 @@ def judge(
         catalog.execute("delete from refusal where refused_on < now() - make_interval(days => %s)", [DAYS])
         for scope, findings in found.items():
             reported = _reported(catalog, scope, acceptance, (follows or {}).get(scope))
-            news = [_news(finding, reported) if acceptance.given else "" for finding in findings]
+            news = [
+                _news(finding, reported.get(finding.subject, ())) if acceptance.given else ""
+                for finding in findings
+            ]
             if not findings:
                 _forget(catalog, scope, acceptance)
             elif acceptance.given and not any(news):
@@ -170,8 +173,8 @@ def accepted_by(catalog: Connection, dag_id: str, run_id: str) -> list[str]:
 
 def _reported(
     catalog: Connection, scope: str, acceptance: Acceptance, followed: str | None
-) -> dict[str, _Report]:
-    """Return what was reported of a kind of loss, by subject."""
+) -> dict[str, list[_Report]]:
+    """Return what was reported of a kind of loss, by subject: of itself, and of the one that it follows."""
     rows = catalog.execute(
         """
         select subject, remains, lost, refused_on,
@@ -181,17 +184,24 @@ def _reported(
            and (scope = %(scope)s and refused_on < %(began)s
                 and not (dag_id = %(dag_id)s and run_id = %(run_id)s and cleared >= %(cleared)s)
                 or scope = %(followed)s and accepted_by = %(run)s)
-         order by remains desc
+         order by scope = %(scope)s
         """,
         {**msgspec.structs.asdict(acceptance), "run": acceptance.run, "scope": scope, "followed": followed},
     )
-    return {subject: _Report(*report) for subject, *report in rows}
+    reported: dict[str, list[_Report]] = {}
+    for subject, *report in rows:
+        reported.setdefault(subject, []).append(_Report(*report))
+    return reported
 
 
-def _news(finding: Finding, reported: Mapping[str, _Report]) -> str:
-    """Say what of a finding was not reported; "" if all of it was."""
-    report = reported.get(finding.subject)
-    if report is None or report.lost is None:
+def _news(finding: Finding, reported: Sequence[_Report]) -> str:
+    """Say what of a finding was not reported; "" if one report covers all of it."""
+    news = [_beyond(finding, report) for report in reported] or ["not reported before"]
+    return news[-1] if all(news) else ""
+
+
+def _beyond(finding: Finding, report: _Report) -> str:
+    if report.lost is None:
         return "not reported before"
     if report.own and finding.may_be_away:
         return "not reported by another run"

@@ -139,8 +139,8 @@ GUARDS = (
         holds="A report that does not say how much was lost covers nothing.",
         row=58,
         file=REFUSALS,
-        find="    if report is None or report.lost is None:\n",
-        replace="    if report is None:\n",
+        find='    if report.lost is None:\n        return "not reported before"\n',
+        replace='    if report.lost is None:\n        return ""\n',
         tests=(f"{TEST}::test_what_an_earlier_release_has_reported_covers_nothing",),
     ),
     Guard(

@@ -168,6 +168,17 @@ def test_what_follows_from_an_accepted_loss_is_no_news_to_the_run(catalog):
     assert judge(catalog, found, asks(catalog, "c 0"), follows).refused
 
 
+def test_a_report_of_its_own_covers_what_the_one_that_it_follows_does_not(catalog):
+    """Otherwise, the run that accepts both is refused for ever."""
+    documents, follows = "image documents", {"image documents": RECORDS}
+    many = [lost(61_300, before=200_000)]
+    report(catalog, lost(61_200))
+    report(catalog, *many, scope=documents)
+    assert not judge(catalog, {RECORDS: [lost(61_200)]}, asks(catalog), follows).refused
+    assert not judge(catalog, {documents: many}, asks(catalog), follows).refused
+    assert judge(catalog, {documents: [lost(61_300, before=300_000)]}, asks(catalog), follows).refused
+
+
 def test_a_report_is_forgotten_after_a_month(catalog):
     report(catalog, lost(61_200))
     catalog.execute("update refusal set refused_on = refused_on - %s", [timedelta(days=DAYS)])
