@@ -89,6 +89,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
         copied: Media type → number of records copied back; None without the API's database.
         plans: How the missing records of each provider are loaded again.
         runs: The unfinished runs that users triggered; None without Airflow's database.
+        reaches: Airflow's database has runs from before the newest load.
         root: The folder to which the database has last published the dataset; None if it has not.
     """
 
@@ -97,6 +98,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     copied: dict[MediaType, int] | None
     plans: list[restored.CatchUp]
     runs: list[restored.Unfinished] | None
+    reaches: bool
     root: str | None
 
 
@@ -120,16 +122,18 @@ def _restore(
     plans = restored.catch_up(catalog, provider_classes(), since, today)
     first = since or (newest.date() if newest else today)
     moment = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=1)
-    runs = None
+    runs, reaches = None, True
     if airflow:
         by_hand = restored.runs_by_hand(airflow, moment, restored.half_done(catalog))
-        runs = restored.unfinished(catalog, by_hand)
+        runs = restored.unfinished(catalog, by_hand, moment)
+        reaches = restored.reaches(airflow, newest or moment)
     return Restored(
         newest=newest,
         given_up=restored.release_turns(catalog),
         copied={m: take_back(catalog, api, m, moment) for m in MEDIA_TYPES} if api else None,
         plans=plans,
         runs=runs,
+        reaches=reaches,
         root=restored.published_to(catalog),
     )
 
@@ -147,24 +151,27 @@ def _show(done: Restored, conf: dict[str, Any]) -> None:
         "such a run from its first task on.",
         f"Copied back from the API's database, with their identifiers: {copied}.",
     )
-    _print_steps(done.plans, conf, done.runs)
+    _print_steps(done, conf)
     if done.root:
         _section(f"7. If this catalog, and no longer the lost one, publishes the dataset to {done.root}:")
         _trigger("publish_dataset", {"successor": True})
 
 
-def _print_steps(
-    plans: Iterable[restored.CatchUp], conf: dict[str, Any], runs: list[restored.Unfinished] | None
-) -> None:
+def _print_steps(done: Restored, conf: dict[str, Any]) -> None:
     """Print the commands that bring everything back, in order."""
     _section("1. Keep the live tables and indexes as they are until everything is back.")
     for dag_id in REFRESHES:
         _print("airflow", "dags", "pause", "--yes", dag_id)
-    _print_catch_up(plans, conf)
+    _print_catch_up(done.plans, conf)
     for error in broken_providers().values():
         _comment(f"Not planned: {error}")
     _section("5. When all of these have ended: changes that users have made since, in this order.")
-    _print_runs(runs)
+    if not done.reaches:
+        _comment(
+            "Airflow's database has no run from before the newest load: it is new, was cleaned, or is that "
+            "of another Airflow, so runs may be missing here."
+        )
+    _print_runs(done.runs)
     _section("6. When these have ended:")
     for dag_id in REFRESHES:
         _print("airflow", "dags", "unpause", "--yes", dag_id)
@@ -232,7 +239,7 @@ def _print_runs(runs: list[restored.Unfinished] | None) -> None:
         run = unfinished.run
         if unfinished.begun:
             _comment(
-                f"Run {run.run_id} of {run.dag_id} is incomplete here: clear all its tasks to resume it."
+                f"Run {run.run_id} of {run.dag_id} may be incomplete here: clear all its tasks to resume it."
             )
         else:
             _comment(f"{run.started:%Y-%m-%d %H:%M}, {run.state}: {run.run_id}")

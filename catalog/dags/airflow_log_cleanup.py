@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 from airflow.sdk import Param, conf, task
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog.dags.common.conf import END
 from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance, state_of
 from catalog.dags.dag_factory import catalog_dag
-from catalog.maintenance.logs import delete, old_logs
+from catalog.maintenance.logs import LogFolder, delete, old_logs
 
 log = logging.getLogger(__name__)
 SHOWN = 1000  # folders in the log
@@ -39,15 +39,26 @@ def log_cleaner_operator(
         return state_of(ti, dag_id, run_id) in ("running", "queued")
 
     base = Path(conf.get("logging", "base_log_folder"))
+    if not base.is_dir():
+        raise AirflowFailException(f"[logging] base_log_folder, {base}, is no folder of this worker.")
     found = old_logs(base, float(params["maxLogAgeInDays"]), time.time(), is_active)
     for folder in found[:SHOWN]:
         log.info("%10.2f MB  %s", folder.size / 2**20, folder.path)
     if str(params["enableDelete"]).lower() == "true":
-        log.info("%s folders deleted, %.2f MB freed.", f"{len(found):,}", delete(base, found) / 2**20)
+        deleted = delete(base, found)
+        log.info("%s folders deleted, %.2f MB freed.", f"{len(deleted):,}", _megabytes(deleted))
+        if left := len(found) - len(deleted):
+            raise AirflowFailException(
+                f"{left:,} of {len(found):,} folders below {base} could not be deleted; the log of this task "
+                "says why. Let the account that runs tasks own them."
+            )
     else:
-        total = sum(folder.size for folder in found) / 2**20
-        log.info("DRY RUN: %s folders, %.2f MB, would be deleted.", f"{len(found):,}", total)
+        log.info("DRY RUN: %s folders, %.2f MB, would be deleted.", f"{len(found):,}", _megabytes(found))
     return [str(folder.path) for folder in found[:SHOWN]]
+
+
+def _megabytes(folders: list[LogFolder]) -> float:
+    return sum(folder.size for folder in folders) / 2**20
 
 
 with catalog_dag(

@@ -4,6 +4,7 @@ from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog.core.errors import CatalogError
+from catalog.core.wording import join_first, meant_or_all
 from catalog.dags.common import oauth2
 from catalog.dags.dag_factory import catalog_dag
 from catalog.ingestion.provider import Provider
@@ -46,8 +47,12 @@ Providers:
 
 @task(retries=0)
 def authorize_providers() -> list[str]:
-    """Return the providers whose code was exchanged. Tokens that were stored before a failure stay."""
+    """Return the providers whose code was exchanged. Tokens that were stored before a failure stay.
+
+    Skipped if there is no code. Fails if a code is of no provider: it would expire unused.
+    """
     done, failed = [], []
+    others = sorted(oauth2.providers_with_code() - {cls.name for cls in PROVIDERS})
     for cls in PROVIDERS:
         try:
             if oauth2.authorize(cls):
@@ -59,6 +64,14 @@ def authorize_providers() -> list[str]:
             f"{'; '.join(failed)}. Codes are valid once and for minutes: get a new one. If the server was "
             "only busy, the code is still stored: clear this task at once."
         )
+    if others:
+        names = meant_or_all(others[0], [cls.name for cls in PROVIDERS])
+        raise AirflowFailException(
+            f"the Variable {oauth2.CODES.name} has a code of {join_first(others)}, which is no provider "
+            f"here; {names}. Get a new code if it has expired."
+        )
+    if not done:
+        raise AirflowSkipException(f"the Variable {oauth2.CODES.name} has no code.")
     return done
 
 

@@ -21,7 +21,8 @@ otherwise the task log shows them.
 
 The token is `GITHUB_API_KEY`. A fine-grained one needs *Pull requests: write* for these repositories, and
 *Administration: read* to see how many approvals a branch requires; a classic one needs `repo`. If GitHub
-refuses a request, the repository gets no reminders, and the run fails and names it. Where GitHub knows no
+refuses a request, the repository gets no reminders, and the run fails and names it. So it does if there is no
+`base`, or the token is not that of the `bot`. Where GitHub knows no
 protection, one approval is enough; it says so to a classic token as well if its owner is no administrator.
 """
 
@@ -30,14 +31,14 @@ from datetime import UTC, date, datetime
 
 import msgspec
 from airflow.sdk import task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from catalog.core.errors import Fatal
+from catalog.core.errors import CatalogError, Retry
 from catalog.core.settings import PR_REVIEW_REMINDER_DRY_RUN, PR_REVIEW_REPOSITORIES
 from catalog.dags.common.github import github
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
-from catalog.maintenance.reviews import due, write
+from catalog.maintenance.reviews import OtherAccount, due, write
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +53,13 @@ def pr_review_reminder_operator() -> list[str]:
         )
     dry_run, client = value_of(PR_REVIEW_REMINDER_DRY_RUN), github()
     today = datetime.now(UTC).date()
-    reminders, problems = [], []
+    reminders, problems, temporary = [], [], False
     for repository in reviews.repositories:
         try:
             reminders += due(client, msgspec.structs.replace(reviews, repositories=(repository,)), today)
-        except Fatal as error:
+        except CatalogError as error:
             problems.append(f"{repository}: {error}")
+            temporary = temporary or isinstance(error, Retry)
     for reminder in reminders:
         log.info(
             "%s#%d, %s, %d weekdays%s",
@@ -70,11 +72,16 @@ def pr_review_reminder_operator() -> list[str]:
         if dry_run:
             continue
         try:
-            write(client, reminder)
-        except Fatal as error:
+            write(client, reminder, reviews.bot)
+        except OtherAccount:
+            raise
+        except CatalogError as error:
             problems.append(f"{reminder.repository}#{reminder.number}: {error}")
+            temporary = temporary or isinstance(error, Retry)
     if problems:
-        raise AirflowFailException(f"all other reminders were written; not {'; '.join(problems)}")
+        done = "shown; none is written in a dry run" if dry_run else "written"
+        text = f"all other reminders were {done}; not {'; '.join(problems)}"
+        raise AirflowException(text) if temporary else AirflowFailException(text)
     return [f"{r.repository}#{r.number}" for r in reminders]
 
 

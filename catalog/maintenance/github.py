@@ -12,7 +12,7 @@ from catalog.core.errors import Fatal, Retry, UnexpectedResponse
 from catalog.core.jsontypes import Json, JsonObject
 from catalog.core.secrets import Secret
 from catalog.core.setting_values import GITHUB_API
-from catalog.core.settings import GITHUB_API_KEY
+from catalog.core.settings import GITHUB_API_KEY, GITHUB_API_URL
 from catalog.ingestion.library_errors import is_unsent
 from catalog.ingestion.retries import retry_after
 from catalog.ingestion.sessions import KeyedSession
@@ -142,7 +142,10 @@ class GitHub:
             raise Fatal("GitHub's answer leads to another host; not followed.")
         path = url.removeprefix(self._base).partition("?")[0]
         try:
-            answer = self._session.request(method, url, timeout=TIMEOUT, **options)
+            # A redirect may turn a write into a GET, whose answer would be taken for that of the write.
+            answer = self._session.request(
+                method, url, timeout=TIMEOUT, allow_redirects=method == "GET", **options
+            )
         except requests.RequestException as error:
             kind = Retry if is_unsent(error) else Unclear
             raise kind(f"GitHub does not answer: {type(error).__name__}") from None
@@ -151,8 +154,10 @@ class GitHub:
             raise Unclear(text, retry_after(answer.headers))
         if (wait := self._limited(answer)) is not None:
             raise Retry(text, wait)
-        if answer.status_code >= 400:
-            raise Missing(path) if answer.status_code == 404 else Fatal(text + _remedy(answer))
+        if answer.status_code in (404, 410):
+            raise Missing(path)
+        if not 200 <= answer.status_code < 300:
+            raise Fatal(text + _remedy(answer))
         try:
             found = answer.json() if answer.content else None
         except ValueError:
@@ -182,7 +187,10 @@ class Unclear(Retry):
 
 
 class Missing(Fatal):
-    """A resource that does not exist, or that the token cannot read; GitHub answers 404 to both."""
+    """A resource that does not exist, or that the token cannot read; GitHub answers 404 to both.
+
+    A deleted issue is 410.
+    """
 
     def __init__(self, path: str) -> None:
         super().__init__(f"GitHub knows no {path}, or the token may not see it.")
@@ -190,6 +198,10 @@ class Missing(Fatal):
 
 def _remedy(answer: requests.Response) -> str:
     """Return what to do about a refusal that concerns the token; "" for others."""
+    if 300 <= answer.status_code < 400:
+        return (
+            f": the address of the API leads elsewhere; correct it ({GITHUB_API_URL.name}, or STAGING_DEPLOY)"
+        )
     if answer.status_code == 401:
         return f": {GITHUB_API_KEY.name} is wrong, or has expired; give it a new token"
     if answer.status_code == 403:

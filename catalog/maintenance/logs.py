@@ -63,7 +63,7 @@ def old_logs(base: Path, days: float, now: float, is_running: Callable[[str, str
     return found
 
 
-def delete(base: Path, folders: list[LogFolder]) -> int:
+def delete(base: Path, folders: list[LogFolder]) -> list[LogFolder]:
     """Delete folders, and the folders of DAGs that become empty.
 
     A folder that cannot be deleted is logged and skipped.
@@ -73,12 +73,12 @@ def delete(base: Path, folders: list[LogFolder]) -> int:
         folders: The folders to delete.
 
     Returns:
-        The number of bytes deleted.
+        The folders that are gone.
 
     Raises:
         ValueError: A path is not below `base`, or is a symbolic link.
     """
-    root, freed = base.resolve(), 0
+    root, deleted = base.resolve(), list[LogFolder]()
     for folder in folders:
         if (
             not folder.path.resolve().is_relative_to(root)
@@ -88,15 +88,17 @@ def delete(base: Path, folders: list[LogFolder]) -> int:
             raise ValueError(f"{folder.path} is not below {root}, or is a symbolic link; it is not deleted.")
         try:
             shutil.rmtree(folder.path)
-            freed += folder.size
+            deleted.append(folder)
             parent = folder.path.parent
             if parent.name.startswith("dag_id=") and not any(parent.iterdir()):
                 parent.rmdir()
-        except FileNotFoundError:  # another process has deleted it
-            continue
+        except FileNotFoundError:  # another process is deleting it
+            shutil.rmtree(folder.path, ignore_errors=True)
+            if not folder.path.exists():
+                deleted.append(folder)
         except OSError as error:
             log.warning("%s is not deleted: %s", folder.path, error)
-    return freed
+    return deleted
 
 
 def _units(root: Path) -> Iterator[Path]:

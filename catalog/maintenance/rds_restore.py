@@ -69,8 +69,13 @@ class Restore:
         return name
 
     def snapshot_ready(self, snapshot: str) -> bool:
-        """Return True if a snapshot is complete. Raises Fatal if it failed."""
-        [found] = self._rds.describe_db_snapshots(DBSnapshotIdentifier=snapshot)["DBSnapshots"]
+        """Return True if a snapshot is complete. Raises Fatal if it failed, or is gone."""
+        try:
+            [found] = self._rds.describe_db_snapshots(DBSnapshotIdentifier=snapshot)["DBSnapshots"]
+        except self._rds.exceptions.DBSnapshotNotFoundFault:
+            raise Fatal(
+                f"the snapshot {snapshot} is gone, as after its retention; trigger a new run."
+            ) from None
         if found["Status"] == FAILED:
             raise Fatal(f"the snapshot {snapshot} failed; {_AGAIN}, which takes the one before.")
         return bool(found["Status"] == "available")
@@ -96,6 +101,10 @@ class Restore:
         details["VpcSecurityGroupIds"] = [
             group["VpcSecurityGroupId"] for group in instance.get("VpcSecurityGroups", [])
         ]
+        groups = [group["DBParameterGroupName"] for group in instance.get("DBParameterGroups", [])]
+        # A default one follows from the version of the engine, which may be another one in the snapshot.
+        if own := [name for name in groups if not name.startswith("default.")]:
+            details["DBParameterGroupName"] = own[0]
         if instance.get("DBSubnetGroup"):
             details["DBSubnetGroupName"] = instance["DBSubnetGroup"]["DBSubnetGroupName"]
         return details

@@ -8,9 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
-from catalog.core.errors import UnexpectedResponse
+from catalog.core.errors import Fatal, UnexpectedResponse
 from catalog.core.jsontypes import JsonObject
 from catalog.core.setting_values import Reviews
+from catalog.core.settings import PR_REVIEW_REPOSITORIES
 from catalog.maintenance.github import GitHub, Missing
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,8 @@ class Reminder(msgspec.Struct, frozen=True):
 def due(github: GitHub, settings: Reviews, today: date) -> list[Reminder]:
     """Return the reminders that are due, without writing them.
 
-    A pull request that is malformed, or gone, is logged and skipped.
+    A pull request that is malformed, or gone, is logged and skipped; if all of a repository are malformed,
+    GitHub's answers are other ones than expected.
 
     Args:
         github: Client for the API.
@@ -69,7 +71,9 @@ def due(github: GitHub, settings: Reviews, today: date) -> list[Reminder]:
         today: The current UTC date.
 
     Raises:
-        CatalogError: GitHub does not answer, or refuses a request, such as for the protection of a branch.
+        UnexpectedResponse: No pull request of a repository can be read.
+        CatalogError: GitHub does not answer, or refuses a request, such as for the protection of a branch; or
+            it has no such base branch.
     """
     found = []
     for repository in settings.repositories:
@@ -77,10 +81,14 @@ def due(github: GitHub, settings: Reviews, today: date) -> list[Reminder]:
         pulls = github.pages(
             f"repos/{repository}/pulls", state="open", base=settings.base, sort="updated", direction="asc"
         )
+        if not pulls:
+            _require_branch(github, repository, settings.base)
+        odd = 0
         for pull in pulls:
             try:
                 reminder = _reminder(github, settings, repository, pull, today, approvals)
             except ODD as error:
+                odd += not isinstance(error, Missing)
                 number = pull.get("number") if isinstance(pull, dict) else None
                 log.warning(
                     "The pull request %s#%s is skipped: %s: %s",
@@ -92,13 +100,53 @@ def due(github: GitHub, settings: Reviews, today: date) -> list[Reminder]:
                 continue
             if reminder:
                 found.append(reminder)
+        if pulls and odd == len(pulls):
+            raise UnexpectedResponse(
+                f"none of the {odd:,} pull requests of {repository} can be read; the log says why."
+            )
     return found
 
 
-def write(github: GitHub, reminder: Reminder) -> None:
-    """Write a reminder as a comment, then delete the earlier ones; those already deleted are ignored."""
+def _require_branch(github: GitHub, repository: str, base: str) -> None:
+    """Raise Fatal if there is no base branch: then no pull request has it, and nobody would be reminded."""
+    try:
+        github.call("GET", f"repos/{repository}/branches/{base}")
+    except Missing:
+        raise Fatal(
+            f"GitHub shows no branch {base}, to which no pull request is open; correct `base` of the "
+            f"Variable {PR_REVIEW_REPOSITORIES.name}, or let the token read the contents of the repository."
+        ) from None
+    except Fatal as error:  # the token may not read branches
+        log.warning("whether %s has the branch %s is not known: %s", repository, base, error)
+
+
+class OtherAccount(Fatal):
+    """The token is not of the account that the setting names, so its comments would not be recognised."""
+
+
+def write(github: GitHub, reminder: Reminder, bot: str) -> None:
+    """Write a reminder as a comment, then delete the earlier ones; those already deleted are ignored.
+
+    Args:
+        github: Client for the API.
+        reminder: The reminder.
+        bot: Account whose comments count as reminders.
+
+    Raises:
+        OtherAccount: The comment is one of another account: the next run would write another one.
+        UnexpectedResponse: GitHub does not show the comment; the earlier ones stay.
+        CatalogError: A request failed.
+    """
     issue = f"repos/{reminder.repository}/issues"
-    github.call("POST", f"{issue}/{reminder.number}/comments", json={"body": reminder.text})
+    written = github.call("POST", f"{issue}/{reminder.number}/comments", json={"body": reminder.text})
+    if not isinstance(written, dict) or not isinstance(written.get("user"), dict):
+        raise UnexpectedResponse("GitHub does not show the comment that it was asked to write.")
+    if not _is(bot, author := _login(written["user"])):
+        raise OtherAccount(
+            f"the token belongs to {author}, but `bot` of the Variable {PR_REVIEW_REPOSITORIES.name} is "
+            f"{bot}; correct one of them. Reminders of another account are not recognised, so no more were "
+            "written."
+        )
     for comment in reminder.stale:
         with suppress(Missing):
             github.call("DELETE", f"{issue}/comments/{comment}")
@@ -153,7 +201,7 @@ def _reminder(
     earlier = [
         c
         for c in github.pages(f"{issue}/comments")
-        if _login(c["user"]) == settings.bot and MARKER in (c.get("body") or "")
+        if _is(settings.bot, _login(c["user"])) and MARKER in (c.get("body") or "")
     ]
     if any(_moment(c["created_at"]) + GRACE >= _moment(pull["updated_at"]) for c in earlier):
         return None  # nothing has happened since the last reminder
@@ -193,6 +241,11 @@ def _required(github: GitHub, repository: str, branch: str, base: str, known: di
 def _login(user: JsonObject | None) -> str | None:
     """Return the login; None if the account was deleted."""
     return user["login"] if user else None
+
+
+def _is(bot: str, login: str | None) -> bool:
+    """Return whether a login is that of the account; case does not matter to GitHub."""
+    return login is not None and login.casefold() == bot.casefold()
 
 
 def _moment(value: object) -> datetime:

@@ -123,11 +123,15 @@ def examine(
 
 
 def _read(part: str, problems: Callable[[], Iterator[Problem]]) -> list[Problem]:
+    """Return the problems of a part; if the rest of it cannot be read, those found until then and that."""
+    found = []
     try:
-        return list(problems())
+        for problem in problems():
+            found.append(problem)
     except Exception as error:  # an answer of the engine, the catalog database or its connection is anything
         why = f"{type(error).__name__}: {str(error)[:300]}"
-        return [Problem(f"unread {part}", f"{part} could not be read: {why}", runbook="unknown")]
+        found.append(Problem(f"unread {part}", f"{part} could not be read: {why}", runbook="unknown"))
+    return found
 
 
 def _of_status(indexes: Indexes, health: Mapping[str, Any]) -> Iterator[Problem]:

@@ -5,9 +5,11 @@ sent yet. A report is marked only after Slack has accepted the digest. If the pr
 next digest has it again; none is lost.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from psycopg.types.json import Json
@@ -16,6 +18,7 @@ from catalog.core.dates import utc
 from catalog.core.session import Connection
 from catalog.notifications.message import Message, escaped, link
 
+log = logging.getLogger(__name__)
 KEPT = "30 days"  # after a report was sent
 
 
@@ -68,12 +71,21 @@ def waiting(connection: Connection) -> Iterator[list[Entry]]:
             "select dag_id, run_id, task_id, report, collected_on from digest_entry where sent_on is null"
             " order by collected_on, dag_id, run_id for update"
         ).fetchall()
-        yield [Entry(msgspec.convert(report, Message), collected) for *_, report, collected in found]
+        yield [Entry(_message(*row), collected) for *row, collected in found]
         connection.cursor().executemany(
             "update digest_entry set sent_on = now() where (dag_id, run_id, task_id) = (%s, %s, %s)",
             [row[:3] for row in found],
         )
         connection.execute("delete from digest_entry where sent_on < now() - %s::interval", [KEPT])
+
+
+def _message(dag_id: str, run_id: str, task_id: str, report: Any) -> Message:
+    """Return a report; one that cannot be read, as of another release, is named, and stops no others."""
+    try:
+        return msgspec.convert(report, Message)
+    except msgspec.ValidationError as error:
+        log.warning("the report of %s, %s, %s cannot be read: %s", dag_id, run_id, task_id, error)
+        return Message(f"A report of {run_id}, which cannot be read", "Airflow Digest", dag_id, task_id)
 
 
 def digest(dag_id: str, task_id: str, entries: Sequence[Entry]) -> Message:
@@ -111,4 +123,5 @@ def _line(message: Message) -> str:
 
 
 def _total(entries: Sequence[Entry], name: str) -> int:
-    return sum(int(entry.message.fields.get(name, "0").replace(",", "")) for entry in entries)
+    numbers = (entry.message.fields.get(name, "0").replace(",", "") for entry in entries)
+    return sum(int(number) for number in numbers if number.isdecimal())

@@ -12,6 +12,7 @@ import msgspec
 
 from catalog.core.dates import utc
 from catalog.core.errors import Refused
+from catalog.core.queries import value
 from catalog.core.session import Connection
 from catalog.ingestion.provider import Provider
 from catalog.ingestion.registry import dag_id_of
@@ -33,6 +34,10 @@ BY_HAND = (
 )
 
 
+# Those of which a run selects rows several times, one selection after the other.
+SEVERAL = ("add_license_url", "clean_catalog")
+
+
 class Run(msgspec.Struct, frozen=True):
     """A DAG run in Airflow's database."""
 
@@ -40,6 +45,7 @@ class Run(msgspec.Struct, frozen=True):
     run_id: str
     state: str
     started: datetime
+    ended: datetime | None
     conf: dict[str, Any]
 
 
@@ -169,18 +175,25 @@ def runs_by_hand(airflow: Connection, since: datetime, half: Sequence[str] = ())
 
     Args:
         airflow: To Airflow's own database.
-        since: Only runs that started then or later,
+        since: Only runs that started then or later, or went on until then with several selections,
         half: and those of these, whenever they started.
     """
     # Batched updates that a popularity refresh triggered are not manual: the next refresh repeats them.
     rows = airflow.execute(
-        "select dag_id, run_id, state, start_date, conf from dag_run "
-        "where dag_id = any(%s) and run_type = 'manual'"
-        " and (start_date >= %s or dag_id || '/' || run_id = any(%s)) order by start_date, dag_id",
-        [list(BY_HAND), since, list(half)],
+        """
+        select dag_id, run_id, state, start_date, end_date, conf
+          from dag_run
+         where dag_id = any(%(by_hand)s) and run_type = 'manual'
+           and (start_date >= %(since)s or dag_id || '/' || run_id = any(%(half)s)
+                or dag_id = any(%(several)s) and start_date is not null
+                   and (end_date is null or end_date >= %(since)s))
+         order by start_date, dag_id
+        """,
+        {"by_hand": list(BY_HAND), "since": since, "half": list(half), "several": list(SEVERAL)},
     ).fetchall()
     runs = [
-        Run(dag_id, run_id, state, utc(started), conf or {}) for dag_id, run_id, state, started, conf in rows
+        Run(dag_id, run_id, state, utc(started), ended and utc(ended), conf or {})
+        for dag_id, run_id, state, started, ended, conf in rows
     ]
     return [run for run in runs if not run.conf.get("dry_run", run.dag_id in DRY_BY_DEFAULT)]
 
@@ -193,8 +206,31 @@ def published_to(connection: Connection) -> str | None:
     return row[0] if row else None
 
 
-def unfinished(connection: Connection, runs: Iterable[Run]) -> list[Unfinished]:
-    """Return the runs whose work is not completely in this database."""
+def unfinished(connection: Connection, runs: Iterable[Run], since: datetime) -> list[Unfinished]:
+    """Return the runs whose work is not completely in this database, or may not be.
+
+    Args:
+        connection: Connection to the catalog database.
+        runs: The runs.
+        since: What happened then or later may be missing. So of a run with several selections that went on
+            until then, this database may know only some, all of them done.
+    """
     known = _work(connection)
-    names = ((f"{run.dag_id}/{run.run_id}", run) for run in runs)
-    return [Unfinished(run, name in known) for name, run in names if not known.get(name)]
+
+    def is_done(run: Run) -> bool:
+        went_on = run.ended is None or run.ended >= since
+        return known.get(_name(run), False) and not (run.dag_id in SEVERAL and went_on)
+
+    return [Unfinished(run, _name(run) in known) for run in runs if not is_done(run)]
+
+
+def reaches(airflow: Connection, moment: datetime) -> bool:
+    """Return whether Airflow's database has a run of that moment, or from before it.
+
+    A new one, that of another Airflow, and one that was cleaned do not tell what is missing.
+    """
+    return bool(value(airflow, "select exists (select from dag_run where start_date <= %s)", [moment]))
+
+
+def _name(run: Run) -> str:
+    return f"{run.dag_id}/{run.run_id}"

@@ -57,6 +57,11 @@ def authorize(provider: type[Provider]) -> bool:
     return True
 
 
+def providers_with_code() -> set[str]:
+    """Return the names for which a code is stored."""
+    return {name for name, code in secret_json(CODES).items() if code}
+
+
 def renew(provider: type[Provider], spent: TokenPair | None = None) -> TokenPair | None:
     """Renew the stored tokens and store the new ones.
 

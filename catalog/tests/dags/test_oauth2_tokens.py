@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog.core.errors import Fatal, Retry
 from catalog.providers.freesound.provider import Freesound
@@ -93,6 +94,29 @@ def test_a_code_is_exchanged_and_removed(provider, variables):
     assert variables.value(CODES) == {"other": "stays"}
     assert authorize() is False
     assert len(provider.requests) == 1
+
+
+def test_a_code_of_no_provider_is_refused(variables):
+    """Its name is mistyped, so it would expire unused; the codes of others are exchanged all the same."""
+    from catalog.dags.oauth2 import authorize_providers
+
+    variables.stored[CODES] = json.dumps({"freesound": "code-1", "freesond": "canary"})
+    with pytest.raises(
+        AirflowFailException, match=r"has a code of freesond, .*did you mean freesound"
+    ) as said:
+        authorize_providers.function()
+    assert "canary" not in str(said.value)
+    assert tokens_of(variables)["refresh_token"]
+    assert variables.value(CODES) == {"freesond": "canary"}
+
+
+@pytest.mark.parametrize("codes", [{}, {"freesound": None}])
+def test_without_a_code_the_task_is_skipped(variables, codes):
+    from catalog.dags.oauth2 import authorize_providers
+
+    variables.stored[CODES] = json.dumps(codes)
+    with pytest.raises(AirflowSkipException, match="OAUTH2_AUTH_KEYS has no code"):
+        authorize_providers.function()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -23,6 +23,7 @@ from catalog.recovery.restored import (
     half_done,
     newest_load,
     published_to,
+    reaches,
     release_turns,
     runs_by_hand,
     unfinished,
@@ -35,6 +36,7 @@ from catalog.tests.database.test_schema import report
 from catalog.tests.values import present
 
 TODAY = date(2026, 3, 25)
+RESTORED = datetime(2026, 3, 23, tzinfo=UTC)
 
 
 def taken(connection):
@@ -162,15 +164,15 @@ def test_a_first_day_in_the_future_is_refused(catalog):
         catch_up(catalog, provider_classes(["flickr"]), date(2030, 1, 1), TODAY)
 
 
-def run(dag_id, run_id="r", **conf):
-    return Run(dag_id, run_id, "success", datetime(2026, 3, 20, tzinfo=UTC), conf)
+def run(dag_id, run_id="r", ended=RESTORED):
+    return Run(dag_id, run_id, "success", RESTORED - timedelta(days=3), ended, {})
 
 
 def test_which_runs_changed_records(catalog):
     """Runs are read from Airflow's table; dry runs, other DAGs and earlier runs are left out."""
     catalog.execute(
         "create table dag_run (dag_id text, run_id text, run_type text, state text, start_date timestamptz, "
-        "conf jsonb)"
+        "conf jsonb, end_date timestamptz)"
     )
     rows = [
         ("delete_records", "wet", "success", 20, {"table_name": "image"}),
@@ -184,15 +186,22 @@ def test_which_runs_changed_records(catalog):
         ("delete_records", "queued", "queued", None, {}),
         ("batched_update", "popularity", "success", 20, {"dry_run": False}),
         ("batched_update", "long", "success", 2, {"dry_run": False}),
+        ("clean_catalog", "ended", "success", 3, {"dry_run": False}),
+        ("clean_catalog", "went on", "success", 4, {"dry_run": False}),
+        ("clean_catalog", "goes on", "running", 5, {"dry_run": False}),
     ]
+    days = {"ended": 9, "went on": 11}
     for dag_id, run_id, state, day, conf in rows:
         moment = datetime(2026, 3, day, tzinfo=UTC) if day else None
         kind = "operator_triggered" if run_id == "popularity" else "manual"
-        values = [dag_id, run_id, kind, state, moment, Jsonb(conf)]
-        catalog.execute("insert into dag_run values (%s, %s, %s, %s, %s, %s)", values)
+        ended = datetime(2026, 3, days[run_id], tzinfo=UTC) if run_id in days else None
+        values = [dag_id, run_id, kind, state, moment, Jsonb(conf), ended]
+        catalog.execute("insert into dag_run values (%s, %s, %s, %s, %s, %s, %s)", values)
     found = runs_by_hand(catalog, datetime(2026, 3, 10, tzinfo=UTC), ["batched_update/long"])
     assert [(one.dag_id, one.run_id) for one in found] == [
         ("batched_update", "long"),
+        ("clean_catalog", "went on"),
+        ("clean_catalog", "goes on"),
         ("batched_update", "wet"),
         ("delete_records", "wet"),
         ("add_license_url", "1"),
@@ -227,7 +236,7 @@ def test_completed_partial_and_unknown_runs(catalog):
     selected = job("selected", "selected")
     selected.select()
     runs = [run("batched_update", name) for name in ("done", "half", "selected", "unknown")]
-    found = {one.run.run_id: one.begun for one in unfinished(catalog, runs)}
+    found = {one.run.run_id: one.begun for one in unfinished(catalog, runs, RESTORED)}
     assert found == {"half": True, "selected": True, "unknown": False}
     assert sorted(half_done(catalog)) == ["batched_update/half", "batched_update/selected"]
 
@@ -241,7 +250,7 @@ def test_an_update_that_waits_for_locked_rows_is_not_done(catalog, dsn):
         with pytest.raises(Retry):
             job.run(job.select())
     assert half_done(catalog) == ["batched_update/locked"]
-    assert [one.begun for one in unfinished(catalog, [run("batched_update", "locked")])] == [True]
+    assert [one.begun for one in unfinished(catalog, [run("batched_update", "locked")], RESTORED)] == [True]
 
 
 def test_an_update_that_was_taken_over_or_given_up_is_not_resumed(catalog):
@@ -258,7 +267,31 @@ def test_an_update_that_was_taken_over_or_given_up_is_not_resumed(catalog):
     later.finish()
     catalog.execute("drop table given_up_rows_to_update")  # as the refusal of other runs advises
     assert half_done(catalog) == []
-    assert unfinished(catalog, [run("batched_update", name) for name in ("taken", "given_up", "later")]) == []
+    names = ("taken", "given_up", "later")
+    assert unfinished(catalog, [run("batched_update", name) for name in names], RESTORED) == []
+
+
+def test_of_a_run_that_went_on_some_selections_may_be_missing(catalog):
+    """Those that the database knows are done; of a run that ended before, there are no others."""
+    fill(catalog, 100)
+    what = parse_update("image", "SET title = 'x'", "WHERE provider = 'flickr'")
+    for name in ("ended", "went on", "goes on"):
+        done = BatchedUpdate(catalog, name.replace(" ", "_"), f"clean_catalog/{name}", what, pause=0)
+        done.run(done.select())
+        done.finish()
+    ends = {"ended": RESTORED - timedelta(days=1), "went on": RESTORED, "goes on": None}
+    runs = [run("clean_catalog", name, ended) for name, ended in ends.items()]
+    found = {one.run.run_id: one.begun for one in unfinished(catalog, runs, RESTORED)}
+    assert found == {"went on": True, "goes on": True}
+
+
+def test_an_airflow_that_does_not_know_the_time_before(catalog):
+    catalog.execute("create table dag_run (start_date timestamptz)")
+    assert not reaches(catalog, RESTORED)
+    catalog.execute("insert into dag_run values (%s)", [RESTORED + timedelta(hours=1)])
+    assert not reaches(catalog, RESTORED)
+    catalog.execute("insert into dag_run values (%s)", [RESTORED])
+    assert reaches(catalog, RESTORED)
 
 
 def test_records_come_back_under_their_keys(catalog, api):

@@ -22,6 +22,7 @@ class FakeGitHub:
         protection: Number of approvals that a branch requires; None if it requires none.
         calls: Method and path of each request.
         asked: Query of the last request for pull requests.
+        account: The account of the token.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class FakeGitHub:
         self.protection: dict[str, int | None] = {"main": 1}
         self.calls: list[tuple[str, str]] = []
         self.asked: dict[str, str] = {}
+        self.account = "the-bot"
 
     def __call__(self, request: Request) -> Response:
         self.calls.append((request.method, request.path))
@@ -42,6 +44,7 @@ class FakeGitHub:
             (r"/repos/[^/]+/[^/]+/(?:issues|pulls)/(\d+)/(events|reviews|comments)$", self._list),
             (r"/repos/[^/]+/[^/]+/issues/comments/(\d+)$", self._delete),
             (r"/repos/[^/]+/[^/]+/branches/([^/]+)/protection$", self._protection),
+            (r"/repos/[^/]+/[^/]+/branches/([^/]+)$", self._branch),
         ):
             if found := re.search(pattern, request.path):
                 return answer(request, *found.groups())
@@ -66,7 +69,7 @@ class FakeGitHub:
             made = {
                 "id": 1000 + len(self.calls),
                 "body": request.get_json()["body"],
-                "user": {"login": "the-bot"},
+                "user": {"login": self.account},
                 "created_at": NOW,
             }
             kept.append(made)
@@ -77,6 +80,9 @@ class FakeGitHub:
         for kept in self.comments.values():
             kept[:] = [c for c in kept if c["id"] != int(comment)]
         return Response("", 204)
+
+    def _branch(self, _request: Request, branch: str) -> Response:
+        return json_response({"name": branch}) if branch == "main" else Response("{}", 404)
 
     def _protection(self, _request: Request, branch: str) -> Response:
         if branch not in self.protection:

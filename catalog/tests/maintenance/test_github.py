@@ -4,12 +4,13 @@ import re
 from datetime import date
 
 import pytest
+from werkzeug import Response
 
-from catalog.core.errors import Fatal
+from catalog.core.errors import Fatal, UnexpectedResponse
 from catalog.core.secrets import Secret
 from catalog.core.setting_values import Reviews, Silencing, SkippedError
 from catalog.maintenance.github import GitHub
-from catalog.maintenance.reviews import MARKER, due, urgency_of, weekdays_since, write
+from catalog.maintenance.reviews import MARKER, OtherAccount, due, urgency_of, weekdays_since, write
 from catalog.maintenance.silenced import MISSING, NO_ISSUE, OPEN, closed_issues, issue_state
 from catalog.notifications.alerts import stale_entries
 from catalog.tests.maintenance.github_server import FakeGitHub, json_response
@@ -173,7 +174,7 @@ def test_a_reminder_replaces_the_one_before(fake, github):
     fake.comments[1] = [*others, old]
     [reminder] = due(github, SETTINGS, FRIDAY)
     assert (reminder.stale, reminder.days) == ((5,), 4)
-    write(github, reminder)
+    write(github, reminder, "The-Bot")
     assert [c["id"] for c in fake.comments[1] if c["id"] < 1000] == [6, 7]
     text = fake.comments[1][-1]["body"]
     assert "@ada" in text
@@ -182,6 +183,61 @@ def test_a_reminder_replaces_the_one_before(fake, github):
     assert [m for m, _ in fake.calls if m != "GET"] == ["POST", "DELETE"]
     fake.pulls["owner/name"][0]["updated_at"] = "2024-03-15T00:00:06Z"
     assert numbers(github) == []
+
+
+def test_a_token_of_another_account(fake, github):
+    """The next run would not recognise its comments, and write others each day; the earlier ones stay."""
+    fake.pulls["owner/name"] = [pull(1, updated_at="2024-03-14T12:00:00Z")]
+    fake.comments[1] = [
+        {"id": 5, "body": MARKER, "user": {"login": "The-Bot"}, "created_at": "2024-03-13T00:00:05Z"}
+    ]
+    [reminder] = due(github, SETTINGS, FRIDAY)
+    assert reminder.stale == (5,)
+    fake.account = "somebody"
+    with pytest.raises(
+        OtherAccount, match=r"token belongs to somebody, but `bot` .* is the-bot; correct one"
+    ):
+        write(github, reminder, "the-bot")
+    assert fake.comments[1][0]["id"] == 5
+
+
+def test_a_base_branch_that_does_not_exist(fake, github):
+    """Nobody would be reminded, and nobody would notice."""
+    fake.pulls["owner/name"] = [pull(1)]
+    assert due(github, Reviews(("owner/quiet",), "the-bot"), FRIDAY) == []
+    with pytest.raises(Fatal, match=r"no branch mian, .* correct `base` of the Variable PR_REVIEW_REPOS"):
+        due(github, Reviews(("owner/name",), "the-bot", "mian"), FRIDAY)
+
+
+def test_pull_requests_of_which_none_can_be_read(fake, github, monkeypatch):
+    """One that is odd is skipped; if all are, the answers are other ones than expected."""
+    monkeypatch.setattr(fake, "_pulls", lambda *_: json_response([odd(labels=None), odd(created_at=None)]))
+    with pytest.raises(UnexpectedResponse, match="none of the 2 pull requests of owner/name can be read"):
+        due(github, SETTINGS, FRIDAY)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"), [(301, {"Location": "/repos/owner/name/issues/1/comments"}), (304, {})]
+)
+def test_a_write_that_leads_elsewhere_is_none(fake, github, monkeypatch, status, headers):
+    """Followed, it would be a GET, whose answer would be taken for that of the write."""
+    fake.pulls["owner/name"] = [pull(1)]
+    [reminder] = due(github, SETTINGS, FRIDAY)
+    answer = fake._list
+    monkeypatch.setattr(
+        fake,
+        "_list",
+        lambda request, *about: (
+            Response("", status, headers) if request.method == "POST" else answer(request, *about)
+        ),
+    )
+    with pytest.raises(Fatal, match=rf"{status} to POST .* leads elsewhere; correct it \(GITHUB_API_URL"):
+        write(github, reminder, "the-bot")
+
+
+def test_a_deleted_issue(fake, github, monkeypatch):
+    monkeypatch.setattr(fake, "_issue", lambda *_: Response("{}", 410))
+    assert issue_state(github, f"{ISSUES}/1") == MISSING
 
 
 def test_urgency():

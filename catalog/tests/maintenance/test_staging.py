@@ -311,6 +311,21 @@ def test_a_snapshot_that_failed_is_not_waited_for(aws_says):
     answers.add_response("describe_db_snapshots", {"DBSnapshots": found[1:]})
     with pytest.raises(Fatal, match="the snapshot rds:broken failed; trigger a new run"):
         Restore(client, NAMES).snapshot_ready("rds:broken")
+    answers.add_client_error("describe_db_snapshots", "DBSnapshotNotFound")
+    with pytest.raises(Fatal, match="the snapshot rds:whole is gone, as after its retention; trigger a new"):
+        Restore(client, NAMES).snapshot_ready("rds:whole")
+
+
+@pytest.mark.parametrize(
+    ("group", "kept"), [("default.postgres16", {}), ("ours", {"DBParameterGroupName": "ours"})]
+)
+def test_a_parameter_group_of_staging_stays(aws_says, group, kept):
+    """A default one follows from the version of the engine."""
+    client, answers = aws_says
+    staging = {"DBInstanceClass": "db.t3.micro", "DBParameterGroups": [{"DBParameterGroupName": group}]}
+    answers.add_response("describe_db_instances", {"DBInstances": [staging]})
+    details = Restore(client, NAMES).details()
+    assert details == {"DBInstanceClass": "db.t3.micro", "VpcSecurityGroupIds": [], **kept}
 
 
 def test_staging_that_could_not_be_deleted_is_refused_before_it_is_replaced(aws_says):

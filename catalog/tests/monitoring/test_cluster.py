@@ -188,6 +188,17 @@ def test_an_index_that_is_read_only(roomy):
 
 
 @pytest.mark.usefixtures("roomy")
+def test_what_was_found_before_a_part_became_unreadable_counts(faulty):
+    """A full disk is not hidden by another node that does not tell how full its disk is."""
+    between, search = faulty
+    full = {"name": "a", "roles": ["data"], "fs": {"total": {"total_in_bytes": 100, "available_in_bytes": 0}}}
+    nodes = {"1": full, "2": {"name": "b", "roles": ["data"], "fs": {}}}
+    between.at("GET /_nodes/stats", lambda *_: Answer(200, orjson.dumps({"nodes": nodes})))
+    found = look(search.client, None)
+    assert (found.state, keys(found)) == ("critical", ["disk a flood_stage", "unread disks"])
+
+
+@pytest.mark.usefixtures("roomy")
 def test_a_node_that_does_not_answer_is_not_well(faulty):
     between, search = faulty
     stats = {"_nodes": {"total": 2, "successful": 1, "failed": 1}, "nodes": {}}

@@ -49,6 +49,24 @@ def test_a_digest_that_is_not_sent_loses_nothing(catalog):
     assert taken(catalog) == ["a"]
 
 
+def test_a_report_that_cannot_be_read_is_named_and_stops_no_other(catalog):
+    """Such as one of another release; or one whose number is none."""
+    for run_id in ("a", "b", "c"):
+        collect(catalog, completion(run_id))
+    catalog.execute("""update digest_entry set report = '{"title": 5}' where run_id = 'b'""")
+    catalog.execute(
+        "update digest_entry set report = jsonb_set(report::jsonb, '{fields,Inserted}', '\"many\"')"
+        " where run_id = 'c'"
+    )
+    with waiting(catalog) as entries:
+        message = digest("daily_digest", "send", entries)
+    titles = [entry.message.title for entry in entries]
+    assert titles[1] == "A report of b, which cannot be read"
+    assert (len(titles), message.fields["Records updated"]) == (3, "30")
+    with waiting(catalog) as entries:
+        assert entries == []
+
+
 def test_a_report_that_is_repeated_is_sent_again_only_if_it_differs(catalog):
     collect(catalog, completion("a"))
     collect(catalog, completion("a", inserted=59, unchanged=21))
