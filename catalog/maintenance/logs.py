@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -88,16 +89,16 @@ def delete(base: Path, folders: list[LogFolder]) -> list[LogFolder]:
             raise ValueError(f"{folder.path} is not below {root}, or is a symbolic link; it is not deleted.")
         try:
             shutil.rmtree(folder.path)
-            deleted.append(folder)
-            parent = folder.path.parent
-            if parent.name.startswith("dag_id=") and not any(parent.iterdir()):
-                parent.rmdir()
-        except FileNotFoundError:  # another process is deleting it
-            shutil.rmtree(folder.path, ignore_errors=True)
-            if not folder.path.exists():
-                deleted.append(folder)
         except OSError as error:
-            log.warning("%s is not deleted: %s", folder.path, error)
+            shutil.rmtree(folder.path, ignore_errors=True)  # another process was writing or deleting there
+            if folder.path.exists():
+                log.warning("%s is not deleted: %s", folder.path, error)
+                continue
+        deleted.append(folder)
+        parent = folder.path.parent
+        if parent.name.startswith("dag_id="):
+            with suppress(OSError):  # it has other runs
+                parent.rmdir()
     return deleted
 
 
