@@ -53,13 +53,12 @@ def pr_review_reminder_operator() -> list[str]:
         )
     dry_run, client = value_of(PR_REVIEW_REMINDER_DRY_RUN), github()
     today = datetime.now(UTC).date()
-    reminders, problems, temporary = [], [], False
+    reminders, problems = [], dict[str, CatalogError]()
     for repository in reviews.repositories:
         try:
             reminders += due(client, msgspec.structs.replace(reviews, repositories=(repository,)), today)
         except CatalogError as error:
-            problems.append(f"{repository}: {error}")
-            temporary = temporary or isinstance(error, Retry)
+            problems[repository] = error
     for reminder in reminders:
         log.info(
             "%s#%d, %s, %d weekdays%s",
@@ -76,12 +75,13 @@ def pr_review_reminder_operator() -> list[str]:
         except OtherAccount:
             raise
         except CatalogError as error:
-            problems.append(f"{reminder.repository}#{reminder.number}: {error}")
-            temporary = temporary or isinstance(error, Retry)
+            problems[f"{reminder.repository}#{reminder.number}"] = error
     if problems:
         done = "shown; none is written in a dry run" if dry_run else "written"
-        text = f"all other reminders were {done}; not {'; '.join(problems)}"
-        raise AirflowException(text) if temporary else AirflowFailException(text)
+        said = "; ".join(f"{name}: {error}" for name, error in problems.items())
+        temporary = any(isinstance(error, Retry) for error in problems.values())
+        kind = AirflowException if temporary else AirflowFailException
+        raise kind(f"all other reminders were {done}; not {said}")
     return [f"{r.repository}#{r.number}" for r in reminders]
 
 

@@ -32,8 +32,6 @@ BY_HAND = (
     "delete_records",
     "flickr_thumbnails_removal",
 )
-
-
 # Those of which a run selects rows several times, one selection after the other.
 SEVERAL = ("add_license_url", "clean_catalog")
 

@@ -1,6 +1,5 @@
 """The first page: what needs a person now, and how the catalog grows."""
 
-import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -71,8 +70,7 @@ def show(session: SessionDep, readable: ReadableDags, hidden: HiddenDags) -> HTM
         failed = failed_runs(session, list(schedules), page.now)
         failed_imports = airflow_state.failed_imports(session)
         airflow.findings += lost(session, failed_imports)
-        names = itertools.chain(airflow_state.names_set(session), from_environment(os.environ))
-        airflow.findings += misnamed(names)
+        airflow.findings += misnamed([*airflow_state.names_set(session), *from_environment(os.environ)])
         missing = bool(failed_imports)
         scheduled = [dag_id for dag_id, schedule in schedules.items() if not schedule.paused]
     with airflow.part(HELD_SCHEDULES.name, errors.explained):
