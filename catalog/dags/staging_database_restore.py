@@ -5,7 +5,8 @@ A snapshot that is older than two days is refused, because production's backups 
 The snapshot is restored as a new database. Then staging is renamed to an old name, and the new database takes
 its place. If that fails, the old one gets its name back. Afterwards the old database is deleted, production's
 applications and their keys are removed from the copy, and the API is deployed to staging, which migrates the
-database. Staging is unavailable for a few minutes between the two renames; a Slack message announces that.
+database. Once the old database is gone, the keys are removed again, because the connection may have led to
+the old one. Staging is unavailable for a few minutes between the two renames; a Slack message announces that.
 
 The Variable `STAGING_RESTORE_DATABASES` names the instances (`production`, `staging`, `temporary`, `old`),
 and `STAGING_DEPLOY` the deployment (`repository`, `workflow`, `package`; without it that step is skipped).
@@ -139,7 +140,7 @@ def delete_old() -> None:
     _restore().delete_old()
 
 
-@reschedule_sensor(POKE, hours=1)
+@reschedule_sensor(POKE, hours=2)
 def await_old_deleted() -> bool:
     return bool(_restore().is_old_deleted())
 
@@ -148,9 +149,9 @@ def await_old_deleted() -> bool:
 def truncate_applications() -> None:
     """Remove production's applications and keys, which must not work in staging."""
     require_turn()
-    _restore().require_exchanged()
     production = api_connection(autocommit=True) if is_configured(API_DB) else nullcontext()
     with production as api, database_connection(STAGING_DB, autocommit=True) as staging:
+        _restore().require_exchanged(staging.info.host)
         forget_applications(staging, api)
 
 
@@ -195,15 +196,12 @@ with catalog_dag(
     ]
     chain(wait_for_turn(), go_on, snapshot, ensure_snapshot_ready(snapshot), restored)
     chain(go_on, details)
-    chain(
-        restored,
-        await_available("await_restored", "temporary", 6),
-        notify_outage(),
-        *exchange,
-        delete_old(),
-        await_old_deleted(),
-    )
+    chain(restored, await_available("await_restored", "temporary", 6), notify_outage(), *exchange)
     truncated, complete = truncate_applications(), notify_complete()
+    # A name that was just exchanged, or a pool, may still lead to the old database, as long as there is one.
+    truncated_again = truncate_applications.override(task_id="truncate_applications_again")()
     chain(exchange[-1], truncated, deploy_staging(), complete)
-    truncated >> complete  # deploy_staging skips itself if no deployment is configured
+    chain(exchange[-1], delete_old(), await_old_deleted(), truncated_again)
+    # deploy_staging skips itself if no deployment is configured.
+    truncated >> truncated_again >> complete
     exchange >> roll_back()

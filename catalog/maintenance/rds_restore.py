@@ -9,6 +9,7 @@ from typing import Literal
 from catalog.core.errors import Fatal, Retry
 from catalog.core.jsontypes import JsonObject
 from catalog.core.setting_values import Databases
+from catalog.core.settings import STAGING_DB
 from catalog.database.earlier_runs import earlier_name
 from catalog.maintenance.snapshots import FAILED, RDS, listed
 
@@ -230,9 +231,9 @@ class Restore:
             Fatal: Staging is not what this run restored, or the old database is.
             Retry: Staging is not available.
         """
-        if self.is_old_deleted():
-            return
         old, staging = self._describe(self._names.old), self._describe(self._names.staging)
+        if old is None or old["DBInstanceStatus"] == "deleting":
+            return
         if not self._is_own(staging) or self._is_own(old):
             raise Fatal(
                 f"{self._names.old} is kept: {self._names.staging} is not what this run restored. "
@@ -247,19 +248,29 @@ class Restore:
         )
 
     def is_old_deleted(self) -> bool:
-        """Return True if the replaced database does not exist, or is being deleted."""
-        found = self._describe(self._names.old)
-        return found is None or found["DBInstanceStatus"] == "deleting"
+        """Return True if the replaced database does not exist; one that is being deleted may still answer."""
+        return self._describe(self._names.old) is None
 
-    def require_exchanged(self) -> None:
-        """Check that staging is the database that this run restored.
+    def require_exchanged(self, host: str) -> None:
+        """Check that staging is the database that this run restored, and that a connection leads there.
+
+        Args:
+            host: Host of the connection. Only the name of an instance of RDS tells where it leads.
 
         Raises:
-            Fatal: It is not.
+            Fatal: One of both is not so.
         """
-        if not self.exchanged():
+        staging = self._describe(self._names.staging)
+        if not self._is_own(staging):
             raise Fatal(
                 f"{self._names.staging} is not what this run restored, so it is not changed; {_AGAIN}."
+            )
+        address = ((staging or {}).get("Endpoint") or {}).get("Address", "")
+        if ".rds.amazonaws.com" in host and host.lower() != address.lower():
+            raise Fatal(
+                f"the connection {STAGING_DB} leads to {host}, not to {address or self._names.staging}, so "
+                "no keys were deleted there; correct it, then clear this task. Until then, production's "
+                "keys work in staging."
             )
 
     def _rename(self, name: str, new: str) -> None:

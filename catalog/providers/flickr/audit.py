@@ -3,13 +3,16 @@
 API: https://www.flickr.com/services/api/flickr.commons.getInstitutions.html
 """
 
+import logging
 from collections.abc import Callable
 
 import msgspec
 
-from catalog.provider_api import Client, Json, JsonObject, dig, items_at, request_count
+from catalog.provider_api import Client, Json, JsonObject, UnexpectedResponse, dig, items_at, request_count
 from catalog.providers.flickr.provider import SOURCES
 from catalog.providers.flickr.search import LICENSES, TOTAL, check
+
+log = logging.getLogger(__name__)
 
 ENDPOINT = "https://www.flickr.com/services/rest"
 INSTITUTIONS = "institutions.institution"
@@ -46,16 +49,11 @@ def suggestions(client: Client, progress: Callable[[int, int], None] = lambda *_
         Institutions with at least `ENOUGH` photos, ordered by the number of photos, largest first.
 
     Raises:
-        CatalogError: A request failed, or a response lacks the list of institutions or a total.
+        CatalogError: A request failed, or a response lacks institutions or a total.
     """
     body = client.get_json(ENDPOINT, {**COMMON, "method": "flickr.commons.getInstitutions"}, check=check_list)
     known = SOURCES.keys() | EXCLUDED.keys()
-    institutions = [
-        (str(dig(i, "name", "_content") or "").strip(), dig(i, "nsid")) for i in items_at(body, INSTITUTIONS)
-    ]
-    new = [
-        (name, nsid) for name, nsid in institutions if name and isinstance(nsid, str) and nsid not in known
-    ]
+    new = [(name, nsid) for name, nsid in institutions(body) if nsid not in known]
     found = []
     for number, (name, nsid) in enumerate(new, 1):
         photos = licensed_photos(client, nsid)
@@ -66,9 +64,25 @@ def suggestions(client: Client, progress: Callable[[int, int], None] = lambda *_
 
 
 def check_list(body: Json) -> None:
-    """Raise UnexpectedResponse if a response has no list of institutions; otherwise raise like `check`."""
+    """Raise UnexpectedResponse if a response names no institution; otherwise raise like `check`.
+
+    The Commons have had members since 2008, so an empty list says that something else has changed.
+    """
     check(body)
-    items_at(body, INSTITUTIONS)
+    if not institutions(body):
+        raise UnexpectedResponse(f"`{INSTITUTIONS}` has no institution with a name and an nsid")
+
+
+def institutions(body: Json) -> list[tuple[str, str]]:
+    """Return the name and the account of each institution that has both."""
+    found = []
+    for raw in items_at(body, INSTITUTIONS):
+        name, nsid = dig(raw, "name", "_content"), dig(raw, "nsid")
+        if isinstance(name, str) and name.strip() and isinstance(nsid, str) and nsid:
+            found.append((name.strip(), nsid))
+        else:
+            log.warning("an institution without a name or an nsid is not looked at: %s", str(raw)[:200])
+    return found
 
 
 def licensed_photos(client: Client, nsid: str) -> int:

@@ -242,7 +242,7 @@ SHORT = """
     get_pending_audio_reports get_pending_image_reports plan_filtered_index plan_index point_alias
     prevent_conflicting_dags publish_version recreate_popularity_functions report
     report_load_completion report_record_counts send_digest skip_when_fresh truncate_applications
-    update_popularity_metrics wait_for_conflicting_dags
+    truncate_applications_again update_popularity_metrics wait_for_conflicting_dags
 """
 OPENS, STOPS = re.compile(r"\b\w+_connection\("), re.compile(r"\b(?:stoppable|sigterm_flag)\(")
 

@@ -73,7 +73,7 @@ STEPS = {
     "rename_temporary_to_staging": lambda r: r.move_restored_in(),
     "roll_back": lambda r: r.roll_back(),
     "delete_old": lambda r: r.delete_old(),
-    "truncate_applications": lambda r: r.require_exchanged(),
+    "truncate_applications": lambda r: r.require_exchanged("staging.example"),
     "await_staging": lambda r: r.available("staging"),
     "await_temporary": lambda r: r.available("temporary"),
     "await_old": lambda r: r.available("old"),
@@ -160,11 +160,25 @@ def test_a_whole_restoration(rds):
     restore.move_restored_in()
     assert [restore.available(role) for role in ("staging", "temporary", "old")] == [True] * 3
     assert not restore.roll_back()
-    restore.require_exchanged()
+    restore.require_exchanged("pool.example")
+    [staging] = rds.describe_db_instances(DBInstanceIdentifier=S)["DBInstances"]
+    restore.require_exchanged(staging["Endpoint"]["Address"])
+    with pytest.raises(
+        Fatal, match=r"leads to prod\.1\.us-east-1\.rds\.amazonaws\.com, not to dev-openverse-db"
+    ):
+        restore.require_exchanged("prod.1.us-east-1.rds.amazonaws.com")
     restore.delete_old()
     assert restore.is_old_deleted()
     assert restored_by(rds) == {P: "", S: "run"}
     assert restore.source() == snapshot
+
+
+def test_an_old_database_that_is_being_deleted_is_not_gone(aws_says):
+    """It may still answer for a while."""
+    client, answers = aws_says
+    deleting = {"DBInstanceIdentifier": NAMES.old, "DBInstanceStatus": "deleting"}
+    answers.add_response("describe_db_instances", {"DBInstances": [deleting]})
+    assert not Restore(client, NAMES).is_old_deleted()
 
 
 def test_a_new_run_with_the_id_of_an_earlier_one_restores_again(rds):
@@ -192,7 +206,7 @@ def test_the_old_database_comes_back_when_the_second_rename_fails(rds):
     with pytest.raises(Fatal, match=f"{T} is not what this run restored; trigger a new run"):
         restore.move_restored_in()
     with pytest.raises(Fatal, match=f"{S} is not what this run restored"):
-        restore.require_exchanged()
+        restore.require_exchanged("pool.example")
     assert restore.roll_back()
     assert instances(rds) == {P, S}
     assert not restore.roll_back()

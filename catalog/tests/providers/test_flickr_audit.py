@@ -54,8 +54,15 @@ def test_those_with_enough_photos_are_suggested():
     assert "Many &lt;b&gt;: 3@N00 _(14,000 CC-licensed images)_" in message.text
 
 
-def test_no_institutions():
-    assert suggestions(flickr({"institution": []})) == []
+@pytest.mark.parametrize("listed", [[], [{"nsid": "1@N00", "name": "renamed"}], [institution("A", None)]])
+def test_a_list_that_names_no_institution_is_an_error(listed):
+    with pytest.raises(Retry, match="has no institution with a name and an nsid"):
+        suggestions(flickr({"institution": listed}))
+
+
+def test_no_institution_is_new():
+    listed = [institution("Known", account) for account in SOURCES]
+    assert suggestions(flickr({"institution": listed})) == []
 
 
 @pytest.mark.parametrize("institutions", [{}, None, {"institution": None}, {"institutions": []}])
@@ -85,7 +92,7 @@ def test_a_service_that_is_not_available_is_asked_again():
                 "code": 201,
                 "message": "Sorry, the Flickr API service is not currently available.",
             },
-            {"stat": "ok", "institutions": {"institution": []}},
+            {"stat": "ok", "institutions": {"institution": [institution("Known", next(iter(SOURCES)))]}},
         ]
     )
     assert suggestions(client(lambda *_: next(answers))) == []
