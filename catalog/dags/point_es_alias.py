@@ -139,6 +139,11 @@ def check_target(environment: str, params: Params = GIVEN) -> None:
         if live != index:
             with hint("Nothing was changed."):
                 _check(where, alias, index)
+        elif engine.hides(alias):
+            raise Refused(
+                f"alias: {alias} points at {index} already, but has a filter of its own, so that searches do "
+                "not see all documents. Make it a plain alias."
+            )
         return Plan(
             mode="alias",
             media_type=media_type,

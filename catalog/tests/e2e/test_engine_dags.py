@@ -103,6 +103,12 @@ def test_an_alias_is_moved_to_another_index_and_back(bench, full_index):
     assert search.exists(second)
     again, state = point(bench, first, delete_old_index=True)
     assert (state, bench.tasks(POINT, again)["check_target"]) == ("success", "skipped")
+    hiding = {"term": {"mature": False}}
+    search.client.indices.put_alias(index=first, name="image-full", filter=hiding)
+    run_id, state = point(bench, first)
+    assert state == "failed"
+    assert "but has a filter of its own" in bench.api.log(POINT, run_id, "check_target")
+    search.client.indices.put_alias(index=first, name="image-full")
     with bench.failing(POINT, "delete_old_index", "before", "fail"):
         run_id, state = point(bench, second, delete_old_index=True)
     assert (state, search.resolve_alias("image-full"), search.exists(first)) == ("failed", second, True)
