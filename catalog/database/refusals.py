@@ -26,7 +26,8 @@ class Finding(msgspec.Struct, frozen=True):
     """Something of which too much is lost.
 
     Attributes:
-        subject: What has lost it, such as a source.
+        subject: What has lost it, such as a source. If no numbers tell what it is compared with, it names
+            that: once a run has accepted the loss, the next one is another.
         before: How much there was.
         remains: What is left. Less is worse, and so is as much of more: a file has what it has, while what it
             replaces grows.

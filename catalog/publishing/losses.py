@@ -21,6 +21,12 @@ def kind(what: str, media_type: str = "all") -> str:
     return f"dataset, {media_type}: {what}"
 
 
+def fewer_records(media_type: str, before: int, now: int) -> Iterator[Finding]:
+    """Yield a finding if a version has far fewer records of a media type than the one before."""
+    if loss_limits.lost_too_many(before, now, loss_limits.TOTAL):
+        yield Finding("all", before, now, f"{media_type}: {now:,} records, {before:,} are published")
+
+
 class Comparison(msgspec.Struct, frozen=True):
     """A new version and the one before.
 
@@ -111,8 +117,8 @@ class Comparison(msgspec.Struct, frozen=True):
         """Yield whether a media type has lost many records, also if as many others came."""
         rows, now = self.before.rows.get(media_type, 0), self.now.rows.get(media_type, 0)
         gone = self._gone(media_type)
-        if loss_limits.lost_too_many(rows, now, loss_limits.TOTAL):
-            yield Finding("all", rows, now, f"{media_type}: {now:,} records, {rows:,} are published")
+        if fewer := [*fewer_records(media_type, rows, now)]:
+            yield from fewer
         elif rows < loss_limits.SOURCE_SIZE:
             return
         elif gone is None:
@@ -150,7 +156,8 @@ class Comparison(msgspec.Struct, frozen=True):
         """Yield a finding if decisions of moderators counted before, and do not now."""
         if self.before.settings.get(versions.MODERATED) and not self.now.settings.get(versions.MODERATED):
             text = "what moderators have deleted is not left out, as it was before: there is no connection to"
-            yield Finding("connection", 0, 0, f"{text} the API's database", may_be_away=True)
+            subject = f"connection, version {self.before.version}"
+            yield Finding(subject, 0, 0, f"{text} the API's database", may_be_away=True)
 
     def _shown_again(self, media_type: str) -> Iterator[Finding]:
         """Yield whether another list of terms finds far fewer records."""

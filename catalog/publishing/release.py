@@ -6,16 +6,15 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
-from psycopg import sql
 from upath import UPath
 
 from catalog.core.dates import utc
 from catalog.core.errors import Fatal, Retry
-from catalog.core.queries import database_time, value
+from catalog.core.queries import database_time
 from catalog.core.session import Connection
 from catalog.core.settings import CATALOG_DB
 from catalog.core.wording import join_first
-from catalog.database.refusals import Finding, Judge, refuse_all
+from catalog.database.refusals import Finding, Found, Judge, refuse_all
 from catalog.publishing import (
     changes,
     manifest,
@@ -29,7 +28,7 @@ from catalog.publishing import (
 from catalog.publishing.card import card
 from catalog.publishing.croissant import croissant
 from catalog.publishing.files import File
-from catalog.publishing.losses import Comparison, kind
+from catalog.publishing.losses import Comparison, fewer_records, kind
 from catalog.publishing.manifest import Changes, Manifest
 from catalog.publishing.paths import CARD, CROISSANT, MANIFEST, POINTER, version_folder
 from catalog.publishing.storage import (
@@ -63,14 +62,33 @@ def newest(root: UPath) -> Manifest | None:
     if published is None or published.token != pointer.token:
         raise Fatal(
             f"{root / POINTER} names version {pointer.version}, whose manifest is missing or is another one. "
-            "Restore the folder. If you cannot, delete the pointer, and trigger a new run: its version is "
-            "compared with none, and it says how to accept that."
+            "Restore the folder. If you cannot, delete the pointer, and trigger a new run: it says "
+            "what it can compare its version with, and how to accept that."
         )
     return published
 
 
+def _before(connection: Connection, root: UPath) -> Manifest | None:
+    """Return the manifest of the version that a new one is compared with; None if there is none.
+
+    Without a pointer, that is the last one that this database has published there, if its manifest has the
+    numbers that were noted.
+
+    Raises:
+        Fatal: See `newest`.
+    """
+    if before := newest(root):
+        return before
+    if (last := versions.last_published(connection, root)) is None:
+        return None
+    made, noted = manifest.read(root, last.number), last.summary
+    if made is None or made.token != last.token or (noted and noted["rows"] != made.rows):
+        return None
+    return made
+
+
 def compare_with_newest(connection: Connection, root: UPath, version: Version) -> Changes | None:
-    """Write the change set of a version against the newest one; return None if there is none before.
+    """Write the change set of a version against the one before; return None if there is none.
 
     Raises:
         Retry: The version is not complete, or has another state by now. Parts with a file that is
@@ -85,10 +103,11 @@ def compare_with_newest(connection: Connection, root: UPath, version: Version) -
         folder = root / version_folder(version.number)
         if wrong := _wrong_files(folder, files, None):
             raise _forgotten(connection, root, version, wrong)
-        before = newest(root)
+        before = _before(connection, root)
         if before is None:
             if altered := changes.damaged_files(folder, files):  # a comparison reads all files as well
                 raise _forgotten(connection, root, version, list(altered))
+            versions.note_changes(connection, version, None)  # there may have been one to compare with
             return None
         try:
             compared = changes.compare(root, before, version.number, files)
@@ -168,7 +187,7 @@ def _write_release(
     judge: Judge,
 ) -> dict[str, Any]:
     """Write what describes a version, then the pointer; the version's row is locked."""
-    before = newest(root)
+    before = _before(connection, root)
     wanted = (version.snapshot_number, before.version) if before else None
     if (compared and (compared.snapshot_number, compared.against)) != wanted:
         raise Retry("the change set is of another state or version; clear compare_versions, then this task.")
@@ -179,10 +198,11 @@ def _write_release(
             f"the catalog has no records to publish: is {CATALOG_DB} the right database? The "
             "version before is still the newest."
         )
-    if before is None:
-        _require_first(connection, root, judge)
+    found = Comparison.of(connection, before, made, version).found() if before else {}
+    if read_pointer(root) is None:
+        _refuse_without_pointer(connection, root, made, found, judge)
     else:
-        _refuse_losses(Comparison.of(connection, before, made, version), judge)
+        _refuse_losses(found, judge)
     folder = root / version_folder(version.number)
     _delete_unlisted(folder, made)
     checksum = _store_documents(folder, contents)
@@ -215,23 +235,39 @@ def _store_documents(folder: UPath, contents: Mapping[str, bytes]) -> str:
     return stored[MANIFEST].sha256
 
 
-def _refuse_losses(compared: Comparison, judge: Judge) -> None:
+def _refuse_losses(found: Found, judge: Judge) -> None:
     """Raise Fatal if a version lacks too much, and that is not accepted."""
-    judged = judge({_POINTER_GONE: [], **compared.found()})
+    judged = judge({_POINTER_GONE: [], **found})
     if judged.refused:
         suspicious = f"the new version is suspicious: {judged.problems}."
         raise Fatal(judged.message(suspicious, "The version before is still the newest."))
 
 
-def _require_first(connection: Connection, root: UPath, judge: Judge) -> None:
-    """Raise Fatal if versions were published in a folder that has no pointer: it may not be mounted."""
-    query = "select max(number) from dataset_version where stage = 'published' and {}"
-    published = value(connection, sql.SQL(query).format(versions.written_to(root)))
-    text = (
-        f"{root / POINTER} is gone, although version {published} was published there, so this version was "
-        "compared with none"
-    )
-    judged = judge({_POINTER_GONE: [Finding(f"{root}", 0, 0, text, may_be_away=True)] if published else []})
+def _refuse_without_pointer(
+    connection: Connection, root: UPath, made: Manifest, found: Found, judge: Judge
+) -> None:
+    """Raise Fatal if versions were published in a folder that has no pointer: it may not be mounted.
+
+    Args:
+        connection: Connection to the catalog.
+        root: The folder of all versions.
+        made: The manifest of the new version.
+        found: What the new version lacks; empty if there is no manifest to compare with. Then the numbers of
+            records that this database has noted tell.
+        judge: See `publish`.
+    """
+    gone = []
+    if last := versions.last_published(connection, root):
+        text = f"{root / POINTER} is gone, although version {last.number} was published there"
+        if not found:
+            text += ", whose manifest is missing or altered"
+            noted = (last.summary or {}).get("rows", {})
+            found = {
+                kind("records", m): [*fewer_records(m, rows, made.rows.get(m, 0))]
+                for m, rows in noted.items()
+            }
+        gone.append(Finding(f"{root}, version {last.number}", 0, 0, text, may_be_away=True))
+    judged = judge({_POINTER_GONE: gone, **found})
     if judged.refused:
         raise Fatal(
             judged.message(

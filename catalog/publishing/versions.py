@@ -95,9 +95,17 @@ def of_run(connection: Connection, run_id: str) -> Version | None:
     )
 
 
-def _fetch(connection: Connection, query: sql.Composed, key: int | str) -> Version | None:
+def last_published(connection: Connection, root: UPath) -> Version | None:
+    """Return the last version that was published in a folder; None if this database knows of none."""
+    query = sql.SQL(
+        "select {} from dataset_version where stage = 'published' and {} order by number desc limit 1"
+    )
+    return _fetch(connection, query.format(_COLUMNS, written_to(root)))
+
+
+def _fetch(connection: Connection, query: sql.Composed, *key: int | str) -> Version | None:
     with connection.cursor(row_factory=class_row(Version)) as cursor:
-        return cursor.execute(query, [key]).fetchone()
+        return cursor.execute(query, key).fetchone()
 
 
 def newest_settings(connection: Connection, root: UPath) -> dict[str, Any]:
@@ -149,15 +157,16 @@ def note_published(connection: Connection, number: int, summary: Mapping[str, An
     return read(connection, number)
 
 
-def note_changes(connection: Connection, version: Version, changes: Mapping[str, Any]) -> None:
-    """Record the change set of a version, with the state that it was computed from.
+def note_changes(connection: Connection, version: Version, changes: Mapping[str, Any] | None) -> None:
+    """Record the change set of a version, with the state that it was computed from, or that it has none.
 
     Raises:
         Retry: The version has another state by now.
     """
+    noted = None if changes is None else Jsonb({**changes, "state": version.snapshot_number})
     updated = connection.execute(
         "update dataset_version set changes = %s where number = %s and state = %s and stage = 'writing'",
-        [Jsonb({**changes, "state": version.snapshot_number}), version.number, version.snapshot_number],
+        [noted, version.number, version.snapshot_number],
     ).rowcount
     if not updated:
         raise Retry(f"version {version.number} has another state than when the comparison began.")

@@ -17,7 +17,7 @@ from psycopg import sql
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.core.files import write_atomically
 from catalog.core.licenses import PATH_BY_PAIR
-from catalog.database.refusals import accept_all, refuse_all
+from catalog.database.refusals import Found, accept_all, refuse_all
 from catalog.publishing import (
     changes,
     manifest,
@@ -413,6 +413,9 @@ def test_without_the_pointer_the_folder_is_still_that_of_another_catalog(catalog
         with pytest.raises(Fatal, match=r'is gone, and the newest .* version 2, .*{"successor": true}'):
             step()
     assert publisher.files() == before
+    with pytest.raises(Retry, match="clear compare_versions, then this task"):
+        publisher.publish("begun", successor=True)
+    assert publisher.compare("begun") is None
     publisher.publish("begun", successor=True)
     assert publisher.run("own") == 4
 
@@ -623,7 +626,7 @@ def test_a_pointer_that_is_gone(catalog, publisher):
     publisher.write("two")
     path = Path(publisher.root.path, POINTER)
     path.rename(path.with_name("away"))
-    assert publisher.compare("two") is None
+    publisher.compare("two")
     with pytest.raises(Fatal, match="is gone, although version 1 was published there"):
         publisher.publish("two")
     assert publisher.pointer() is None
@@ -633,6 +636,37 @@ def test_a_pointer_that_is_gone(catalog, publisher):
     path.unlink()
     assert publisher.run("three", judge=accept_all) == 3
     checked(publisher, catalog)
+
+
+@pytest.mark.parametrize("altered", [None, "gone", "altered"])
+def test_what_else_is_lost_with_the_pointer_is_refused_as_well(catalog, publisher, altered):
+    """Also if the manifest of the version before is gone, or has other numbers than were noted."""
+    fill(catalog, 40)
+    publisher.run("one")
+    Path(publisher.root.path, POINTER).unlink()
+    manifest = Path(publisher.root.path, "v1", "manifest.json")
+    data = manifest.read_bytes()
+    if altered:
+        manifest.unlink()
+    if altered == "altered":
+        assert b'"image": 80' in data
+        manifest.write_bytes(data.replace(b'"image": 80', b'"image": 20'))
+    reported: list[Found] = []
+
+    def judge(found):
+        reported.append(found)
+        return refuse_all(found)
+
+    for run, left in (("two", "%(1|2|3)"), ("three", "%1")):
+        catalog.execute("delete from image where not foreign_identifier similar to %s", [left])
+        publisher.begin(run)
+        publisher.write(run)
+        assert bool(publisher.compare(run)) is (altered is None)
+        with pytest.raises(Fatal, match=r"latest.json is gone, although version 1 .* 80 are published"):
+            publisher.publish(run, judge=judge)
+    kinds = [found["dataset, image: records"] for found in reported]
+    assert [(each[0].before, each[0].remains) for each in kinds] == [(80, 24), (80, 8)]
+    assert publisher.pointer() is None
 
 
 # Trap: nothing, or far less than before.
