@@ -19,7 +19,6 @@ from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.params import batch_size_param
-from catalog.dags.common.progress import stoppable
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import run_batched_update
 from catalog.dags.operators.slack import notify, notify_end
@@ -30,7 +29,7 @@ SENDER = "Airflow DAG Data Normalization - license_url"
 
 
 def _groups() -> list[Group]:
-    with catalog_connection(autocommit=True) as connection, stoppable(connection):
+    with catalog_connection(autocommit=True) as connection:
         return groups(connection)
 
 

@@ -35,8 +35,8 @@ policy decides which of them are searched, above all by their accuracy (see docs
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -45,10 +45,11 @@ from airflow.sdk import Param, task
 from upath import UPath
 
 from catalog.core.errors import Refused
+from catalog.core.session import Connection
 from catalog.dags.common.acceptance import RunJudge, acceptance, accepted_lines, accepting_conf
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.conf import END
-from catalog.dags.common.connections import catalog_connection
+from catalog.dags.common.connections import catalog_connection, connect_to_catalog
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.params import batch_size_param, dry_run_param
 from catalog.dags.common.progress import Meter, sigterm_flag
@@ -124,8 +125,10 @@ def _form() -> dict[str, Param]:
 
 
 @contextmanager
-def _labels(params: Params) -> Iterator[LabelRun]:
-    with catalog_connection(autocommit=True) as connection:
+def _labels(
+    params: Params, connected: Callable[..., AbstractContextManager[Connection]]
+) -> Iterator[LabelRun]:
+    with connected(autocommit=True) as connection:
         yield LabelRun(
             connection, run_name(), params["file"], params["provider"], float(params["least_confidence"])
         )
@@ -147,7 +150,7 @@ def _version(params: Params) -> FileVersion | None:
 def check_file(params: Params = GIVEN) -> int:
     """Refuse a file that cannot be one of labels; return its size in bytes."""
     first_time = FirstTime()
-    with _labels(params) as labels:
+    with _labels(params, catalog_connection) as labels:
         with first_time as first:
             if first:
                 labels.rename_earlier_run()
@@ -172,7 +175,7 @@ def stage_labels(params: Params = GIVEN) -> int:
         RunJudge(asked=acceptance("accept_shortfall")),
         RunJudge(asked=acceptance(ACCEPT_OLDER)),
     )
-    with _labels(params) as labels:
+    with _labels(params, connect_to_catalog) as labels:
         labels.check_request(_version(params))
         state = stage(
             labels,
@@ -193,7 +196,7 @@ def stage_labels(params: Params = GIVEN) -> int:
 def merge_labels(params: Params = GIVEN) -> dict[str, int]:
     """Merge the labels, and return the counts over all attempts. A dry run only counts."""
     older = RunJudge(asked=acceptance(ACCEPT_OLDER))
-    with _labels(params) as labels:
+    with _labels(params, connect_to_catalog) as labels:
         labels.check_request()
         if params["dry_run"]:
             outcome = _dry_run(labels)
@@ -222,7 +225,7 @@ def _dry_run(labels: LabelRun) -> Any:
 @task
 def report(params: Params = GIVEN) -> str:
     """Report what was merged and what was left out, and drop the table of the run."""
-    with _labels(params) as labels:
+    with _labels(params, catalog_connection) as labels:
         state = labels.ended()
         labels.drop()
     outcome, dry = state.result, params["dry_run"]

@@ -38,7 +38,6 @@ from catalog.dags.common.conf import END
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.params import batch_size_param, dry_run_param, rows_params
-from catalog.dags.common.progress import stoppable
 from catalog.dags.common.state import FirstTime
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import batched_job, run_batched_update, run_name
@@ -115,7 +114,7 @@ def _none_found(connection: Connection, params: Params, outcome: str) -> Refused
 def check_update(params: Params = GIVEN) -> dict[str, Any]:
     """Refuse a statement that is not allowed, before anything is created. A dry run ends here."""
     update = _update(params)
-    with catalog_connection(autocommit=True) as connection, stoppable(connection):
+    with catalog_connection(autocommit=True) as connection:
         verify(connection, update)
         if not params["dry_run"]:
             log.info("%s", update.text)
@@ -140,8 +139,7 @@ def select_rows_to_update(params: Params = GIVEN) -> int:
         job = batched_job(connection, params["query_id"], _update(params), batch_size=params["batch_size"])
         with first_time as first:
             claimed = job.claim(resume=params["resume_update"], first=first)
-        with stoppable(connection):
-            progress = claimed or job.select()
+        progress = claimed or job.select()
         if job.finished(progress):
             log.info(
                 "This run has changed its %s rows already; nothing is left to do.", f"{progress.updated:,}"

@@ -60,7 +60,7 @@ from catalog.core.settings import (
     LINK_CHECK_RATE,
 )
 from catalog.dags.common.assets import CATALOG, note_written
-from catalog.dags.common.connections import catalog_connection
+from catalog.dags.common.connections import catalog_connection, connect_to_catalog
 from catalog.dags.common.context import GIVEN, DagRun, Params
 from catalog.dags.common.progress import Meter, sigterm_flag, stoppable
 from catalog.dags.common.retries import rescheduled
@@ -185,7 +185,7 @@ def choose(params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[dict[str, An
     first_time = FirstTime()
     chosen = slices(params["slices"], params["first_slice"], params["last_slice"], params["provider"])
     check_accepted(accept=params["accept_removals"], provider=params["provider"], mark=params["mark"])
-    with catalog_connection(autocommit=True) as connection, stoppable(connection):
+    with catalog_connection(autocommit=True) as connection:
         with first_time as first:
             if first:
                 rename_earlier_run(connection, dag_run.run_id)
@@ -225,8 +225,8 @@ NAME = (
 def check(survey: dict[str, Any], params: Params = GIVEN, dag_run: DagRun = GIVEN) -> None:
     """Plan the links of a survey, unless an earlier attempt has, and check those that are not checked."""
     one = msgspec.convert(survey, Survey)
-    connect, name = SharedConnection(partial(catalog_connection, autocommit=True)), f"{one.run_id}, {one}"
-    with rescheduled(), catalog_connection(autocommit=True) as connection:
+    connect, name = SharedConnection(partial(connect_to_catalog, autocommit=True)), f"{one.run_id}, {one}"
+    with rescheduled(), connect_to_catalog(autocommit=True) as connection:
         now = database_clock(connection)
         pauses = Pauses(PauseTable(connect, name), name, now)
         with stoppable(connection):
@@ -262,7 +262,7 @@ def judge(survey: dict[str, Any], params: Params = GIVEN, dag_run: DagRun = GIVE
     the report fails, once for all of them.
     """
     one = msgspec.convert(survey, Survey)
-    with catalog_connection(autocommit=True) as connection, stoppable(connection):
+    with catalog_connection(autocommit=True) as connection:
         now = database_clock(connection)
         concluded = conclude(
             connection,

@@ -39,7 +39,6 @@ from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.params import batch_size_param, dry_run_param
-from catalog.dags.common.progress import stoppable
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import run_cleaning
 from catalog.dags.operators.slack import notify_end
@@ -82,7 +81,7 @@ def _clean(rule: str, media: MediaType, params: Params = GIVEN) -> dict[str, Any
     if rule not in params["rules"] or media not in params["tables"]:
         raise AirflowSkipException(f"this run does not clean {media} by the rule {rule}.")
     if params["dry_run"]:
-        with catalog_connection(autocommit=True) as connection, stoppable(connection):
+        with catalog_connection(autocommit=True) as connection:
             first = rules_before(rule, params["rules"])
             result = survey(connection, [RULES[rule]], media, first=first)[rule]
         log.info(

@@ -21,7 +21,6 @@ from catalog.dags.common.assets import API, CATALOG, FILTERED, INDEX, POPULARITY
 from catalog.dags.common.connections import api_connection, catalog_connection
 from catalog.dags.common.context import GIVEN, Params, TaskInstance
 from catalog.dags.common.environments import PRODUCTION
-from catalog.dags.common.progress import stoppable
 from catalog.dags.common.retries import hint
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.indexing import (
@@ -126,7 +125,6 @@ def check_configuration(media_type: MediaType, params: Params = GIVEN) -> None:
         hint("Nothing was changed."),
         catalog_connection(autocommit=True) as catalog,
         api_connection(autocommit=True) as api,
-        stoppable(catalog, api),
     ):
         needed = preflight_tables(api, catalog, TABLES[media_type])
         log.info("the API database needs about %s MB more meanwhile", f"{needed // 1_000_000:,}")

@@ -36,7 +36,7 @@ from catalog.core.media import MEDIA_TYPES
 from catalog.core.session import Connection
 from catalog.dags.common import metrics
 from catalog.dags.common.assets import CATALOG, note_written
-from catalog.dags.common.connections import catalog_connection
+from catalog.dags.common.connections import catalog_connection, connect_to_catalog
 from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
 from catalog.dags.common.params import dry_run_param, rows_params
 from catalog.dags.common.progress import Meter, sigterm_flag, stoppable
@@ -76,8 +76,7 @@ def check_deletion(params: Params = GIVEN, dag_run: DagRun = GIVEN, ti: TaskInst
     first_time = FirstTime()
     with catalog_connection(autocommit=True) as connection:
         if params["dry_run"]:
-            with stoppable(connection):
-                found = preview(connection, params["table_name"], _condition(connection, params))
+            found = preview(connection, params["table_name"], _condition(connection, params))
             _log_rows(found)
             log.info("DRY RUN, nothing is changed.")
             if not found.rows:
@@ -86,8 +85,7 @@ def check_deletion(params: Params = GIVEN, dag_run: DagRun = GIVEN, ti: TaskInst
         job = _deletion(connection, dag_run, params)
         with first_time as first:
             claimed = job.claim(first=first)
-        with stoppable(connection):
-            progress = claimed or job.select()
+        progress = claimed or job.select()
         if job.finished(progress):
             log.info(
                 "This run has deleted its %s records already; nothing is left to do.", f"{progress.updated:,}"
@@ -157,15 +155,17 @@ def delete_records_from_media_table(params: Params = GIVEN, dag_run: DagRun = GI
     if params["dry_run"]:
         raise AirflowSkipException("a dry run: the log of check_deletion shows what would be deleted.")
     meter = Meter("records deleted")
-    with catalog_connection(autocommit=True) as connection:
-        job = _deletion(
-            connection,
-            dag_run,
-            params,
-            should_stop=sigterm_flag(),
-            progress=lambda p: meter(p.updated + p.missing, p.total),
-        )
-        if (progress := job.claim()) is None:
+    with connect_to_catalog(autocommit=True) as connection:
+        with stoppable(connection):
+            job = _deletion(
+                connection,
+                dag_run,
+                params,
+                should_stop=sigterm_flag(),
+                progress=lambda p: meter(p.updated + p.missing, p.total),
+            )
+            progress = job.claim()
+        if progress is None:
             raise AirflowFailException("no rows are selected; clear check_deletion too, which selects them.")
         repeated = job.finished(progress)
         progress = job.run(progress)

@@ -12,7 +12,6 @@ from airflow.sdk import task
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun
-from catalog.dags.common.progress import stoppable
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.groups.batched import run_batched_update
 from catalog.dags.operators.slack import notify
@@ -23,7 +22,7 @@ WHERE = "WHERE provider = 'flickr' AND thumbnail IS NOT NULL"
 
 
 def _count() -> int:
-    with catalog_connection(autocommit=True) as connection, stoppable(connection):
+    with catalog_connection(autocommit=True) as connection:
         query = "select count(*) from image where provider = 'flickr' and thumbnail is not null"
         found = connection.execute(query).fetchone()
     return int(found[0]) if found else 0

@@ -17,7 +17,7 @@ from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params
 from catalog.dags.common.params import provider_params
-from catalog.dags.common.progress import sigterm_flag, stoppable
+from catalog.dags.common.progress import sigterm_flag
 from catalog.dags.common.variables import value_of
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.tasks.reports import report_load_completion
@@ -114,18 +114,18 @@ def check_for_file_updates(params: Params = GIVEN) -> str:
 
 @task(execution_timeout=TIMEOUT)
 def load_catalog_of_life_names(token: str, params: Params = GIVEN) -> dict[str, int]:
-    with catalog_connection() as connection, stoppable(connection):
+    with catalog_connection() as connection:
         return taxa.load_names(connection, locate(params.get("replay"))[1], token)
 
 
 def load_file(name: str, token: str, params: Params = GIVEN) -> int:
-    with catalog_connection() as connection, stoppable(connection):
+    with catalog_connection() as connection:
         return dump_files.load_file(connection, locate(params.get("replay"))[0], name, token)
 
 
 @task(execution_timeout=TIMEOUT)
 def name_taxa(token: str) -> int:
-    with catalog_connection() as connection, stoppable(connection):
+    with catalog_connection() as connection:
         return taxa.name_taxa(connection, token)
 
 
@@ -133,7 +133,7 @@ def name_taxa(token: str) -> int:
 def check_dump(token: str, params: Params = GIVEN, dag_run: DagRun = GIVEN) -> list[str]:
     """Return what the dump lacks if the conf accepts that; fail otherwise."""
     judge = RunJudge(asked=acceptance("accept_shortfall"))
-    with catalog_connection() as connection, stoppable(connection):
+    with catalog_connection() as connection:
         shortfalls = dump.check(
             connection,
             locate(params.get("replay"))[0],
@@ -170,7 +170,7 @@ def load_image_data(
     token: str, shortfalls: list[str], params: Params = GIVEN, dag_run: DagRun = GIVEN
 ) -> int:
     """Load the batches and return their number. A task that is stopped resumes at the next batch."""
-    with catalog_connection() as connection, stoppable(connection):
+    with catalog_connection() as connection:
         batches = photo_batches.load_batches(
             connection,
             token,

@@ -20,7 +20,6 @@ from catalog.dags.common.acceptance import RunJudge, acceptance, accepted_lines
 from catalog.dags.common.assets import CATALOG, POPULARITY, note_written
 from catalog.dags.common.connections import catalog_connection
 from catalog.dags.common.context import GIVEN, DagRun, Params, TaskInstance
-from catalog.dags.common.progress import stoppable
 from catalog.dags.dag_factory import catalog_dag
 from catalog.dags.operators.slack import UpstreamFailed, notify_end
 from catalog.database.abandoned_selections import give_up
@@ -104,7 +103,7 @@ def refresh_constant(media_type: MediaType, provider: str, params: Params = GIVE
     accepted = params["accept_lost"]
     asked = acceptance("accept_lost", sorted({*accepted, provider}), given=provider in accepted)
     timeout = METRIC_TIMEOUT[media_type].total_seconds()
-    with catalog_connection(autocommit=True) as connection, stoppable(connection):
+    with catalog_connection(autocommit=True) as connection:
         found = popularity.refresh_constant(
             connection, media_type, provider, timeout, exact=params["force"], judge=RunJudge(asked=asked)
         )
@@ -159,7 +158,7 @@ def get_providers_update_confs(
 def note_refreshed(media_type: MediaType, provider: str) -> tuple[str, int]:
     """Mark a provider as scored, after a check of all its rows; return it and how many have a score."""
     timeout = METRIC_TIMEOUT[media_type].total_seconds()
-    with catalog_connection(autocommit=True) as connection, stoppable(connection):
+    with catalog_connection(autocommit=True) as connection:
         scored = popularity.note_refreshed(connection, media_type, provider, timeout)
         metric = metric_of(connection, media_type, provider)
     note_written(

@@ -46,9 +46,14 @@ from catalog.core.queries import database_time
 from catalog.core.settings import API_DB, DATASET_INCLUDE_SENSITIVE, DATASET_TASKS, DATASET_VERSIONS
 from catalog.dags.common.acceptance import RunJudge, acceptance, accepted_lines
 from catalog.dags.common.assets import CATALOG, DATASET, POPULARITY, note_written
-from catalog.dags.common.connections import api_connection, catalog_connection, is_configured
+from catalog.dags.common.connections import (
+    api_connection,
+    catalog_connection,
+    connect_to_catalog,
+    is_configured,
+)
 from catalog.dags.common.context import GIVEN, DagRun, Params
-from catalog.dags.common.progress import Meter, sigterm_flag, stoppable
+from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.sensitive_terms import sensitive_terms, unchanged_terms
 from catalog.dags.common.state import FirstTime
 from catalog.dags.common.storage import dataset_storage
@@ -85,7 +90,7 @@ def begin_version(dag_run: DagRun = GIVEN, params: Params = GIVEN) -> list[int]:
     }
     if not settings["include_sensitive"]:
         settings[versions.TERMS] = digest_of(sensitive_terms())
-    with catalog_connection(autocommit=True) as catalog, stoppable(catalog), first_time as first:
+    with catalog_connection(autocommit=True) as catalog, first_time as first:
         if settings[versions.MODERATED]:
             known = versions.newest_settings(catalog, root)
             _refuse_lost_decisions(known, _kinds(settings), judge)
@@ -190,7 +195,7 @@ def write_parts(session: int, dag_run: DagRun = GIVEN) -> int:
     from catalog.publishing.sensitive import Sensitive
 
     root, meter = dataset_storage(), Meter("rows")
-    with catalog_connection(autocommit=True) as catalog, catalog_connection(autocommit=True) as holder:
+    with connect_to_catalog(autocommit=True) as catalog, connect_to_catalog(autocommit=True) as holder:
         version = run_version.working(catalog, root, dag_run.run_id)
         if version.stage == "published":
             return 0

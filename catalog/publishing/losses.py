@@ -21,12 +21,6 @@ def kind(what: str, media_type: str = "all") -> str:
     return f"dataset, {media_type}: {what}"
 
 
-def fewer_records(media_type: str, before: int, now: int) -> Iterator[Finding]:
-    """Yield a finding if a version has far fewer records of a media type than the one before."""
-    if loss_limits.lost_too_many(before, now, loss_limits.TOTAL):
-        yield Finding("all", before, now, f"{media_type}: {now:,} records, {before:,} are published")
-
-
 class Comparison(msgspec.Struct, frozen=True):
     """A new version and the one before.
 
@@ -35,6 +29,8 @@ class Comparison(msgspec.Struct, frozen=True):
         left_out: Records that it has left out, by media type; None if that is not known.
         now: The new version.
         decided: Number of moderators' decisions when the new version was begun, by media type.
+        decisions_known: Whether decisions that counted for the version before were looked for by themselves,
+            when the new one was begun.
         terms: What the newest list of terms that was counted has found; None if none was.
     """
 
@@ -42,6 +38,7 @@ class Comparison(msgspec.Struct, frozen=True):
     left_out: Mapping[str, int] | None
     now: Manifest
     decided: Mapping[str, int]
+    decisions_known: bool
     terms: part_counts.Terms | None = None
 
     @classmethod
@@ -69,7 +66,8 @@ class Comparison(msgspec.Struct, frozen=True):
         terms = part_counts.counted_terms(connection, version)
         if before.with_term:
             terms = part_counts.Terms(before.version, before.with_term, before.settings.get(versions.TERMS))
-        return cls(before, left_out or None, now, decided, terms)
+        decisions_known = versions.DECISIONS in versions.settings_of(connection, before.token)
+        return cls(before, left_out or None, now, decided, decisions_known, terms)
 
     def found(self) -> dict[str, list[Finding]]:
         """Return what is beyond the usual, by kind; kinds of which nothing is are empty."""
@@ -117,13 +115,13 @@ class Comparison(msgspec.Struct, frozen=True):
         """Yield whether a media type has lost many records, also if as many others came."""
         rows, now = self.before.rows.get(media_type, 0), self.now.rows.get(media_type, 0)
         gone = self._gone(media_type)
-        if fewer := [*fewer_records(media_type, rows, now)]:
-            yield from fewer
+        if loss_limits.lost_too_many(rows, now, loss_limits.TOTAL):
+            yield Finding("all", rows, now, f"{media_type}: {now:,} records, {rows:,} are published")
         elif rows < loss_limits.SOURCE_SIZE:
             return
         elif gone is None:
             yield Finding(
-                "unknown",
+                f"unknown, {self._lost} of version {self.before.version}",
                 rows,
                 now,
                 f"{media_type}: it is not known how many of {rows:,} published records are gone, "
@@ -158,6 +156,25 @@ class Comparison(msgspec.Struct, frozen=True):
             text = "what moderators have deleted is not left out, as it was before: there is no connection to"
             subject = f"connection, version {self.before.version}"
             yield Finding(subject, 0, 0, f"{text} the API's database", may_be_away=True)
+        elif not self.decisions_known:
+            for media_type in sorted(MEDIA_TYPES):
+                yield from self._fewer_decided(media_type)
+
+    def _fewer_decided(self, media_type: str) -> Iterator[Finding]:
+        """Yield whether far fewer records are left out that only moderators have decided about.
+
+        Their number is all that tells if this database does not know the version before, as after a restore.
+        """
+        then, now = (_only_decided(version, media_type) for version in (self.before, self.now))
+        if then is not None and now is not None and loss_limits.lost_decisions(then, now):
+            yield Finding(
+                f"{media_type}, version {self.before.version}",
+                then,
+                now,
+                f"{media_type}: {now:,} records without a sensitive term are left out because of moderators, "
+                f"{then:,} in the version before, whose decisions this database does not know",
+                may_be_away=True,
+            )
 
     def _shown_again(self, media_type: str) -> Iterator[Finding]:
         """Yield whether another list of terms finds far fewer records."""
@@ -222,6 +239,14 @@ class Comparison(msgspec.Struct, frozen=True):
             return False
         before, now = (version.settings.get(versions.TERMS) for version in (self.before, self.now))
         return before is None or before != now
+
+
+def _only_decided(version: Manifest, media_type: str) -> int | None:
+    """Return how many records are left out because of moderators only; None if that is not known."""
+    if _includes_sensitive(version):  # only what they have deleted is left out, and terms are not looked for
+        return version.left_out.get(media_type)
+    left_out, with_term = version.left_out.get(media_type), version.with_term.get(media_type)
+    return None if left_out is None or with_term is None else left_out - with_term
 
 
 def _includes_sensitive(version: Manifest) -> bool:

@@ -28,7 +28,7 @@ from catalog.publishing import (
 from catalog.publishing.card import card
 from catalog.publishing.croissant import croissant
 from catalog.publishing.files import File
-from catalog.publishing.losses import Comparison, fewer_records, kind
+from catalog.publishing.losses import Comparison, kind
 from catalog.publishing.manifest import Changes, Manifest
 from catalog.publishing.paths import CARD, CROISSANT, MANIFEST, POINTER, version_folder
 from catalog.publishing.storage import (
@@ -71,20 +71,27 @@ def newest(root: UPath) -> Manifest | None:
 def _before(connection: Connection, root: UPath) -> Manifest | None:
     """Return the manifest of the version that a new one is compared with; None if there is none.
 
-    Without a pointer, that is the last one that this database has published there, if its manifest has the
-    numbers that were noted.
+    Without a pointer, that is the last one that this database has published there, as the database has
+    noted it.
 
     Raises:
         Fatal: See `newest`.
     """
     if before := newest(root):
         return before
-    if (last := versions.last_published(connection, root)) is None:
+    last = versions.last_published(connection, root)
+    return _noted(connection, last) if last else None
+
+
+def _noted(connection: Connection, version: Version, published_on: str = "") -> Manifest | None:
+    """Return the manifest of a published version as this database has noted it; None if it has not."""
+    try:
+        files = part_states.files_of(connection, version)
+    except Retry as error:
+        log.warning("the manifest of version %d cannot be made again: %s", version.number, error)
         return None
-    made, noted = manifest.read(root, last.number), last.summary
-    if made is None or made.token != last.token or (noted and noted["rows"] != made.rows):
-        return None
-    return made
+    compared = msgspec.convert(version.changes, Changes) if version.changes else None
+    return _described(connection, version, files, compared, published_on)[0]
 
 
 def compare_with_newest(connection: Connection, root: UPath, version: Version) -> Changes | None:
@@ -200,7 +207,7 @@ def _write_release(
         )
     found = Comparison.of(connection, before, made, version).found() if before else {}
     if read_pointer(root) is None:
-        _refuse_without_pointer(connection, root, made, found, judge)
+        _refuse_without_pointer(connection, root, found, judge)
     else:
         _refuse_losses(found, judge)
     folder = root / version_folder(version.number)
@@ -243,29 +250,20 @@ def _refuse_losses(found: Found, judge: Judge) -> None:
         raise Fatal(judged.message(suspicious, "The version before is still the newest."))
 
 
-def _refuse_without_pointer(
-    connection: Connection, root: UPath, made: Manifest, found: Found, judge: Judge
-) -> None:
+def _refuse_without_pointer(connection: Connection, root: UPath, found: Found, judge: Judge) -> None:
     """Raise Fatal if versions were published in a folder that has no pointer: it may not be mounted.
 
     Args:
         connection: Connection to the catalog.
         root: The folder of all versions.
-        made: The manifest of the new version.
-        found: What the new version lacks; empty if there is no manifest to compare with. Then the numbers of
-            records that this database has noted tell.
+        found: What the new version lacks, by kind; empty if there is none to compare it with.
         judge: See `publish`.
     """
     gone = []
     if last := versions.last_published(connection, root):
         text = f"{root / POINTER} is gone, although version {last.number} was published there"
         if not found:
-            text += ", whose manifest is missing or altered"
-            noted = (last.summary or {}).get("rows", {})
-            found = {
-                kind("records", m): [*fewer_records(m, rows, made.rows.get(m, 0))]
-                for m, rows in noted.items()
-            }
+            text += ", so this version was compared with none"
         gone.append(Finding(f"{root}, version {last.number}", 0, 0, text, may_be_away=True))
     judged = judge({_POINTER_GONE: gone, **found})
     if judged.refused:

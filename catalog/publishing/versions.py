@@ -109,11 +109,20 @@ def _fetch(connection: Connection, query: sql.Composed, *key: int | str) -> Vers
 
 
 def newest_settings(connection: Connection, root: UPath) -> dict[str, Any]:
-    """Return the settings of the newest version of a folder; empty if this database does not know it."""
+    """Return the settings of the newest version of a folder; empty if this database does not know it.
+
+    Without a pointer, the newest is the last one that this database has published there.
+    """
     if (pointer := read_pointer(root)) is None:
-        return {}
+        last = last_published(connection, root)
+        return last.settings if last else {}
+    return settings_of(connection, pointer.token)
+
+
+def settings_of(connection: Connection, token: str) -> dict[str, Any]:
+    """Return the settings of the version with a token; empty if this database does not know it."""
     row = connection.execute(
-        "select settings from dataset_version where token::text = %s", [pointer.token]
+        "select settings from dataset_version where token::text = %s", [token]
     ).fetchone()
     return dict(row[0]) if row else {}
 

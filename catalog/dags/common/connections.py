@@ -1,5 +1,7 @@
 """Clients and database connections of tasks, made from Airflow connections."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 import psycopg
@@ -11,6 +13,7 @@ from catalog.core.errors import Fatal
 from catalog.core.session import Connection, settle
 from catalog.core.settings import API_DB, CATALOG_DB, SEARCH, STAGING_DB
 from catalog.dags.common.iam import with_token
+from catalog.dags.common.progress import stoppable
 from catalog.dags.common.secrets import mask
 from catalog.database.revision import require
 
@@ -21,8 +24,11 @@ DATABASES = {
 }
 
 
-def database_connection(conn_id: str, autocommit: bool = False) -> Connection:
+def connect(conn_id: str, autocommit: bool = False) -> Connection:
     """Connect to the database of an Airflow connection, with the settings of `catalog.core.session`.
+
+    SIGTERM does not cancel its statements: for work that asks by itself whether it should stop, and for other
+    threads.
 
     Args:
         conn_id: The Airflow connection.
@@ -41,13 +47,13 @@ def database_connection(conn_id: str, autocommit: bool = False) -> Connection:
     return connection
 
 
-def catalog_connection(autocommit: bool = False) -> Connection:
-    """Connect to the catalog database.
+def connect_to_catalog(autocommit: bool = False) -> Connection:
+    """Connect to the catalog database; see `connect`.
 
     Raises:
         Fatal: Its schema is older than this release needs.
     """
-    connection = database_connection(CATALOG_DB, autocommit)
+    connection = connect(CATALOG_DB, autocommit)
     try:
         with connection.transaction():
             require(connection)
@@ -57,7 +63,22 @@ def catalog_connection(autocommit: bool = False) -> Connection:
     return connection
 
 
-def api_connection(autocommit: bool = False) -> Connection:
+@contextmanager
+def database_connection(conn_id: str, autocommit: bool = False) -> Iterator[Connection]:
+    """Connect to a database; SIGTERM cancels what it executes. See `connect` and `stoppable`."""
+    with connect(conn_id, autocommit) as connection, stoppable(connection):
+        yield connection
+
+
+@contextmanager
+def catalog_connection(autocommit: bool = False) -> Iterator[Connection]:
+    """Connect to the catalog database; see `connect_to_catalog` and `database_connection`."""
+    with connect_to_catalog(autocommit) as connection, stoppable(connection):
+        yield connection
+
+
+def api_connection(autocommit: bool = False) -> AbstractContextManager[Connection]:
+    """Connect to the API database; see `database_connection`."""
     return database_connection(API_DB, autocommit)
 
 

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import FrameType
 
 from catalog.core.session import Connection, interruptible
@@ -55,6 +55,31 @@ class Meter:
         return True
 
 
+class _Sigterms:
+    """Counts the signals that this process has received since it began to listen."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._handler: Callable[[int, FrameType | None], None] | None = None
+
+    def listen(self) -> None:
+        """Handle the signal, unless that is done; only the main thread can."""
+        before = signal.getsignal(signal.SIGTERM)
+        if before is self._handler or threading.current_thread() is not threading.main_thread():
+            return
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            self.received += 1
+            if callable(before):
+                before(number, frame)
+
+        self._handler = handle
+        signal.signal(signal.SIGTERM, handle)
+
+
+_sigterms = _Sigterms()
+
+
 def sigterm_flag() -> Callable[[], bool]:
     """Handle SIGTERM from now on, and return a function that tells whether it has come.
 
@@ -62,34 +87,25 @@ def sigterm_flag() -> Callable[[], bool]:
     that is stopped (a deployment) passes the signal on and waits as long as its own stop timeout. Airflow
     itself, when a run is marked as failed or a task is cleared, kills the task 5 seconds later; no setting
     changes that, and the next attempt resumes from the saved state. The handler of Airflow's task runner
-    (`on_kill`) is still called.
+    (`on_kill`) is still called. Another thread than the main one learns of SIGTERM only if the main one has
+    called this before.
     """
-    stop = threading.Event()
-    before = signal.getsignal(signal.SIGTERM)
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        if callable(before):
-            before(number, frame)
-
-    signal.signal(signal.SIGTERM, ask)
-    return stop.is_set
+    _sigterms.listen()
+    before = _sigterms.received
+    return lambda: _sigterms.received > before
 
 
 @contextmanager
-def stoppable(*connections: Connection) -> Iterator[None]:
-    """Cancel what connections execute when SIGTERM comes; for steps with long statements.
+def stoppable(connection: Connection) -> Iterator[None]:
+    """Cancel what a connection executes when SIGTERM comes.
 
     Whatever is not committed then is rolled back, as after a kill.
 
     Args:
-        connections: Connections to databases.
+        connection: Connection to a database.
 
     Raises:
         Interrupted: A statement was cancelled.
     """
-    should_stop = sigterm_flag()
-    with ExitStack() as stack:
-        for connection in connections:
-            stack.enter_context(interruptible(connection, should_stop))
+    with interruptible(connection, sigterm_flag()):
         yield

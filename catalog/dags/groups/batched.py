@@ -12,7 +12,7 @@ from catalog.cleaning.survey import Survey, survey
 from catalog.core.errors import Fatal, Interrupted, Retry
 from catalog.core.media import MediaType
 from catalog.core.session import Connection
-from catalog.dags.common.connections import catalog_connection
+from catalog.dags.common.connections import connect_to_catalog
 from catalog.dags.common.progress import Meter, sigterm_flag, stoppable
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import FirstTime
@@ -79,11 +79,11 @@ def run_batched_update(query_id: str, update: Update, *, select: bool = True, **
     """
     first_time = FirstTime() if select else nullcontext(False)
     variable = ProgressVariable(query_id)
-    with catalog_connection(autocommit=True) as connection, hint(_what_next(query_id)):
+    with connect_to_catalog(autocommit=True) as connection, hint(_what_next(query_id)):
         job = batched_job(
             connection, query_id, update, progress=variable, should_stop=sigterm_flag(), **options
         )
-        with first_time as first:
+        with stoppable(connection), first_time as first:
             progress = job.claim(replace=select, first=first)
         if progress is None and not select:
             raise AirflowFailException("no rows are selected; clear the task that selects them, as well.")
@@ -109,13 +109,13 @@ def run_cleaning(rule: Rule, media: MediaType, **options: Any) -> tuple[Progress
     """
     name = name_of(rule, media)
     first_time, variable = FirstTime(), ProgressVariable(name)
-    with catalog_connection(autocommit=True) as connection, hint(_what_next(name)):
+    with connect_to_catalog(autocommit=True) as connection, hint(_what_next(name)):
         job = CleaningJob(
             connection, run_name(), rule, media, progress=variable, should_stop=sigterm_flag(), **options
         )
-        with first_time as first:
-            claimed = job.claim(replace=True, first=first)
         with stoppable(connection):
+            with first_time as first:
+                claimed = job.claim(replace=True, first=first)
             progress = claimed or job.select()
         progress = job.run(progress)
         left = None

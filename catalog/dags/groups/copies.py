@@ -17,7 +17,7 @@ from catalog.dags.common.conf import END
 from catalog.dags.common.connections import database_connection
 from catalog.dags.common.environments import Environment
 from catalog.dags.common.params import SUFFIX, media_type_param
-from catalog.dags.common.progress import Meter, sigterm_flag, stoppable
+from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.retries import hint
 from catalog.dags.common.state import TaskStateCheckpoint
 from catalog.dags.common.variables import value_of
@@ -199,7 +199,7 @@ def _require_finished(refresh: Refresh) -> None:
     plan, engine = refresh.plan, indexes(refresh.plan.search)
     engine.require(plan.index, refresh.made(plan.index).uuid)
     documents, since = refresh.recorded_count(plan.index)
-    with database_connection(plan.api, autocommit=True) as api, stoppable(api):
+    with database_connection(plan.api, autocommit=True) as api:
         now = recount(engine, api, plan.media_type, plan.index, documents, since)
     if not now.explained:
         raise Refused(f"{now.text}. This run does not make it again; trigger a new one.")
@@ -244,7 +244,7 @@ def finish_index(copied: int) -> str:
     assert plan.copy
     if refresh.stage == "working":
         open_for_search(refresh)
-        with database_connection(plan.api, autocommit=True) as api, stoppable(api):
+        with database_connection(plan.api, autocommit=True) as api:
             _require_copied(refresh, api)
             own.follow_moderation(api, plan.index)
         documents, writes = contents_of(own.engine, plan.index)

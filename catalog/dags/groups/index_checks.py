@@ -8,7 +8,6 @@ from catalog.core.media import MediaType
 from catalog.core.session import Connection
 from catalog.dags.common.connections import catalog_connection, database_connection, is_configured
 from catalog.dags.common.environments import ENVIRONMENTS, PRODUCTION, Environment
-from catalog.dags.common.progress import stoppable
 from catalog.dags.groups.indexing import indexes
 from catalog.dags.groups.refreshes import is_complete, last_count, last_writes
 from catalog.data_refresh.refresh_history import made_before, rows_marked_by
@@ -26,7 +25,7 @@ def recounted(where: Environment, media_type: MediaType, index: str, uuid: str) 
 
     if (before := last_count(uuid)) is None:
         return None
-    with database_connection(where.api, autocommit=True) as api, stoppable(api):
+    with database_connection(where.api, autocommit=True) as api:
         now = recount(indexes(where.search), api, media_type, index, before.documents, before.since)
     return None if now.explained else now
 
@@ -58,7 +57,7 @@ def refuse_rewritten(
     if not (before := last_writes(identity.uuid)):
         return []
     policy = policy_from(identity.meta.get("tag_policy") or {})
-    with database_connection(where.api, autocommit=True) as api, stoppable(api):
+    with database_connection(where.api, autocommit=True) as api:
         if where is not PRODUCTION and _rows_are_others(api, media_type, identity.uuid):
             warning = (
                 f"the database of {where.name} has rows of another data refresh than {identity.name}, as "

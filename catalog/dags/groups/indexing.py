@@ -26,7 +26,12 @@ from catalog.core.settings import (
 )
 from catalog.dags.common.acceptance import RunJudge
 from catalog.dags.common.assets import FILTERED, INDEX, note_written
-from catalog.dags.common.connections import catalog_connection, database_connection, search_connection
+from catalog.dags.common.connections import (
+    catalog_connection,
+    connect,
+    database_connection,
+    search_connection,
+)
 from catalog.dags.common.context import GIVEN, Params
 from catalog.dags.common.progress import Meter, sigterm_flag, stoppable
 from catalog.dags.common.retries import hint
@@ -125,7 +130,7 @@ def split_ranges() -> list[dict[str, int]]:
 
     plan = current_refresh("working").plan
     number = value_of(DATA_REFRESH_INDEX_TASKS)
-    with database_connection(plan.api, autocommit=True) as api, stoppable(api):
+    with database_connection(plan.api, autocommit=True) as api:
         found: list[dict[str, int]] = msgspec.to_builtins(ranges(api, plan.table, number))
     if not found:
         raise AirflowFailException(f"{plan.table} holds no rows; an empty index is not promoted.")
@@ -146,7 +151,7 @@ def index_range(part: dict[str, int]) -> dict[str, Any]:
     refresh = current_refresh("working")
     plan = refresh.plan
     meter = Meter("documents", part["last"] - part["first"] + 1)
-    with database_connection(plan.api, autocommit=True) as api:
+    with connect(plan.api, autocommit=True) as api:
         done = RangeIndexer(
             api,
             indexes(plan.search),
@@ -182,7 +187,6 @@ def check_index(parts: list[dict[str, int]], done: Iterable[dict[str, Any]]) -> 
     rejected = [sum(result.rejected.values()) for result in indexed]
     with (
         database_connection(plan.api, autocommit=True) as api,
-        stoppable(api),
         hint("Clear index_range and all tasks after it to fill the index again."),
     ):
         if plan.table == plan.media_type:  # moderators delete rows of the live table meanwhile
@@ -262,7 +266,7 @@ def update_live_indexes(refresh: Refresh) -> dict[str, Any]:
 
     plan, own = refresh.plan, indexes_of(refresh)
     state = TaskStateCheckpoint(get_current_context(), f"documents {refresh.number}")
-    with database_connection(plan.api, autocommit=True) as api:
+    with connect(plan.api, autocommit=True) as api:
         updated = ChangedDocuments(
             api,
             own.engine,
@@ -306,7 +310,7 @@ def require_complete(refresh: Refresh) -> None:
     Raises:
         Refused, Fatal: They are not.
     """
-    with database_connection(refresh.plan.api, autocommit=True) as api, stoppable(api):
+    with database_connection(refresh.plan.api, autocommit=True) as api:
         indexes_of(refresh).require_complete(api)
     indexes_of(refresh).require_findable(RunJudge())
 

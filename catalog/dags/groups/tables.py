@@ -23,7 +23,7 @@ from catalog.dags.common.acceptance import RunJudge
 from catalog.dags.common.assets import API, note_written
 from catalog.dags.common.connections import api_connection, catalog_connection
 from catalog.dags.common.context import GIVEN, Params
-from catalog.dags.common.progress import Meter, sigterm_flag, stoppable
+from catalog.dags.common.progress import Meter, sigterm_flag
 from catalog.dags.common.retries import hint
 from catalog.dags.common.sensitive_terms import sensitive_terms, unchanged_terms
 from catalog.dags.common.variables import limit_of, value_of
@@ -70,11 +70,7 @@ def begin(media_type: MediaType, params: Params = GIVEN) -> list[int]:
 
     def plan(number: int) -> Plan:
         engine, policy, terms = indexes(), tag_policy(), sensitive_terms()
-        with (
-            catalog_connection(autocommit=True) as catalog,
-            api_connection(autocommit=True) as api,
-            stoppable(catalog, api),
-        ):
+        with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
             before = last_decisions(catalog, media_type, API_DB)
             judge_decisions(api, media_type, API_DB, before, newest=True)
             if params["index_only"]:
@@ -126,11 +122,7 @@ def copy_tables(media_type: MediaType, session: int, params: Params = GIVEN) -> 
             refresh = _continue_full(media_type, refresh, str(error))
     counts, should_stop, limit = [], sigterm_flag(), limit_of(DATA_REFRESH_LIMIT)
     judge = RunJudge()
-    with (
-        catalog_connection(autocommit=True) as catalog,
-        api_connection(autocommit=True) as api,
-        stoppable(catalog, api),
-    ):
+    with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
         for table in TABLES[media_type]:
             meter = Meter(f"rows of {table}", analyzed_rows(catalog, table) or 0)
 
@@ -161,11 +153,7 @@ def _copy_changes(media_type: MediaType, refresh: Refresh) -> list[dict[str, Any
 
     counts, previous, should_stop = [], refresh.plan.previous, sigterm_flag()
     assert previous is not None
-    with (
-        catalog_connection(autocommit=True) as catalog,
-        api_connection(autocommit=True) as api,
-        stoppable(catalog, api),
-    ):
+    with catalog_connection(autocommit=True) as catalog, api_connection(autocommit=True) as api:
         for table in TABLES[media_type]:
             values = (catalog, api, table, refresh.identity)
             expected = refresh.plan.shapes[table]
@@ -203,7 +191,7 @@ def build_indexes(media_type: MediaType, session: int) -> None:
     if refresh.plan.mode == "incremental":
         raise AirflowSkipException("incremental: the live tables keep their indexes.")
     shapes = refresh.plan.shapes
-    with api_connection(autocommit=True) as api, stoppable(api):
+    with api_connection(autocommit=True) as api:
         check_shape(api, TABLES[media_type], shapes)
         for table in TABLES[media_type]:
             if not build(api, table, log.info, expected=shapes):
@@ -236,12 +224,7 @@ def _apply(media_type: MediaType, refresh: Refresh) -> dict[str, Any]:
     judge = RunJudge()
     if refresh.stage == "working":  # before the live tables change, whose documents need the list
         unchanged_terms(refresh.plan.terms)
-    with (
-        api_connection(autocommit=True) as api,
-        hint("The tables were not changed."),
-        holding_turn(),
-        stoppable(api),
-    ):
+    with api_connection(autocommit=True) as api, hint("The tables were not changed."), holding_turn():
         _ask_for_decisions(refresh, api)
         own = {table: progress.own_columns(api, table) for table in TABLES[media_type]}
         applied = apply_changes(
@@ -269,7 +252,7 @@ def _exchange(media_type: MediaType, refresh: Refresh) -> dict[str, int]:
     judge = RunJudge()
     with api_connection(autocommit=True) as api, hint("The old tables are still live."):
         require_complete(refresh)
-        with holding_turn(), stoppable(api):
+        with holding_turn():
             _ask_for_decisions(refresh, api)
             promoted = promote(
                 api,

@@ -14,7 +14,6 @@ from catalog.core.media import MediaType
 from catalog.dags.common import metrics
 from catalog.dags.common.assets import CATALOG, note_written
 from catalog.dags.common.connections import catalog_connection
-from catalog.dags.common.progress import stoppable
 from catalog.dags.tasks.provider_run import ProviderRun
 from catalog.ingestion.parts import Manifest, Parts
 from catalog.ingestion.shortfalls import not_whole
@@ -60,7 +59,7 @@ def load(
     if not manifest.complete:
         reason = (manifest.error or "The pull was killed").rstrip(".")
         log.warning("%s; loading the %d pages it read.", reason, manifest.pages)
-    with catalog_connection() as connection, stoppable(connection):
+    with catalog_connection() as connection:
         loading = Load(
             connection,
             media_type,

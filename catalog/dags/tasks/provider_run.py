@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import Context
 
 from catalog.core.settings import CONTACT_EMAIL, PRIVATE_HOSTS
-from catalog.dags.common.connections import catalog_connection
+from catalog.dags.common.connections import connect_to_catalog
 from catalog.dags.common.context import DagRun, show_in_map_index
 from catalog.dags.common.oauth2 import credentials_for
 from catalog.dags.common.secrets import secret_for
@@ -127,4 +127,4 @@ def provider_client(cls: type[Provider], replay: ReplayAdapter | None) -> Client
 def _throttle_for(provider: type[Provider]) -> SharedThrottle:
     """Return the provider's rate limit, shared through the catalog database by pulls with the same key."""
     key = provider.key.variable if provider.key else provider.name
-    return SharedThrottle(lambda: catalog_connection(autocommit=True), key, provider.rate, provider.quota)
+    return SharedThrottle(lambda: connect_to_catalog(autocommit=True), key, provider.rate, provider.quota)

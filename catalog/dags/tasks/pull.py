@@ -12,7 +12,7 @@ from catalog.core.airflow_names import loads_of
 from catalog.core.errors import Interrupted, Refused, Retry
 from catalog.core.settings import INGESTION_LIMIT, PRIVATE_HOSTS, PROBE_HTTPS, SKIPPED_INGESTION_ERRORS
 from catalog.dags.common import metrics
-from catalog.dags.common.connections import catalog_connection
+from catalog.dags.common.connections import connect_to_catalog
 from catalog.dags.common.context import Params, task_states
 from catalog.dags.common.progress import sigterm_flag
 from catalog.dags.common.retries import hint, rescheduled
@@ -57,7 +57,7 @@ def pull(provider: str, day_shift: int) -> dict[str, Any]:
         client = job.client()
         lease = Lease(
             f"{run.dag_id}/{run.run_id}/{ti.task_id}/{ti.map_index}",
-            lambda: catalog_connection(autocommit=True),
+            lambda: connect_to_catalog(autocommit=True),
             above=job.parts().newest_attempt(),
         )
         manifest = Pull(

@@ -25,7 +25,7 @@ with (
     connection = locals()[sys.argv[2]]
     settle(connection)
     try:
-        with stoppable(first, second):
+        with stoppable(first), stoppable(second):
             connection.execute("{STATEMENT}")
     except Interrupted as error:
         print(error, *connection.execute("select 'and the connection is usable'").fetchone())
@@ -49,6 +49,36 @@ def test_a_statement_ends_when_its_task_is_stopped_or_killed(dsn, catalog, how, 
     until(lambda: not sessions())
     expected = "stopped on request; the statement was cancelled. and the connection is usable\n"
     assert said == (expected if how == signal.SIGTERM else "")
+
+
+TASK = f"""
+from catalog.core.errors import Interrupted
+from catalog.dags.common.connections import api_connection, catalog_connection
+try:
+    with catalog_connection(autocommit=True), api_connection() as connection:
+        connection.execute("{STATEMENT}")
+except Interrupted as error:
+    print(error)
+"""
+
+
+def test_the_connections_of_tasks_cancel_their_statements(dsn, catalog, monkeypatch):
+    """Also a short statement may wait for a lock that somebody else holds."""
+    for name in ("UPSTREAM", "API"):
+        monkeypatch.setenv(f"AIRFLOW_CONN_POSTGRES_OPENLEDGER_{name}", dsn)
+
+    def sessions():
+        return catalog.execute("select from pg_stat_activity where query = %s", [STATEMENT]).rowcount
+
+    with subprocess.Popen([sys.executable, "-c", TASK], stdout=subprocess.PIPE, text=True) as task:
+        try:
+            until(sessions)
+            task.send_signal(signal.SIGTERM)
+            said, _ = task.communicate(timeout=40)
+        finally:
+            task.kill()
+    assert said.endswith("stopped on request; the statement was cancelled.\n")
+    until(lambda: not sessions())
 
 
 def test_nothing_is_cancelled_unless_somebody_asks(dsn, catalog):

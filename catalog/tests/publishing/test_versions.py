@@ -640,7 +640,7 @@ def test_a_pointer_that_is_gone(catalog, publisher):
 
 @pytest.mark.parametrize("altered", [None, "gone", "altered"])
 def test_what_else_is_lost_with_the_pointer_is_refused_as_well(catalog, publisher, altered):
-    """Also if the manifest of the version before is gone, or has other numbers than were noted."""
+    """The database knows what the version before had, also if its manifest is gone or has other numbers."""
     fill(catalog, 40)
     publisher.run("one")
     Path(publisher.root.path, POINTER).unlink()
@@ -661,12 +661,34 @@ def test_what_else_is_lost_with_the_pointer_is_refused_as_well(catalog, publishe
         catalog.execute("delete from image where not foreign_identifier similar to %s", [left])
         publisher.begin(run)
         publisher.write(run)
-        assert bool(publisher.compare(run)) is (altered is None)
+        publisher.compare(run)
         with pytest.raises(Fatal, match=r"latest.json is gone, although version 1 .* 80 are published"):
             publisher.publish(run, judge=judge)
     kinds = [found["dataset, image: records"] for found in reported]
     assert [(each[0].before, each[0].remains) for each in kinds] == [(80, 24), (80, 8)]
     assert publisher.pointer() is None
+    publisher.publish("three", judge=accept_all)
+    Path(publisher.root.path, POINTER).unlink()
+    publisher.begin("four")
+    publisher.write("four")
+    publisher.compare("four")
+    with pytest.raises(Fatal, match="latest.json is gone, although version 3"):
+        publisher.publish("four", judge=judge)
+    pointers = [found["dataset, all: pointer"][0].subject for found in reported]
+    assert pointers[0] == pointers[1] != pointers[2]  # who has accepted one has seen nothing of the next
+
+
+def test_without_a_pointer_the_settings_of_the_last_version_count(catalog, publisher):
+    """They have the decisions of moderators without which the next version is refused."""
+    fill(catalog, 10)
+    publisher.settings = {**publisher.settings, versions.DECISIONS: {}, "of": "one"}
+    publisher.run("one")
+    publisher.settings = {**publisher.settings, "of": "two"}
+    publisher.begin("two")  # it is not published
+    for _ in range(2):
+        with publisher.connected() as connection:
+            assert versions.newest_settings(connection, publisher.root)["of"] == "one"
+        Path(publisher.root.path, POINTER).unlink(missing_ok=True)
 
 
 # Trap: nothing, or far less than before.
