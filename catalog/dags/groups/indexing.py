@@ -189,11 +189,19 @@ def check_index(parts: list[dict[str, int]], done: Iterable[dict[str, Any]]) -> 
         database_connection(plan.api, autocommit=True) as api,
         hint("Clear index_range and all tasks after it to fill the index again."),
     ):
-        if plan.table == plan.media_type:  # moderators delete rows of the live table meanwhile
+        is_live = plan.table == plan.media_type  # moderators delete its rows meanwhile
+        if is_live:
             own.follow_moderation(api, plan.index)
         documents, writes = contents_of(own.engine, plan.index)
         wrong = find_count_mismatches(
-            api, own.engine, plan.index, plan.table, ranges, rejected=rejected, uuid=uuid
+            api,
+            own.engine,
+            plan.index,
+            plan.table,
+            ranges,
+            rejected=rejected,
+            moderated=plan.media_type if is_live else None,
+            uuid=uuid,
         )
         if wrong:
             raise AirflowException(

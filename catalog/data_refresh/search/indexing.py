@@ -21,6 +21,7 @@ from catalog.data_refresh.search.bulk import BulkSender, Sent, delete_action
 from catalog.data_refresh.search.document_rows import Chunk, DocumentRows
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.tag_policy import TagPolicy
+from catalog.moderation.tables import moderated_name
 
 log = logging.getLogger(__name__)
 SENDERS = 2  # concurrent requests
@@ -223,6 +224,7 @@ def find_count_mismatches(
     parts: list[IdRange],
     *,
     rejected: Sequence[int] = (),
+    moderated: MediaType | None = None,
     uuid: str | None = None,
 ) -> list[str]:
     """Find ranges whose number of documents does not match their rows, and rows that are in no range.
@@ -236,6 +238,8 @@ def find_count_mismatches(
         table: Table with the rows.
         parts: The ranges into which the table was split.
         rejected: Number of rejected rows of each range, in their order; empty for none.
+        moderated: Media type of the moderators' decisions that were applied to the index: what they have
+            deleted may still have rows, as after a restore. None if none were.
         uuid: The engine's uuid of the index.
 
     Returns:
@@ -246,18 +250,25 @@ def find_count_mismatches(
     """
     identity = engine.require(index, uuid)
     wrong, wanted_in_all = [], 0
-    query = sql.SQL(
-        "select count(*), count(*) filter (where removed_from_source) from {} where id between %s and %s"
-    ).format(sql.Identifier("public", table))
+    decided: sql.Composable = sql.SQL("false")
+    if moderated:
+        decided = sql.SQL("identifier in (select identifier from {})").format(
+            sql.Identifier("public", moderated_name("deleted", moderated))
+        )
+    query = sql.SQL("""
+        select count(*), count(*) filter (where removed_from_source),
+               count(*) filter (where not removed_from_source and {decided})
+          from {table} where id between %s and %s
+    """).format(table=sql.Identifier("public", table), decided=decided)
     for part, left_out in zip(parts, rejected or [0] * len(parts), strict=True):
         row = api.execute(query, [part.first, part.last]).fetchone()
-        rows, removed = row or (0, 0)
-        wanted = rows - removed - left_out
+        rows, removed, deleted = row or (0, 0, 0)
+        wanted = rows - removed - deleted - left_out
         wanted_in_all += wanted
         found = engine.count(index, {"range": {"id": {"gte": part.first, "lte": part.last}}})
         if wanted != found:
             wrong.append(
-                f"ids {part.first:,} to {part.last:,}: {_counted(rows, removed, left_out)}, "
+                f"ids {part.first:,} to {part.last:,}: {_counted(rows, removed, deleted, left_out)}, "
                 f"{found:,} documents"
             )
     # The ranges are an earlier task's, and the table may have been copied again since.
@@ -275,8 +286,9 @@ def find_count_mismatches(
     return wrong
 
 
-def _counted(rows: int, removed: int, rejected: int) -> str:
+def _counted(rows: int, removed: int, deleted: int, rejected: int) -> str:
     """Return the number of rows, and why some of them have no document."""
     left_out = [f"{removed:,} removed from their source"] if removed else []
+    left_out += [f"{deleted:,} deleted by moderators"] if deleted else []
     left_out += [f"{rejected:,} rejected"] if rejected else []
     return f"{rows:,} rows" + (f" ({', '.join(left_out)})" if left_out else "")

@@ -452,8 +452,8 @@ GUARDS = (
         holds="What a manifest of an earlier release does not say about sensitive records is not taken for 0.",
         row=57,
         file=LOSSES,
-        find="        return cls(before, left_out or None, now, decided, terms)\n",
-        replace="        return cls(before, before.left_out, now, decided, terms)\n",
+        find="        return cls(before, left_out or None, now, decided, decisions_known, terms)\n",
+        replace="        return cls(before, before.left_out, now, decided, decisions_known, terms)\n",
         tests=(f"{EXPORT}::test_a_manifest_of_an_earlier_release_does_not_say_that_nothing_was_hidden",),
     ),
 )

@@ -48,7 +48,7 @@ def test_a_pull_takes_the_time_from_its_lease(monkeypatch, dsn, tmp_path):
         "ProviderRun": lambda *args: job,
         "get_current_context": lambda: context,
         "TaskStateCheckpoint": lambda context: None,
-        "catalog_connection": lambda autocommit: psycopg.connect(dsn, autocommit=autocommit),
+        "connect_to_catalog": lambda autocommit: psycopg.connect(dsn, autocommit=autocommit),
     }.items():
         monkeypatch.setattr(module, name, replacement)
     module.pull("example", 0)

@@ -75,6 +75,27 @@ def test_a_missing_document_is_noticed(filled, search):
     ]
 
 
+def test_rows_that_moderators_have_deleted_need_no_document(filled, search):
+    """Their table was restored beside rows that are there again."""
+    parts, _ = fill(filled, search, "image-a")
+    query = "select identifier::text from image where not removed_from_source order by id limit 3"
+    keys = [key for (key,) in filled.execute(query)]
+    for key in keys[:2]:
+        filled.execute(
+            "insert into api_deletedimage (identifier, created_on, updated_on) values (%s, now(), now())",
+            [key],
+        )
+        search.client.delete(index="image-a", id=key, refresh=True)
+    assert find_count_mismatches(filled, search, "image-a", "image", parts) == [
+        "ids 1 to 500: 500 rows (1 removed from their source), 497 documents"
+    ]
+    assert find_count_mismatches(filled, search, "image-a", "image", parts, moderated="image") == []
+    search.client.delete(index="image-a", id=keys[2], refresh=True)
+    assert find_count_mismatches(filled, search, "image-a", "image", parts, moderated="image") == [
+        "ids 1 to 500: 500 rows (1 removed from their source, 2 deleted by moderators), 496 documents"
+    ]
+
+
 def test_a_document_without_a_row_is_noticed(filled, search):
     """Its id is outside all compared ranges, so only the total count reveals it."""
     parts, _ = fill(filled, search, "image-a")

@@ -662,7 +662,7 @@ def test_what_else_is_lost_with_the_pointer_is_refused_as_well(catalog, publishe
         publisher.begin(run)
         publisher.write(run)
         publisher.compare(run)
-        with pytest.raises(Fatal, match=r"latest.json is gone, although version 1 .* 80 are published"):
+        with pytest.raises(Fatal, match=r"latest\.json is gone, although version 1 .* 80 are published"):
             publisher.publish(run, judge=judge)
     kinds = [found["dataset, image: records"] for found in reported]
     assert [(each[0].before, each[0].remains) for each in kinds] == [(80, 24), (80, 8)]
@@ -672,7 +672,7 @@ def test_what_else_is_lost_with_the_pointer_is_refused_as_well(catalog, publishe
     publisher.begin("four")
     publisher.write("four")
     publisher.compare("four")
-    with pytest.raises(Fatal, match="latest.json is gone, although version 3"):
+    with pytest.raises(Fatal, match=r"latest\.json is gone, although version 3"):
         publisher.publish("four", judge=judge)
     pointers = [found["dataset, all: pointer"][0].subject for found in reported]
     assert pointers[0] == pointers[1] != pointers[2]  # who has accepted one has seen nothing of the next
