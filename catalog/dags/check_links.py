@@ -31,7 +31,7 @@ for long enough counts, whichever run has found it, and what was removed before.
 tells: of a large provider, each run removes only few. The estimate is made, and records come back all the
 same. A run with the `provider` and `accept_removals` removes those that it finds to be gone; what was
 removed until then, and the share of files that was gone by its sample, count no more. More than an earlier
-run has reported is not accepted.
+run has reported is not accepted. If it cannot tell whether these files are gone, it fails.
 
 With `slices`, every record of one `provider` is checked: the records are divided into this number of slices,
 and the run checks those from `first_slice` to `last_slice`.
@@ -73,7 +73,7 @@ from catalog.links.checker import Checker
 from catalog.links.clock import database_clock
 from catalog.links.conclude import conclude
 from catalog.links.estimate import sample_size
-from catalog.links.losses import check_accepted, refuse_losses, refuse_slices
+from catalog.links.losses import check_accepted, refuse_losses, refuse_silence, refuse_slices
 from catalog.links.pauses import Pauses, PauseTable
 from catalog.links.plan import (
     AGAIN,
@@ -282,6 +282,7 @@ def judge(survey: dict[str, Any], params: Params = GIVEN, dag_run: DagRun = GIVE
         log.warning("%s: %s", one, finding)
     for finding in concluded.left.accepted:
         log.warning("%s: %s; the conf accepts that, as it was reported.", one, finding)
+    refuse_silence(one, concluded.left, accept=params["accept_removals"])
     if params["mark"] and not one.slices:
         refuse_losses(one, concluded.left, dag_run.conf or {})
 

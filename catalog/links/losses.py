@@ -147,6 +147,16 @@ def refuse_losses(survey: Survey, found: Losses, conf: Mapping[str, Any]) -> Non
         raise Fatal(f"{survey}: {'; '.join(found.findings)}. {_advice(way_out)}")
 
 
+def refuse_silence(survey: Survey, found: Losses, *, accept: bool) -> None:
+    """Raise Fatal if a run that accepts removals has not seen what waits for it, and so removes nothing."""
+    if accept and found.says_nothing:
+        raise Fatal(
+            f"{survey}: nothing is removed. The files whose removal was reported are neither gone nor there "
+            "for this run, because their hosts fail, or too few other files of theirs were asked or answer. "
+            "The report stands: trigger a run with the same conf when they do."
+        )
+
+
 def refuse_slices(found: Iterable[Line], conf: Mapping[str, Any]) -> None:
     """Raise Fatal, once for a run, if slices would lose too many records; their logs have the findings.
 

@@ -9,7 +9,7 @@ from catalog.core.queries import database_time
 from catalog.links import removal
 from catalog.links.conclude import conclude
 from catalog.links.judging import Losses
-from catalog.links.losses import check_accepted, refuse_losses, refuse_slices
+from catalog.links.losses import check_accepted, refuse_losses, refuse_silence, refuse_slices
 from catalog.links.plan import AGAIN, Survey, plan, rename_earlier_run
 from catalog.links.report import lines, sentence
 from catalog.loading.load import lock_provider
@@ -313,6 +313,9 @@ def test_what_was_reported_waits_while_no_check_says_anything_of_it(checks, outc
     outcomes = {1: "there", 2: "there"} if outcome is None else dict.fromkeys(gone(11), outcome)
     found = checks.found("nothing", 35, outcomes=outcomes)
     assert (found.removed, found.left) == (0, Losses(says_nothing=True))
+    refuse_silence(checks.survey("nothing"), found.left, accept=False)
+    with pytest.raises(Fatal, match=r"nothing is removed\. The files whose removal was reported are neither"):
+        refuse_silence(checks.survey("nothing"), found.left, accept=True)
     later = "update link_survey set planned_on = planned_on + %(by)s, concluded_on = concluded_on + %(by)s"
     by = database_time(checks.catalog) - day(36)
     checks.catalog.execute(later, {"by": by})
