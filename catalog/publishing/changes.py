@@ -23,7 +23,14 @@ from catalog.publishing.manifest import Changes, Manifest
 from catalog.publishing.parquet import parquet_writer
 from catalog.publishing.paths import version_folder
 from catalog.publishing.scratch import scratch_folder
-from catalog.publishing.storage import Altered, Stored, new_attempt, open_stored, store_file
+from catalog.publishing.storage import (
+    Altered,
+    Stored,
+    new_attempt,
+    open_stored,
+    require_unaltered,
+    store_file,
+)
 
 log = logging.getLogger(__name__)
 BUCKET_ROWS = 500_000  # records of both versions in a bucket, about
@@ -120,7 +127,7 @@ def damaged_files(folder: UPath, files: list[File]) -> dict[str, str]:
     damaged = {}
     for file in files:
         try:
-            open_stored(folder, file.stored).close()
+            require_unaltered(folder, file.stored)
         except Altered as error:
             log.warning("%s %s", folder / file.path, error)
             damaged[file.path] = str(error)

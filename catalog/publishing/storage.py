@@ -161,17 +161,29 @@ def open_stored(folder: UPath, stored: Stored) -> IO[bytes]:
         Altered: It is missing, or has another checksum.
         Retry: The storage cannot say so now.
     """
-    digest = hashlib.sha256()
     with ExitStack() as stack:
         copy: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
-        for chunk in _chunks(folder / stored.path):
-            digest.update(chunk)
+        for chunk in _checked_chunks(folder, stored):
             copy.write(chunk)
-        if digest.hexdigest() != stored.sha256:
-            raise Altered("is not as written: it has another SHA-256")
         copy.seek(0)
         stack.pop_all()
         return copy
+
+
+def require_unaltered(folder: UPath, stored: Stored) -> None:
+    """Check that a stored file is what was written; arguments and errors as of `open_stored`."""
+    for _ in _checked_chunks(folder, stored):
+        pass
+
+
+def _checked_chunks(folder: UPath, stored: Stored) -> Iterator[bytes]:
+    """Yield the contents of a file; raise Altered at their end if they are others than were written."""
+    digest = hashlib.sha256()
+    for chunk in _chunks(folder / stored.path):
+        digest.update(chunk)
+        yield chunk
+    if digest.hexdigest() != stored.sha256:
+        raise Altered("is not as written: it has another SHA-256")
 
 
 def _chunks(path: UPath) -> Iterator[bytes]:
@@ -222,11 +234,12 @@ def write_pointer(root: UPath, pointer: Pointer) -> None:
     """Make a version the newest one.
 
     Raises:
-        Retry: The storage has not kept the pointer; the one before is written again.
+        Retry: The disk is full, or the storage has not kept the pointer; the one before stays.
     """
     path, data = root / POINTER, msgspec.json.format(msgspec.json.encode(pointer))
     before = _read(path)
-    write_atomically(path, data)
+    with _writing(root / pointer.folder):
+        write_atomically(path, data)
     try:
         _require_stored(path, data)
     except Retry:

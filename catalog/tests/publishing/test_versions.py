@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from psycopg import sql
+from upath import UPath
 
 from catalog.core.errors import Fatal, Interrupted, Refused, Retry
 from catalog.core.files import write_atomically
@@ -1149,6 +1150,25 @@ def test_a_full_disk(dsn, catalog, small_disk):
     assert folders(publisher) == set()
     room.unlink()
     assert publisher.run("two") == 2
+
+
+def test_a_full_disk_for_the_pointer(small_disk):
+    folder = small_disk / "v1"
+    folder.mkdir()
+    (folder / "part").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    pointer = storage.Pointer(1, "v1", "token", "0" * 64, "2026-01-01", storage.FORMAT)
+    with pytest.raises(Retry, match=r"disk of .*/v1 is full: .* clear the failed task"):
+        storage.write_pointer(UPath(small_disk), pointer)
+    assert not (small_disk / POINTER).exists()
+
+
+def test_files_are_checked_without_room_for_copies(catalog, publisher, small_disk, monkeypatch):
+    fill(catalog, 300)
+    publisher.begin("one")
+    publisher.write("one")
+    (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    monkeypatch.setattr("tempfile.tempdir", str(small_disk))
+    assert publisher.compare("one") is None
 
 
 def test_a_full_disk_for_files_that_are_not_complete(catalog, publisher, small_disk, monkeypatch):
