@@ -29,6 +29,7 @@ from catalog.dags.groups.indexing import delete_old_index, indexes, make_live, o
 from catalog.dags.groups.refreshes import (
     begin_refresh,
     current_refresh,
+    hidden_last,
     is_complete,
     note_index,
     refuse_lost_decisions,
@@ -115,7 +116,7 @@ def _check(where: Environment, alias: str, index: str) -> list[str]:
     judged = judge(
         {
             kind_of("counted documents", alias, where.search, index): counted,
-            **losses(engine, alias, index, where.search),
+            **losses(engine, alias, index, where.search, hidden_last(alias, where.search)),
             kind_of("found documents", alias, where.search, index): not_found if is_searched(alias) else [],
         }
     )

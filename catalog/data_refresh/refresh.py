@@ -134,6 +134,20 @@ class CreatedIndex(msgspec.Struct, frozen=True):
     writes: dict[str, int] = {}
 
 
+class Hidden(NamedTuple):
+    """What a filtered index hides.
+
+    Attributes:
+        name: Name of the index, or of its alias.
+        documents: Number of documents of the main index that it lacks.
+        terms: Digest of the list of terms with which it was made; "" if that is not known.
+    """
+
+    name: str
+    documents: int
+    terms: str
+
+
 class Counted(NamedTuple):
     """The recorded number of documents of an index.
 

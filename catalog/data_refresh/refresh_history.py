@@ -8,7 +8,7 @@ import msgspec
 from catalog.core.media import MediaType
 from catalog.core.queries import value
 from catalog.core.session import Connection
-from catalog.data_refresh.refresh import Counted
+from catalog.data_refresh.refresh import Counted, Hidden
 from catalog.moderation.remembered import Decisions, Remembered
 from catalog.moderation.tables import Decision
 
@@ -137,6 +137,34 @@ def last_behind(catalog: Connection, alias: str, search: str) -> str | None:
         {"alias": alias, "search": search},
     ).fetchone()
     return row[0] if row else None
+
+
+def last_hidden(catalog: Connection, alias: str, search: str) -> Hidden | None:
+    """Return what the filtered index has hidden at which a run has last pointed an alias; None if unknown.
+
+    Args:
+        catalog: Connection to the catalog database.
+        alias: Name of the alias.
+        search: Airflow connection of the search engine.
+    """
+    row = catalog.execute(
+        """
+        with made as (
+            select number, plan ->> 'filtered' as name, coalesce(plan ->> 'terms', '') as terms,
+                   (indexes -> (plan ->> 'index') ->> 'documents')::bigint as everything,
+                   (indexes -> (plan ->> 'filtered') ->> 'documents')::bigint as shown
+              from refresh
+             where stage = 'promoted' and plan ->> 'search' = %(search)s
+               and plan -> 'aliases' ->> %(alias)s = plan ->> 'filtered'
+               and plan ->> 'mode' is distinct from 'alias'
+        )
+        select name, everything - shown, terms from made
+         where everything is not null and shown is not null
+         order by number desc limit 1
+        """,
+        {"alias": alias, "search": search},
+    ).fetchone()
+    return Hidden(*row) if row else None
 
 
 def last_decisions(catalog: Connection, media_type: MediaType, api: str) -> Decisions:

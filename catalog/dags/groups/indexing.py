@@ -42,6 +42,7 @@ from catalog.dags.common.variables import value_of
 from catalog.dags.groups.refreshes import (
     complete,
     current_refresh,
+    hidden_last,
     note_index,
     refuse_lost_decisions,
     removed_by_checks,
@@ -258,7 +259,11 @@ def create_filtered_index() -> dict[str, int]:
     ).run()
     state.clear()
     own.refuse_shrinkage(
-        plan.filtered, judge=judge, left_out={"sensitive": hidden}, why=partial(removed_by_checks, refresh)
+        plan.filtered,
+        judge=judge,
+        left_out={"sensitive": hidden},
+        why=partial(removed_by_checks, refresh),
+        hidden=hidden_last(filtered_name(plan.media_type), plan.search),
     )
     note_index(refresh, plan.filtered, uuid, documents, writes=writes)
     return {"documents": documents, "hidden": hidden}

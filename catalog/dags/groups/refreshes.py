@@ -12,7 +12,7 @@ from catalog.dags.operators.turns import current_turn
 from catalog.data_refresh import refresh as refreshes
 from catalog.data_refresh import refresh_history, removals
 from catalog.data_refresh.basis import record
-from catalog.data_refresh.refresh import Counted, CreatedIndex, Plan, Refresh, Stage
+from catalog.data_refresh.refresh import Counted, CreatedIndex, Hidden, Plan, Refresh, Stage
 from catalog.moderation.remembered import Decisions, refuse_lost
 
 log = logging.getLogger(__name__)
@@ -98,6 +98,12 @@ def is_complete(uuid: str) -> bool | None:
     """Return whether an index was complete when it was made; None if no refresh has recorded it."""
     with catalog_connection(autocommit=True) as catalog:
         return refresh_history.is_complete(catalog, uuid)
+
+
+def hidden_last(alias: str, search: str) -> Hidden | None:
+    """Return what the filtered index has hidden at which a run has last pointed an alias; None if unknown."""
+    with catalog_connection(autocommit=True) as catalog:
+        return refresh_history.last_hidden(catalog, alias, search)
 
 
 def last_count(uuid: str) -> Counted | None:

@@ -8,8 +8,9 @@ from elasticsearch import NotFoundError
 from catalog.core import loss_limits
 from catalog.core.errors import Refused
 from catalog.core.media import MEDIA_TYPES, MediaType
+from catalog.data_refresh.refresh import Hidden
 from catalog.data_refresh.search.client import ask
-from catalog.data_refresh.search.hidden import revealed
+from catalog.data_refresh.search.hidden import hidden_by, revealed
 from catalog.data_refresh.search.identity import FILTERED_SUFFIX, IndexIdentity, is_filtered, is_private
 from catalog.data_refresh.search.indexes import Indexes
 from catalog.data_refresh.search.kinds import kind_of
@@ -119,7 +120,9 @@ def require_hidden(engine: Indexes, index: str, terms: Sequence[str], *, was_liv
     return [f"{said}. It is accepted, because the alias pointed at it before; {until}."]
 
 
-def losses(engine: Indexes, alias: str, index: str, search: str) -> dict[str, list[Finding]]:
+def losses(
+    engine: Indexes, alias: str, index: str, search: str, hidden: Hidden | None = None
+) -> dict[str, list[Finding]]:
     """Return findings if an index has far fewer documents, or hides far fewer, than the one behind an alias.
 
     Args:
@@ -127,6 +130,7 @@ def losses(engine: Indexes, alias: str, index: str, search: str) -> dict[str, li
         alias: Name of the alias; one that does not exist yet had nothing to lose.
         index: Name of the index.
         search: Airflow connection of the search engine.
+        hidden: What the last filtered index has hidden, in case that none is behind its alias any more.
 
     Returns:
         The findings, by kind of loss.
@@ -136,9 +140,10 @@ def losses(engine: Indexes, alias: str, index: str, search: str) -> dict[str, li
     if not is_filtered(alias):
         return {documents: shrunken_alias(alias, before, now, loss_limits.TOTAL)}
     everything = sum(engine.sources(alias.removesuffix(FILTERED_SUFFIX)).values())
-    hidden, hidden_then = (everything - sum(shown.values()) for shown in (before, now))
     found = {documents: shrunken_alias(alias, before, now, FILTERED)}
     if before:
-        shown = revealed(engine, alias, alias, hidden, index, hidden_then)
-        found[kind_of("hidden documents", alias, search, index)] = shown
+        hidden = hidden_by(engine, alias, everything - sum(before.values()))
+    if hidden:
+        then = hidden_by(engine, index, everything - sum(now.values()))
+        found[kind_of("hidden documents", alias, search, index)] = revealed(alias, hidden, then)
     return found

@@ -13,10 +13,10 @@ from catalog.core import loss_limits
 from catalog.core.errors import Refused
 from catalog.core.queries import value
 from catalog.core.session import Connection
-from catalog.data_refresh.refresh import Refresh
+from catalog.data_refresh.refresh import Hidden, Refresh
 from catalog.data_refresh.search.customizing import customized
 from catalog.data_refresh.search.findable import refuse_unfindable
-from catalog.data_refresh.search.hidden import revealed
+from catalog.data_refresh.search.hidden import hidden_by, revealed
 from catalog.data_refresh.search.identity import filtered_name
 from catalog.data_refresh.search.index_writes import Contents, contents_of
 from catalog.data_refresh.search.indexes import Indexes
@@ -105,6 +105,7 @@ class RefreshIndexes:
         judge: Judge,
         left_out: Mapping[str, int] | None = None,
         why: Callable[[], str] = str,
+        hidden: Hidden | None = None,
     ) -> None:
         """Compare the numbers of documents, of all and of each source, with those of the live index.
 
@@ -116,6 +117,7 @@ class RefreshIndexes:
             judge: Says whether far fewer documents, or far fewer hidden ones, are accepted.
             left_out: Why records have no document → their number.
             why: Returns a sentence about why records may be missing, for the refusal.
+            hidden: What the last filtered index has hidden, in case that none is behind its alias any more.
 
         Raises:
             Refused: There are far fewer, and that is not accepted. The message says what is not.
@@ -131,10 +133,12 @@ class RefreshIndexes:
         if name == plan.filtered and before:
             # An earlier release may have recorded the plan, without the documents of the main index.
             everything = plan.documents.get(plan.media_type) or self.engine.sources(plan.media_type)
-            hidden = sum(everything.values()) - sum(before.values())
-            hidden_now = self.engine.count(plan.index) - sum(now.values())
+            number = sum(everything.values()) - sum(before.values())
+            hidden = hidden_by(self.engine, plan.live.get(alias) or alias, number)
+        if name == plan.filtered and hidden:
+            number = self.engine.count(plan.index) - sum(now.values())
             found[kind_of("hidden documents", alias, plan.search)] = revealed(
-                self.engine, alias, plan.live.get(alias) or alias, hidden, name, hidden_now
+                alias, hidden, hidden_by(self.engine, name, number)
             )
         judged = judge(found)
         if judged.refused:

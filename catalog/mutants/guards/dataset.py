@@ -193,8 +193,8 @@ GUARDS = (
         holds="A file that is not, byte for byte, the one that was written is not compared.",
         row=1,
         file="catalog/publishing/storage.py",
-        find="        if digest.hexdigest() != stored.sha256:\n",
-        replace="        if False:\n",
+        find="    if digest.hexdigest() != stored.sha256:\n",
+        replace="    if False:\n",
         tests=(
             f"{TESTS}::test_a_lost_file_of_the_version_before",
             f"{TESTS}::test_lost_files_of_the_new_version_are_written_again_as_the_message_says",

@@ -568,7 +568,7 @@ GUARDS = (
         holds="A filtered index that hides far fewer documents does not become live.",
         row=57,
         file="catalog/data_refresh/search/hidden.py",
-        find="    if not loss_limits.hides_too_few(before, now):\n        return []\n",
+        find="    if not loss_limits.hides_too_few(before.documents, now.documents):\n        return []\n",
         replace="    return []\n",
         tests=(
             "data_refresh/test_removals.py::test_a_filtered_index_that_hides_far_less_is_refused",
@@ -580,9 +580,18 @@ GUARDS = (
         holds="A filtered index of the same list of terms is not refused because it hides fewer documents.",
         row=57,
         file="catalog/data_refresh/search/hidden.py",
-        find="    if terms and terms == others:",
+        find="    if before.terms and before.terms == now.terms:",
         replace="    if False:",
         tests=("data_refresh/test_pointing.py::test_an_index_that_hides_far_less_by_the_same_list",),
+    ),
+    Guard(
+        name="what-a-lost-alias-has-hidden",
+        holds="A filtered index that hides far fewer documents than the last one is refused, also if that is lost.",
+        row=57,
+        file="catalog/data_refresh/search/refresh_indexes.py",
+        find="        if name == plan.filtered and hidden:\n",
+        replace="        if name == plan.filtered and before and hidden:\n",
+        tests=("data_refresh/test_pointing.py::test_an_index_that_hides_far_less_than_the_one_that_is_lost",),
     ),
     Guard(
         name="index-of-another-list",

@@ -157,8 +157,8 @@ GUARDS = (
         holds="What another list of terms hides was not reported.",
         row=58,
         file="catalog/data_refresh/search/hidden.py",
-        find="Finding(str(others), before, now,",
-        replace='Finding("hidden", before, now,',
+        find="Finding(now.terms, before.documents,",
+        replace='Finding("hidden", before.documents,',
         tests=("data_refresh/test_removals.py::test_a_filtered_index_that_hides_far_less_is_refused",),
     ),
     Guard(

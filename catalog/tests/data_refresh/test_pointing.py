@@ -8,12 +8,13 @@ import pytest
 
 from catalog.core import loss_limits
 from catalog.core.errors import Fatal, Refused
-from catalog.data_refresh.refresh import Copy, Counted, CreatedIndex, begin, note_index, reach, read
+from catalog.data_refresh.refresh import Copy, Counted, CreatedIndex, Hidden, begin, note_index, reach, read
 from catalog.data_refresh.refresh_history import (
     is_complete,
     last_behind,
     last_count,
     last_decisions,
+    last_hidden,
     made_before,
 )
 from catalog.data_refresh.search.mapping import TERMS
@@ -33,9 +34,9 @@ from catalog.tests.data_refresh.test_refresh import plan, turn
 pytestmark = [pytest.mark.database, pytest.mark.enable_socket]
 
 
-def lost(search, alias, index):
+def lost(search, alias, index, hidden=None):
     """Return what an index lacks, in words."""
-    return [one.text for kind in losses(search, alias, index, "engine").values() for one in kind]
+    return [one.text for kind in losses(search, alias, index, "engine", hidden).values() for one in kind]
 
 
 @pytest.mark.parametrize(
@@ -171,10 +172,33 @@ def test_an_index_that_hides_far_less_by_the_same_list(catalog, search, terms):
         own.refuse_shrinkage("image-b-filtered", judge=refuse_all)
         assert lost(search, "image-filtered", "image-b-filtered") == []
     else:
-        said = "hides as sensitive: 0 instead of 20 that are hidden now"
+        said = "hides as sensitive: 0 instead of 20 that image-"
         with pytest.raises(Refused, match=said):
             own.refuse_shrinkage("image-b-filtered", judge=refuse_all)
         [finding] = lost(search, "image-filtered", "image-b-filtered")
+        assert said in finding
+
+
+@pytest.mark.parametrize("terms", ["the same", "other ones"])
+def test_an_index_that_hides_far_less_than_the_one_that_is_lost(catalog, search, terms):
+    """The catalog remembers what the index has hidden that no alias points at any more."""
+    hidden = Hidden("image-a-filtered", 20, "the same")
+    for name in ("image-a", "image-b", "image-b-filtered"):
+        titled(search, [f"t{n}" for n in range(40)], name)
+    search.swap_aliases({"image": "image-a"})
+    mapping = {"_meta": {**search.meta("image-b-filtered"), TERMS: terms}}
+    search.client.indices.put_mapping(index="image-b-filtered", body=mapping)
+    planned = msgspec.structs.replace(plan("image-b"), documents={"image": search.sources("image")})
+    own = RefreshIndexes(begin(catalog, turn(catalog), planned), search)
+    own.refuse_shrinkage("image-b-filtered", judge=refuse_all)  # nothing is known
+    if terms == "the same":
+        own.refuse_shrinkage("image-b-filtered", judge=refuse_all, hidden=hidden)
+        assert lost(search, "image-filtered", "image-b-filtered", hidden) == []
+    else:
+        said = "hides as sensitive: 0 instead of 20 that image-a-filtered hides"
+        with pytest.raises(Refused, match=said):
+            own.refuse_shrinkage("image-b-filtered", judge=refuse_all, hidden=hidden)
+        [finding] = lost(search, "image-filtered", "image-b-filtered", hidden)
         assert said in finding
 
 
@@ -285,6 +309,26 @@ def test_the_last_index_behind_an_alias(catalog):
     assert last_behind(catalog, "image-filtered", "of staging") is None
     begun("image-5", aliases={"image-filtered": "image-5-filtered"})  # of create_filtered_image_index
     assert last_behind(catalog, "image-filtered", "search") == "uuid of image-5-filtered"
+
+
+def test_what_the_last_index_behind_an_alias_has_hidden(catalog):
+    """Of the runs that were promoted, and have counted the documents of both indexes."""
+
+    def begun(name, documents, stage="promoted", **more):
+        found = begin(catalog, turn(catalog, name), plan(name, terms="a list", **more))
+        for made, number in zip((name, f"{name}-filtered"), documents, strict=True):
+            note_index(catalog, found, made, CreatedIndex(f"uuid of {made}", number))
+        reach(catalog, found, stage)
+
+    assert last_hidden(catalog, "image-filtered", "search") is None
+    begun("image-1", (100, 80))
+    begun("image-2", (100, 70), "tables")
+    begun("image-3", (100, None))
+    begun("image-4", (100, 60), mode="alias")
+    assert last_hidden(catalog, "image-filtered", "search") == Hidden("image-1-filtered", 20, "a list")
+    assert last_hidden(catalog, "image-filtered", "of staging") is None
+    begun("image-5", (110, 85))
+    assert last_hidden(catalog, "image-filtered", "search") == Hidden("image-5-filtered", 25, "a list")
 
 
 def test_decisions_of_the_last_promoted_refresh(catalog):
