@@ -5,7 +5,7 @@ import logging
 import psycopg
 from psycopg import sql
 
-from catalog.core.queries import value
+from catalog.core.queries import relation_exists, value
 from catalog.core.session import Connection
 from catalog.database.selection_lock import QUERY_ID, lock_key
 
@@ -46,7 +46,7 @@ def give_up(connection: Connection, query_id: str, keep: str) -> None:
 
 
 def _drop_unless_at_work(connection: Connection, query_id: str, days: float) -> bool:
-    tables = [sql.Identifier("public", f"{query_id}_{name}") for name in ("rows_to_update", "rows_left")]
+    rows, left = (sql.Identifier("public", f"{query_id}_{name}") for name in ("rows_to_update", "rows_left"))
     try:
         with connection.transaction():
             connection.execute("set local lock_timeout = '1s'")
@@ -58,7 +58,15 @@ def _drop_unless_at_work(connection: Connection, query_id: str, days: float) -> 
             )
             if not may_drop:
                 return False
-            connection.execute(sql.SQL("drop table if exists {}").format(sql.SQL(", ").join(tables)))
+            if relation_exists(connection, f"{query_id}_rows_left"):  # rows that were locked are not done
+                connection.execute(
+                    sql.SQL(
+                        "update batched_update set next_row = least(next_row, total)"
+                        " where query_id = %s and exists (select from {})"
+                    ).format(left),
+                    [query_id],
+                )
+            connection.execute(sql.SQL("drop table if exists {}, {}").format(rows, left))
     except psycopg.Error as error:  # for example, tables of another owner; they do no harm
         log.warning("The abandoned selection %s cannot be dropped: %s", query_id, error.diag.message_primary)
         return False

@@ -279,6 +279,20 @@ class Deletion(_Move):
         return _preview(self._connection, found, rows)
 
 
+def value_of_old_record(table: str, column: str) -> sql.Composable:
+    """Return the value with which a record comes back that was away for a while.
+
+    Its score is a new one, of the current constant: a refresh skips unchanged constants.
+
+    Args:
+        table: The media table.
+        column: Name of the column.
+    """
+    if column != SCORE:
+        return sql.Identifier(column)
+    return sql.SQL("{}(provider, meta_data)").format(sql.Identifier(f"standardized_{table}_popularity"))
+
+
 class Restoration(_Move):
     """Restores the records that a condition selects from `deleted_<media>`, with a new popularity score.
 
@@ -337,12 +351,7 @@ class Restoration(_Move):
         )
 
     def _value(self, column: str) -> sql.Composable:
-        """Score the record with the current constant; a refresh skips unchanged constants."""
-        if column != SCORE:
-            return sql.Identifier(column)
-        return sql.SQL("{}(provider, meta_data)").format(
-            sql.Identifier(f"standardized_{self._table}_popularity")
-        )
+        return value_of_old_record(self._table, column)
 
     def count(self) -> int:
         """Return the number of records that the condition selects now."""
@@ -353,7 +362,7 @@ class Restoration(_Move):
 def restore(connection: Connection, table: str, condition: str, **options: Unpack[BatchOptions]) -> Progress:
     """Restore deleted records, or resume a restoration that was stopped. See `Restoration`."""
     job = Restoration(connection, table, condition, **options)
-    progress = job.claim()
+    progress = job.claim(first=True)  # rows that were given up are selected again: a command has no new run
     if progress:
         log.info("Resuming a restoration of %s records that was stopped.", f"{progress.total:,}")
     progress = job.run(progress or job.select())

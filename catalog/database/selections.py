@@ -104,7 +104,7 @@ class Selection:
             self._rename_earlier_run()
         state, exists = self._progress_row.read(), self._has_rows()
         if state and self._is_own(state):
-            if exists or state.progress.done:
+            if exists or (state.progress.done and not self._has_left()):
                 return state.progress
             if state.progress.begun:
                 raise self._given_up(state, "were dropped")
@@ -211,6 +211,12 @@ class Selection:
 
     def _has_rows(self) -> bool:
         return relation_exists(self._connection, f"{self._query_id}_rows_to_update")
+
+    def _has_left(self) -> bool:
+        """Return whether rows that were locked are left of a selection that somebody has dropped."""
+        return relation_exists(self._connection, f"{self._query_id}_rows_left") and bool(
+            self._number("select count(*) from (select from {left} limit 1) waiting")
+        )
 
     def _number(self, statement: LiteralString, **values: Any) -> int:
         """Return the number that a statement counts."""

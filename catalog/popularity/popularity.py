@@ -249,7 +249,7 @@ def _remembered(
                 from {table} where identifier = any(m.sample)
           ) found on true
          where m.provider = %s and sample is not null
-         group by m.provider
+         group by m.provider, m.sample
         """,
         media_type,
     )

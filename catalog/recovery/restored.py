@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from catalog.core.dates import utc
+from catalog.core.dates import AHEAD, utc
 from catalog.core.errors import Refused
 from catalog.core.queries import value
 from catalog.core.session import Connection
@@ -77,9 +77,11 @@ class CatchUp(msgspec.Struct, frozen=True):
 
 
 def newest_load(connection: Connection) -> datetime | None:
-    """Return when the newest load in this database ended, or None if it holds none."""
+    """Return when the newest load in this database ended, not after now; None if it holds none."""
     row = connection.execute(
-        "select max(finished_on) from ingestion_report where isfinite(finished_on)"
+        "select max(finished_on) from ingestion_report"
+        " where finished_on < now() + %s and finished_on > '-infinity'",
+        [AHEAD],
     ).fetchone()
     return utc(row[0]) if row and row[0] else None
 

@@ -12,6 +12,7 @@ from psycopg import sql
 from catalog.core.media import MediaType
 from catalog.core.queries import database_time
 from catalog.core.session import Connection, settle
+from catalog.database.deletion import value_of_old_record
 
 _DAY = timedelta(days=1)  # by which the clock that made a key may be ahead of this one
 _RENAMED = {"set_position": "audio_set_position"}  # catalog column → API column
@@ -40,6 +41,7 @@ def take_back(catalog: Connection, api: Connection, media_type: MediaType, since
         "table": sql.Identifier("public", media_type),
         "deleted": sql.Identifier("public", f"deleted_{media_type}"),
         "columns": sql.SQL(", ").join(map(sql.Identifier, shared)),
+        "values": sql.SQL(", ").join(value_of_old_record(media_type, name) for name in shared),
         "api_columns": sql.SQL(", ").join(map(sql.Identifier, shared.values())),
         "first": sql.Literal(str(_first_key(since))),
         "end": sql.Literal(str(_first_key(database_time(catalog) + _DAY))),
@@ -65,7 +67,7 @@ def take_back(catalog: Connection, api: Connection, media_type: MediaType, since
                 target.write(block)
         return catalog.execute(
             sql.SQL("""
-                insert into {table} ({columns}) select {columns} from taken_back t
+                insert into {table} ({columns}) select {values} from taken_back t
                  where url is not null
                    and not exists (select from {deleted} d where d.identifier = t.identifier)
                 on conflict do nothing

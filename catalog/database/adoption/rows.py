@@ -18,6 +18,7 @@ SAMPLE = 50_000  # rows that are searched for unexpected values
 
 TO_FILL: LiteralString = """
     {key} is null
+    and identifier is not null
     and jsonb_typeof(audio_set) = 'object'
     and jsonb_typeof(audio_set -> 'foreign_identifier') in ('string', 'number')
     and length(audio_set ->> 'foreign_identifier') between 1 and {width}

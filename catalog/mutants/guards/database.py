@@ -544,6 +544,17 @@ GUARDS = (
         tests=(f"{TEST_UPDATE}::test_a_preview_of_a_number_with_very_many_digits_is_short",),
     ),
     Guard(
+        name="given-up-rows-are-not-done",
+        holds="A run whose last rows stayed locked has not ended, whoever drops them.",
+        row=44,
+        file="catalog/database/abandoned_selections.py",
+        find="next_row = least(next_row, total)",
+        replace="next_row = next_row",
+        tests=(
+            "database/test_selections.py::TestGivenUp::test_rows_that_stayed_locked_are_not_done[abandoned]",
+        ),
+    ),
+    Guard(
         name="statement-of-a-task",
         holds="What the connections of a task execute is cancelled when it is asked to stop.",
         row=2,

@@ -585,6 +585,15 @@ GUARDS = (
         tests=("data_refresh/test_pointing.py::test_an_index_that_hides_far_less_by_the_same_list",),
     ),
     Guard(
+        name="rows-that-moderators-have-deleted",
+        holds="A row that moderators have deleted, and that is there again, needs no document.",
+        row=57,
+        file="catalog/data_refresh/search/indexing.py",
+        find="        wanted = rows - removed - deleted - left_out\n",
+        replace="        wanted = rows - removed - left_out\n",
+        tests=("data_refresh/test_indexing.py::test_rows_that_moderators_have_deleted_need_no_document",),
+    ),
+    Guard(
         name="what-a-lost-alias-has-hidden",
         holds="A filtered index that hides far fewer documents than the last one is refused, also if that is lost.",
         row=57,

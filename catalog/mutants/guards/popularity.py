@@ -116,8 +116,8 @@ GUARDS = (
         holds="A restored record has the score of the current constant.",
         row=45,
         file="catalog/database/deletion.py",
-        find="        if column != SCORE:\n",
-        replace="        if True:\n",
+        find="    if column != SCORE:\n",
+        replace="    if True:\n",
         tests=("database/test_deletion.py::test_a_restored_record_has_the_score_of_todays_constant",),
     ),
     Guard(

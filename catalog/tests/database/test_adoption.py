@@ -130,6 +130,25 @@ def test_killed_after_each_step_and_repeated(old, generation):
     assert lost({"audio": before["audio"]}, ends[0][1]) == {}
 
 
+def test_audio_without_an_identifier_keeps_no_batch_from_its_end(old, monkeypatch):
+    monkeypatch.setattr(work, "FILL_BATCH", 7)
+    dsn = old("2022")
+    nameless = "select count(*) from audio where identifier is null"
+    with connected(dsn) as connection:
+        key = "select conname from pg_constraint where contype = 'p' and conrelid = 'audio'::regclass"
+        [(name,)] = connection.execute(key).fetchall()
+        connection.execute(f"alter table audio drop constraint {name} cascade")
+        connection.execute("alter table audio alter column identifier drop not null")
+        connection.execute(
+            "update audio set identifier = null where jsonb_typeof(audio_set -> 'foreign_identifier') "
+            "in ('string', 'number') and audio_set ->> 'foreign_identifier' <> ''"
+        )
+        before = connection.execute(nameless).fetchone()
+        assert before > (7,)
+        adopt(dsn)
+        assert connection.execute(nameless).fetchone() == before
+
+
 def test_killed_while_sets_are_filled(old, monkeypatch):
     monkeypatch.setattr(work, "FILL_BATCH", 7)
     dsn = old("2022")

@@ -101,6 +101,13 @@ def test_how_the_records_of_each_provider_are_restored(catalog):
         whole=False,
         finished_on=datetime(2026, 3, 22, 5, tzinfo=UTC),
     )
+    report(
+        catalog,
+        provider="finnishmuseums",
+        run_id="of a wrong clock",
+        whole=False,
+        finished_on=datetime.now(UTC) + timedelta(days=900),
+    )
     assert newest_load(catalog) == datetime(2026, 3, 22, 5, tzinfo=UTC)
     found = catch_up(catalog, provider_classes(), None, TODAY)
     assert sorted(one.dag_id for one in found) == [f"{name}_workflow" for name in names]
@@ -305,6 +312,7 @@ def test_records_come_back_under_their_keys(catalog, api):
     for row in rows:
         values = [Jsonb(value) if isinstance(value, dict | list) else value for value in row]
         api.execute(f"insert into image ({', '.join(copied)}) values ({marks})", values)
+    api.execute("update image set standardized_popularity = 0.99")
     known = dict(catalog.execute("select foreign_identifier, identifier from image").fetchall())
     api.execute(
         "insert into image (created_on, updated_on, identifier, license, removed_from_source) "
@@ -327,6 +335,8 @@ def test_records_come_back_under_their_keys(catalog, api):
     assert found["smk1"] != known["smk1"]
     assert "smk4" not in found
     assert catalog.execute("select count(*) from image where title = 'older'").fetchone() == (3,)
+    scores = "select count(*) from image where standardized_popularity = 0.99"
+    assert catalog.execute(scores).fetchone() == (0,)  # of a constant that is lost
     assert take_back(catalog, api, "image", backup) == 0
     assert take_back(catalog, api, "audio", backup) == 0
 

@@ -343,6 +343,40 @@ class TestGivenUp:
         assert tables == (None, None, "other_rows_to_update")
         assert stocked.execute("select total from batched_update where query_id = 'test'").fetchone() == (30,)
 
+    @pytest.mark.parametrize("by_hand", [False, True], ids=["abandoned", "dropped by hand"])
+    def test_rows_that_stayed_locked_are_not_done(self, stocked, dsn, by_hand):
+        """All batches are done, so only these rows tell that the run has not ended."""
+
+        def job(run):
+            return Deletion(stocked, run, "image", "true", "r", pause=0.01)
+
+        with psycopg.connect(dsn) as other:
+            other.execute("select from image limit 1 for update")
+            with pytest.raises(Retry, match="1 rows stayed locked"):
+                whole(job("run-1"))
+        released(stocked)
+        stocked.execute("update batched_update set renewed_on = now() - interval '31 days'")
+        if by_hand:
+            [(name,)] = stocked.execute("select query_id from batched_update").fetchall()
+            stocked.execute(f"drop table {name}_rows_to_update")
+        else:
+            assert len(drop_given_up(stocked)) == 1
+        with pytest.raises(Refused, match=r"were dropped; 59 of 60 were done\. Trigger a new run"):
+            job("run-1").claim()
+        released(stocked)
+        assert whole(job("run-2")).updated == 1
+
+    def test_a_restoration_that_was_given_up_is_begun_again(self, stocked):
+        """A command has no other run that could do so."""
+        whole(Deletion(stocked, "run-1", "image", "true", "r"))
+        with pytest.raises(Interrupted):
+            restore(stocked, "image", "true", batch_size=20, should_stop=lambda: True)
+        released(stocked)
+        stocked.execute("update batched_update set renewed_on = now() - interval '31 days'")
+        assert len(drop_given_up(stocked)) == 1
+        assert restore(stocked, "image", "true").updated == 40
+        assert len(ids(stocked, "image")) == 60
+
     def test_one_that_was_worked_on_lately_stays(self, stocked):
         engine(stocked).select()
         released(stocked)

@@ -248,6 +248,20 @@ def test_deleted_records_have_lost_nothing_beside_others_that_never_had_a_metric
     assert popularity.refresh_constant(catalog, "image", "flickr", 60).records == 10
 
 
+def test_metrics_of_an_adopted_catalog_without_a_primary_key(catalog):
+    """Adoption is content with a unique index, and creates no more than that."""
+    [(name,)] = catalog.execute(
+        "select conname from pg_constraint"
+        " where contype = 'p' and conrelid = 'image_popularity_metrics'::regclass"
+    ).fetchall()
+    catalog.execute(f"alter table image_popularity_metrics drop constraint {name}")
+    catalog.execute("create unique index on image_popularity_metrics (provider)")
+    popularity.update_metrics(catalog, "image")
+    store(catalog, "flickr", ["5"] * 100)
+    for _ in range(2):
+        assert popularity.refresh_constant(catalog, "image", "flickr", 60).records == 100
+
+
 def test_deletions_and_new_metrics_of_others_hide_no_loss(catalog):
     popularity.update_metrics(catalog, "image")
     store(catalog, "flickr", ["0"] * 300 + ["5"] * 100)
