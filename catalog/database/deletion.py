@@ -309,6 +309,7 @@ class Restoration(_Move):
     """
 
     condition_field = "--where"
+    selects_again = True  # a command has no new run
     _STILL = "exists (select from {deleted} d where d.identifier = source.id and {free})"
     _MOVE = "restore"
     _MISPLACED = (
@@ -362,7 +363,7 @@ class Restoration(_Move):
 def restore(connection: Connection, table: str, condition: str, **options: Unpack[BatchOptions]) -> Progress:
     """Restore deleted records, or resume a restoration that was stopped. See `Restoration`."""
     job = Restoration(connection, table, condition, **options)
-    progress = job.claim(first=True)  # rows that were given up are selected again: a command has no new run
+    progress = job.claim()
     if progress:
         log.info("Resuming a restoration of %s records that was stopped.", f"{progress.total:,}")
     progress = job.run(progress or job.select())

@@ -47,6 +47,7 @@ class Selection:
     """
 
     condition_field = SELECT  # where the user gave the condition
+    selects_again = False  # what is left, if somebody has dropped the selected rows
     busy_message = "query_id: another run of {} is at work; wait for it, or choose another query_id."
     exists_message = (
         "query_id: the table {table} of an earlier run exists. Either continue with it (resume_update), "
@@ -106,7 +107,7 @@ class Selection:
         if state and self._is_own(state):
             if exists or (state.progress.done and not self._has_left()):
                 return state.progress
-            if state.progress.begun:
+            if state.progress.begun and not self.selects_again:
                 raise self._given_up(state, "were dropped")
             return None
         former = self._progress_row.read_former()
