@@ -320,5 +320,7 @@ def test_each_task_that_opens_the_catalog_database_checks_it_first(catalog, dsn,
     with settings.catalog_connection(autocommit) as connection:
         assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
     catalog.execute("update catalog_version set version_num = '0003'")
+    with pytest.raises(Fatal, match="catalog db upgrade"), settings.catalog_connection(autocommit):
+        pass
     with pytest.raises(Fatal, match="catalog db upgrade"):
-        settings.catalog_connection(autocommit)
+        settings.connect_to_catalog(autocommit)
